@@ -1,0 +1,47 @@
+import { quote, SignatureError } from './errors.ts';
+
+/** For what a signing key is good: one day and one audience. */
+export interface CredentialScope {
+  /** UTC day, such as `20261121`. */
+  readonly date: string;
+  /** The name of the service that the request is for. */
+  readonly audience: string;
+}
+
+/** The last part of every credential: which scheme its signing key is for. */
+export const TERMINATOR = 'countersign1_request';
+
+const ACCESS_KEY_ID = /^[A-Za-z0-9._-]{1,128}$/;
+const DATE = /^[0-9]{8}$/;
+const AUDIENCE = /^[A-Za-z0-9._:-]{1,128}$/;
+
+/** Whether a text can be an access key id: 1 to 128 of `A-Z a-z 0-9 . _ -`. */
+export function isAccessKeyId(text: string): boolean {
+  return ACCESS_KEY_ID.test(text);
+}
+
+/** Whether a text can name a service: 1 to 128 of `A-Z a-z 0-9 . _ : -`. */
+export function isAudience(text: string): boolean {
+  return AUDIENCE.test(text);
+}
+
+/** Formats a credential: `<accessKeyId>/<date>/<audience>/countersign1_request`. */
+export function formatCredential(accessKeyId: string, scope: CredentialScope): string {
+  return `${accessKeyId}/${scope.date}/${scope.audience}/${TERMINATOR}`;
+}
+
+/**
+ * Parses a credential. No part can hold a `/`, so there is one way to read it.
+ *
+ * @throws SignatureError `ERR_SIGNATURE_MALFORMED`
+ */
+export function parseCredential(text: string): CredentialScope & { readonly accessKeyId: string } {
+  const [accessKeyId = '', date = '', audience = '', terminator, ...rest] = text.split('/', 6);
+  if (!isAccessKeyId(accessKeyId) || !DATE.test(date) || !isAudience(audience) || terminator !== TERMINATOR || rest.length > 0) {
+    throw new SignatureError(
+      'ERR_SIGNATURE_MALFORMED',
+      `Cannot parse credential ${quote(text, 160)}: expected <accessKeyId>/<YYYYMMDD>/<audience>/${TERMINATOR}`,
+    );
+  }
+  return { accessKeyId, date, audience };
+}

@@ -1,0 +1,33 @@
+/** The primitives, from `node:crypto`. `digest.browser.ts` gives the same names where the `browser` condition holds. */
+import { createHash, createHmac, createSecretKey, hash, type KeyObject } from 'node:crypto';
+import type { MacKey, Sha256 } from './digest.ts';
+
+export { timingSafeEqual } from 'node:crypto';
+
+/** SHA-256 in lower-case hex. A string is hashed as UTF-8. */
+export function sha256Hex(data: string | Uint8Array): string {
+  return hash('sha256', data, 'hex');
+}
+
+/** A SHA-256 for what does not come in one piece. */
+export function createSha256(): Sha256 {
+  const digest = createHash('sha256');
+  return { update: (bytes) => void digest.update(bytes), hex: () => digest.digest('hex') };
+}
+
+/** Makes a key of raw bytes. */
+export function importMacKey(bytes: Uint8Array): MacKey {
+  return createSecretKey(bytes) as unknown as MacKey;
+}
+
+/** HMAC-SHA256: 32 bytes. */
+export function hmacSha256(key: MacKey, data: Uint8Array): Uint8Array {
+  return createHmac('sha256', key as unknown as KeyObject)
+    .update(data)
+    .digest();
+}
+
+/** Text to UTF-8. */
+export function encodeUtf8(text: string): Uint8Array {
+  return Buffer.from(text, 'utf8');
+}

@@ -1,0 +1,95 @@
+/**
+ * Every reason for which a request is refused: the word that goes over the wire, the HTTP status, and whether sending
+ * the request again can help. One table, so that a code cannot mean two things in two places.
+ */
+const refusals = {
+  ERR_SIGNATURE_MISSING: { reason: 'signature-missing', status: 401, retry: 'no' },
+  ERR_SIGNATURE_MALFORMED: { reason: 'signature-malformed', status: 400, retry: 'no' },
+  ERR_SIGNATURE_AMBIGUOUS: { reason: 'signature-malformed', status: 400, retry: 'no' },
+  ERR_TARGET_AMBIGUOUS: { reason: 'signature-malformed', status: 400, retry: 'no' },
+  ERR_SIGNATURE_EXPIRED: { reason: 'clock-skew', status: 401, retry: 're-signed' },
+  ERR_SIGNATURE_NOT_YET_VALID: { reason: 'clock-skew', status: 401, retry: 're-signed' },
+  ERR_COMPONENT_NOT_COVERED: { reason: 'component-not-covered', status: 401, retry: 'no' },
+  ERR_KEY_UNKNOWN: { reason: 'signature-invalid', status: 401, retry: 'no' },
+  ERR_KEY_INACTIVE: { reason: 'signature-invalid', status: 401, retry: 'no' },
+  ERR_SIGNATURE_MISMATCH: { reason: 'signature-invalid', status: 401, retry: 'no' },
+  ERR_BODY_MISMATCH: { reason: 'body-mismatch', status: 401, retry: 'no' },
+  ERR_NONCE_REUSED: { reason: 'nonce-reused', status: 401, retry: 're-signed' },
+  ERR_NONCE_UNCERTAIN: { reason: 'replay-unknown', status: 401, retry: 're-signed' },
+  ERR_SCOPE_MISSING: { reason: 'scope-missing', status: 403, retry: 'no' },
+  ERR_BODY_TOO_LARGE: { reason: 'body-too-large', status: 413, retry: 'no' },
+  ERR_KEY_STORE_FAILED: { reason: 'unavailable', status: 503, retry: 're-signed' },
+  ERR_NONCE_STORE_FAILED: { reason: 'unavailable', status: 503, retry: 're-signed' },
+  ERR_TOO_MANY_FAILURES: { reason: 'too-many-failures', status: 429, retry: 'later' },
+  ERR_BODY_CONSUMED: { reason: 'internal', status: 500, retry: 'no' },
+} as const;
+
+/** The stable name of a refusal, for programs: one heading each in `docs/errors.md`. */
+export type SignatureErrorCode = keyof typeof refusals;
+
+/** The word for a refusal on the wire. What strangers could probe shares one word. */
+export type RefusalReason = (typeof refusals)[SignatureErrorCode]['reason'];
+
+/** What a refusal carries beside its code and message. */
+export interface SignatureErrorOptions {
+  /** The nonce store's epoch, for the client to echo. */
+  readonly epoch?: string | undefined;
+  /** Seconds until a new attempt can succeed. */
+  readonly retryAfter?: number | undefined;
+  /** What went wrong underneath. Never sent to the client. */
+  readonly cause?: unknown;
+}
+
+/**
+ * A request cannot be signed, or was refused.
+ *
+ * Messages name the value that was wrong, cut short, and never hold a secret, a signature or a token.
+ *
+ * @example
+ * ```ts
+ * import { SignatureError } from '@countersign/shared';
+ *
+ * const error = new SignatureError('ERR_SIGNATURE_EXPIRED', 'The signature is 180 s old, 120 s are allowed');
+ * console.assert(error.status === 401 && error.reason === 'clock-skew' && error.retry === 're-signed');
+ * ```
+ */
+export class SignatureError extends Error {
+  override readonly name = 'SignatureError';
+  readonly code: SignatureErrorCode;
+  /** The word for this refusal on the wire. */
+  readonly reason: RefusalReason;
+  /** The HTTP status of the answer. */
+  readonly status: number;
+  /** Whether the caller may try again: `re-signed` with a new signature, `later` after `retryAfter` seconds. */
+  readonly retry: 'no' | 're-signed' | 'later';
+  /** The nonce store's epoch where it is known, for the client to echo. */
+  readonly epoch: string | undefined;
+  /** Seconds until a new attempt can succeed, where that is known. */
+  readonly retryAfter: number | undefined;
+
+  /**
+   * @param code one of {@link SignatureErrorCode}
+   * @param message what was wrong, with which value, and what to do
+   */
+  constructor(code: SignatureErrorCode, message: string, options: SignatureErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    const { reason, status, retry } = refusals[code];
+    this.code = code;
+    this.reason = reason;
+    this.status = status;
+    this.retry = retry;
+    this.epoch = options.epoch;
+    this.retryAfter = options.retryAfter;
+  }
+
+  /** Where this refusal is explained. */
+  get help(): string {
+    return `docs/errors.md#${this.code.toLowerCase()}`;
+  }
+}
+
+/** Quotes a value for a message: escaped, so that it cannot forge a log line, and cut short. */
+export function quote(value: unknown, longest = 64): string {
+  const text = typeof value === 'string' ? value : String(value);
+  return JSON.stringify(text.length > longest ? `${text.slice(0, longest)}…` : text);
+}

@@ -1,0 +1,229 @@
+import { encodeUtf8, sha256Hex } from '#digest';
+import { decodeSha256Hex, encodeHex, isSha256Hex } from '../bytes.ts';
+import { type HeaderFields, mustBeSigned, OWN_PREFIX } from '../canonical-headers.ts';
+import { appendParameter, isPresigned, readPresigned } from '../canonical-query.ts';
+import { canonicalRequest, type SignableRequest } from '../canonical-request.ts';
+import { formatCredential, parseCredential, TERMINATOR } from '../credential-scope.ts';
+import { quote, SignatureError } from '../errors.ts';
+import { deriveKey } from '../hmac.ts';
+import { encodePercent } from '../percent-encoding.ts';
+import type { ParsedSignature, Scheme, SignatureParams, SigningIntent, WireFields } from '../scheme.ts';
+import { formatTimestamp, parseTimestamp } from '../timestamp.ts';
+
+/** What our own scheme knows of a signature beside what every scheme does. */
+export interface CountersignParams extends SignatureParams {
+  /** Whether the signature stands in headers or in the URL. */
+  readonly form: 'header' | 'query';
+  /** `signedAt` as it stands on the wire. */
+  readonly timestamp: string;
+}
+
+/** The declared body hash of a request whose body is not signed. Servers refuse it unless they allow it by name. */
+export const UNSIGNED_PAYLOAD = 'UNSIGNED-PAYLOAD';
+
+/** SHA-256 of nothing: the hash of an empty body. */
+export const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
+
+const ALGORITHM = 'COUNTERSIGN1-HMAC-SHA256';
+const LONGEST_AUTHORIZATION = 4_096;
+const MOST_SIGNED_HEADERS = 64;
+
+const DATE = `${OWN_PREFIX}date`;
+const NONCE = `${OWN_PREFIX}nonce`;
+const CONTENT_SHA256 = `${OWN_PREFIX}content-sha256`;
+const EPOCH = `${OWN_PREFIX}epoch`;
+const SESSION_TOKEN = `${OWN_PREFIX}session-token`;
+
+const QUERY_NAMES = ['Algorithm', 'Credential', 'Date', 'Expires', 'Nonce', 'SignedHeaders', 'Signature'].map(
+  (name) => `X-Countersign-${name}`,
+);
+const SIGNATURE_PAIR = '&X-Countersign-Signature=';
+
+const NONCE_SHAPE = /^[A-Za-z0-9_-]{22}$/;
+const EPOCH_SHAPE = /^[A-Za-z0-9_-]{1,64}$/;
+const SECONDS = /^[1-9][0-9]{0,8}$/;
+const SIGNED_HEADERS_SHAPE = /^[!#$%&'*+\-.^_`|~0-9a-z;]+$/;
+
+/**
+ * The scheme of our own, in header form and as presigned URLs.
+ *
+ * @example
+ * ```ts
+ * import { countersign } from '@countersign/shared';
+ *
+ * console.assert(countersign().name === 'countersign');
+ * ```
+ * @see docs/wire-format.md
+ */
+export function countersign(): Scheme<CountersignParams> {
+  return scheme;
+}
+
+const scheme: Scheme<CountersignParams> = {
+  name: 'countersign',
+
+  prepare(request, intent) {
+    const timestamp = formatTimestamp(intent.signedAt);
+    const form = intent.expiresIn === undefined ? 'header' : 'query';
+    const headers = form === 'header' ? addFields(request.headers, intent, timestamp) : request.headers;
+    const signedHeaders: string[] = [];
+    for (const name of headers.values.keys()) if (mustBeSigned(name, intent.signedHeaders)) signedHeaders.push(name);
+    const params: CountersignParams = { ...intent, form, timestamp, signedHeaders: signedHeaders.sort() };
+    if (form === 'header') return { request: { ...request, headers }, params };
+    return { request: { ...request, ...addParameters(request, params) }, params };
+  },
+
+  canonicalRequest(request, params) {
+    const end = params.form === 'query' ? request.query.lastIndexOf(SIGNATURE_PAIR) : -1;
+    const query = end === -1 ? request.query : request.query.slice(0, end);
+    return canonicalRequest(request, query, params.signedHeaders, params.bodyHash);
+  },
+
+  stringToSign(request, params) {
+    const digest = sha256Hex(scheme.canonicalRequest(request, params));
+    return encodeUtf8(`${ALGORITHM}\n${params.timestamp}\n${credentialOf(params)}\n${digest}`);
+  },
+
+  keyScope(params) {
+    return `${params.timestamp.slice(0, 8)}/${params.audience}`;
+  },
+
+  signingKey(secret, params) {
+    const prefix = encodeUtf8('COUNTERSIGN1');
+    const root = new Uint8Array(prefix.length + secret.length);
+    root.set(prefix);
+    root.set(secret, prefix.length);
+    return deriveKey(root, params.timestamp.slice(0, 8), params.audience, TERMINATOR);
+  },
+
+  write(request, params, signature): WireFields {
+    const hex = encodeHex(signature);
+    if (params.form === 'query') return { headers: [], query: `${request.query}${SIGNATURE_PAIR}${hex}` };
+    const { values } = request.headers;
+    const own = [DATE, NONCE, CONTENT_SHA256, EPOCH, SESSION_TOKEN].filter((name) => values.has(name));
+    const authorization = `${ALGORITHM} Credential=${credentialOf(params)}, SignedHeaders=${params.signedHeaders.join(';')}, Signature=${hex}`;
+    return { headers: [...own.map((name) => [name, values.get(name) as string] as const), ['authorization', authorization]] };
+  },
+
+  read(request): ParsedSignature<CountersignParams> | undefined {
+    const authorization = request.headers.values.get('authorization');
+    if (isPresigned(request.query)) {
+      if (authorization !== undefined || request.headers.values.has(DATE) || request.headers.values.has(NONCE)) {
+        throw new SignatureError('ERR_SIGNATURE_AMBIGUOUS', 'The request is signed in its URL and in its headers: expected one of them');
+      }
+      return readQuery(request);
+    }
+    if (authorization === undefined || !isOurs(authorization)) return undefined;
+    if (request.headers.repeated.has('authorization')) {
+      throw new SignatureError('ERR_SIGNATURE_AMBIGUOUS', 'The Authorization header occurs more than once');
+    }
+    return readHeader(request.headers, authorization);
+  },
+};
+
+function readHeader({ values }: HeaderFields, authorization: string): ParsedSignature<CountersignParams> {
+  if (authorization.length > LONGEST_AUTHORIZATION) {
+    throw malformed(`Authorization has ${authorization.length} characters, ${LONGEST_AUTHORIZATION} are allowed`);
+  }
+  const credentialAt = `${ALGORITHM} Credential=`.length;
+  const signedHeadersAt = authorization.indexOf(', SignedHeaders=', credentialAt);
+  const signatureAt = authorization.indexOf(', Signature=', signedHeadersAt);
+  if (!authorization.startsWith(`${ALGORITHM} Credential=`) || signedHeadersAt === -1 || signatureAt === -1) {
+    throw malformed(`Authorization is not "${ALGORITHM} Credential=…, SignedHeaders=…, Signature=…"`);
+  }
+  const bodyHash = values.get(CONTENT_SHA256) ?? '';
+  return parse({
+    form: 'header',
+    credential: authorization.slice(credentialAt, signedHeadersAt),
+    timestamp: values.get(DATE) ?? '',
+    nonce: values.get(NONCE) ?? '',
+    epoch: values.get(EPOCH),
+    signedHeaders: authorization.slice(signedHeadersAt + ', SignedHeaders='.length, signatureAt),
+    signature: authorization.slice(signatureAt + ', Signature='.length),
+    bodyHash,
+  });
+}
+
+function readQuery({ query, headers: { values } }: SignableRequest): ParsedSignature<CountersignParams> {
+  const [algorithm, credential, timestamp, expires, nonce, signedHeaders, signature] = readPresigned(query, QUERY_NAMES) as [
+    string, string, string, string, string, string, string,
+  ];
+  if (algorithm !== ALGORITHM) throw malformed(`X-Countersign-Algorithm is ${quote(algorithm)}: expected ${ALGORITHM}`);
+  if (!SECONDS.test(expires)) throw malformed(`X-Countersign-Expires is ${quote(expires)}: expected whole seconds`);
+  const bodyHash = values.get(CONTENT_SHA256) ?? EMPTY_SHA256;
+  return parse({ form: 'query', credential, timestamp, nonce, signedHeaders, signature, bodyHash, expiresIn: Number(expires) });
+}
+
+interface WireText {
+  readonly form: 'header' | 'query';
+  readonly credential: string;
+  readonly timestamp: string;
+  readonly nonce: string;
+  readonly epoch?: string | undefined;
+  readonly expiresIn?: number;
+  readonly signedHeaders: string;
+  readonly signature: string;
+  readonly bodyHash: string;
+}
+
+/** Checks everything that a signature says of itself, before anybody acts on a part of it. */
+function parse(text: WireText): ParsedSignature<CountersignParams> {
+  const { form, timestamp, nonce, epoch, expiresIn, bodyHash } = text;
+  const { accessKeyId, date, audience } = parseCredential(text.credential);
+  const signedAt = parseTimestamp(timestamp);
+  if (!timestamp.startsWith(date)) throw malformed(`The credential is for ${quote(date)}, the request is dated ${quote(timestamp)}`);
+  if (!NONCE_SHAPE.test(nonce)) throw malformed(`Nonce ${quote(nonce)} is not 22 characters of base64url`);
+  if (epoch !== undefined && !EPOCH_SHAPE.test(epoch)) throw malformed(`Epoch ${quote(epoch)} is not 1 to 64 characters of base64url`);
+  if (!isSha256Hex(bodyHash) && bodyHash !== UNSIGNED_PAYLOAD) {
+    throw malformed(`Body hash ${quote(bodyHash)} is neither 64 characters of lower-case hex nor ${UNSIGNED_PAYLOAD}`);
+  }
+  if (!isSha256Hex(text.signature)) throw malformed('The signature is not 64 characters of lower-case hex');
+  const signedHeaders = parseSignedHeaders(text.signedHeaders);
+  return {
+    params: { form, accessKeyId, audience, signedAt, timestamp, nonce, epoch, expiresIn, signedHeaders, bodyHash },
+    signature: decodeSha256Hex(text.signature),
+  };
+}
+
+/** One way to write each list: sorted, no name twice. */
+function parseSignedHeaders(text: string): string[] {
+  if (!SIGNED_HEADERS_SHAPE.test(text)) throw malformed(`SignedHeaders ${quote(text)} is not a list of lower-case header names`);
+  const names = text.split(';', MOST_SIGNED_HEADERS + 1);
+  if (names.length > MOST_SIGNED_HEADERS) throw malformed(`More than ${MOST_SIGNED_HEADERS} headers are signed`);
+  let previous = '';
+  for (const name of names) {
+    if (!(name > previous)) throw malformed(`SignedHeaders ${quote(text)} is not sorted, or names a header twice`);
+    previous = name;
+  }
+  return names;
+}
+
+function addFields(headers: HeaderFields, intent: SigningIntent, timestamp: string): HeaderFields {
+  const values = new Map(headers.values);
+  values.set(DATE, timestamp);
+  values.set(NONCE, intent.nonce);
+  values.set(CONTENT_SHA256, intent.bodyHash);
+  if (intent.epoch !== undefined) values.set(EPOCH, intent.epoch);
+  if (intent.sessionToken !== undefined) values.set(SESSION_TOKEN, intent.sessionToken);
+  return { values, repeated: headers.repeated };
+}
+
+function addParameters(request: SignableRequest, params: CountersignParams): { path: string; query: string } {
+  if (isPresigned(request.query)) throw new TypeError('Cannot presign a URL that has X-Countersign-* parameters already');
+  const values = [ALGORITHM, credentialOf(params), params.timestamp, String(params.expiresIn), params.nonce, params.signedHeaders.join(';')];
+  const pairs = values.map((value, index) => `${QUERY_NAMES[index]}=${encodePercent(value)}`).join('&');
+  // A bare `?` stays with the path only as long as there is no query.
+  return { path: request.path.replace(/\?$/, ''), query: appendParameter(request.query, pairs) };
+}
+
+function credentialOf(params: CountersignParams): string {
+  return formatCredential(params.accessKeyId, { date: params.timestamp.slice(0, 8), audience: params.audience });
+}
+
+function isOurs(authorization: string): boolean {
+  return authorization.slice(0, ALGORITHM.length).toUpperCase() === ALGORITHM;
+}
+
+function malformed(message: string): SignatureError {
+  return new SignatureError('ERR_SIGNATURE_MALFORMED', message);
+}

@@ -1,0 +1,51 @@
+import { quote, SignatureError } from './errors.ts';
+
+const SHAPE = /^[0-9]{8}T[0-9]{6}Z$/;
+
+/**
+ * Formats a time as it stands on the wire: UTC, whole seconds.
+ *
+ * @param seconds Unix time in seconds; a fraction is cut off
+ * @returns such as `20261121T222526Z`
+ * @throws RangeError where the time is not a number, or its year is not one of 1970 to 9999
+ */
+export function formatTimestamp(seconds: number): string {
+  const whole = Math.floor(seconds);
+  if (!(whole >= 0 && whole <= 253_402_300_799)) {
+    throw new RangeError(`Cannot format time ${quote(seconds)}: expected Unix seconds such as 1795299926`);
+  }
+  return `${new Date(whole * 1000).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;
+}
+
+/**
+ * Parses a time from the wire. Exactly one text stands for each second, and nothing but such a text is read: no
+ * February 30th, no leap second, no other format.
+ *
+ * @returns Unix time in whole seconds
+ * @throws SignatureError `ERR_SIGNATURE_MALFORMED`
+ */
+export function parseTimestamp(text: string): number {
+  if (SHAPE.test(text)) {
+    const [year, month, day] = [number(text, 0, 4), number(text, 4, 6), number(text, 6, 8)];
+    const [hour, minute, second] = [number(text, 9, 11), number(text, 11, 13), number(text, 13, 15)];
+    const daysInMonth = month === 2 ? (isLeapYear(year) ? 29 : 28) : 30 + ((month + (month >> 3)) & 1);
+    const inRange = month >= 1 && month <= 12 && day >= 1 && day <= daysInMonth;
+    if (year >= 1970 && inRange && hour <= 23 && minute <= 59 && second <= 59) {
+      return Date.UTC(year, month - 1, day, hour, minute, second) / 1000;
+    }
+  }
+  throw new SignatureError(
+    'ERR_SIGNATURE_MALFORMED',
+    `Cannot parse timestamp ${quote(text)}: expected a UTC time such as 20261121T222526Z`,
+  );
+}
+
+function number(text: string, from: number, to: number): number {
+  let value = 0;
+  for (let index = from; index < to; index++) value = value * 10 + text.charCodeAt(index) - 0x30;
+  return value;
+}
+
+function isLeapYear(year: number): boolean {
+  return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
+}
