@@ -1,0 +1,87 @@
+// Checks who may import whom: client → shared ← server, core ← adapters, and no dependency that is not
+// listed here. The first layer whose `files` match a file decides; anything not allowed is refused.
+// Read with a parser, types included: a layer that knows another's types depends on it.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { parseSync, Visitor } from 'oxc-parser';
+
+const shared = /^@countersign\/shared$/;
+const node = /^node:/;
+const zod = /^zod(\/mini)?$/;
+const hashes = /^@noble\/hashes\//;
+const digest = /^#digest$/;
+const serverCore = /^server\/(?!(express|fetch|node|redis)\.ts|(keys|nonces)\/redis)/;
+const serverAny = /^server\//;
+
+const layers = [
+  // Schemes share the steps of the pipeline, never each other.
+  { files: /^shared\/schemes\//, may: [/^shared\/[^/]+$/, digest] },
+  // The one place in shared that knows its platform.
+  { files: /^shared\/[^/]+\.node\.ts$/, may: [/^shared\/[^/]+$/, node] },
+  { files: /^shared\//, may: [/^shared\//, digest, hashes] },
+
+  { files: /^client\/undici\.ts$/, may: [/^client\//, shared, node, /^undici$/] },
+  { files: /^client\//, may: [/^client\/(?!undici\.ts)/, shared, node, zod] },
+
+  // A store knows its one interface.
+  {
+    files: /^server\/keys\/redis/,
+    may: [/^server\/keys\/key-store\.ts$/, shared, node, zod, /^ioredis$/],
+  },
+  { files: /^server\/keys\//, may: [/^server\/keys\/key-store\.ts$/, shared, node, zod] },
+  {
+    files: /^server\/nonces\/redis/,
+    may: [/^server\/nonces\/nonce-store\.ts$/, shared, node, zod, /^ioredis$/],
+  },
+  { files: /^server\/nonces\//, may: [/^server\/nonces\/nonce-store\.ts$/, shared, node, zod] },
+  // Adapters know the core, never the other way round.
+  { files: /^server\/express\.ts$/, may: [serverAny, shared, node, zod, /^express$/] },
+  { files: /^server\/redis\.ts$/, may: [serverAny, shared, node, zod, /^ioredis$/] },
+  { files: /^server\/(fetch|node)\.ts$/, may: [serverAny, shared, node, zod] },
+  { files: /^server\//, may: [serverCore, shared, node, zod] },
+];
+
+const root = resolve(process.argv[2] ?? '.');
+const files = ['shared', 'client', 'server'].flatMap((it) => {
+  const src = `packages/${it}/src`;
+  const names = readdirSync(join(root, src), { recursive: true });
+  return names.filter((path) => path.endsWith('.ts')).map((path) => join(src, path));
+});
+let refused = 0;
+
+for (const file of files) {
+  const layer = layers.find((it) => it.files.test(name(file)));
+  for (const target of importsOf(file)) {
+    if (layer?.may.some((allowed) => allowed.test(target))) continue;
+    console.error(`${file}: must not import ${target}`);
+    refused += 1;
+  }
+}
+process.exitCode = refused === 0 ? 0 : 1;
+
+/** `packages/server/src/keys/key-store.ts` → `server/keys/key-store.ts`. */
+function name(file) {
+  return file.replace(/^packages\/([^/]+)\/src\//, '$1/');
+}
+
+/** Everything `file` imports or re-exports: files by their name, packages by theirs. */
+function importsOf(file) {
+  const { program, errors } = parseSync(file, readFileSync(join(root, file), 'utf8'));
+  if (errors.length > 0) throw new Error(`Cannot parse ${file}: ${errors[0].message}`);
+  const found = new Set();
+  const add = ({ source }) => {
+    const specifier = source?.value;
+    if (specifier === undefined) return;
+    const isFile = specifier.startsWith('.');
+    found.add(isFile ? name(relative(root, resolve(root, dirname(file), specifier))) : specifier);
+  };
+  new Visitor({
+    ImportDeclaration: add,
+    ExportNamedDeclaration: add,
+    ExportAllDeclaration: add,
+    ImportExpression: add,
+    TSImportType: add,
+  }).visit(program);
+  return found;
+}
