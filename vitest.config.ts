@@ -1,0 +1,36 @@
+import { defineConfig } from 'vitest/config';
+
+const source = (name: string) => new URL(`packages/${name}.ts`, import.meta.url).pathname;
+const thresholds = { lines: 95, branches: 95 };
+
+export default defineConfig({
+  resolve: {
+    // Tests run on sources: no build to forget, and coverage counts what was written.
+    alias: [
+      { find: /^@countersign\/(shared|client|server)$/, replacement: source('$1/src/index') },
+      { find: /^@countersign\/(client|server)\/(\w+)$/, replacement: source('$1/src/$2') },
+      { find: /^#digest$/, replacement: source('shared/src/digest.node') },
+    ],
+  },
+  test: {
+    include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'],
+    exclude: ['**/node_modules/**', 'test/house/fixtures/**'],
+    // Two workers for the two cores of CI; each file has a process of its own, so faults stay in it.
+    pool: 'forks',
+    maxWorkers: 2,
+    globalSetup: ['test/support/global-setup.ts'],
+    reporters: ['default', './test/support/tally-reporter.ts'],
+    allowOnly: false,
+    coverage: {
+      provider: 'v8',
+      include: ['packages/*/src/**/*.ts'],
+      reporter: ['text', 'json-summary'],
+      // Each package on its own: a well-tested one must not hide another.
+      thresholds: {
+        'packages/shared/src/**': thresholds,
+        'packages/client/src/**': thresholds,
+        'packages/server/src/**': thresholds,
+      },
+    },
+  },
+});
