@@ -1,0 +1,171 @@
+import { type ChildProcess, execFile, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { ensureProgram } from './programs.ts';
+
+/** A Redis of one's own: break it as you like. */
+export interface RedisServer {
+  readonly url: string;
+  readonly port: number;
+  /** Of redis-server itself, for signals: SIGSTOP makes it hang, SIGKILL makes it gone. */
+  readonly pid: number;
+  /** Kills it, stopped or not, and removes its folder. */
+  stop(): Promise<void>;
+}
+
+export interface RedisCluster {
+  /** Masters first; the replicas after them. */
+  readonly nodes: readonly RedisServer[];
+  stop(): Promise<void>;
+}
+
+export interface RedisOptions {
+  /** More arguments for redis-server, after ours (the last one wins). */
+  args?: string[];
+  /** The port of one that was stopped, to start it again; otherwise a free one. */
+  port?: number;
+}
+
+const READY_WITHIN = 10_000;
+
+/**
+ * Starts a private, empty Redis (or Valkey) that keeps nothing on disk, on a loopback port. It is killed
+ * when the test process ends, whichever way that ends.
+ */
+export async function startRedis({ args = [], port }: RedisOptions = {}): Promise<RedisServer> {
+  const program = ensureProgram(['redis-server', 'valkey-server'], ['redis-server']);
+  const chosen = port ?? (await freePort());
+  const own = ['--port', `${chosen}`, '--bind', '127.0.0.1'];
+  const memoryOnly = ['--save', '', '--appendonly', 'no'];
+  const guard = fork(
+    new URL('guard.mjs', import.meta.url),
+    [program, ...own, ...memoryOnly, ...args],
+    // A process group of its own: Ctrl+C is for the tests; the guard goes when they are gone.
+    { detached: true, execArgv: [], stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
+  );
+  const log = collect(guard);
+  const pid = await started(guard, log);
+  await untilReady(guard, chosen, log);
+  letGo(guard);
+
+  return {
+    url: `redis://127.0.0.1:${chosen}`,
+    port: chosen,
+    pid,
+    async stop() {
+      if (!guard.connected) return;
+      guard.ref();
+      const exit = once(guard, 'exit');
+      guard.disconnect();
+      await exit;
+    },
+  };
+}
+
+/** Starts a cluster, every slot covered, replicas in step with their masters. */
+export async function startRedisCluster({
+  masters = 3,
+  replicas = 0,
+}: {
+  masters?: number;
+  /** For each master. */
+  replicas?: number;
+} = {}): Promise<RedisCluster> {
+  const cli = ensureProgram(['redis-cli', 'valkey-cli'], ['redis-tools']);
+  const nodes: RedisServer[] = [];
+  const stop = async () => void (await Promise.all(nodes.map((node) => node.stop())));
+  try {
+    while (nodes.length < masters * (1 + replicas)) {
+      const bus = ['--cluster-port', `${await freePort()}`, '--cluster-node-timeout', '1000'];
+      const file = ['--cluster-config-file', 'nodes.conf'];
+      nodes.push(await startRedis({ args: ['--cluster-enabled', 'yes', ...bus, ...file] }));
+    }
+    const hosts = nodes.map(({ port }) => `127.0.0.1:${port}`);
+    const create = ['--cluster', 'create', ...hosts, '--cluster-replicas', `${replicas}`];
+    await promisify(execFile)(cli, [...create, '--cluster-yes']);
+    await Promise.all(
+      nodes.map(async ({ port }) => {
+        await until(async () => {
+          const state = await ask(port, 'CLUSTER INFO');
+          const replication = await ask(port, 'INFO replication');
+          return state.includes('cluster_state:ok') && !/link_status:down/.test(replication);
+        }, `the cluster node on port ${port}`);
+      }),
+    );
+    return { nodes, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** A loopback port that nobody listens on. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  if (address === null || typeof address === 'string') throw new Error('Cannot find a free port');
+  return address.port;
+}
+
+/** The last of what a process printed, to say why it did not start. */
+function collect(child: ChildProcess): () => string {
+  let text = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.setEncoding('utf8').on('data', (chunk: string) => {
+      text = (text + chunk).slice(-2_000);
+    });
+  }
+  return () => text;
+}
+
+async function started(guard: ChildProcess, log: () => string): Promise<number> {
+  const message = once(guard, 'message').then(([{ pid }]) => pid as number);
+  const exit = once(guard, 'exit').then(() => undefined);
+  const pid = await Promise.race([message, exit]);
+  if (pid === undefined) throw new Error(`Cannot start Redis: ${log()}`);
+  return pid;
+}
+
+async function untilReady(guard: ChildProcess, port: number, log: () => string): Promise<void> {
+  try {
+    await until(async () => {
+      if (guard.exitCode !== null) throw new Error('it has ended');
+      return (await ask(port, 'PING')).startsWith('+PONG');
+    }, `Redis on port ${port}`);
+  } catch (error) {
+    if (guard.connected) guard.disconnect();
+    throw new Error(`Cannot start Redis: ${log()}`, { cause: error });
+  }
+}
+
+/** A forgotten stop() must not keep the test process alive; its end stops the server. */
+function letGo(guard: ChildProcess): void {
+  guard.unref();
+  guard.channel?.unref();
+  for (const stream of [guard.stdout, guard.stderr]) stream?.destroy();
+}
+
+async function until(isDone: () => Promise<boolean>, what: string): Promise<void> {
+  const deadline = Date.now() + READY_WITHIN;
+  while (!(await isDone())) {
+    if (Date.now() > deadline) throw new Error(`Cannot wait longer for ${what}`);
+    await sleep(5);
+  }
+}
+
+/** The reply to one command, as it stands on the wire; empty where nobody answers. */
+function ask(port: number, command: string): Promise<string> {
+  return new Promise((resolve) => {
+    let reply = '';
+    const socket = connect(port, '127.0.0.1', () => socket.write(`${command}\r\nQUIT\r\n`));
+    socket.setEncoding('utf8').on('data', (chunk: string) => {
+      reply += chunk;
+    });
+    socket.on('error', () => undefined).on('close', () => resolve(reply));
+  });
+}
