@@ -11,6 +11,10 @@ const node = /^node:/;
 const zod = /^zod(\/mini)?$/;
 const hashes = /^@noble\/hashes\//;
 const digest = /^#digest$/;
+const options = /^server\/options\.ts$/;
+const keyStore = /^server\/keys\/key-store\.ts$/;
+const nonceStore = /^server\/nonces\/nonce-store\.ts$/;
+const claimScript = /^server\/nonces\/claim-script\.ts$/;
 const serverCore = /^server\/(?!(express|fetch|node|redis)\.ts|(keys|nonces)\/redis)/;
 const serverAny = /^server\//;
 
@@ -24,17 +28,15 @@ const layers = [
   { files: /^client\/undici\.ts$/, may: [/^client\//, shared, node, /^undici$/] },
   { files: /^client\//, may: [/^client\/(?!undici\.ts)/, shared, node, zod] },
 
-  // A store knows its one interface.
-  {
-    files: /^server\/keys\/redis/,
-    may: [/^server\/keys\/key-store\.ts$/, shared, node, zod, /^ioredis$/],
-  },
-  { files: /^server\/keys\//, may: [/^server\/keys\/key-store\.ts$/, shared, node, zod] },
+  // A store knows its one interface, and how options are checked; never the verifier, never another store.
+  { files: /^server\/keys\/redis/, may: [keyStore, options, shared, node, zod, /^ioredis$/] },
+  { files: /^server\/keys\//, may: [keyStore, options, shared, node, zod] },
   {
     files: /^server\/nonces\/redis/,
-    may: [/^server\/nonces\/nonce-store\.ts$/, shared, node, zod, /^ioredis$/],
+    may: [nonceStore, claimScript, options, shared, node, zod, /^ioredis$/],
   },
-  { files: /^server\/nonces\//, may: [/^server\/nonces\/nonce-store\.ts$/, shared, node, zod] },
+  { files: /^server\/nonces\//, may: [nonceStore, options, shared, node, zod] },
+  { files: /^server\/options\.ts$/, may: [shared, zod] },
   // Adapters know the core, never the other way round.
   { files: /^server\/express\.ts$/, may: [serverAny, shared, node, zod, /^express$/] },
   { files: /^server\/redis\.ts$/, may: [serverAny, shared, node, zod, /^ioredis$/] },

@@ -102,7 +102,7 @@ export async function startRedisCluster({
 }
 
 /** A loopback port that nobody listens on. */
-export async function freePort(): Promise<number> {
+async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();

@@ -1,0 +1,73 @@
+// Checks the packages as users get them: packed, looked at by publint and attw, installed together in a
+// project of their own, every entry point imported. Needs the packages built (`tsc -b`).
+
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const pnpm = ['npx', '-y', 'pnpm@10.34.9'];
+const names = ['shared', 'client', 'server'];
+const folder = mkdtempSync(join(tmpdir(), 'countersign-packages-'));
+
+try {
+  const tarballs = Object.fromEntries(names.map((name) => [`@countersign/${name}`, pack(name)]));
+  for (const tarball of Object.values(tarballs)) {
+    run(['node_modules/.bin/publint', '--strict', tarball]);
+    run(['node_modules/.bin/attw', '--profile', 'esm-only', tarball]);
+  }
+  importAll(tarballs);
+  console.log('publint and attw have no complaint; every entry point can be imported');
+} catch (error) {
+  console.error(error.message);
+  process.exitCode = 1;
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+
+function pack(name) {
+  const tarball = join(folder, `${name}.tgz`);
+  run([...pnpm, 'pack', '--out', tarball], `packages/${name}`);
+  return tarball;
+}
+
+/** Installs the tarballs side by side, with their peers, as somebody would who uses all of it. */
+function importAll(tarballs) {
+  const project = join(folder, 'project');
+  mkdirSync(project);
+  const { devDependencies: ours } = read('package.json');
+  const peers = Object.fromEntries(['express', 'ioredis', 'undici'].map((it) => [it, ours[it]]));
+  const files = Object.fromEntries(
+    Object.entries(tarballs).map(([name, tarball]) => [name, `file:${tarball}`]),
+  );
+  const manifest = {
+    private: true,
+    type: 'module',
+    dependencies: { ...files, ...peers },
+    // The packages ask for each other by version, which no registry has before the release.
+    pnpm: { overrides: files },
+  };
+  writeFileSync(join(project, 'package.json'), JSON.stringify(manifest));
+  run([...pnpm, 'install', '--prefer-offline', '--ignore-workspace', '--ignore-scripts'], project);
+  const lines = names.flatMap((name) =>
+    Object.keys(read(`packages/${name}/package.json`).exports)
+      .filter((path) => !path.endsWith('.json'))
+      .map((path) => `await import('@countersign/${name}${path.slice(1)}');`),
+  );
+  writeFileSync(join(project, 'import-all.js'), lines.join('\n'));
+  run(['node', 'import-all.js'], project);
+}
+
+function read(path) {
+  return JSON.parse(readFileSync(path, 'utf8'));
+}
+
+/** Runs a command; what it prints is shown only where it fails. */
+function run([program, ...args], cwd = '.') {
+  try {
+    return execFileSync(program, args, { cwd, encoding: 'utf8', stdio: 'pipe' });
+  } catch (error) {
+    const command = [program, ...args].join(' ');
+    throw new Error(`${command}\n${error.stdout ?? ''}${error.stderr ?? error.message}`);
+  }
+}

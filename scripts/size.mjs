@@ -1,0 +1,98 @@
+// What users of a package download, and what it drags along. Sizes are of one bundled, minified module
+// for browsers, compressed with Brotli. Needs the packages built (`tsc -b`).
+
+import { readFileSync } from 'node:fs';
+import { brotliCompressSync } from 'node:zlib';
+import { build } from 'esbuild';
+
+/** Bytes after Brotli: a signer must not cost a page more than a small picture. */
+const limits = { shared: 8_000, client: 8_000 };
+
+/** What may be reached from the entry points of a package; `only` names the entry points that may. */
+const dependencies = {
+  undici: { only: ['client/undici'] },
+  ioredis: { only: ['server/redis'] },
+  express: { only: ['server/express'] },
+  zod: {
+    only: [
+      'client',
+      'client/undici',
+      'server',
+      'server/express',
+      'server/fetch',
+      'server/node',
+      'server/redis',
+    ],
+  },
+};
+
+const rows = [];
+const faults = [];
+
+for (const [name, limit] of Object.entries(limits)) {
+  try {
+    const { outputFiles } = await bundle(`packages/${name}/dist/index.js`, 'browser');
+    const size = brotliCompressSync(outputFiles[0].contents).length;
+    rows.push({ entry: name, 'size (B)': size, 'limit (B)': limit });
+    if (!(size <= limit)) faults.push(`@countersign/${name} has ${size} bytes, more than ${limit}`);
+  } catch ({ message }) {
+    // The whole list, when a Node library got in, is hundreds of lines.
+    faults.push(`Cannot bundle @countersign/${name} for browsers: ${message.slice(0, 500)}`);
+  }
+}
+
+for (const { entry, file } of entryPoints()) {
+  const reached = await externalsOf(file);
+  const row = rows.find((it) => it.entry === entry) ?? { entry };
+  if (!rows.includes(row)) rows.push(row);
+  row.reaches = reached.join(' ');
+  for (const dependency of reached) {
+    if (dependencies[dependency].only.includes(entry)) continue;
+    faults.push(`@countersign/${entry} reaches ${dependency}`);
+  }
+}
+
+console.table(Object.fromEntries(rows.map(({ entry, ...rest }) => [entry, rest])));
+for (const fault of faults) console.error(fault);
+process.exitCode = faults.length === 0 ? 0 : 1;
+
+function bundle(file, platform, external = []) {
+  return build({
+    entryPoints: [file],
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    platform,
+    external,
+    write: false,
+    metafile: true,
+    logLevel: 'silent',
+  });
+}
+
+/** `client/undici` and its file, for every JavaScript export of every package. */
+function entryPoints() {
+  return ['shared', 'client', 'server'].flatMap((name) => {
+    const { exports } = JSON.parse(readFileSync(`packages/${name}/package.json`, 'utf8'));
+    return Object.entries(exports)
+      .filter(([, target]) => target.default !== undefined)
+      .map(([path, target]) => ({
+        entry: `${name}${path.slice(1)}`,
+        file: `packages/${name}/${target.default}`,
+      }));
+  });
+}
+
+/** Those of `dependencies` that the module imports, itself or through others. */
+async function externalsOf(file) {
+  const names = Object.keys(dependencies);
+  const { metafile } = await bundle(
+    file,
+    'node',
+    names.flatMap((name) => [name, `${name}/*`]),
+  );
+  const paths = Object.values(metafile.inputs).flatMap(({ imports }) =>
+    imports.map((it) => it.path),
+  );
+  return names.filter((name) => paths.some((path) => path === name || path.startsWith(`${name}/`)));
+}
