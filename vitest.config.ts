@@ -22,6 +22,8 @@ export default defineConfig({
     reporters: ['default', './test/support/tally-reporter.ts'],
     allowOnly: false,
     coverage: {
+      // CI runs the tests once, with coverage.
+      enabled: Boolean(process.env['COVERAGE']),
       provider: 'v8',
       include: ['packages/*/src/**/*.ts'],
       reporter: ['text', 'json-summary'],
