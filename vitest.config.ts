@@ -20,6 +20,8 @@ export default defineConfig({
     maxWorkers: 2,
     globalSetup: ['test/support/global-setup.ts'],
     reporters: ['default', './test/support/tally-reporter.ts'],
+    // Nothing here waits on purpose; servers and compilers are slow where CI is busy.
+    testTimeout: 20_000,
     allowOnly: false,
     coverage: {
       // CI runs the tests once, with coverage.
