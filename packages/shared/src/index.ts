@@ -5,6 +5,7 @@ export type { SignableRequest } from './canonical-request.ts';
 export { parseTarget, type Target } from './canonical-uri.ts';
 export { isAccessKeyId, isAudience } from './credential-scope.ts';
 export type { MacKey, Sha256 } from './digest.ts';
+export { checkHost } from './host.ts';
 export { quote, type RefusalReason, SignatureError, type SignatureErrorCode, type SignatureErrorOptions } from './errors.ts';
 export type { ParsedSignature, Scheme, SignatureParams, SigningIntent, WireFields } from './scheme.ts';
 export { type CountersignParams, countersign, EMPTY_SHA256, UNSIGNED_PAYLOAD } from './schemes/countersign.ts';

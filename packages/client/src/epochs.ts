@@ -1,0 +1,29 @@
+/** What servers told last of the life of their nonce stores, by origin. */
+export interface Epochs {
+  get(origin: string): string | undefined;
+  /** Takes note of `Countersign-Epoch`, if it is one. */
+  note(origin: string, epoch: string | null | undefined): void;
+}
+
+const SHAPE = /^[A-Za-z0-9_-]{1,64}$/;
+
+/**
+ * Whether a refusal asks for the one attempt that a client makes by itself: the request was not executed, and signed
+ * anew with the server's epoch it can be judged.
+ *
+ * @param challenge the answer's `WWW-Authenticate`
+ */
+export function asksForEpoch(status: number, challenge: string | null | undefined): boolean {
+  return status === 401 && /\berror="replay-unknown"/.test(challenge ?? '');
+}
+
+/** Builds a memory of epochs. */
+export function createEpochs(): Epochs {
+  const byOrigin = new Map<string, string>();
+  return {
+    get: (origin) => byOrigin.get(origin),
+    note(origin, epoch) {
+      if (typeof epoch === 'string' && SHAPE.test(epoch)) byOrigin.set(origin, epoch);
+    },
+  };
+}

@@ -1,0 +1,128 @@
+import { type HeaderFields, mustBeSigned, type RefusalReason, type SignableRequest, SignatureError, type SignatureErrorCode } from '@countersign/shared';
+import type { Attempt } from './verifier.ts';
+import type { VerifierPolicy } from './verifier-options.ts';
+
+/** The checks of a verifier, in their order. */
+const checks = ['syntax', 'time', 'key', 'coverage', 'signature', 'body', 'nonce'] as const;
+type Check = (typeof checks)[number];
+
+/** Which check a code belongs to. What is not named here is found while a request is read. */
+const checkOf: Partial<Record<SignatureErrorCode, Check>> = {
+  ERR_SIGNATURE_EXPIRED: 'time',
+  ERR_SIGNATURE_NOT_YET_VALID: 'time',
+  ERR_KEY_STORE_FAILED: 'key',
+  ERR_COMPONENT_NOT_COVERED: 'coverage',
+  ERR_KEY_UNKNOWN: 'key',
+  ERR_KEY_INACTIVE: 'key',
+  ERR_SIGNATURE_MISMATCH: 'signature',
+  ERR_BODY_MISMATCH: 'body',
+  ERR_BODY_TOO_LARGE: 'body',
+  ERR_BODY_CONSUMED: 'body',
+  ERR_NONCE_REUSED: 'nonce',
+  ERR_NONCE_UNCERTAIN: 'nonce',
+  ERR_NONCE_STORE_FAILED: 'nonce',
+};
+
+/** One thing that a signature covers, or should. */
+export interface Component {
+  /** `method`, `path`, `query`, `header <name>`, `body hash` or `time`. */
+  readonly component: string;
+  /** What the server saw; values of headers that are not signed, or are confidential, are left out. */
+  readonly saw: string;
+  readonly signed: boolean;
+}
+
+/** What became of a request, and why. Plain data without a secret in it: `JSON.stringify` makes a log line of it. */
+export interface Explanation {
+  readonly outcome: 'accepted' | 'refused';
+  /** Why it was refused. */
+  readonly code?: SignatureErrorCode | undefined;
+  /** The word that the client was told. */
+  readonly reason?: RefusalReason | undefined;
+  readonly message?: string | undefined;
+  /** Each check: `passed`, `failed`, or `not made` because an earlier one failed or nothing is claimed for an explanation. */
+  readonly checks: Readonly<Record<Check, 'passed' | 'failed' | 'not made'>>;
+  readonly scheme?: string | undefined;
+  readonly accessKeyId?: string | undefined;
+  readonly subject?: string | undefined;
+  readonly components: readonly Component[];
+  /** As this server built it, confidential header values left out: hold it against the one that was signed. */
+  readonly canonicalRequest?: string | undefined;
+  readonly stringToSign?: string | undefined;
+}
+
+/** Headers that carry something which lets its bearer in. */
+const CONFIDENTIAL = new Set(['authorization', 'cookie', 'proxy-authorization', 'x-countersign-session-token']);
+const REDACTED = '(redacted)';
+
+/** Tells what the steps saw. Pure: it looks nothing up and changes nothing. */
+export function describeAttempt(attempt: Attempt, policy: VerifierPolicy, error: SignatureError | undefined): Explanation {
+  const { request, signed, key } = attempt;
+  return {
+    outcome: error === undefined ? 'accepted' : 'refused',
+    code: error?.code,
+    reason: error?.reason,
+    message: error?.message,
+    checks: tellChecks(error, attempt.claimed),
+    scheme: signed?.scheme.name,
+    accessKeyId: signed?.params.accessKeyId,
+    subject: key?.accessKey?.subject,
+    components: request === undefined ? [] : tellComponents(request, attempt, policy),
+    ...tellCanonical(attempt),
+  };
+}
+
+function tellChecks(error: SignatureError | undefined, claimed: boolean): Explanation['checks'] {
+  const failed = error === undefined ? checks.length : checks.indexOf(checkOf[error.code] ?? 'syntax');
+  const results = checks.map((check, index) => {
+    if (index === failed) return [check, 'failed'];
+    return [check, index < failed && (check !== 'nonce' || claimed) ? 'passed' : 'not made'];
+  });
+  return Object.fromEntries(results) as Explanation['checks'];
+}
+
+function tellComponents(request: SignableRequest, { signed, now }: Attempt, policy: VerifierPolicy): Component[] {
+  const covered = new Set(signed?.params.signedHeaders);
+  const isSigned = signed !== undefined;
+  const components: Component[] = [
+    { component: 'method', saw: request.method, signed: isSigned },
+    { component: 'path', saw: request.path, signed: isSigned },
+    { component: 'query', saw: request.query.replace(/(X-Countersign-Signature=)[^&]*/i, `$1${REDACTED}`), signed: isSigned },
+  ];
+  for (const [name, value] of request.headers.values) {
+    const shown = covered.has(name) || mustBeSigned(name, policy.signedHeaders);
+    const saw = CONFIDENTIAL.has(name) || !shown ? REDACTED : value;
+    components.push({ component: `header ${name}`, saw: request.headers.repeated.has(name) ? `${saw} (and again)` : saw, signed: covered.has(name) });
+  }
+  for (const name of covered) {
+    if (!request.headers.values.has(name)) components.push({ component: `header ${name}`, saw: '(absent)', signed: true });
+  }
+  if (signed !== undefined) {
+    const { bodyHash, signedAt, expiresIn = policy.window } = signed.params;
+    const age = Math.round((now - signedAt) * 10) / 10;
+    components.push({ component: 'body hash', saw: bodyHash, signed: true });
+    components.push({ component: 'time', saw: `signed at ${signedAt}, ${age} s ago by this server's clock; ${expiresIn} s are allowed, ${policy.ahead} s ahead`, signed: true });
+  }
+  return components;
+}
+
+/** What can be built is shown also where the request was refused before it was needed. */
+function tellCanonical({ request, signed }: Attempt): Pick<Explanation, 'canonicalRequest' | 'stringToSign'> {
+  if (request === undefined || signed === undefined) return {};
+  const { scheme, params } = signed;
+  try {
+    return {
+      canonicalRequest: scheme.canonicalRequest({ ...request, headers: redact(request.headers) }, params),
+      stringToSign: new TextDecoder().decode(scheme.stringToSign(request, params)),
+    };
+  } catch (error) {
+    if (error instanceof SignatureError) return {};
+    throw error;
+  }
+}
+
+function redact({ values, repeated }: HeaderFields): HeaderFields {
+  const shown = new Map(values);
+  for (const name of CONFIDENTIAL) if (shown.has(name)) shown.set(name, REDACTED);
+  return { values: shown, repeated };
+}

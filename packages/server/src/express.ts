@@ -1,0 +1,106 @@
+import { quote, SignatureError } from '@countersign/shared';
+import type { Request, RequestHandler } from 'express';
+import * as z from 'zod';
+import { type AdapterOptions, adapterSchema, parseVerifierOrOptions } from './adapter-options.ts';
+import type { Identity } from './identity.ts';
+import { answerRefusal, authenticate } from './node.ts';
+import type { Verifier } from './verifier.ts';
+import type { VerifierOptions } from './verifier-options.ts';
+
+export { keepRawBody } from './node-body.ts';
+
+/** What `requireSignature()` does around a verifier. */
+export interface RequireSignatureOptions extends AdapterOptions {
+  /** CORS preflight requests, which browsers never sign: refused if not given, or let through without an identity. */
+  readonly preflight?: 'refuse' | 'pass' | undefined;
+}
+
+const expressSchema = adapterSchema.extend({ preflight: z.enum(['refuse', 'pass']).default('refuse') });
+
+/** Who signed each request, and which verifier says so. Kept apart from `req`, where a body parser or a client could reach it. */
+const verified = new WeakMap<object, { readonly identity: Identity; readonly verifier: Verifier }>();
+
+/**
+ * Lets signed requests through and answers all others, for Express 5 and 4. Mount it above body parsers: they parse
+ * afterwards as if it were not there.
+ *
+ * @param given a verifier, or the options of one
+ * @param options what to do around it
+ * @throws TypeError or RangeError naming the option that cannot be used
+ *
+ * @example
+ * ```ts
+ * import { generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import { identityOf, requireSignature } from '@countersign/server/express';
+ * import express from 'express';
+ *
+ * const keys = new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]);
+ * const app = express();
+ * app.use(requireSignature({ audience: 'video-api', keys, nonces: new MemoryNonceStore() }));
+ * app.get('/whoami', (req, res) => void res.send(identityOf(req).subject));
+ * ```
+ */
+export function requireSignature(
+  given: Verifier | (VerifierOptions & RequireSignatureOptions),
+  options: RequireSignatureOptions = {},
+): RequestHandler {
+  const { verifier, policy } = parseVerifierOrOptions(expressSchema, given, options);
+  return function signatureRequired(req, res, next) {
+    // Mounted twice, it would find the nonce used by itself.
+    if (verified.get(req)?.verifier === verifier) return next();
+    if (policy.preflight === 'pass' && isPreflight(req)) return next();
+    authenticate(verifier, policy, req, res).then(
+      (identity) => {
+        verified.set(req, { identity, verifier });
+        next();
+      },
+      (error) => (error instanceof SignatureError ? answerRefusal(req, res, error, verifier.audience) : next(error)),
+    );
+  };
+}
+
+/** @see Fetch standard, section 3.2.2 */
+function isPreflight({ method, headers }: Request): boolean {
+  return method === 'OPTIONS' && headers.origin !== undefined && headers['access-control-request-method'] !== undefined;
+}
+
+/**
+ * Tells who signed a request.
+ *
+ * @throws TypeError where `requireSignature()` did not run for it
+ */
+export function identityOf(req: Request): Identity {
+  const known = verified.get(req);
+  if (known === undefined) {
+    throw new TypeError(`Cannot tell who signed ${quote(req.originalUrl)}: mount requireSignature() above this route`);
+  }
+  return known.identity;
+}
+
+/**
+ * Lets a request through whose access key has all of the scopes. Mount it below `requireSignature()`.
+ *
+ * @param scopes at least one
+ * @throws TypeError where no scope is given, or one is not text
+ *
+ * @example
+ * ```ts
+ * import { requireScope } from '@countersign/server/express';
+ * import express from 'express';
+ *
+ * const app = express();
+ * app.post('/VideoParser/', requireScope('videos:parse'), (req, res) => void res.sendStatus(204));
+ * ```
+ */
+export function requireScope(...scopes: string[]): RequestHandler {
+  if (scopes.length === 0 || !scopes.every((scope) => typeof scope === 'string' && scope !== '')) {
+    throw new TypeError(`Cannot require scopes ${quote(scopes)}: expected one or more names`);
+  }
+  return function scopeRequired(req, res, next) {
+    const identity = identityOf(req);
+    const missing = scopes.find((scope) => !identity.scopes.includes(scope));
+    if (missing === undefined) return next();
+    const error = new SignatureError('ERR_SCOPE_MISSING', `The access key does not have the scope ${quote(missing)}`);
+    answerRefusal(req, res, error, identity.audience);
+  };
+}

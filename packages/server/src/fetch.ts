@@ -1,0 +1,168 @@
+import { createSha256, SignatureError, sha256Hex } from '@countersign/shared';
+import { type AdapterOptions, type AdapterPolicy, adapterSchema, parseVerifierOrOptions } from './adapter-options.ts';
+import type { Identity } from './identity.ts';
+import { parseOptions } from './options.ts';
+import { problemOf } from './problem-details.ts';
+import { type BodySource, checkBodyHash, tooLarge, tooSlow } from './steps/body.ts';
+import type { Verifier } from './verifier.ts';
+import type { VerifierOptions } from './verifier-options.ts';
+
+/** A verified request: whose it is, and the request to read from now on. */
+export interface VerifiedRequest {
+  readonly identity: Identity;
+  readonly request: Request;
+}
+
+/**
+ * Verifies a `Request`, as Hono, Next.js and workers hand it out.
+ *
+ * @returns who signed it, and a request whose body can be read
+ * @throws SignatureError where it is refused: {@link refusalResponse} makes the answer of it
+ *
+ * @example
+ * ```ts
+ * import { createVerifier, generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import { refusalResponse, verifyRequest } from '@countersign/server/fetch';
+ *
+ * const keys = new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]);
+ * const verifier = createVerifier({ audience: 'video-api', keys, nonces: new MemoryNonceStore() });
+ *
+ * const unsigned = new Request('https://api.test/VideoParser/');
+ * const response = await verifyRequest(verifier, unsigned).catch((error) => refusalResponse(error, verifier));
+ * console.assert(response instanceof Response && response.status === 401);
+ * ```
+ */
+export async function verifyRequest(verifier: Verifier, request: Request, options: AdapterOptions = {}): Promise<VerifiedRequest> {
+  return verifyWith(verifier, parseOptions('adapter', adapterSchema, options), request);
+}
+
+/**
+ * Makes the answer to a refused request.
+ *
+ * @param error what `verifyRequest` threw; anything but a `SignatureError` is thrown again
+ */
+export function refusalResponse(error: unknown, verifier: Pick<Verifier, 'audience'>): Response {
+  if (!(error instanceof SignatureError)) throw error;
+  const { status, headers, body } = problemOf(error, verifier.audience);
+  return new Response(body, { status, headers });
+}
+
+/**
+ * Wraps a fetch-style handler, so that it is called for signed requests only. The others are answered here.
+ *
+ * @param handler called with a readable request and the signer's identity
+ * @throws TypeError or RangeError naming the option that cannot be used
+ *
+ * @example
+ * ```ts
+ * import { generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import { withSignature } from '@countersign/server/fetch';
+ *
+ * const handler = withSignature((_request, identity) => new Response(`Hello ${identity.subject}`), {
+ *   audience: 'video-api',
+ *   keys: new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]),
+ *   nonces: new MemoryNonceStore(),
+ * });
+ * console.assert((await handler(new Request('https://api.test/'))).status === 401);
+ * ```
+ */
+export function withSignature(
+  handler: (request: Request, identity: Identity) => Response | Promise<Response>,
+  given: Verifier | (VerifierOptions & AdapterOptions),
+  options: AdapterOptions = {},
+): (request: Request) => Promise<Response> {
+  const { verifier, policy } = parseVerifierOrOptions(adapterSchema, given, options);
+  return async function signedRequestHandler(received) {
+    let verified: VerifiedRequest;
+    try {
+      verified = await verifyWith(verifier, policy, received);
+    } catch (error) {
+      return refusalResponse(error, verifier);
+    }
+    const response = await handler(verified.request, verified.identity);
+    return verified.identity.epoch === undefined ? response : withEpoch(response, verified.identity.epoch);
+  };
+}
+
+async function verifyWith(verifier: Verifier, policy: AdapterPolicy, received: Request): Promise<VerifiedRequest> {
+  const { protocol, host, pathname, search } = new URL(received.url);
+  const headers = [...received.headers];
+  // Runtimes that keep `Host` from programs tell it in the URL only.
+  if (!received.headers.has('host') && /^https?:$/.test(protocol)) headers.push(['host', host]);
+  const body = requestBody(received, policy);
+  const identity = await verifier.verify({ method: received.method, url: pathname + search, headers, body });
+  return { identity, request: body.request() };
+}
+
+function requestBody(received: Request, policy: AdapterPolicy): BodySource & { request(): Request } {
+  let verified = received;
+  return {
+    request: () => verified,
+    check(declared, seconds) {
+      if (received.bodyUsed) {
+        throw new SignatureError('ERR_BODY_CONSUMED', 'The body was read before the signature was verified: call verifyRequest() first');
+      }
+      if (received.body === null) return checkBodyHash(sha256Hex(''), declared);
+      if (policy.body === 'stream') {
+        verified = new Request(received, { body: received.body.pipeThrough(hashOnTheWay(declared)), duplex: 'half' } as RequestInit);
+        return;
+      }
+      return readBody(received.body, policy.limit, seconds).then((bytes) => {
+        checkBodyHash(sha256Hex(bytes), declared);
+        verified = new Request(received, { body: bytes });
+      });
+    },
+  };
+}
+
+async function readBody(body: ReadableStream<Uint8Array>, limit: number, seconds: number): Promise<Uint8Array<ArrayBuffer>> {
+  const reader = body.getReader();
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    void reader.cancel().catch(() => undefined);
+  }, Math.max(0, seconds) * 1000);
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (late) throw tooSlow();
+      if (done) break;
+      length += value.length;
+      if (!(length <= limit)) {
+        void reader.cancel().catch(() => undefined);
+        throw tooLarge(limit);
+      }
+      chunks.push(value);
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+  const bytes = new Uint8Array(length);
+  let offset = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return bytes;
+}
+
+/** Passes bytes on as they come; fails instead of ending where their hash is wrong. */
+function hashOnTheWay(declared: string): TransformStream<Uint8Array, Uint8Array> {
+  const digest = createSha256();
+  return new TransformStream({
+    transform(chunk, controller) {
+      digest.update(chunk);
+      controller.enqueue(chunk);
+    },
+    flush: () => checkBodyHash(digest.hex(), declared),
+  });
+}
+
+/** Headers of a `Response` from `fetch` cannot be changed: then a copy of it can. */
+function withEpoch(response: Response, epoch: string): Response {
+  const copy = new Response(response.body, response);
+  copy.headers.set('countersign-epoch', epoch);
+  return copy;
+}

@@ -1,0 +1,17 @@
+/** Who signed a request, and what the signature covers. */
+export interface Identity {
+  readonly accessKeyId: string;
+  /** Whose key it is. */
+  readonly subject: string;
+  readonly scopes: readonly string[];
+  /** The name of the scheme that the request was signed with. */
+  readonly scheme: string;
+  readonly audience: string;
+  /** Unix seconds. */
+  readonly signedAt: number;
+  readonly nonce: string;
+  /** Lower-case names. Of all other headers nothing is known. */
+  readonly signedHeaders: readonly string[];
+  /** The nonce store's epoch, to be told in `Countersign-Epoch`. */
+  readonly epoch?: string | undefined;
+}

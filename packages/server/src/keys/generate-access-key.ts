@@ -1,0 +1,31 @@
+import { randomBytes } from 'node:crypto';
+import type { AccessKey } from './key-store.ts';
+
+/** Crockford's base32: no I, L, O or U, so that an id survives being read aloud. */
+const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+
+/**
+ * Makes an access key: `CSAK` and 20 random characters of Crockford base32 for its id, 32 random bytes in base64url for
+ * its secret. Store it, and show the secret to its owner once.
+ *
+ * @param owner whose key it is, and what it may be used for; `subject` is `user` and `scopes` are none where not given
+ *
+ * @example
+ * ```ts
+ * import { generateAccessKey } from '@countersign/server';
+ *
+ * const { accessKeyId, secretAccessKey } = generateAccessKey({ subject: 'alice' });
+ * console.assert(/^CSAK[0-9A-Z]{20}$/.test(accessKeyId) && secretAccessKey.length === 43);
+ * ```
+ */
+export function generateAccessKey(owner: Partial<Pick<AccessKey, 'subject' | 'scopes' | 'notBefore' | 'expiresAt'>> = {}): AccessKey {
+  const id = Array.from(randomBytes(20), (byte) => CROCKFORD[byte & 31]).join('');
+  return {
+    accessKeyId: `CSAK${id}`,
+    secretAccessKey: randomBytes(32).toString('base64url'),
+    subject: 'user',
+    scopes: [],
+    status: 'active',
+    ...owner,
+  };
+}

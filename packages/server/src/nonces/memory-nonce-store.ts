@@ -1,0 +1,119 @@
+import { randomBytes } from 'node:crypto';
+import * as z from 'zod';
+import { parseOptions } from '../options.ts';
+import { CLOCK_SLACK, type ClaimOutcome, type NonceClaim, type NonceStore } from './nonce-store.ts';
+
+export interface MemoryNonceStoreOptions {
+  /** Unix seconds; the system's clock if not given. */
+  readonly clock?: (() => number) | undefined;
+  /** The most nonces held at a time: 1,000,000 if not given. */
+  readonly maxEntries?: number | undefined;
+  /**
+   * Unix seconds: since when this store has seen every request. Now if not given; an earlier moment only where it is
+   * certain that nothing was accepted between then and now, or replays of that time are accepted.
+   */
+  readonly bornAt?: number | undefined;
+}
+
+const optionsSchema = z.strictObject({
+  clock: z.function().optional(),
+  maxEntries: z.int().min(1).max(16_000_000).default(1_000_000),
+  bornAt: z.number().optional(),
+});
+
+/** Seconds of expiry that share a set, and are forgotten together. */
+const GENERATION = 16;
+
+/**
+ * Nonces in the memory of this process: for one server process. Several that share keys need `RedisNonceStore`, or each
+ * would accept what another has seen.
+ *
+ * Memory is bounded. When it is full the nonces nearest to expiry go, and the store's floor rises to them: requests
+ * below the floor are refused as uncertain, never accepted because their nonce was forgotten.
+ *
+ * @example
+ * ```ts
+ * import { MemoryNonceStore } from '@countersign/server';
+ *
+ * const nonces = new MemoryNonceStore({ maxEntries: 100_000 });
+ * console.assert(nonces.epoch.length === 22);
+ * ```
+ */
+export class MemoryNonceStore implements NonceStore {
+  /** The name of this store's life; another instance has another. */
+  readonly epoch = randomBytes(16).toString('base64url');
+  readonly #clock: () => number;
+  readonly #maxEntries: number;
+  readonly #bornAt: number;
+  readonly #generations = new Map<number, Set<string>>();
+  #size = 0;
+  /** Unix seconds: of requests acceptable until then at most, nonces may have been forgotten. */
+  #floor = Number.NEGATIVE_INFINITY;
+
+  /** @throws TypeError or RangeError naming the option that cannot be used */
+  constructor(options: MemoryNonceStoreOptions = {}) {
+    const { clock, maxEntries, bornAt } = parseOptions('MemoryNonceStore', optionsSchema, options);
+    this.#clock = (clock as (() => number) | undefined) ?? (() => Date.now() / 1000);
+    this.#maxEntries = maxEntries;
+    this.#bornAt = bornAt ?? this.#clock();
+  }
+
+  /** How many nonces are held. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Claims a nonce. */
+  async claim(claim: NonceClaim): Promise<ClaimOutcome> {
+    const { epoch } = this;
+    const now = this.#clock();
+    if (!(now <= claim.acceptableUntil + CLOCK_SLACK)) return { outcome: 'stale', epoch };
+    this.#forgetExpired(now);
+
+    // None of the parts can hold a line feed, so `a:b` and `c` never meet `a` and `b:c`.
+    const key = `${claim.audience}\n${claim.accessKeyId}\n${claim.nonce}`;
+    for (const generation of this.#generations.values()) if (generation.has(key)) return { outcome: 'replayed', epoch };
+
+    const lifetime = claim.acceptableUntil - claim.signedAt;
+    if (!(claim.acceptableUntil > this.#floor)) return this.#uncertain(this.#floor - lifetime - now);
+    const ahead = claim.signedAt - claim.acceptableFrom;
+    const certainFrom = this.#bornAt + CLOCK_SLACK;
+    if (claim.epoch !== epoch && !(claim.acceptableFrom > certainFrom)) return this.#uncertain(certainFrom + ahead - now);
+
+    if (this.#size >= this.#maxEntries) {
+      this.#forgetOldest();
+      if (!(claim.acceptableUntil > this.#floor)) return this.#uncertain(this.#floor - lifetime - now);
+    }
+    this.#remember(key, claim.acceptableUntil);
+    return { outcome: 'claimed', epoch };
+  }
+
+  #uncertain(seconds: number): ClaimOutcome {
+    return { outcome: 'uncertain', epoch: this.epoch, retryAfter: Math.max(0, Math.floor(seconds)) + 1 };
+  }
+
+  #remember(key: string, until: number): void {
+    const index = Math.floor(until / GENERATION);
+    const generation = this.#generations.get(index);
+    if (generation === undefined) this.#generations.set(index, new Set([key]));
+    else generation.add(key);
+    this.#size++;
+  }
+
+  #forgetExpired(now: number): void {
+    for (const index of this.#generations.keys()) {
+      if ((index + 1) * GENERATION + CLOCK_SLACK < now) this.#forget(index);
+    }
+  }
+
+  #forgetOldest(): void {
+    this.#forget(Math.min(...this.#generations.keys()));
+  }
+
+  /** Also for what expired: a clock that is set back must not bring to life what was forgotten. */
+  #forget(index: number): void {
+    this.#size -= this.#generations.get(index)?.size ?? 0;
+    this.#generations.delete(index);
+    this.#floor = Math.max(this.#floor, (index + 1) * GENERATION);
+  }
+}

@@ -1,0 +1,39 @@
+/** A nonce that a verified request brings, and when that request can be accepted. */
+export interface NonceClaim {
+  readonly accessKeyId: string;
+  readonly audience: string;
+  readonly nonce: string;
+  /** Unix seconds: when the request says that it was signed. */
+  readonly signedAt: number;
+  /** Unix seconds: no server could have accepted the request before. */
+  readonly acceptableFrom: number;
+  /** Unix seconds: no server can accept the request after. The nonce is remembered until then at least. */
+  readonly acceptableUntil: number;
+  /** The epoch that the request echoes. */
+  readonly epoch?: string | undefined;
+}
+
+/**
+ * What became of a claim, and the epoch of the store, for the client to echo:
+ * - `claimed`: never seen before. The only outcome with which a request is accepted.
+ * - `replayed`: seen before.
+ * - `uncertain`: the store may have forgotten it. A request signed anew with the epoch is judged at once; one without it
+ *   after `retryAfter` seconds.
+ * - `stale`: by the store's clock the request is too old.
+ */
+export type ClaimOutcome =
+  | { readonly outcome: 'claimed' | 'replayed' | 'stale'; readonly epoch: string }
+  | { readonly outcome: 'uncertain'; readonly epoch: string; readonly retryAfter: number };
+
+/** Where a verifier claims nonces. */
+export interface NonceStore {
+  /**
+   * Claims a nonce: one atomic act, so that of any number of copies exactly one is `claimed`.
+   *
+   * @returns a rejection means that the store failed, and the request is answered 503
+   */
+  claim(claim: NonceClaim): Promise<ClaimOutcome>;
+}
+
+/** Seconds by which the clocks of servers and store may differ without a nonce being forgotten too early. */
+export const CLOCK_SLACK = 1;

@@ -1,0 +1,44 @@
+import type { RefusalReason, SignatureError } from '@countersign/shared';
+
+const titles: Record<RefusalReason, string> = {
+  'signature-missing': 'The request is not signed',
+  'signature-malformed': 'The signature or the request cannot be read in one way only',
+  'clock-skew': 'The request was signed too long ago, or ahead of time',
+  'component-not-covered': 'Something that must be signed is not',
+  'signature-invalid': 'The access key or the signature is wrong',
+  'body-mismatch': 'The body is not the one that was signed',
+  'nonce-reused': 'The nonce was used before',
+  'replay-unknown': 'Whether the nonce was used before cannot be told',
+  'scope-missing': 'The access key may not do this',
+  'body-too-large': 'The body is too large',
+  'too-many-failures': 'Too many requests were refused',
+  unavailable: 'The request cannot be verified at the moment',
+  internal: 'The server is not set up to verify this request',
+};
+
+/** What strangers could learn from: there the title is all that they are told. */
+const WITHOUT_DETAIL = new Set<RefusalReason>(['signature-invalid', 'unavailable', 'internal']);
+
+/** An answer to a refused request, ready to be written. */
+export interface ProblemAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+/**
+ * Turns a refusal into the answer to it.
+ *
+ * @param audience the name of this service, told as the realm
+ * @see RFC 9457 for the body, RFC 9110 section 11.6.1 for `WWW-Authenticate`
+ */
+export function problemOf(error: SignatureError, audience: string): ProblemAnswer {
+  const { reason, status, retry, retryAfter, epoch } = error;
+  const headers: Record<string, string> = { 'content-type': 'application/problem+json', 'cache-control': 'no-store' };
+  if (status === 401) headers['www-authenticate'] = `COUNTERSIGN1-HMAC-SHA256 realm="${audience}", error="${reason}"`;
+  if (retryAfter !== undefined) headers['retry-after'] = String(Math.ceil(retryAfter));
+  if (epoch !== undefined) headers['countersign-epoch'] = epoch;
+  const detail = WITHOUT_DETAIL.has(reason) ? undefined : error.message;
+  const problem = { type: `urn:countersign:error:${reason}`, title: titles[reason], status, reason, retry, detail };
+  return { status, headers, body: JSON.stringify(problem) };
+}

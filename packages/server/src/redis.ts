@@ -1,0 +1,1 @@
+export { RedisNonceStore, type RedisNonceStoreOptions } from './nonces/redis-nonce-store.ts';

@@ -1,0 +1,36 @@
+import { type ParsedSignature, type Scheme, type SignableRequest, SignatureError } from '@countersign/shared';
+
+/** A signature, and the scheme that it is written in. */
+export interface SchemedSignature extends ParsedSignature {
+  readonly scheme: Scheme;
+}
+
+/** What the server allows of the forms that there are. */
+export interface MechanismPolicy {
+  readonly schemes: readonly Scheme[];
+  readonly presignedUrls: 'until-expiry' | 'once' | 'refuse';
+}
+
+/**
+ * Finds the one signature of a request: with two, one could be checked and the other believed.
+ *
+ * @throws SignatureError `ERR_SIGNATURE_MISSING`, `ERR_SIGNATURE_AMBIGUOUS`, and what the scheme throws
+ */
+export function readSignature(request: SignableRequest, policy: MechanismPolicy): SchemedSignature {
+  let found: SchemedSignature | undefined;
+  for (const scheme of policy.schemes) {
+    const parsed = scheme.read(request);
+    if (parsed === undefined) continue;
+    if (found !== undefined) {
+      throw new SignatureError('ERR_SIGNATURE_AMBIGUOUS', `The request is signed twice, as ${found.scheme.name} and as ${scheme.name}`);
+    }
+    found = { scheme, params: parsed.params, signature: parsed.signature };
+  }
+  if (found === undefined) {
+    throw new SignatureError('ERR_SIGNATURE_MISSING', 'The request is not signed: expected an Authorization header or a presigned URL');
+  }
+  if (policy.presignedUrls === 'refuse' && found.params.expiresIn !== undefined) {
+    throw new SignatureError('ERR_SIGNATURE_MISSING', 'Presigned URLs are not accepted here: expected an Authorization header');
+  }
+  return found;
+}

@@ -1,0 +1,39 @@
+import { checkHost, type HeaderFields, type HeadersInput, parseTarget, quote, readHeaders, type SignableRequest, SignatureError } from '@countersign/shared';
+
+const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}$/;
+
+/** Where clients think that they call, as the server's owner configured it: never as a client says. */
+export interface PublicAddress {
+  /** The host to verify in place of what a proxy made of it. */
+  readonly publicOrigin?: string | undefined;
+  /** The path prefix that a proxy stripped. */
+  readonly publicPrefix: string;
+}
+
+/**
+ * Reads a request as the client signed it.
+ *
+ * @throws SignatureError `ERR_TARGET_AMBIGUOUS`, `ERR_SIGNATURE_AMBIGUOUS`, `ERR_SIGNATURE_MALFORMED`
+ */
+export function readRequest(
+  { method, url, headers }: { readonly method: string; readonly url: string; readonly headers: HeadersInput },
+  address: PublicAddress,
+): SignableRequest {
+  if (!METHOD.test(method)) {
+    throw new SignatureError('ERR_SIGNATURE_MALFORMED', `Cannot verify method ${quote(method)}: it is not a token`);
+  }
+  // The target is checked as it came: a prefix must not make origin form of what was not.
+  const received = parseTarget(url);
+  const target = address.publicPrefix === '' ? received : { ...received, path: address.publicPrefix + received.path };
+  return { method, ...target, headers: readHost(readHeaders(headers), address.publicOrigin) };
+}
+
+function readHost({ values, repeated }: HeaderFields, publicHost: string | undefined): HeaderFields {
+  if (repeated.has('host')) {
+    throw new SignatureError('ERR_SIGNATURE_AMBIGUOUS', 'The Host header occurs more than once, or differs from :authority');
+  }
+  if (publicHost !== undefined) return { values: new Map(values).set('host', publicHost), repeated };
+  const host = values.get('host');
+  if (host !== undefined) checkHost(host);
+  return { values, repeated };
+}

@@ -1,0 +1,47 @@
+import { SignatureError, type SignatureParams } from '@countersign/shared';
+
+/** How long a request lives, in seconds. */
+export interface Window {
+  /** The most age of a signed request. */
+  readonly window: number;
+  /** How far ahead of this server's clock a request may be dated. */
+  readonly ahead: number;
+  /** The most that a presigned URL may ask for. */
+  readonly presignedMaxExpires: number;
+}
+
+/** Seconds for which a signature is good after it was made. */
+export function lifetime(params: SignatureParams, { window }: Window): number {
+  return params.expiresIn ?? window;
+}
+
+/**
+ * Refuses a request that is too old, or dated too far ahead. Both sides are checked in the positive, so that a time that
+ * is no number refuses too.
+ *
+ * @param now Unix seconds
+ * @throws SignatureError `ERR_SIGNATURE_EXPIRED`, `ERR_SIGNATURE_NOT_YET_VALID`; `ERR_SIGNATURE_MALFORMED` where a
+ * presigned URL asks for more than the server allows
+ */
+export function checkWindow(params: SignatureParams, limits: Window, now: number): void {
+  const { signedAt, expiresIn } = params;
+  if (expiresIn !== undefined && !(expiresIn <= limits.presignedMaxExpires)) {
+    throw new SignatureError(
+      'ERR_SIGNATURE_MALFORMED',
+      `The URL asks for ${expiresIn} s, at most ${limits.presignedMaxExpires} s are allowed`,
+    );
+  }
+  if (!(signedAt - now <= limits.ahead)) {
+    throw new SignatureError(
+      'ERR_SIGNATURE_NOT_YET_VALID',
+      `The request is dated ${Math.ceil(signedAt - now)} s ahead of the server's clock, ${limits.ahead} s are allowed: set the client's clock`,
+    );
+  }
+  const allowed = lifetime(params, limits);
+  if (!(now - signedAt <= allowed)) {
+    throw new SignatureError(
+      'ERR_SIGNATURE_EXPIRED',
+      `The request was signed ${Math.floor(now - signedAt)} s ago, ${allowed} s are allowed: sign it anew`,
+    );
+  }
+}

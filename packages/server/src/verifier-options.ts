@@ -1,0 +1,74 @@
+import { countersign, isAudience, type Scheme } from '@countersign/shared';
+import * as z from 'zod';
+import type { Explanation } from './explanation.ts';
+import type { KeyStore } from './keys/key-store.ts';
+import type { NonceStore } from './nonces/nonce-store.ts';
+import { parseOptions } from './options.ts';
+
+/** What a verifier is built from. Durations are seconds. */
+export interface VerifierOptions {
+  /** The name of this service. Requests signed for another are refused. */
+  readonly audience: string;
+  /** Where access keys are looked up. */
+  readonly keys: KeyStore;
+  /** Where nonces are claimed: shared by all servers that accept the same keys for the same audience. */
+  readonly nonces: NonceStore;
+  /** The wire forms that are accepted: our own if not given. */
+  readonly schemes?: readonly Scheme[] | undefined;
+  /** For how long a signed request lives: 120 if not given, at most 3,600. */
+  readonly window?: number | undefined;
+  /** How far ahead of this server's clock a request may be dated: 5 if not given. */
+  readonly ahead?: number | undefined;
+  /** Unix seconds; the system's clock if not given. */
+  readonly clock?: (() => number) | undefined;
+  /**
+   * The origin that clients call, such as `https://api.example.com`, where a proxy changes `Host`. Its host is what must
+   * have been signed; nothing that a client or proxy sends can change it.
+   */
+  readonly publicOrigin?: string | undefined;
+  /** The path prefix that a proxy strips, such as `/v1`: it is put back before the target is verified. */
+  readonly publicPrefix?: string | undefined;
+  /** Names of further headers that must be signed where present: all that the application acts on. */
+  readonly signedHeaders?: readonly string[] | undefined;
+  /** Presigned URLs: usable until they expire (if not given), once each, or not at all. */
+  readonly presignedUrls?: 'until-expiry' | 'once' | 'refuse' | undefined;
+  /** The most that a presigned URL may live: 3,600 if not given, at most 604,800. */
+  readonly presignedMaxExpires?: number | undefined;
+  /**
+   * Requests that declare `UNSIGNED-PAYLOAD`: refused if not given.
+   *
+   * `accept-unsigned-bodies` lets whoever watches the wire replace the body of a request that never arrived.
+   */
+  readonly unsignedPayload?: 'refuse' | 'accept-unsigned-bodies' | undefined;
+  /** Called with an explanation of every refusal, for logs. It holds no secret. What it throws is ignored. */
+  readonly onRefused?: ((explanation: Explanation) => void) | undefined;
+}
+
+const schema = z.strictObject({
+  audience: z.string().refine(isAudience, 'a service name: 1 to 128 of A-Z a-z 0-9 . _ : -'),
+  keys: z.custom<KeyStore>((store) => typeof (store as KeyStore | undefined)?.find === 'function', 'a key store with find()'),
+  nonces: z.custom<NonceStore>((store) => typeof (store as NonceStore | undefined)?.claim === 'function', 'a nonce store with claim()'),
+  schemes: z.array(z.custom<Scheme>((scheme) => typeof (scheme as Scheme | undefined)?.read === 'function', 'a scheme such as countersign()')).min(1).default(() => [countersign()]),
+  window: z.number().min(1).max(3_600).default(120),
+  ahead: z.number().min(0).max(300).default(5),
+  clock: z.custom<() => number>((clock) => typeof clock === 'function', 'a function that returns Unix seconds').default(() => () => Date.now() / 1000),
+  publicOrigin: z.string().refine(isOrigin, 'an origin such as https://api.example.com').transform((origin) => new URL(origin).host).optional(),
+  publicPrefix: z.string().regex(/^(?:\/[!$&-.0-;=@-Z_a-z~]+)+$/, 'a path such as /v1, without a slash at its end').default(''),
+  signedHeaders: z.array(z.string().regex(/^[!#$%&'*+\-.^_`|~0-9a-z]+$/, 'a lower-case header name')).default([]).transform((names) => new Set(names)),
+  presignedUrls: z.enum(['until-expiry', 'once', 'refuse']).default('until-expiry'),
+  presignedMaxExpires: z.int().min(1).max(604_800).default(3_600),
+  unsignedPayload: z.enum(['refuse', 'accept-unsigned-bodies']).default('refuse'),
+  onRefused: z.custom<(explanation: Explanation) => void>((hook) => typeof hook === 'function', 'a function').optional(),
+});
+
+/** Options with their defaults, as the verifier reads them. */
+export type VerifierPolicy = z.output<typeof schema>;
+
+/** @throws TypeError or RangeError naming the option that cannot be used */
+export function parseVerifierOptions(options: VerifierOptions): VerifierPolicy {
+  return parseOptions('verifier', schema, options);
+}
+
+function isOrigin(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) && new URL(text).origin === text;
+}
