@@ -1,0 +1,30 @@
+"""Makes presigned URLs: requests that whoever has the URL may send, until it expires."""
+import hmac, secrets, time
+from urllib.parse import quote
+
+from countersign import ALGORITHM, CREDENTIAL, TERMINATOR, canonical_request, check, signing_key, split, string_to_sign
+
+def presign(method, url, *, access_key_id, secret, audience, expires_in, headers=None, now=None, nonce=None, also=()):
+    """The URL with its signature. If there are `headers`, whoever uses the URL has to send them too."""
+    scheme, host, target = split(url)
+    path, _, own = target.partition("?")
+    if "&x-countersign-" in f"&{own}".lower():
+        raise ValueError("cannot sign: the URL has X-Countersign- parameters of its own")
+    if {name.lower() for name in headers or ()} & {"authorization", "x-countersign-date", "x-countersign-nonce"}:
+        raise ValueError("cannot sign: the request is signed in its headers already")
+    headers = {"Host": host, **(headers or {})}.items()
+    date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    credential = check(f"{access_key_id}/{date[:8]}/{audience}/{TERMINATOR}", CREDENTIAL, "access key id or audience")
+    parameters = {
+        "Algorithm": ALGORITHM,
+        "Credential": credential,
+        "Date": date,
+        "Expires": check(str(expires_in), "[1-9][0-9]{0,8}", "expires_in"),
+        "Nonce": nonce or secrets.token_urlsafe(16),
+        "SignedHeaders": canonical_request(method, target, headers, also).splitlines()[-2],
+    }
+    written = [f"X-Countersign-{name}={quote(value, safe='')}" for name, value in parameters.items()]
+    target = path + "?" + "&".join([own] * bool(own) + written)
+    text = string_to_sign(date, credential, canonical_request(method, target, headers, also))
+    signature = hmac.digest(signing_key(secret, date, audience), text, "sha256").hex()
+    return f"{scheme}://{host}{target}&X-Countersign-Signature={signature}"
