@@ -4,7 +4,7 @@ import hashlib, hmac, http.client, json, re, secrets, time, urllib.parse
 ALGORITHM, TERMINATOR = "COUNTERSIGN1-HMAC-SHA256", "countersign1_request"
 MUST_SIGN = "host|x-countersign-.*|content-type|content-encoding|x-http-method-override"
 CREDENTIAL = r"(?a)[\w.-]{1,128}/\d{8}/[\w.:-]{1,128}/\w+"
-HOST = r"(?ai)([\w.-]*[\w-]|\[[0-9a-f:.]+\])(:[1-9]\d*)?"
+HEADER = r"(?a)host:([\w-]([\w.-]*[\w-])?|\[[0-9A-Fa-f:.]+\])(:[1-9]\d{0,4})?|(?!host:)[!#-'*+.0-9^-z|~-]+:[\t -~]*"
 TARGET = r'(?ai)(?!//)(?![^?]*/(\.|%2e){1,2}([/?]|\Z))(?!.*%(00|(?![0-9a-f]{2})))/[!"$-\[\]-~]{0,16383}'
 
 def check(text, pattern, what):
@@ -16,7 +16,7 @@ def split(url):
     """(scheme, host, target) of a URL; the host without a default port, as HTTP clients send it."""
     scheme, host, target = re.match("(?s)(https?)://([^/?#]*)(.*)", check(url, "(?s)https?://.*", "URL")).groups()
     host = re.sub(":80$" if scheme == "http" else ":443$", "", host.lower())
-    return scheme, host, target if target.startswith("/") else "/" + target
+    return scheme, check(host, r"\S+", "host"), target if target.startswith("/") else "/" + target
 
 def canonical_request(method, target, headers, also=()):
     """The text that stands for a request: of its (name, value) headers those that must be signed, and `also` these."""
@@ -27,9 +27,9 @@ def canonical_request(method, target, headers, also=()):
     signed = {name: value for name, value in given if name in names}
     if [name for name, _ in given if name in names] != names[:64]:
         raise ValueError("cannot sign: a header to sign is missing or there twice, or there are more than 64")
-    lines = [name + ":" + check(signed[name], HOST if name == "host" else r"[\t -~]*", name) for name in names]
-    body_hash = signed.get("x-countersign-content-sha256", hashlib.sha256().hexdigest())
-    return "\n".join([method, path if query else target, query, *lines, "", ";".join(names), body_hash])
+    lines = [check(method, r"[!#-'*+.0-9A-Z^-z|~-]{1,32}", "method"), path if query else target, query]
+    lines += [*(check(f"{name}:{signed[name]}", HEADER, f"{name} header") for name in names), "", ";".join(names)]
+    return "\n".join([*lines, signed.get("x-countersign-content-sha256", hashlib.sha256().hexdigest())])
 
 def string_to_sign(date, credential, canonical):
     """The bytes whose HMAC is the signature."""
