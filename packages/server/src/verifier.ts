@@ -1,14 +1,16 @@
-import { type HeadersInput, type SignableRequest, SignatureError } from '@countersign/shared';
+import { type HeadersInput, type SignableRequest, SignatureError, type SignatureParams } from '@countersign/shared';
 import { describeAttempt, type Explanation } from './explanation.ts';
 import type { Identity } from './identity.ts';
-import { type BodySource, checkBody } from './steps/body.ts';
+import type { AccessKey } from './keys/key-store.ts';
+import type { ClaimOutcome } from './nonces/nonce-store.ts';
+import { checkBody, type ReceivedBody } from './steps/body.ts';
 import { checkCoverage } from './steps/coverage.ts';
-import { createFindKey, type FoundKey } from './steps/key.ts';
+import { createChooseKey, type FoundKey } from './steps/key.ts';
 import { readSignature, type SchemedSignature } from './steps/mechanism.ts';
-import { claimNonce } from './steps/nonce.ts';
+import { checkClaim, nonceClaim } from './steps/nonce.ts';
 import { readRequest } from './steps/request.ts';
 import { checkSignature } from './steps/signature.ts';
-import { checkWindow, lifetime } from './steps/window.ts';
+import { checkWindow } from './steps/window.ts';
 import { parseVerifierOptions, type VerifierOptions } from './verifier-options.ts';
 
 /** A request as a server received it. */
@@ -19,7 +21,7 @@ export interface ReceivedRequest {
   /** Raw pairs or `req.rawHeaders` where they can be had: in other forms duplicates are joined or gone. */
   readonly headers: HeadersInput;
   /** The body as it came over the wire; empty if not given. */
-  readonly body?: Uint8Array | string | BodySource | undefined;
+  readonly body?: ReceivedBody;
 }
 
 /** Says who signed a request, or why it is refused. */
@@ -44,9 +46,9 @@ export interface Verifier {
 export interface Attempt {
   /** Unix seconds, when verification began. */
   readonly now: number;
-  request?: SignableRequest;
-  signed?: SchemedSignature;
-  key?: FoundKey;
+  request: SignableRequest | undefined;
+  signed: SchemedSignature | undefined;
+  key: FoundKey | undefined;
   claimed: boolean;
 }
 
@@ -72,53 +74,64 @@ export interface Attempt {
  */
 export function createVerifier(options: VerifierOptions): Verifier {
   const policy = parseVerifierOptions(options);
-  const findKey = createFindKey(policy.keys, policy.audience);
+  const chooseKey = createChooseKey(policy.audience);
+
+  async function find({ accessKeyId }: SignatureParams): Promise<AccessKey | undefined> {
+    try {
+      return await policy.keys.find(accessKeyId);
+    } catch (cause) {
+      throw new SignatureError('ERR_KEY_STORE_FAILED', 'The key store failed', { cause, retryAfter: 1 });
+    }
+  }
+
+  async function claim(params: SignatureParams): Promise<ClaimOutcome> {
+    try {
+      return await policy.nonces.claim(nonceClaim(params, policy));
+    } catch (cause) {
+      throw new SignatureError('ERR_NONCE_STORE_FAILED', 'The nonce store failed', { cause, retryAfter: 1 });
+    }
+  }
 
   /** The steps, in their order: cheap before dear, and nothing is read, buffered or stored for strangers. */
-  async function authenticate(attempt: Attempt, received: ReceivedRequest): Promise<Identity> {
+  async function run(attempt: Attempt, received: ReceivedRequest, claims: boolean): Promise<Identity> {
     const { now } = attempt;
     const request = (attempt.request = readRequest(received, policy));
     const { scheme, params, signature } = (attempt.signed = readSignature(request, policy));
     checkWindow(params, policy, now);
-    const key = (attempt.key = await findKey(scheme, params, now));
+    const key = (attempt.key = chooseKey(await find(params), scheme, params, now));
     checkCoverage(request, params, policy.signedHeaders);
-    const accessKey = checkSignature(scheme.stringToSign(request, params), signature, key);
-    await checkBody(received.body, params.bodyHash, params.signedAt + lifetime(params, policy) - now, policy.unsignedPayload);
+    const { subject, scopes } = checkSignature(scheme.stringToSign(request, params), signature, key);
+    const reading = checkBody(received.body, params, policy, now);
+    if (reading !== undefined) await reading;
+    let epoch: string | undefined;
+    if (claims && (params.expiresIn === undefined || policy.presignedUrls === 'once')) {
+      // The body may have taken its time: freshness is judged when the nonce is claimed.
+      checkWindow(params, policy, policy.clock());
+      epoch = checkClaim(await claim(params));
+      attempt.claimed = true;
+    }
     const { accessKeyId, audience, signedAt, nonce, signedHeaders } = params;
-    return { accessKeyId, subject: accessKey.subject, scopes: accessKey.scopes, scheme: scheme.name, audience, signedAt, nonce, signedHeaders };
-  }
-
-  /** The last step, and the only one that changes something. */
-  async function claim(attempt: Attempt): Promise<string | undefined> {
-    const { params } = attempt.signed as SchemedSignature;
-    if (params.expiresIn !== undefined && policy.presignedUrls !== 'once') return undefined;
-    // The body may have taken its time: freshness is judged when the nonce is claimed.
-    checkWindow(params, policy, policy.clock());
-    const epoch = await claimNonce(policy.nonces, params, policy);
-    attempt.claimed = true;
-    return epoch;
+    return { accessKeyId, subject, scopes, scheme: scheme.name, audience, signedAt, nonce, signedHeaders, epoch };
   }
 
   return {
     audience: policy.audience,
 
-    async verify(received) {
-      const attempt: Attempt = { now: policy.clock(), claimed: false };
-      try {
-        const identity = await authenticate(attempt, received);
-        return { ...identity, epoch: await claim(attempt) };
-      } catch (error) {
-        if (error instanceof SignatureError && policy.onRefused !== undefined) {
-          tell(policy.onRefused, describeAttempt(attempt, policy, error));
-        }
+    verify(received) {
+      const attempt = newAttempt(policy.clock());
+      const { onRefused } = policy;
+      const verification = run(attempt, received, true);
+      if (onRefused === undefined) return verification;
+      return verification.catch((error) => {
+        if (error instanceof SignatureError) tell(onRefused, describeAttempt(attempt, policy, error));
         throw error;
-      }
+      });
     },
 
     async explain(received) {
-      const attempt: Attempt = { now: policy.clock(), claimed: false };
+      const attempt = newAttempt(policy.clock());
       try {
-        await authenticate(attempt, received);
+        await run(attempt, received, false);
         return describeAttempt(attempt, policy, undefined);
       } catch (error) {
         if (!(error instanceof SignatureError)) throw error;
@@ -126,6 +139,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
       }
     },
   };
+}
+
+function newAttempt(now: number): Attempt {
+  return { now, request: undefined, signed: undefined, key: undefined, claimed: false };
 }
 
 /** A hook for logs must not decide what becomes of a request. */

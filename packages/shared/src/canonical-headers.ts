@@ -1,4 +1,5 @@
 import { quote, SignatureError } from './errors.ts';
+import { remember } from './remember.ts';
 
 /** Header fields as they are handed in: raw pairs, `req.rawHeaders`, a `Headers`, or a record. */
 export type HeadersInput =
@@ -8,7 +9,7 @@ export type HeadersInput =
 
 /** Header fields by lower-case name, with a note of what occurred twice. */
 export interface HeaderFields {
-  /** The first value of each field, without spaces and tabs around it. */
+  /** A value of each field, without spaces and tabs around it. */
   readonly values: ReadonlyMap<string, string>;
   /** The names that occurred more than once. */
   readonly repeated: ReadonlySet<string>;
@@ -33,45 +34,47 @@ const NONE: ReadonlySet<string> = new Set();
  * @throws TypeError where a name or value is not a string
  */
 export function readHeaders(input: HeadersInput): HeaderFields {
-  const values = new Map<string, string>();
-  let repeated: Set<string> | undefined;
-  let count = 0;
-  const add = (name: string, value: string): void => {
-    if (typeof name !== 'string' || typeof value !== 'string') {
-      throw new TypeError(`Cannot read header ${quote(name)}: expected text, got ${typeof value}`);
-    }
-    if (++count > MOST_FIELDS) {
-      throw new SignatureError('ERR_SIGNATURE_MALFORMED', `Cannot read more than ${MOST_FIELDS} header fields`);
-    }
-    // HTTP/2 has the host in a pseudo-field; Node hands that out beside the real ones.
-    const field = name === ':authority' ? 'host' : name;
-    if (!TOKEN.test(field)) {
-      if (field[0] === ':') return;
-      throw new SignatureError('ERR_SIGNATURE_MALFORMED', `Cannot read header ${quote(name)}: its name is not a token`);
-    }
-    const key = field.toLowerCase();
-    if (values.has(key)) {
-      repeated ??= new Set();
-      repeated.add(key);
-    } else {
-      values.set(key, trim(value));
-    }
-  };
-
-  if (isIterable(input)) {
-    if (isFlat(input)) {
-      for (let index = 0; index + 1 < input.length; index += 2) add(input[index] as string, input[index + 1] as string);
-    } else {
-      for (const [name, value] of input) add(name, value);
-    }
-  } else {
+  const fields: MutableFields = { values: new Map(), repeated: NONE, count: 0 };
+  if (!isIterable(input)) {
     for (const [name, value] of Object.entries(input)) {
-      if (Array.isArray(value)) for (const item of value) add(name, item);
-      else if (value !== undefined) add(name, value as string);
+      if (Array.isArray(value)) for (const item of value) add(fields, name, item);
+      else if (value !== undefined) add(fields, name, value as string);
     }
+  } else if (isFlat(input)) {
+    for (let index = 0; index < input.length; index += 2) add(fields, input[index] as string, input[index + 1] as string);
+  } else {
+    for (const [name, value] of input) add(fields, name, value);
   }
-  return { values, repeated: repeated ?? NONE };
+  return fields;
 }
+
+interface MutableFields {
+  readonly values: Map<string, string>;
+  repeated: ReadonlySet<string>;
+  count: number;
+}
+
+function add(fields: MutableFields, name: string, value: string): void {
+  if (typeof name !== 'string' || typeof value !== 'string') {
+    throw new TypeError(`Cannot read header ${quote(name)}: expected text, got ${typeof value}`);
+  }
+  if (++fields.count > MOST_FIELDS) {
+    throw new SignatureError('ERR_SIGNATURE_MALFORMED', `Cannot read more than ${MOST_FIELDS} header fields`);
+  }
+  const key = fieldName(name);
+  if (key === '') return;
+  const { size } = fields.values;
+  if (fields.values.set(key, trim(value)).size === size) fields.repeated = new Set(fields.repeated).add(key);
+}
+
+/** The lower-case name of a field, or nothing for what is not one. */
+const fieldName = remember(256, (name) => {
+  // HTTP/2 has the host in a pseudo-field; Node hands those out beside the real ones.
+  if (name === ':authority') return 'host';
+  if (TOKEN.test(name)) return name.toLowerCase();
+  if (name[0] === ':') return '';
+  throw new SignatureError('ERR_SIGNATURE_MALFORMED', `Cannot read header ${quote(name)}: its name is not a token`);
+});
 
 /**
  * Writes the canonical headers: a `name:value` line for each signed header, in the order of the list.

@@ -12,8 +12,8 @@ export interface CredentialScope {
 export const TERMINATOR = 'countersign1_request';
 
 const ACCESS_KEY_ID = /^[A-Za-z0-9._-]{1,128}$/;
-const DATE = /^[0-9]{8}$/;
 const AUDIENCE = /^[A-Za-z0-9._:-]{1,128}$/;
+const CREDENTIAL = /^([A-Za-z0-9._-]{1,128})\/([0-9]{8})\/([A-Za-z0-9._:-]{1,128})\/countersign1_request$/;
 
 /** Whether a text can be an access key id: 1 to 128 of `A-Z a-z 0-9 . _ -`. */
 export function isAccessKeyId(text: string): boolean {
@@ -36,12 +36,13 @@ export function formatCredential(accessKeyId: string, scope: CredentialScope): s
  * @throws SignatureError `ERR_SIGNATURE_MALFORMED`
  */
 export function parseCredential(text: string): CredentialScope & { readonly accessKeyId: string } {
-  const [accessKeyId = '', date = '', audience = '', terminator, ...rest] = text.split('/', 6);
-  if (!isAccessKeyId(accessKeyId) || !DATE.test(date) || !isAudience(audience) || terminator !== TERMINATOR || rest.length > 0) {
+  const match = CREDENTIAL.exec(text);
+  if (match === null) {
     throw new SignatureError(
       'ERR_SIGNATURE_MALFORMED',
       `Cannot parse credential ${quote(text, 160)}: expected <accessKeyId>/<YYYYMMDD>/<audience>/${TERMINATOR}`,
     );
   }
+  const [, accessKeyId, date, audience] = match as unknown as [string, string, string, string];
   return { accessKeyId, date, audience };
 }

@@ -1,6 +1,6 @@
 /** The primitives where there is no `node:crypto`: the audited, synchronous `@noble/hashes`. */
 import { hmac } from '@noble/hashes/hmac.js';
-import { sha256 } from '@noble/hashes/sha2.js';
+import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { encodeHex } from './bytes.ts';
 import type { MacKey, Sha256 } from './digest.ts';
 
@@ -8,12 +8,17 @@ const encoder = new TextEncoder();
 
 /** SHA-256 in lower-case hex. A string is hashed as UTF-8. */
 export function sha256Hex(data: string | Uint8Array): string {
-  return encodeHex(sha256(typeof data === 'string' ? encoder.encode(data) : data));
+  return encodeHex(sha256(data));
+}
+
+/** SHA-256: 32 bytes. A string is hashed as UTF-8. */
+export function sha256(data: string | Uint8Array): Uint8Array<ArrayBuffer> {
+  return nobleSha256(typeof data === 'string' ? encoder.encode(data) : data) as Uint8Array<ArrayBuffer>;
 }
 
 /** A SHA-256 for what does not come in one piece. */
 export function createSha256(): Sha256 {
-  const digest = sha256.create();
+  const digest = nobleSha256.create();
   return { update: (bytes) => void digest.update(bytes), hex: () => encodeHex(digest.digest()) };
 }
 
@@ -24,7 +29,7 @@ export function importMacKey(bytes: Uint8Array): MacKey {
 
 /** HMAC-SHA256: 32 bytes. */
 export function hmacSha256(key: MacKey, data: Uint8Array): Uint8Array {
-  return hmac(sha256, key as unknown as Uint8Array, data);
+  return hmac(nobleSha256, key as unknown as Uint8Array, data);
 }
 
 /** Text to UTF-8. */

@@ -9,6 +9,11 @@ export function sha256Hex(data: string | Uint8Array): string {
   return hash('sha256', data, 'hex');
 }
 
+/** SHA-256: 32 bytes. A string is hashed as UTF-8. */
+export function sha256(data: string | Uint8Array): Uint8Array<ArrayBuffer> {
+  return bytesOf(hash('sha256', data, 'binary'));
+}
+
 /** A SHA-256 for what does not come in one piece. */
 export function createSha256(): Sha256 {
   const digest = createHash('sha256');
@@ -22,12 +27,20 @@ export function importMacKey(bytes: Uint8Array): MacKey {
 
 /** HMAC-SHA256: 32 bytes. */
 export function hmacSha256(key: MacKey, data: Uint8Array): Uint8Array {
-  return createHmac('sha256', key as unknown as KeyObject)
+  const text = createHmac('sha256', key as unknown as KeyObject)
     .update(data)
-    .digest();
+    .digest('binary');
+  return bytesOf(text);
 }
 
 /** Text to UTF-8. */
 export function encodeUtf8(text: string): Uint8Array {
   return Buffer.from(text, 'utf8');
+}
+
+/** Bytes by way of text: a `Buffer` from `node:crypto` is allocated outside the heap, which costs more than the hash. */
+function bytesOf(text: string): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(text.length);
+  for (let index = 0; index < bytes.length; index++) bytes[index] = text.charCodeAt(index);
+  return bytes;
 }

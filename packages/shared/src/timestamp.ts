@@ -1,4 +1,5 @@
 import { quote, SignatureError } from './errors.ts';
+import { rememberLast } from './remember.ts';
 
 const SHAPE = /^[0-9]{8}T[0-9]{6}Z$/;
 
@@ -10,12 +11,15 @@ const SHAPE = /^[0-9]{8}T[0-9]{6}Z$/;
  * @throws RangeError where the time is not a number, or its year is not one of 1970 to 9999
  */
 export function formatTimestamp(seconds: number): string {
-  const whole = Math.floor(seconds);
+  return format(Math.floor(seconds));
+}
+
+const format = rememberLast((whole: number): string => {
   if (!(whole >= 0 && whole <= 253_402_300_799)) {
-    throw new RangeError(`Cannot format time ${quote(seconds)}: expected Unix seconds such as 1795299926`);
+    throw new RangeError(`Cannot format time ${quote(whole)}: expected Unix seconds such as 1795299926`);
   }
   return `${new Date(whole * 1000).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;
-}
+});
 
 /**
  * Parses a time from the wire. Exactly one text stands for each second, and nothing but such a text is read: no
@@ -25,6 +29,10 @@ export function formatTimestamp(seconds: number): string {
  * @throws SignatureError `ERR_SIGNATURE_MALFORMED`
  */
 export function parseTimestamp(text: string): number {
+  return parse(text);
+}
+
+const parse = rememberLast((text: string): number => {
   if (SHAPE.test(text)) {
     const [year, month, day] = [number(text, 0, 4), number(text, 4, 6), number(text, 6, 8)];
     const [hour, minute, second] = [number(text, 9, 11), number(text, 11, 13), number(text, 13, 15)];
@@ -38,7 +46,7 @@ export function parseTimestamp(text: string): number {
     'ERR_SIGNATURE_MALFORMED',
     `Cannot parse timestamp ${quote(text)}: expected a UTC time such as 20261121T222526Z`,
   );
-}
+});
 
 function number(text: string, from: number, to: number): number {
   let value = 0;

@@ -1,4 +1,5 @@
-import { EMPTY_SHA256, sha256Hex, SignatureError, UNSIGNED_PAYLOAD } from '@countersign/shared';
+import { EMPTY_SHA256, sha256Hex, SignatureError, type SignatureParams, UNSIGNED_PAYLOAD } from '@countersign/shared';
+import { lifetime, type Window } from './window.ts';
 
 /** The body of a request that is being verified. An adapter reads it only when it is asked. */
 export interface BodySource {
@@ -12,25 +13,31 @@ export interface BodySource {
   check(declared: string, seconds: number): Promise<void> | void;
 }
 
+/** A body as it was received: bytes, text, nothing, or a way to read it. */
+export type ReceivedBody = Uint8Array | string | BodySource | undefined;
+
+/** What the server allows of bodies, and for how long it waits for them. */
+export interface BodyPolicy extends Window {
+  readonly unsignedPayload: 'refuse' | 'accept-unsigned-bodies';
+}
+
 /**
  * Holds the body against its declared hash.
  *
  * @param body what was received; text is taken as UTF-8, nothing as an empty body
+ * @param now Unix seconds
  * @throws SignatureError what {@link BodySource.check} throws; `ERR_COMPONENT_NOT_COVERED` where the body is not signed
  * and the server does not accept that
  */
-export function checkBody(
-  body: Uint8Array | string | BodySource | undefined,
-  declared: string,
-  seconds: number,
-  unsignedPayload: 'refuse' | 'accept-unsigned-bodies',
-): Promise<void> | void {
+export function checkBody(body: ReceivedBody, params: SignatureParams, policy: BodyPolicy, now: number): Promise<void> | void {
+  const declared = params.bodyHash;
   if (declared === UNSIGNED_PAYLOAD) {
-    if (unsignedPayload === 'accept-unsigned-bodies') return;
+    if (policy.unsignedPayload === 'accept-unsigned-bodies') return;
     throw new SignatureError('ERR_COMPONENT_NOT_COVERED', `The body is not signed: ${UNSIGNED_PAYLOAD} is not accepted here`);
   }
-  if (typeof body === 'object' && 'check' in body) return body.check(declared, seconds);
-  checkBodyHash(body === undefined ? EMPTY_SHA256 : sha256Hex(body), declared);
+  if (body === undefined) return checkBodyHash(EMPTY_SHA256, declared);
+  if (typeof body === 'string' || body instanceof Uint8Array) return checkBodyHash(sha256Hex(body), declared);
+  return body.check(declared, params.signedAt + lifetime(params, policy) - now);
 }
 
 /**

@@ -1,26 +1,25 @@
 import { SignatureError, type SignatureParams } from '@countersign/shared';
-import type { ClaimOutcome, NonceStore } from '../nonces/nonce-store.ts';
+import type { ClaimOutcome, NonceClaim } from '../nonces/nonce-store.ts';
 import { lifetime, type Window } from './window.ts';
 
+/** What is claimed for a request: its nonce, for as long as any server could accept it. */
+export function nonceClaim(params: SignatureParams, limits: Window): NonceClaim {
+  const { accessKeyId, audience, nonce, signedAt, epoch } = params;
+  const acceptableUntil = signedAt + lifetime(params, limits);
+  return { accessKeyId, audience, nonce, signedAt, acceptableFrom: signedAt - limits.ahead, acceptableUntil, epoch };
+}
+
 /**
- * Claims the nonce of a request that is otherwise good. Only `claimed` accepts it: whatever else a store says, or fails
- * to say, refuses.
+ * Judges what a nonce store answered. Only `claimed` accepts the request: whatever else a store says refuses it.
  *
  * @returns the store's epoch
  * @throws SignatureError `ERR_NONCE_REUSED`, `ERR_NONCE_UNCERTAIN`, `ERR_SIGNATURE_EXPIRED`, `ERR_NONCE_STORE_FAILED`
  */
-export async function claimNonce(nonces: NonceStore, params: SignatureParams, limits: Window): Promise<string> {
-  const { accessKeyId, audience, nonce, signedAt, epoch } = params;
-  const acceptableFrom = signedAt - limits.ahead;
-  const acceptableUntil = signedAt + lifetime(params, limits);
-  let claim: ClaimOutcome;
-  try {
-    claim = await nonces.claim({ accessKeyId, audience, nonce, signedAt, acceptableFrom, acceptableUntil, epoch });
-    if (claim.outcome === 'claimed') return claim.epoch;
-  } catch (cause) {
-    throw new SignatureError('ERR_NONCE_STORE_FAILED', 'The nonce store failed', { cause, retryAfter: 1 });
-  }
-  switch (claim.outcome) {
+export function checkClaim(claim: ClaimOutcome): string {
+  // A store of somebody's own may answer anything.
+  switch (claim?.outcome) {
+    case 'claimed':
+      return claim.epoch;
     case 'replayed':
       throw new SignatureError('ERR_NONCE_REUSED', 'The nonce was used before: sign every attempt anew', { epoch: claim.epoch });
     case 'uncertain':

@@ -11,7 +11,7 @@ export interface Window {
 }
 
 /** Seconds for which a signature is good after it was made. */
-export function lifetime(params: SignatureParams, { window }: Window): number {
+export function lifetime(params: SignatureParams, { window }: Pick<Window, 'window'>): number {
   return params.expiresIn ?? window;
 }
 

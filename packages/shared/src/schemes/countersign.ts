@@ -7,6 +7,7 @@ import { formatCredential, parseCredential, TERMINATOR } from '../credential-sco
 import { quote, SignatureError } from '../errors.ts';
 import { deriveKey } from '../hmac.ts';
 import { encodePercent } from '../percent-encoding.ts';
+import { remember } from '../remember.ts';
 import type { ParsedSignature, Scheme, SignatureParams, SigningIntent, WireFields } from '../scheme.ts';
 import { formatTimestamp, parseTimestamp } from '../timestamp.ts';
 
@@ -16,6 +17,8 @@ export interface CountersignParams extends SignatureParams {
   readonly form: 'header' | 'query';
   /** `signedAt` as it stands on the wire. */
   readonly timestamp: string;
+  /** Access key id, day, audience and terminator, as they stand on the wire. */
+  readonly credential: string;
 }
 
 /** The declared body hash of a request whose body is not signed. Servers refuse it unless they allow it by name. */
@@ -68,7 +71,10 @@ const scheme: Scheme<CountersignParams> = {
     const headers = form === 'header' ? addFields(request.headers, intent, timestamp) : request.headers;
     const signedHeaders: string[] = [];
     for (const name of headers.values.keys()) if (mustBeSigned(name, intent.signedHeaders)) signedHeaders.push(name);
-    const params: CountersignParams = { ...intent, form, timestamp, signedHeaders: signedHeaders.sort() };
+    const { accessKeyId, audience, signedAt, expiresIn, nonce, epoch, bodyHash } = intent;
+    const credential = formatCredential(accessKeyId, { date: timestamp.slice(0, 8), audience });
+    signedHeaders.sort();
+    const params = { form, timestamp, credential, accessKeyId, audience, signedAt, expiresIn, nonce, epoch, signedHeaders, bodyHash } as const;
     if (form === 'header') return { request: { ...request, headers }, params };
     return { request: { ...request, ...addParameters(request, params) }, params };
   },
@@ -81,7 +87,7 @@ const scheme: Scheme<CountersignParams> = {
 
   stringToSign(request, params) {
     const digest = sha256Hex(scheme.canonicalRequest(request, params));
-    return encodeUtf8(`${ALGORITHM}\n${params.timestamp}\n${credentialOf(params)}\n${digest}`);
+    return encodeUtf8(`${ALGORITHM}\n${params.timestamp}\n${params.credential}\n${digest}`);
   },
 
   keyScope(params) {
@@ -101,7 +107,7 @@ const scheme: Scheme<CountersignParams> = {
     if (params.form === 'query') return { headers: [], query: `${request.query}${SIGNATURE_PAIR}${hex}` };
     const { values } = request.headers;
     const own = [DATE, NONCE, CONTENT_SHA256, EPOCH, SESSION_TOKEN].filter((name) => values.has(name));
-    const authorization = `${ALGORITHM} Credential=${credentialOf(params)}, SignedHeaders=${params.signedHeaders.join(';')}, Signature=${hex}`;
+    const authorization = `${ALGORITHM} Credential=${params.credential}, SignedHeaders=${params.signedHeaders.join(';')}, Signature=${hex}`;
     return { headers: [...own.map((name) => [name, values.get(name) as string] as const), ['authorization', authorization]] };
   },
 
@@ -168,8 +174,8 @@ interface WireText {
 
 /** Checks everything that a signature says of itself, before anybody acts on a part of it. */
 function parse(text: WireText): ParsedSignature<CountersignParams> {
-  const { form, timestamp, nonce, epoch, expiresIn, bodyHash } = text;
-  const { accessKeyId, date, audience } = parseCredential(text.credential);
+  const { form, timestamp, credential, nonce, epoch, expiresIn, bodyHash } = text;
+  const { accessKeyId, date, audience } = parseCredential(credential);
   const signedAt = parseTimestamp(timestamp);
   if (!timestamp.startsWith(date)) throw malformed(`The credential is for ${quote(date)}, the request is dated ${quote(timestamp)}`);
   if (!NONCE_SHAPE.test(nonce)) throw malformed(`Nonce ${quote(nonce)} is not 22 characters of base64url`);
@@ -180,13 +186,13 @@ function parse(text: WireText): ParsedSignature<CountersignParams> {
   if (!isSha256Hex(text.signature)) throw malformed('The signature is not 64 characters of lower-case hex');
   const signedHeaders = parseSignedHeaders(text.signedHeaders);
   return {
-    params: { form, accessKeyId, audience, signedAt, timestamp, nonce, epoch, expiresIn, signedHeaders, bodyHash },
+    params: { form, timestamp, credential, accessKeyId, audience, signedAt, expiresIn, nonce, epoch, signedHeaders, bodyHash },
     signature: decodeSha256Hex(text.signature),
   };
 }
 
 /** One way to write each list: sorted, no name twice. */
-function parseSignedHeaders(text: string): string[] {
+const parseSignedHeaders = remember(256, (text): readonly string[] => {
   if (!SIGNED_HEADERS_SHAPE.test(text)) throw malformed(`SignedHeaders ${quote(text)} is not a list of lower-case header names`);
   const names = text.split(';', MOST_SIGNED_HEADERS + 1);
   if (names.length > MOST_SIGNED_HEADERS) throw malformed(`More than ${MOST_SIGNED_HEADERS} headers are signed`);
@@ -196,7 +202,7 @@ function parseSignedHeaders(text: string): string[] {
     previous = name;
   }
   return names;
-}
+});
 
 function addFields(headers: HeaderFields, intent: SigningIntent, timestamp: string): HeaderFields {
   const values = new Map(headers.values);
@@ -210,18 +216,15 @@ function addFields(headers: HeaderFields, intent: SigningIntent, timestamp: stri
 
 function addParameters(request: SignableRequest, params: CountersignParams): { path: string; query: string } {
   if (isPresigned(request.query)) throw new TypeError('Cannot presign a URL that has X-Countersign-* parameters already');
-  const values = [ALGORITHM, credentialOf(params), params.timestamp, String(params.expiresIn), params.nonce, params.signedHeaders.join(';')];
+  const values = [ALGORITHM, params.credential, params.timestamp, String(params.expiresIn), params.nonce, params.signedHeaders.join(';')];
   const pairs = values.map((value, index) => `${QUERY_NAMES[index]}=${encodePercent(value)}`).join('&');
   // A bare `?` stays with the path only as long as there is no query.
   return { path: request.path.replace(/\?$/, ''), query: appendParameter(request.query, pairs) };
 }
 
-function credentialOf(params: CountersignParams): string {
-  return formatCredential(params.accessKeyId, { date: params.timestamp.slice(0, 8), audience: params.audience });
-}
-
+/** In any case: what is nearly ours is malformed, not somebody else's. */
 function isOurs(authorization: string): boolean {
-  return authorization.slice(0, ALGORITHM.length).toUpperCase() === ALGORITHM;
+  return authorization.startsWith(ALGORITHM) || authorization.slice(0, ALGORITHM.length).toUpperCase() === ALGORITHM;
 }
 
 function malformed(message: string): SignatureError {
