@@ -89,13 +89,12 @@ function tellComponents(request: SignableRequest, { signed, now }: Attempt, poli
     { component: 'path', saw: request.path, signed: isSigned },
     { component: 'query', saw: request.query.replace(/(X-Countersign-Signature=)[^&]*/i, `$1${REDACTED}`), signed: isSigned },
   ];
-  for (const [name, value] of request.headers.values) {
-    const shown = covered.has(name) || mustBeSigned(name, policy.signedHeaders);
-    const saw = CONFIDENTIAL.has(name) || !shown ? REDACTED : value;
-    components.push({ component: `header ${name}`, saw: request.headers.repeated.has(name) ? `${saw} (and again)` : saw, signed: covered.has(name) });
+  for (const [index, name] of request.headers.names.entries()) {
+    const shown = !CONFIDENTIAL.has(name) && (covered.has(name) || mustBeSigned(name) || policy.signedHeaders.has(name));
+    components.push({ component: `header ${name}`, saw: shown ? (request.headers.raw[2 * index + 1] as string) : REDACTED, signed: covered.has(name) });
   }
   for (const name of covered) {
-    if (!request.headers.values.has(name)) components.push({ component: `header ${name}`, saw: '(absent)', signed: true });
+    if (!request.headers.names.includes(name)) components.push({ component: `header ${name}`, saw: '(absent)', signed: true });
   }
   if (signed !== undefined) {
     const { bodyHash, signedAt, expiresIn = policy.window } = signed.params;
@@ -121,8 +120,6 @@ function tellCanonical({ request, signed }: Attempt): Pick<Explanation, 'canonic
   }
 }
 
-function redact({ values, repeated }: HeaderFields): HeaderFields {
-  const shown = new Map(values);
-  for (const name of CONFIDENTIAL) if (shown.has(name)) shown.set(name, REDACTED);
-  return { values: shown, repeated };
+function redact(headers: HeaderFields): HeaderFields {
+  return headers.with(headers.names.filter((name) => CONFIDENTIAL.has(name)).map((name) => [name, REDACTED]));
 }

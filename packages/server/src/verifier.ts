@@ -1,4 +1,4 @@
-import { type HeadersInput, type SignableRequest, SignatureError, type SignatureParams } from '@countersign/shared';
+import { type HeadersInput, type SignableRequest, SignatureError } from '@countersign/shared';
 import { describeAttempt, type Explanation } from './explanation.ts';
 import type { Identity } from './identity.ts';
 import type { AccessKey } from './keys/key-store.ts';
@@ -76,29 +76,19 @@ export function createVerifier(options: VerifierOptions): Verifier {
   const policy = parseVerifierOptions(options);
   const chooseKey = createChooseKey(policy.audience);
 
-  async function find({ accessKeyId }: SignatureParams): Promise<AccessKey | undefined> {
-    try {
-      return await policy.keys.find(accessKeyId);
-    } catch (cause) {
-      throw new SignatureError('ERR_KEY_STORE_FAILED', 'The key store failed', { cause, retryAfter: 1 });
-    }
-  }
-
-  async function claim(params: SignatureParams): Promise<ClaimOutcome> {
-    try {
-      return await policy.nonces.claim(nonceClaim(params, policy));
-    } catch (cause) {
-      throw new SignatureError('ERR_NONCE_STORE_FAILED', 'The nonce store failed', { cause, retryAfter: 1 });
-    }
-  }
-
   /** The steps, in their order: cheap before dear, and nothing is read, buffered or stored for strangers. */
   async function run(attempt: Attempt, received: ReceivedRequest, claims: boolean): Promise<Identity> {
     const { now } = attempt;
     const request = (attempt.request = readRequest(received, policy));
     const { scheme, params, signature } = (attempt.signed = readSignature(request, policy));
     checkWindow(params, policy, now);
-    const key = (attempt.key = chooseKey(await find(params), scheme, params, now));
+    let found: AccessKey | undefined;
+    try {
+      found = await policy.keys.find(params.accessKeyId);
+    } catch (cause) {
+      throw new SignatureError('ERR_KEY_STORE_FAILED', 'The key store failed', { cause, retryAfter: 1 });
+    }
+    const key = (attempt.key = chooseKey(found, scheme, params, now));
     checkCoverage(request, params, policy.signedHeaders);
     const { subject, scopes } = checkSignature(scheme.stringToSign(request, params), signature, key);
     const reading = checkBody(received.body, params, policy, now);
@@ -107,7 +97,13 @@ export function createVerifier(options: VerifierOptions): Verifier {
     if (claims && (params.expiresIn === undefined || policy.presignedUrls === 'once')) {
       // The body may have taken its time: freshness is judged when the nonce is claimed.
       checkWindow(params, policy, policy.clock());
-      epoch = checkClaim(await claim(params));
+      let answer: ClaimOutcome;
+      try {
+        answer = await policy.nonces.claim(nonceClaim(params, policy));
+      } catch (cause) {
+        throw new SignatureError('ERR_NONCE_STORE_FAILED', 'The nonce store failed', { cause, retryAfter: 1 });
+      }
+      epoch = checkClaim(answer);
       attempt.claimed = true;
     }
     const { accessKeyId, audience, signedAt, nonce, signedHeaders } = params;

@@ -1,7 +1,12 @@
 /** Text forms of bytes. Decoding is strict: whatever `encode` would not have written is refused. */
 
 const HEX_PAIRS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
-const HEX_OF_SHA256 = /^[0-9a-f]{64}$/;
+const NOT_HEX = /[^0-9a-f]/;
+const NOT_A_DIGIT = 4096;
+const HEX_DIGITS = Uint16Array.from({ length: 128 }, (_, code) => {
+  const digit = '0123456789abcdef'.indexOf(String.fromCharCode(code));
+  return digit === -1 ? NOT_A_DIGIT : digit;
+});
 const BASE64URL = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 
 /** Bytes to lower-case hex. */
@@ -13,16 +18,24 @@ export function encodeHex(bytes: Uint8Array): string {
 
 /** Whether a text is the lower-case hex of 32 bytes, which every hash and signature here is. */
 export function isSha256Hex(text: string): boolean {
-  return HEX_OF_SHA256.test(text);
+  return text.length === 64 && !NOT_HEX.test(text);
 }
 
-/** The 32 bytes of a text that {@link isSha256Hex} accepted. */
-export function decodeSha256Hex(text: string): Uint8Array {
+/**
+ * Lower-case hex to the 32 bytes that every hash and signature here has.
+ *
+ * @returns `undefined` for any other text
+ */
+export function decodeSha256Hex(text: string): Uint8Array | undefined {
+  if (text.length !== 64) return undefined;
   const bytes = new Uint8Array(32);
+  let flaws = 0;
   for (let index = 0; index < 32; index++) {
-    bytes[index] = (hexDigit(text.charCodeAt(2 * index)) << 4) | hexDigit(text.charCodeAt(2 * index + 1));
+    const pair = (HEX_DIGITS[text.charCodeAt(2 * index)] ?? NOT_A_DIGIT) * 16 + (HEX_DIGITS[text.charCodeAt(2 * index + 1)] ?? NOT_A_DIGIT);
+    flaws |= pair >> 8;
+    bytes[index] = pair;
   }
-  return bytes;
+  return flaws === 0 ? bytes : undefined;
 }
 
 /** Bytes to base64url without padding (RFC 4648 section 5). */
@@ -34,8 +47,4 @@ export function encodeBase64Url(bytes: Uint8Array): string {
     for (let shift = 18; shift >= 0; shift -= 6) text += BASE64URL[(bits >> shift) & 63];
   }
   return text.slice(0, Math.ceil((bytes.length * 4) / 3));
-}
-
-function hexDigit(code: number): number {
-  return code <= 0x39 ? code - 0x30 : code - 0x57;
 }

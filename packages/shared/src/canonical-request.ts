@@ -1,4 +1,5 @@
-import { type HeaderFields, canonicalHeaders } from './canonical-headers.ts';
+import { canonicalHeaders } from './canonical-headers.ts';
+import type { HeaderFields } from './header-fields.ts';
 
 /** What a signature is about: a request as it goes over the wire, without its body. */
 export interface SignableRequest {
@@ -18,12 +19,15 @@ export interface SignableRequest {
  *
  * @see docs/wire-format.md, "Canonical request"
  */
-export function canonicalRequest(
-  request: SignableRequest,
-  query: string,
-  signedHeaders: readonly string[],
-  bodyHash: string,
-): string {
-  const headers = canonicalHeaders(request.headers, signedHeaders);
-  return `${request.method}\n${request.path}\n${query}\n${headers}\n${signedHeaders.join(';')}\n${bodyHash}`;
+export function canonicalRequest(request: SignableRequest, query: string, signed: SignedParts): string {
+  const headers = canonicalHeaders(request.headers, signed.signedHeaders);
+  return `${request.method}\n${request.path}\n${query}\n${headers}\n${signed.signedHeadersText}\n${signed.bodyHash}`;
+}
+
+/** What a signature says of the request that it is for. */
+interface SignedParts {
+  readonly signedHeaders: readonly string[];
+  /** The same, joined with `;`. */
+  readonly signedHeadersText: string;
+  readonly bodyHash: string;
 }

@@ -8,6 +8,13 @@ export interface CredentialScope {
   readonly audience: string;
 }
 
+/** Who signed, and for what the signing key was good. */
+export interface Credential extends CredentialScope {
+  readonly accessKeyId: string;
+  /** As it stands on the wire. */
+  readonly text: string;
+}
+
 /** The last part of every credential: which scheme its signing key is for. */
 export const TERMINATOR = 'countersign1_request';
 
@@ -35,7 +42,7 @@ export function formatCredential(accessKeyId: string, scope: CredentialScope): s
  *
  * @throws SignatureError `ERR_SIGNATURE_MALFORMED`
  */
-export function parseCredential(text: string): CredentialScope & { readonly accessKeyId: string } {
+export function parseCredential(text: string): Credential {
   const match = CREDENTIAL.exec(text);
   if (match === null) {
     throw new SignatureError(
@@ -44,5 +51,5 @@ export function parseCredential(text: string): CredentialScope & { readonly acce
     );
   }
   const [, accessKeyId, date, audience] = match as unknown as [string, string, string, string];
-  return { accessKeyId, date, audience };
+  return { text, accessKeyId, date, audience };
 }

@@ -1,10 +1,11 @@
 export { createSha256, encodeUtf8, hmacSha256, importMacKey, sha256, sha256Hex, timingSafeEqual } from '#digest';
 export { encodeBase64Url, encodeHex, isSha256Hex } from './bytes.ts';
-export { type HeaderFields, type HeadersInput, mustBeSigned, OWN_PREFIX, readHeaders } from './canonical-headers.ts';
+export { mustBeSigned, OWN_PREFIX } from './canonical-headers.ts';
 export type { SignableRequest } from './canonical-request.ts';
 export { parseTarget, type Target } from './canonical-uri.ts';
 export { isAccessKeyId, isAudience } from './credential-scope.ts';
 export type { MacKey, Sha256 } from './digest.ts';
+export { HeaderFields, type HeadersInput, readHeaders } from './header-fields.ts';
 export { checkHost } from './host.ts';
 export { quote, type RefusalReason, SignatureError, type SignatureErrorCode, type SignatureErrorOptions } from './errors.ts';
 export type { ParsedSignature, Scheme, SignatureParams, SigningIntent, WireFields } from './scheme.ts';

@@ -1,14 +1,18 @@
 /**
- * Remembers what a pure function gave for a text. The first `most` texts are kept and no others, so that strangers
- * cannot make it grow; what the function throws is not remembered.
+ * Remembers what a pure function gave for a text: the last text of each name, for as many names. With more it begins anew, so
+ * that strangers can neither make it grow nor fill it for good; what the function throws is not remembered.
+ *
+ * @param nameOf a short part of the text that says whose it is: cheaper to look up than all of it
  */
-export function remember<T>(most: number, compute: (text: string) => T): (text: string) => T {
-  const known = new Map<string, T>();
+export function remember<T>(names: number, nameOf: (text: string) => string, compute: (text: string) => T): (text: string) => T {
+  const known = new Map<string, { readonly text: string; readonly result: T }>();
   return (text) => {
-    const found = known.get(text);
-    if (found !== undefined) return found;
+    const name = nameOf(text);
+    const last = known.get(name);
+    if (last?.text === text) return last.result;
     const result = compute(text);
-    if (known.size < most) known.set(text, result);
+    if (known.size >= names) known.clear();
+    known.set(name, { text, result });
     return result;
   };
 }

@@ -7,10 +7,13 @@ import { mustBeSigned, quote, type SignableRequest, SignatureError, type Signatu
  * @param further lower-case names of headers that must be signed where present, beside those that always must
  * @throws SignatureError `ERR_COMPONENT_NOT_COVERED`
  */
-export function checkCoverage(request: SignableRequest, params: SignatureParams, further: ReadonlySet<string> | undefined): void {
-  if (!params.signedHeaders.includes('host')) throw notCovered('host');
-  for (const name of request.headers.values.keys()) {
-    if (mustBeSigned(name, further) && !params.signedHeaders.includes(name)) throw notCovered(name);
+export function checkCoverage({ headers }: SignableRequest, { signedHeaders }: SignatureParams, further: ReadonlySet<string>): void {
+  if (!signedHeaders.includes('host')) throw notCovered('host');
+  const { raw } = headers;
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index] as string;
+    const must = mustBeSigned(name) || (further.size > 0 && further.has(name.toLowerCase()));
+    if (must && !signedHeaders.includes(name.toLowerCase())) throw notCovered(name.toLowerCase());
   }
 }
 

@@ -28,12 +28,9 @@ export function readRequest(
   return { method, ...target, headers: readHost(readHeaders(headers), address.publicOrigin) };
 }
 
-function readHost({ values, repeated }: HeaderFields, publicHost: string | undefined): HeaderFields {
-  if (repeated.has('host')) {
-    throw new SignatureError('ERR_SIGNATURE_AMBIGUOUS', 'The Host header occurs more than once, or differs from :authority');
-  }
-  if (publicHost !== undefined) return { values: new Map(values).set('host', publicHost), repeated };
-  const host = values.get('host');
+function readHost(headers: HeaderFields, publicHost: string | undefined): HeaderFields {
+  const host = headers.get('host');
+  if (publicHost !== undefined) return headers.with([['host', publicHost]]);
   if (host !== undefined) checkHost(host);
-  return { values, repeated };
+  return headers;
 }

@@ -1,10 +1,11 @@
 import { encodeUtf8, sha256Hex } from '#digest';
 import { decodeSha256Hex, encodeHex, isSha256Hex } from '../bytes.ts';
-import { type HeaderFields, mustBeSigned, OWN_PREFIX } from '../canonical-headers.ts';
+import { mustBeSigned, OWN_PREFIX } from '../canonical-headers.ts';
 import { appendParameter, isPresigned, readPresigned } from '../canonical-query.ts';
 import { canonicalRequest, type SignableRequest } from '../canonical-request.ts';
-import { formatCredential, parseCredential, TERMINATOR } from '../credential-scope.ts';
+import { type Credential, formatCredential, parseCredential, TERMINATOR } from '../credential-scope.ts';
 import { quote, SignatureError } from '../errors.ts';
+import type { HeaderFields } from '../header-fields.ts';
 import { deriveKey } from '../hmac.ts';
 import { encodePercent } from '../percent-encoding.ts';
 import { remember } from '../remember.ts';
@@ -19,6 +20,8 @@ export interface CountersignParams extends SignatureParams {
   readonly timestamp: string;
   /** Access key id, day, audience and terminator, as they stand on the wire. */
   readonly credential: string;
+  /** `signedHeaders` as they stand on the wire. */
+  readonly signedHeadersText: string;
 }
 
 /** The declared body hash of a request whose body is not signed. Servers refuse it unless they allow it by name. */
@@ -30,12 +33,19 @@ export const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca49
 const ALGORITHM = 'COUNTERSIGN1-HMAC-SHA256';
 const LONGEST_AUTHORIZATION = 4_096;
 const MOST_SIGNED_HEADERS = 64;
+const SIGNATURE_LENGTH = 64;
+
+const CREDENTIAL = `${ALGORITHM} Credential=`;
+const SIGNED_HEADERS = ', SignedHeaders=';
+const SIGNATURE = ', Signature=';
 
 const DATE = `${OWN_PREFIX}date`;
 const NONCE = `${OWN_PREFIX}nonce`;
 const CONTENT_SHA256 = `${OWN_PREFIX}content-sha256`;
 const EPOCH = `${OWN_PREFIX}epoch`;
 const SESSION_TOKEN = `${OWN_PREFIX}session-token`;
+
+const OWN_FIELDS = [DATE, NONCE, CONTENT_SHA256, EPOCH, SESSION_TOKEN];
 
 const QUERY_NAMES = ['Algorithm', 'Credential', 'Date', 'Expires', 'Nonce', 'SignedHeaders', 'Signature'].map(
   (name) => `X-Countersign-${name}`,
@@ -69,12 +79,14 @@ const scheme: Scheme<CountersignParams> = {
     const timestamp = formatTimestamp(intent.signedAt);
     const form = intent.expiresIn === undefined ? 'header' : 'query';
     const headers = form === 'header' ? addFields(request.headers, intent, timestamp) : request.headers;
-    const signedHeaders: string[] = [];
-    for (const name of headers.values.keys()) if (mustBeSigned(name, intent.signedHeaders)) signedHeaders.push(name);
+    const isSigned = (name: string): boolean => mustBeSigned(name) || intent.signedHeaders?.has(name) === true;
+    const signedHeaders = headers.names.filter(isSigned).sort();
     const { accessKeyId, audience, signedAt, expiresIn, nonce, epoch, bodyHash } = intent;
     const credential = formatCredential(accessKeyId, { date: timestamp.slice(0, 8), audience });
-    signedHeaders.sort();
-    const params = { form, timestamp, credential, accessKeyId, audience, signedAt, expiresIn, nonce, epoch, signedHeaders, bodyHash } as const;
+    const signedHeadersText = signedHeaders.join(';');
+    const params: CountersignParams = {
+      form, timestamp, credential, signedHeadersText, accessKeyId, audience, signedAt, expiresIn, nonce, epoch, signedHeaders, bodyHash,
+    };
     if (form === 'header') return { request: { ...request, headers }, params };
     return { request: { ...request, ...addParameters(request, params) }, params };
   },
@@ -82,7 +94,7 @@ const scheme: Scheme<CountersignParams> = {
   canonicalRequest(request, params) {
     const end = params.form === 'query' ? request.query.lastIndexOf(SIGNATURE_PAIR) : -1;
     const query = end === -1 ? request.query : request.query.slice(0, end);
-    return canonicalRequest(request, query, params.signedHeaders, params.bodyHash);
+    return canonicalRequest(request, query, params);
   },
 
   stringToSign(request, params) {
@@ -105,77 +117,99 @@ const scheme: Scheme<CountersignParams> = {
   write(request, params, signature): WireFields {
     const hex = encodeHex(signature);
     if (params.form === 'query') return { headers: [], query: `${request.query}${SIGNATURE_PAIR}${hex}` };
-    const { values } = request.headers;
-    const own = [DATE, NONCE, CONTENT_SHA256, EPOCH, SESSION_TOKEN].filter((name) => values.has(name));
-    const authorization = `${ALGORITHM} Credential=${params.credential}, SignedHeaders=${params.signedHeaders.join(';')}, Signature=${hex}`;
-    return { headers: [...own.map((name) => [name, values.get(name) as string] as const), ['authorization', authorization]] };
+    const own: [string, string][] = [];
+    for (const name of OWN_FIELDS) {
+      const value = request.headers.get(name);
+      if (value !== undefined) own.push([name, value]);
+    }
+    const authorization = `${CREDENTIAL}${params.credential}${SIGNED_HEADERS}${params.signedHeadersText}${SIGNATURE}${hex}`;
+    return { headers: [...own, ['authorization', authorization]] };
   },
 
   read(request): ParsedSignature<CountersignParams> | undefined {
-    const authorization = request.headers.values.get('authorization');
+    const { headers } = request;
+    const authorization = headers.get('authorization');
     if (isPresigned(request.query)) {
-      if (authorization !== undefined || request.headers.values.has(DATE) || request.headers.values.has(NONCE)) {
+      if (authorization !== undefined || headers.get(DATE) !== undefined || headers.get(NONCE) !== undefined) {
         throw new SignatureError('ERR_SIGNATURE_AMBIGUOUS', 'The request is signed in its URL and in its headers: expected one of them');
       }
       return readQuery(request);
     }
     if (authorization === undefined || !isOurs(authorization)) return undefined;
-    if (request.headers.repeated.has('authorization')) {
-      throw new SignatureError('ERR_SIGNATURE_AMBIGUOUS', 'The Authorization header occurs more than once');
-    }
-    return readHeader(request.headers, authorization);
+    return readHeader(headers, authorization);
   },
 };
 
-function readHeader({ values }: HeaderFields, authorization: string): ParsedSignature<CountersignParams> {
+function readHeader(headers: HeaderFields, authorization: string): ParsedSignature<CountersignParams> {
   if (authorization.length > LONGEST_AUTHORIZATION) {
     throw malformed(`Authorization has ${authorization.length} characters, ${LONGEST_AUTHORIZATION} are allowed`);
   }
-  const credentialAt = `${ALGORITHM} Credential=`.length;
-  const signedHeadersAt = authorization.indexOf(', SignedHeaders=', credentialAt);
-  const signatureAt = authorization.indexOf(', Signature=', signedHeadersAt);
-  if (!authorization.startsWith(`${ALGORITHM} Credential=`) || signedHeadersAt === -1 || signatureAt === -1) {
-    throw malformed(`Authorization is not "${ALGORITHM} Credential=…, SignedHeaders=…, Signature=…"`);
-  }
-  const bodyHash = values.get(CONTENT_SHA256) ?? '';
+  const signatureAt = authorization.length - SIGNATURE_LENGTH;
+  const { credential, signedHeaders } = parseAuthorization(authorization.slice(0, signatureAt));
   return parse({
     form: 'header',
-    credential: authorization.slice(credentialAt, signedHeadersAt),
-    timestamp: values.get(DATE) ?? '',
-    nonce: values.get(NONCE) ?? '',
-    epoch: values.get(EPOCH),
-    signedHeaders: authorization.slice(signedHeadersAt + ', SignedHeaders='.length, signatureAt),
-    signature: authorization.slice(signatureAt + ', Signature='.length),
-    bodyHash,
+    credential,
+    timestamp: headers.get(DATE) ?? '',
+    nonce: headers.get(NONCE) ?? '',
+    epoch: headers.get(EPOCH),
+    expiresIn: undefined,
+    signedHeaders,
+    signature: authorization.slice(signatureAt),
+    bodyHash: headers.get(CONTENT_SHA256) ?? '',
   });
 }
 
-function readQuery({ query, headers: { values } }: SignableRequest): ParsedSignature<CountersignParams> {
+const accessKeyIdOf = (text: string): string => text.slice(CREDENTIAL.length, text.indexOf('/'));
+
+/** All of `Authorization` but the signature: one client sends the same all day. */
+const parseAuthorization = remember(1_000, accessKeyIdOf, (text): { credential: Credential; signedHeaders: SignedHeaders } => {
+  const signedHeadersAt = text.indexOf(SIGNED_HEADERS);
+  if (!text.startsWith(CREDENTIAL) || signedHeadersAt === -1 || !text.endsWith(SIGNATURE)) {
+    throw malformed(`Authorization is not "${CREDENTIAL}…${SIGNED_HEADERS}…${SIGNATURE}" and 64 characters of lower-case hex`);
+  }
+  return {
+    credential: parseCredential(text.slice(CREDENTIAL.length, signedHeadersAt)),
+    signedHeaders: parseSignedHeaders(text.slice(signedHeadersAt + SIGNED_HEADERS.length, -SIGNATURE.length)),
+  };
+});
+
+function readQuery({ query, headers }: SignableRequest): ParsedSignature<CountersignParams> {
   const [algorithm, credential, timestamp, expires, nonce, signedHeaders, signature] = readPresigned(query, QUERY_NAMES) as [
     string, string, string, string, string, string, string,
   ];
   if (algorithm !== ALGORITHM) throw malformed(`X-Countersign-Algorithm is ${quote(algorithm)}: expected ${ALGORITHM}`);
   if (!SECONDS.test(expires)) throw malformed(`X-Countersign-Expires is ${quote(expires)}: expected whole seconds`);
-  const bodyHash = values.get(CONTENT_SHA256) ?? EMPTY_SHA256;
-  return parse({ form: 'query', credential, timestamp, nonce, signedHeaders, signature, bodyHash, expiresIn: Number(expires) });
+  const bodyHash = headers.get(CONTENT_SHA256) ?? EMPTY_SHA256;
+  return parse({
+    form: 'query',
+    credential: parseCredential(credential),
+    timestamp,
+    nonce,
+    epoch: headers.get(EPOCH),
+    expiresIn: Number(expires),
+    signedHeaders: parseSignedHeaders(signedHeaders),
+    signature,
+    bodyHash,
+  });
 }
 
-interface WireText {
+interface Parts {
   readonly form: 'header' | 'query';
-  readonly credential: string;
+  readonly credential: Credential;
   readonly timestamp: string;
   readonly nonce: string;
-  readonly epoch?: string | undefined;
-  readonly expiresIn?: number;
-  readonly signedHeaders: string;
+  readonly epoch: string | undefined;
+  readonly expiresIn: number | undefined;
+  readonly signedHeaders: SignedHeaders;
   readonly signature: string;
   readonly bodyHash: string;
 }
 
 /** Checks everything that a signature says of itself, before anybody acts on a part of it. */
-function parse(text: WireText): ParsedSignature<CountersignParams> {
-  const { form, timestamp, credential, nonce, epoch, expiresIn, bodyHash } = text;
-  const { accessKeyId, date, audience } = parseCredential(credential);
+function parse(parts: Parts): ParsedSignature<CountersignParams> {
+  const { form, timestamp, nonce, epoch, expiresIn, bodyHash } = parts;
+  const { text: signedHeadersText, names: signedHeaders } = parts.signedHeaders;
+  const { text: credential, accessKeyId, date, audience } = parts.credential;
   const signedAt = parseTimestamp(timestamp);
   if (!timestamp.startsWith(date)) throw malformed(`The credential is for ${quote(date)}, the request is dated ${quote(timestamp)}`);
   if (!NONCE_SHAPE.test(nonce)) throw malformed(`Nonce ${quote(nonce)} is not 22 characters of base64url`);
@@ -183,16 +217,21 @@ function parse(text: WireText): ParsedSignature<CountersignParams> {
   if (!isSha256Hex(bodyHash) && bodyHash !== UNSIGNED_PAYLOAD) {
     throw malformed(`Body hash ${quote(bodyHash)} is neither 64 characters of lower-case hex nor ${UNSIGNED_PAYLOAD}`);
   }
-  if (!isSha256Hex(text.signature)) throw malformed('The signature is not 64 characters of lower-case hex');
-  const signedHeaders = parseSignedHeaders(text.signedHeaders);
+  const signature = decodeSha256Hex(parts.signature);
+  if (signature === undefined) throw malformed('The signature is not 64 characters of lower-case hex');
   return {
-    params: { form, timestamp, credential, accessKeyId, audience, signedAt, expiresIn, nonce, epoch, signedHeaders, bodyHash },
-    signature: decodeSha256Hex(text.signature),
+    params: { form, timestamp, credential, signedHeadersText, accessKeyId, audience, signedAt, expiresIn, nonce, epoch, signedHeaders, bodyHash },
+    signature,
   };
 }
 
+interface SignedHeaders {
+  readonly text: string;
+  readonly names: readonly string[];
+}
+
 /** One way to write each list: sorted, no name twice. */
-const parseSignedHeaders = remember(256, (text): readonly string[] => {
+function parseSignedHeaders(text: string): SignedHeaders {
   if (!SIGNED_HEADERS_SHAPE.test(text)) throw malformed(`SignedHeaders ${quote(text)} is not a list of lower-case header names`);
   const names = text.split(';', MOST_SIGNED_HEADERS + 1);
   if (names.length > MOST_SIGNED_HEADERS) throw malformed(`More than ${MOST_SIGNED_HEADERS} headers are signed`);
@@ -201,22 +240,19 @@ const parseSignedHeaders = remember(256, (text): readonly string[] => {
     if (!(name > previous)) throw malformed(`SignedHeaders ${quote(text)} is not sorted, or names a header twice`);
     previous = name;
   }
-  return names;
-});
+  return { text, names };
+}
 
-function addFields(headers: HeaderFields, intent: SigningIntent, timestamp: string): HeaderFields {
-  const values = new Map(headers.values);
-  values.set(DATE, timestamp);
-  values.set(NONCE, intent.nonce);
-  values.set(CONTENT_SHA256, intent.bodyHash);
-  if (intent.epoch !== undefined) values.set(EPOCH, intent.epoch);
-  if (intent.sessionToken !== undefined) values.set(SESSION_TOKEN, intent.sessionToken);
-  return { values, repeated: headers.repeated };
+function addFields(headers: HeaderFields, { nonce, bodyHash, epoch, sessionToken }: SigningIntent, timestamp: string): HeaderFields {
+  const fields: [string, string][] = [[DATE, timestamp], [NONCE, nonce], [CONTENT_SHA256, bodyHash]];
+  if (epoch !== undefined) fields.push([EPOCH, epoch]);
+  if (sessionToken !== undefined) fields.push([SESSION_TOKEN, sessionToken]);
+  return headers.with(fields);
 }
 
 function addParameters(request: SignableRequest, params: CountersignParams): { path: string; query: string } {
   if (isPresigned(request.query)) throw new TypeError('Cannot presign a URL that has X-Countersign-* parameters already');
-  const values = [ALGORITHM, params.credential, params.timestamp, String(params.expiresIn), params.nonce, params.signedHeaders.join(';')];
+  const values = [ALGORITHM, params.credential, params.timestamp, String(params.expiresIn), params.nonce, params.signedHeadersText];
   const pairs = values.map((value, index) => `${QUERY_NAMES[index]}=${encodePercent(value)}`).join('&');
   // A bare `?` stays with the path only as long as there is no query.
   return { path: request.path.replace(/\?$/, ''), query: appendParameter(request.query, pairs) };

@@ -1,0 +1,116 @@
+import { quote, SignatureError } from './errors.ts';
+
+/** Header fields as they are handed in: raw pairs, `req.rawHeaders`, a `Headers`, or a record. */
+export type HeadersInput =
+  | Iterable<readonly [name: string, value: string]>
+  | readonly string[]
+  | Readonly<Record<string, string | readonly string[] | undefined>>;
+
+const MOST_FIELDS = 1_000;
+const COLON = 0x3a;
+
+/**
+ * Header fields as they came: a flat list of names and values, as in `req.rawHeaders`. Duplicates stay apart rather than
+ * joined: Node keeps the first `Authorization` of two and joins other fields, and a signature must not depend on which.
+ *
+ * Requests have a dozen fields: looking through them is cheaper than building a map of them.
+ */
+export class HeaderFields {
+  readonly raw: readonly string[];
+
+  constructor(raw: readonly string[]) {
+    this.raw = raw;
+  }
+
+  /** The names, in lower case. */
+  get names(): string[] {
+    return this.raw.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase());
+  }
+
+  /**
+   * The value of a field, without the spaces and tabs around it.
+   *
+   * @param name in lower case
+   * @throws SignatureError `ERR_SIGNATURE_AMBIGUOUS` where the field occurs twice: readers disagree on which one counts
+   */
+  get(name: string): string | undefined {
+    const { raw } = this;
+    let found = -1;
+    for (let index = 0; index < raw.length; index += 2) {
+      const field = raw[index] as string;
+      if (field.length !== name.length || (field !== name && field.toLowerCase() !== name)) continue;
+      if (found !== -1) throw new SignatureError('ERR_SIGNATURE_AMBIGUOUS', `Header ${quote(name)} occurs more than once`);
+      found = index;
+    }
+    return found === -1 ? undefined : trim(raw[found + 1] as string);
+  }
+
+  /** A copy in which these fields have these values, whatever they had before. */
+  with(fields: readonly (readonly [name: string, value: string])[]): HeaderFields {
+    const raw = [...this.raw];
+    for (const [name, value] of fields) {
+      const index = raw.findIndex((field, at) => at % 2 === 0 && field.toLowerCase() === name);
+      if (index === -1) raw.push(name, value);
+      else raw[index + 1] = value;
+    }
+    return new HeaderFields(raw);
+  }
+}
+
+/**
+ * Reads header fields.
+ *
+ * @throws SignatureError `ERR_SIGNATURE_MALFORMED` where there are more than 1,000
+ * @throws TypeError where a name or value is not text
+ */
+export function readHeaders(input: HeadersInput): HeaderFields {
+  const raw = flatten(input);
+  if (raw.length > 2 * MOST_FIELDS) {
+    throw new SignatureError('ERR_SIGNATURE_MALFORMED', `Cannot read more than ${MOST_FIELDS} header fields`);
+  }
+  let hasPseudoFields = false;
+  for (let index = 0; index < raw.length; index += 2) {
+    if (typeof raw[index] !== 'string' || typeof raw[index + 1] !== 'string') {
+      throw new TypeError(`Cannot read header ${quote(raw[index])}: expected text, got ${typeof raw[index + 1]}`);
+    }
+    hasPseudoFields ||= (raw[index] as string).charCodeAt(0) === COLON;
+  }
+  return new HeaderFields(hasPseudoFields ? withoutPseudoFields(raw) : raw);
+}
+
+function flatten(input: HeadersInput): readonly string[] {
+  if (Array.isArray(input) && !Array.isArray(input[0])) return input as readonly string[];
+  const raw: string[] = [];
+  if (typeof (input as Iterable<unknown>)[Symbol.iterator] === 'function') {
+    for (const [name, value] of input as Iterable<readonly [string, string]>) raw.push(name, value);
+    return raw;
+  }
+  for (const [name, value] of Object.entries(input)) {
+    if (Array.isArray(value)) for (const item of value) raw.push(name, item);
+    else if (value !== undefined) raw.push(name, value as string);
+  }
+  return raw;
+}
+
+/** HTTP/2 has the host in a pseudo-field (RFC 9113 section 8.3.1); Node hands those out beside the real ones. */
+function withoutPseudoFields(raw: readonly string[]): string[] {
+  const fields: string[] = [];
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index] === ':authority' ? 'host' : (raw[index] as string);
+    if (name.charCodeAt(0) !== COLON) fields.push(name, raw[index + 1] as string);
+  }
+  return fields;
+}
+
+/** Removes spaces and tabs at both ends, and nothing else: `String.trim` would eat U+00A0 too. */
+function trim(value: string): string {
+  let start = 0;
+  let end = value.length;
+  while (start < end && isBlank(value.charCodeAt(start))) start++;
+  while (end > start && isBlank(value.charCodeAt(end - 1))) end--;
+  return start === 0 && end === value.length ? value : value.slice(start, end);
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
+}
