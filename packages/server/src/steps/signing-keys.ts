@@ -23,7 +23,7 @@ export class SigningKeys {
     const scope = scheme.keyScope(params);
     const known = this.#derived.get(accessKeyId);
     // A rotated secret must not leave the old key in use.
-    if (known?.secret === secret && known.scope === scope && known.scheme === scheme) return known.key;
+    if (known !== undefined && known.secret === secret && known.scope === scope && known.scheme === scheme) return known.key;
     const flaw = findSecretFlaw(secret);
     if (flaw !== undefined) return flaw;
     const key = importMacKey(scheme.signingKey(encodeUtf8(secret), params));
