@@ -1,7 +1,11 @@
 import { createHash, createHmac, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
-import { createSigner } from '@countersign/client';
+import { createFetch, createSigner } from '@countersign/client';
 import { createVerifier, generateAccessKey, MemoryKeyStore, MemoryNonceStore, type NonceStore, SignatureError } from '@countersign/server';
+import { keepRawBody, requireSignature } from '@countersign/server/express';
+import express from 'express';
 import { describe, expect, it } from 'vitest';
 import { addHeader, createApi, header, NOW, ORIGIN, outcome, type Received, retarget, signerFor, withHeader, withoutHeader } from './support/api.ts';
 
@@ -498,6 +502,30 @@ describe('deployment and load', () => {
     expect(reads).toBe(0);
     expect(await outcome(verifier, { ...request, body: body as never })).toBe(ACCEPTED);
     expect(reads).toBe(1);
+  });
+});
+
+describe('over the wire', () => {
+  it('D5: a body parser mounted first is refused with the line to change, or works with the hook', async () => {
+    const { key, keys } = createApi();
+    for (const [parser, status, body] of [
+      [express.json(), 500, { reason: 'internal' }],
+      [express.json({ verify: keepRawBody }), 200, { videoUrl: 'https://videos.example.net/' }],
+    ] as const) {
+      const refusals: (string | undefined)[] = [];
+      const app = express();
+      app.use(parser);
+      app.use(requireSignature({ audience: 'video-api', keys, nonces: new MemoryNonceStore({ bornAt: 0 }), onRefused: ({ message }) => refusals.push(message) }));
+      app.post('/', (req, res) => void res.json(req.body));
+      const server = app.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+      const response = await createFetch({ credentials: key, audience: 'video-api' })(url, { method: 'POST', body: { videoUrl: 'https://videos.example.net/' } });
+      expect(response.status).toBe(status);
+      expect(await response.json()).toMatchObject(body);
+      expect(refusals).toEqual(status === 200 ? [] : [expect.stringContaining('express.json({ verify: keepRawBody })')]);
+      server.close();
+    }
   });
 });
 

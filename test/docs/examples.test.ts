@@ -25,6 +25,10 @@ const sources = ['shared', 'client', 'server'].flatMap((name) =>
 const comments = sources.flatMap(extract);
 
 process.env['REDIS_URL'] = inject('redisUrl');
+// Node's own prints and goes on.
+console.assert = (holds?: boolean) => {
+  if (!holds) throw new Error('An assertion of the example does not hold');
+};
 
 describe('examples', () => {
   it('are in the doc comments', () => expect(comments.length).toBeGreaterThan(0));
