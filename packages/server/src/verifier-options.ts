@@ -1,4 +1,4 @@
-import { countersign, isAudience, type Scheme } from '@countersign/shared';
+import { countersign, isAudience, parseTarget, type Scheme } from '@countersign/shared';
 import * as z from 'zod';
 import type { Explanation } from './explanation.ts';
 import type { KeyStore } from './keys/key-store.ts';
@@ -53,7 +53,7 @@ const schema = z.strictObject({
   ahead: z.number().min(0).max(300).default(5),
   clock: z.custom<() => number>((clock) => typeof clock === 'function', 'a function that returns Unix seconds').default(() => () => Date.now() / 1000),
   publicOrigin: z.string().refine(isOrigin, 'an origin such as https://api.example.com').transform((origin) => new URL(origin).host).optional(),
-  publicPrefix: z.string().regex(/^(?:\/[!$&-.0-;=@-Z_a-z~]+)+$/, 'a path such as /v1, without a slash at its end').default(''),
+  publicPrefix: z.string().refine(isPrefix, 'a path such as /v1, without a slash at its end').default(''),
   signedHeaders: z.array(z.string().regex(/^[!#$%&'*+\-.^_`|~0-9a-z]+$/, 'a lower-case header name')).default([]).transform((names) => new Set(names)),
   presignedUrls: z.enum(['until-expiry', 'once', 'refuse']).default('until-expiry'),
   presignedMaxExpires: z.int().min(1).max(604_800).default(3_600),
@@ -71,4 +71,12 @@ export function parseVerifierOptions(options: VerifierOptions): VerifierPolicy {
 
 function isOrigin(text: string): boolean {
   return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) && new URL(text).origin === text;
+}
+
+function isPrefix(text: string): boolean {
+  try {
+    return !text.endsWith('/') && !text.includes('?') && parseTarget(text).path === text;
+  } catch {
+    return false;
+  }
 }

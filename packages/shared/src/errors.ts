@@ -90,6 +90,15 @@ export class SignatureError extends Error {
 
 /** Quotes a value for a message: escaped, so that it cannot forge a log line, and cut short. */
 export function quote(value: unknown, longest = 64): string {
-  const text = typeof value === 'string' ? value : String(value);
+  const text = describe(value);
   return JSON.stringify(text.length > longest ? `${text.slice(0, longest)}…` : text);
+}
+
+function describe(value: unknown): string {
+  try {
+    return String(value);
+  } catch {
+    // Not everything can be written: an object without a prototype cannot.
+    return typeof value;
+  }
 }
