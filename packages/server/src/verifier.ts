@@ -90,7 +90,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     }
     const key = (attempt.key = chooseKey(found, scheme, params, now));
     checkCoverage(request, params, policy.signedHeaders);
-    const { subject, scopes } = checkSignature(scheme.stringToSign(request, params), signature, key);
+    const { subject, scopes } = checkSignature(scheme.stringToSign(request, params), signature, params.accessKeyId, key);
     const reading = checkBody(received.body, params, policy, now);
     if (reading !== undefined) await reading;
     let epoch: string | undefined;

@@ -1,22 +1,25 @@
-import { hmacSha256, SignatureError, timingSafeEqual } from '@countersign/shared';
+import { hmacSha256, quote, SignatureError, timingSafeEqual } from '@countersign/shared';
 import type { AccessKey } from '../keys/key-store.ts';
-import type { FoundKey } from './key.ts';
+import type { FoundKey, KeyFlaw } from './key.ts';
+
+const MISMATCH: KeyFlaw = {
+  code: 'ERR_SIGNATURE_MISMATCH',
+  text: 'the signature does not match; compare the canonical request that this server built with the one that was signed',
+};
 
 /**
- * Computes the signature anew and compares, in constant time. Whether the key is any good is said only afterwards.
+ * Computes the signature anew and compares, in constant time. Whether the key is any good is said only afterwards, in the same
+ * place and by the same means as that the signature is wrong.
  *
+ * @param accessKeyId as the request names it
  * @returns the access key that the request was signed with
- * @throws SignatureError `ERR_SIGNATURE_MISMATCH`, or what was found wrong with the key
+ * @throws SignatureError `ERR_SIGNATURE_MISMATCH`, `ERR_KEY_UNKNOWN`, `ERR_KEY_INACTIVE`
  */
-export function checkSignature(stringToSign: Uint8Array, received: Uint8Array, { signingKey, accessKey, refusal }: FoundKey): AccessKey {
+export function checkSignature(stringToSign: Uint8Array, received: Uint8Array, accessKeyId: string, found: FoundKey): AccessKey {
+  const { signingKey, accessKey, flaw } = found;
   const expected = hmacSha256(signingKey, stringToSign);
   const matches = expected.length === received.length && timingSafeEqual(expected, received);
-  if (refusal !== undefined) throw refusal;
-  if (!matches || accessKey === undefined) {
-    throw new SignatureError(
-      'ERR_SIGNATURE_MISMATCH',
-      'The signature does not match: compare the canonical request that this server built with the one that was signed',
-    );
-  }
-  return accessKey;
+  if (matches && flaw === undefined && accessKey !== undefined) return accessKey;
+  const { code, text } = flaw ?? MISMATCH;
+  throw new SignatureError(code, `Cannot accept access key ${quote(accessKeyId)}: ${text}`);
 }
