@@ -37,15 +37,34 @@ export function parseVerifierOrOptions<S extends z.ZodObject>(
   options: z.input<S>,
 ): { readonly verifier: Verifier; readonly policy: z.output<S> } {
   if (typeof given !== 'object' || given === null) {
-    throw new TypeError(`Cannot build adapter: expected a verifier or its options, got ${given === null ? 'null' : typeof given}`);
+    throw new TypeError(
+      `Cannot build adapter: expected a verifier or its options, got ${nameOf(given)}`,
+    );
   }
-  if (isVerifier(given)) return { verifier: given, policy: parseOptions('adapter', schema, options) };
-  const isOwn = ([name]: [string, unknown]): boolean => name in schema.shape;
+  if (isVerifier(given))
+    return { verifier: given, policy: parseOptions('adapter', schema, options) };
+  const isOwn = ([name]: [string, unknown]): boolean => Object.hasOwn(schema.shape, name);
   const own = Object.fromEntries(Object.entries(given).filter(isOwn));
   const rest = Object.fromEntries(Object.entries(given).filter((entry) => !isOwn(entry)));
-  return { verifier: createVerifier(rest as unknown as VerifierOptions), policy: parseOptions('adapter', schema, { ...own, ...options }) };
+  return {
+    verifier: createVerifier(rest as unknown as VerifierOptions),
+    policy: parseOptions('adapter', schema, { ...own, ...options }),
+  };
 }
 
-function isVerifier(given: object): given is Verifier {
-  return typeof (given as Partial<Verifier>).verify === 'function';
+/** @throws TypeError where it is not a function */
+export function checkHandler(what: 'handler' | 'listener', given: unknown): void {
+  if (typeof given !== 'function')
+    throw new TypeError(
+      `Cannot build adapter: expected a ${what}, a function, got ${nameOf(given)}`,
+    );
+}
+
+export function isVerifier(given: unknown): given is Verifier {
+  return typeof (given as Partial<Verifier> | null | undefined)?.verify === 'function';
+}
+
+/** What a value is, without showing it: what is given by mistake may be a secret. */
+function nameOf(value: unknown): string {
+  return value === null ? 'null' : typeof value;
 }

@@ -11,18 +11,26 @@ export { keepRawBody } from './node-body.ts';
 
 /** What `requireSignature()` does around a verifier. */
 export interface RequireSignatureOptions extends AdapterOptions {
-  /** CORS preflight requests, which browsers never sign: refused if not given, or let through without an identity. */
+  /**
+   * CORS preflight requests, which browsers never sign: refused if not given, or let through without an identity. Let
+   * through, they reach whatever answers `OPTIONS` below: mount what answers CORS next.
+   */
   readonly preflight?: 'refuse' | 'pass' | undefined;
 }
 
-const expressSchema = adapterSchema.extend({ preflight: z.enum(['refuse', 'pass']).default('refuse') });
+const expressSchema = adapterSchema.extend({
+  preflight: z.enum(['refuse', 'pass']).default('refuse'),
+});
 
 /** Who signed each request, and which verifier says so. Kept apart from `req`, where a body parser or a client could reach it. */
-const verified = new WeakMap<object, { readonly identity: Identity; readonly verifier: Verifier }>();
+const verified = new WeakMap<
+  object,
+  { readonly identity: Identity; readonly verifier: Verifier }
+>();
 
 /**
  * Lets signed requests through and answers all others, for Express 5 and 4. Mount it above body parsers: they parse
- * afterwards as if it were not there.
+ * afterwards as if it were not there. Mounted once more with the same verifier, it does nothing.
  *
  * @param given a verifier, or the options of one
  * @param options what to do around it
@@ -49,19 +57,28 @@ export function requireSignature(
     // Mounted twice, it would find the nonce used by itself.
     if (verified.get(req)?.verifier === verifier) return next();
     if (policy.preflight === 'pass' && isPreflight(req)) return next();
-    authenticate(verifier, policy, req, res).then(
-      (identity) => {
-        verified.set(req, { identity, verifier });
-        next();
-      },
-      (error) => (error instanceof SignatureError ? answerRefusal(req, res, error, verifier.audience) : next(error)),
-    );
+    authenticate(verifier, policy, req, res)
+      .then(
+        (identity) => {
+          verified.set(req, { identity, verifier });
+          next();
+        },
+        (error) => {
+          if (!(error instanceof SignatureError)) throw error;
+          answerRefusal(req, res, error, verifier.audience);
+        },
+      )
+      .catch(next);
   };
 }
 
 /** @see Fetch standard, section 3.2.2 */
 function isPreflight({ method, headers }: Request): boolean {
-  return method === 'OPTIONS' && headers.origin !== undefined && headers['access-control-request-method'] !== undefined;
+  return (
+    method === 'OPTIONS' &&
+    headers.origin !== undefined &&
+    headers['access-control-request-method'] !== undefined
+  );
 }
 
 /**
@@ -72,7 +89,9 @@ function isPreflight({ method, headers }: Request): boolean {
 export function identityOf(req: Request): Identity {
   const known = verified.get(req);
   if (known === undefined) {
-    throw new TypeError(`Cannot tell who signed ${quote(req.originalUrl)}: mount requireSignature() above this route`);
+    throw new TypeError(
+      `Cannot tell who signed ${quote((req as Request | undefined)?.originalUrl)}: mount requireSignature() above this route`,
+    );
   }
   return known.identity;
 }
@@ -100,7 +119,10 @@ export function requireScope(...scopes: string[]): RequestHandler {
     const identity = identityOf(req);
     const missing = scopes.find((scope) => !identity.scopes.includes(scope));
     if (missing === undefined) return next();
-    const error = new SignatureError('ERR_SCOPE_MISSING', `The access key does not have the scope ${quote(missing)}`);
+    const error = new SignatureError(
+      'ERR_SCOPE_MISSING',
+      `The access key does not have the scope ${quote(missing)}`,
+    );
     answerRefusal(req, res, error, identity.audience);
   };
 }

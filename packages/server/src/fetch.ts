@@ -1,5 +1,13 @@
 import { createSha256, SignatureError, sha256Hex } from '@countersign/shared';
-import { type AdapterOptions, type AdapterPolicy, adapterSchema, parseVerifierOrOptions } from './adapter-options.ts';
+import {
+  type AdapterOptions,
+  type AdapterPolicy,
+  adapterSchema,
+  checkHandler,
+  isVerifier,
+  parseVerifierOrOptions,
+} from './adapter-options.ts';
+import { HeldBody } from './held-body.ts';
 import type { Identity } from './identity.ts';
 import { parseOptions } from './options.ts';
 import { problemOf } from './problem-details.ts';
@@ -13,10 +21,14 @@ export interface VerifiedRequest {
   readonly request: Request;
 }
 
+const defaults: AdapterPolicy = adapterSchema.parse({});
+
 /**
- * Verifies a `Request`, as Hono, Next.js and workers hand it out.
+ * Verifies a `Request`, as Hono, Next.js and workers hand it out. What is verified is its `Host` header where it has one, and
+ * not the host in its `url`, which some runtimes make up.
  *
  * @returns who signed it, and a request whose body can be read
+ * @throws TypeError or RangeError where an argument cannot be used
  * @throws SignatureError where it is refused: {@link refusalResponse} makes the answer of it
  *
  * @example
@@ -32,8 +44,20 @@ export interface VerifiedRequest {
  * console.assert(response instanceof Response && response.status === 401);
  * ```
  */
-export async function verifyRequest(verifier: Verifier, request: Request, options: AdapterOptions = {}): Promise<VerifiedRequest> {
-  return verifyWith(verifier, parseOptions('adapter', adapterSchema, options), request);
+export async function verifyRequest(
+  verifier: Verifier,
+  request: Request,
+  options?: AdapterOptions,
+): Promise<VerifiedRequest> {
+  if (!isVerifier(verifier))
+    throw new TypeError('Cannot verify request: expected a verifier, from createVerifier()');
+  if (typeof request !== 'object')
+    throw new TypeError(`Cannot verify request: expected a Request, got ${typeof request}`);
+  return verifyWith(
+    verifier,
+    options === undefined ? defaults : parseOptions('adapter', adapterSchema, options),
+    request,
+  );
 }
 
 /**
@@ -72,6 +96,7 @@ export function withSignature(
   options: AdapterOptions = {},
 ): (request: Request) => Promise<Response> {
   const { verifier, policy } = parseVerifierOrOptions(adapterSchema, given, options);
+  checkHandler('handler', handler);
   return async function signedRequestHandler(received) {
     let verified: VerifiedRequest;
     try {
@@ -80,72 +105,91 @@ export function withSignature(
       return refusalResponse(error, verifier);
     }
     const response = await handler(verified.request, verified.identity);
-    return verified.identity.epoch === undefined ? response : withEpoch(response, verified.identity.epoch);
+    return verified.identity.epoch === undefined
+      ? response
+      : withEpoch(response, verified.identity.epoch);
   };
 }
 
-async function verifyWith(verifier: Verifier, policy: AdapterPolicy, received: Request): Promise<VerifiedRequest> {
-  const { protocol, host, pathname, search } = new URL(received.url);
+async function verifyWith(
+  verifier: Verifier,
+  policy: AdapterPolicy,
+  received: Request,
+): Promise<VerifiedRequest> {
+  const { href, origin, host, hash } = new URL(received.url);
   const headers = [...received.headers];
   // Runtimes that keep `Host` from programs tell it in the URL only.
-  if (!received.headers.has('host') && /^https?:$/.test(protocol)) headers.push(['host', host]);
+  if (!received.headers.has('host')) headers.push(['host', host]);
   const body = requestBody(received, policy);
-  const identity = await verifier.verify({ method: received.method, url: pathname + search, headers, body });
+  // Cut out rather than put together: `/a` and `/a?` have one `search`.
+  const url = href.slice(origin.length, href.length - hash.length);
+  const identity = await verifier.verify({ method: received.method, url, headers, body });
   return { identity, request: body.request() };
 }
 
-function requestBody(received: Request, policy: AdapterPolicy): BodySource & { request(): Request } {
+function requestBody(
+  received: Request,
+  policy: AdapterPolicy,
+): BodySource & { request(): Request } {
   let verified = received;
   return {
     request: () => verified,
-    check(declared, seconds) {
-      if (received.bodyUsed) {
-        throw new SignatureError('ERR_BODY_CONSUMED', 'The body was read before the signature was verified: call verifyRequest() first');
+    async check(declared, seconds) {
+      const { body, bodyUsed } = received;
+      if (bodyUsed || body?.locked) {
+        throw new SignatureError(
+          'ERR_BODY_CONSUMED',
+          'The body was read before the signature was verified: call verifyRequest() first',
+        );
       }
-      if (received.body === null) return checkBodyHash(sha256Hex(''), declared);
+      if (body === null) return checkBodyHash(sha256Hex(''), declared);
       if (policy.body === 'stream') {
-        verified = new Request(received, { body: received.body.pipeThrough(hashOnTheWay(declared)), duplex: 'half' } as RequestInit);
+        verified = new Request(received, {
+          body: body.pipeThrough(hashOnTheWay(declared)),
+          duplex: 'half',
+        } as RequestInit);
         return;
       }
-      return readBody(received.body, policy.limit, seconds).then((bytes) => {
-        checkBodyHash(sha256Hex(bytes), declared);
-        verified = new Request(received, { body: bytes });
-      });
+      if (!(Number(received.headers.get('content-length') ?? 0) <= policy.limit))
+        throw tooLarge(policy.limit);
+      const bytes = await readBody(body, policy.limit, seconds);
+      checkBodyHash(sha256Hex(bytes), declared);
+      verified = new Request(received, { body: bytes });
     },
   };
 }
 
-async function readBody(body: ReadableStream<Uint8Array>, limit: number, seconds: number): Promise<Uint8Array<ArrayBuffer>> {
+async function readBody(
+  body: ReadableStream<Uint8Array>,
+  limit: number,
+  seconds: number,
+): Promise<Uint8Array<ArrayBuffer>> {
   const reader = body.getReader();
-  let late = false;
-  const timer = setTimeout(() => {
-    late = true;
-    void reader.cancel().catch(() => undefined);
-  }, Math.max(0, seconds) * 1000);
-  const chunks: Uint8Array[] = [];
-  let length = 0;
+  const held = new HeldBody(limit);
+  let refusal: SignatureError | undefined;
+  const refuse = (error: SignatureError): void => {
+    refusal = error;
+    // Ends the read that is waiting, too.
+    reader.cancel(error).catch(() => undefined);
+  };
+  const timer = setTimeout(() => refuse(tooSlow()), Math.max(0, seconds) * 1000);
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      if (late) throw tooSlow();
-      if (done) break;
-      length += value.length;
-      if (!(length <= limit)) {
-        void reader.cancel().catch(() => undefined);
-        throw tooLarge(limit);
-      }
-      chunks.push(value);
+      if (refusal !== undefined) throw refusal;
+      if (done) return held.bytes;
+      if (!held.add(value)) refuse(tooLarge(limit));
     }
+  } catch (cause) {
+    throw (
+      refusal ??
+      new SignatureError('ERR_BODY_MISMATCH', 'The connection closed before the body had arrived', {
+        cause,
+      })
+    );
   } finally {
     clearTimeout(timer);
   }
-  const bytes = new Uint8Array(length);
-  let offset = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, offset);
-    offset += chunk.length;
-  }
-  return bytes;
 }
 
 /** Passes bytes on as they come; fails instead of ending where their hash is wrong. */
@@ -162,7 +206,12 @@ function hashOnTheWay(declared: string): TransformStream<Uint8Array, Uint8Array>
 
 /** Headers of a `Response` from `fetch` cannot be changed: then a copy of it can. */
 function withEpoch(response: Response, epoch: string): Response {
-  const copy = new Response(response.body, response);
-  copy.headers.set('countersign-epoch', epoch);
-  return copy;
+  try {
+    response.headers.set('countersign-epoch', epoch);
+    return response;
+  } catch {
+    const copy = new Response(response.body, response);
+    copy.headers.set('countersign-epoch', epoch);
+    return copy;
+  }
 }

@@ -1,9 +1,15 @@
-import { createSha256, SignatureError, sha256Hex } from '@countersign/shared';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Http2ServerRequest } from 'node:http2';
+import { createSha256, quote, SignatureError, sha256Hex } from '@countersign/shared';
 import type { AdapterPolicy } from './adapter-options.ts';
+import { HeldBody } from './held-body.ts';
 import { type BodySource, checkBodyHash, tooLarge, tooSlow } from './steps/body.ts';
 
+/** What parsers read, by the hook below. */
 const rawBodies = new WeakMap<IncomingMessage, Uint8Array>();
+
+/** Requests that were read from here, and have got everything back. */
+const putBack = new WeakSet<IncomingMessage>();
 
 /**
  * Keeps the bytes of a body that a parser is about to read: the `verify` hook of `express.json()`, `express.urlencoded()`,
@@ -20,122 +26,168 @@ const rawBodies = new WeakMap<IncomingMessage, Uint8Array>();
  * ```
  */
 export function keepRawBody(req: IncomingMessage, _res: ServerResponse, bytes: Buffer): void {
+  if (!Buffer.isBuffer(bytes)) {
+    throw new TypeError(
+      `Cannot keep ${quote(typeof bytes)} as a body: keepRawBody is a parser's hook, express.json({ verify: keepRawBody })`,
+    );
+  }
   // A parser hands out what it inflated; signed are the bytes that went over the wire.
   const encoding = req.headers['content-encoding'] ?? 'identity';
   if (encoding.toLowerCase() === 'identity') rawBodies.set(req, bytes);
 }
 
 /**
- * The body of a request of `node:http`, read only when it is asked for, and left as it was for whoever parses it next.
+ * The body of a request of `node:http` or `node:http2`, read only when it is asked for, and left as it was for whoever parses
+ * it next.
+ *
+ * What arrives is caught at `push()`, the one way into a stream: nobody can read past it, whichever way they read.
  *
  * @param onMismatch what to do where a streamed body turns out not to be the signed one
  */
-export function nodeBody(req: IncomingMessage, policy: AdapterPolicy, onMismatch: (error: SignatureError) => void): BodySource {
+export function nodeBody(
+  req: IncomingMessage,
+  policy: AdapterPolicy,
+  onMismatch: (error: SignatureError) => void,
+): BodySource {
   return {
     check(declared, seconds) {
-      const kept = rawBodies.get(req) ?? rawBodyOf(req);
+      const kept = rawBodies.get(req);
       if (kept !== undefined) return checkBodyHash(sha256Hex(kept), declared);
-      if (!hasBody(req)) return checkBodyHash(sha256Hex(''), declared);
-      if (req.readableDidRead || req.readableEnded) throw consumed();
+      if ((req.readableDidRead && !putBack.has(req)) || req.readableEncoding !== null)
+        throw consumed();
+      // Read to its end without a byte in it: somebody has looked for a body where there is none.
+      if (req.readableEnded) return checkBodyHash(sha256Hex(''), declared);
+      if (req.destroyed) throw cutShort(req);
       if (policy.body === 'stream') return hashOnTheWay(req, declared, onMismatch);
-      return bufferBody(req, policy.limit, seconds).then((bytes) => {
-        rawBodies.set(req, bytes);
-        checkBodyHash(sha256Hex(bytes), declared);
-      });
+      return holdBack(req, declared, policy.limit, seconds);
     },
   };
 }
 
-/** Whether a message has a body is said by these two headers (RFC 9112 section 6.3). */
-function hasBody(req: IncomingMessage): boolean {
-  const length = req.headers['content-length'];
-  return req.headers['transfer-encoding'] !== undefined || (length === undefined ? req.httpVersionMajor >= 2 : length !== '0');
+/** The stream of an HTTP/2 request. */
+export function streamOf(req: IncomingMessage): Http2ServerRequest['stream'] | undefined {
+  return req.httpVersionMajor >= 2 ? (req as unknown as Http2ServerRequest).stream : undefined;
 }
 
-/** What `express.raw()` leaves is the body, unless it was inflated: then its hash is wrong, and it is refused. */
-function rawBodyOf(req: IncomingMessage & { body?: unknown }): Uint8Array | undefined {
-  return Buffer.isBuffer(req.body) ? req.body : undefined;
+/** Whether all of a request has arrived. */
+export function isWhole(req: IncomingMessage): boolean {
+  const stream = streamOf(req);
+  // There `complete` tells something else: that all was read.
+  if (stream !== undefined) return stream.readableEnded || stream.endAfterHeaders;
+  // Whether there is a body is said by these two headers (RFC 9112 section 6.3), before Node has seen the end of it.
+  const { 'transfer-encoding': coding, 'content-length': length = '0' } = req.headers;
+  return req.complete || (coding === undefined && length === '0');
 }
 
 function consumed(): SignatureError {
   return new SignatureError(
     'ERR_BODY_CONSUMED',
     'A body parser ran before the signature was verified, and kept no raw bytes: mount requireSignature() above ' +
-      'express.json(), or give the parser the hook, express.json({ verify: keepRawBody })',
+      'express.json(), or give the parser the hook, express.json({ verify: keepRawBody }), which cannot keep compressed bodies',
   );
 }
 
-/** Reads the whole body and puts it back, so that a parser that comes after finds the request unread. */
-function bufferBody(req: IncomingMessage, limit: number, seconds: number): Promise<Uint8Array> {
-  const declaredLength = Number(req.headers['content-length'] ?? 0);
-  if (!(declaredLength <= limit)) return Promise.reject(tooLarge(limit));
-  return new Promise((resolve, reject) => {
-    const chunks: Buffer[] = [];
-    let length = 0;
-
-    const settle = (act: () => void): void => {
-      clearTimeout(timer);
-      req.off('readable', onReadable).off('error', onError).off('close', onClose);
-      act();
-    };
-    const onError = (cause: Error): void => settle(() => reject(aborted(cause)));
-    const onClose = (): void => settle(() => reject(aborted(undefined)));
-    const onReadable = (): void => {
-      // Reading past the last byte would end the stream for good: look whether there is something first.
-      while (req.readableLength > 0) {
-        const chunk = req.read() as Buffer | null;
-        if (chunk === null) break;
-        length += chunk.length;
-        if (!(length <= limit)) return settle(() => reject(tooLarge(limit)));
-        chunks.push(chunk);
-      }
-      if (!req.complete) return;
-      settle(() => {
-        const bytes = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length);
-        if (length > 0) req.unshift(bytes);
-        resolve(bytes);
-      });
-    };
-    const timer = setTimeout(() => settle(() => reject(tooSlow())), Math.max(0, seconds) * 1000);
-    req.on('readable', onReadable).on('error', onError).on('close', onClose);
-    if (req.readableLength > 0 || req.complete) onReadable();
-  });
+function cutShort(req: IncomingMessage): SignatureError {
+  return new SignatureError(
+    'ERR_BODY_MISMATCH',
+    'The connection closed before the body had arrived',
+    { cause: req.errored },
+  );
 }
 
-/**
- * Hashes a body as it is read, by whomever: every byte passes `push`. The end is passed on only where the hash is right; the
- * rest is held back by back pressure as always, so memory stays constant.
- */
-function hashOnTheWay(req: IncomingMessage, declared: string, onMismatch: (error: SignatureError) => void): void {
-  const digest = createSha256();
-  const waiting: Buffer[] = [];
-  while (req.readableLength > 0) {
-    const chunk = req.read() as Buffer | null;
-    if (chunk === null) break;
-    digest.update(chunk);
-    waiting.push(chunk);
+/** What has arrived already, without taking it away. */
+function peek(req: IncomingMessage): Buffer {
+  const chunks: Buffer[] = [];
+  // Reading once more than there is would end the stream for good.
+  while (req.readableLength > 0) chunks.push(req.read() as Buffer);
+  const bytes = Buffer.concat(chunks);
+  if (bytes.length > 0) {
+    req.unshift(bytes);
+    putBack.add(req);
   }
-  // All of it was here already: it can be judged before anything is handed on.
-  if (req.complete) checkBodyHash(digest.hex(), declared);
-  if (waiting.length > 0) req.unshift(Buffer.concat(waiting));
-  if (req.complete) return;
+  return bytes;
+}
 
-  const push = req.push.bind(req);
-  req.push = (chunk: Buffer | null, encoding?: BufferEncoding): boolean => {
+/** Lets no more of a body through until all of it has arrived and is the signed one. */
+function holdBack(
+  req: IncomingMessage,
+  declared: string,
+  limit: number,
+  seconds: number,
+): Promise<void> | void {
+  if (!(Number(req.headers['content-length'] ?? 0) <= limit)) throw tooLarge(limit);
+  const early = peek(req);
+  if (!(early.length <= limit)) throw tooLarge(limit);
+  if (isWhole(req)) return checkBodyHash(sha256Hex(early), declared);
+
+  const digest = createSha256();
+  digest.update(early);
+  const held = new HeldBody(limit - early.length);
+  const arrived = new Promise<void>((resolve, reject) => {
+    const { push } = req;
+    const settle = (error?: SignatureError): void => {
+      clearTimeout(timer);
+      req.push = push;
+      req.off('close', onClose);
+      if (error === undefined) resolve();
+      else reject(error);
+    };
+    const onClose = (): void => settle(cutShort(req));
+    const timer = setTimeout(() => settle(tooSlow()), Math.max(0, seconds) * 1000);
+    req.once('close', onClose);
+    req.push = (chunk: Buffer | null): boolean => {
+      if (chunk === null) {
+        settle();
+        const { buffer, length } = held.bytes;
+        if (length > 0) req.push(Buffer.from(buffer, 0, length));
+      } else if (held.add(chunk)) {
+        digest.update(chunk);
+        return true;
+      } else {
+        settle(tooLarge(limit));
+      }
+      return req.push(chunk);
+    };
+    askForMore(req);
+  });
+  return arrived.then(() => checkBodyHash(digest.hex(), declared));
+}
+
+/** Hashes a body while it is read, by whomever. Its end is let through only where it is the signed one. */
+function hashOnTheWay(
+  req: IncomingMessage,
+  declared: string,
+  onMismatch: (error: SignatureError) => void,
+): void {
+  const early = peek(req);
+  if (isWhole(req)) {
+    checkBodyHash(sha256Hex(early), declared);
+    return;
+  }
+
+  const digest = createSha256();
+  digest.update(early);
+  const { push } = req;
+  req.push = (chunk: Buffer | null): boolean => {
     if (chunk !== null) {
       digest.update(chunk);
-      return push(chunk, encoding);
+      return push.call(req, chunk);
     }
     try {
       checkBodyHash(digest.hex(), declared);
     } catch (error) {
+      // HTTP/2 pushes the end once more when the stream closes.
+      req.push = () => false;
       onMismatch(error as SignatureError);
       return false;
     }
-    return push(null);
+    req.push = push;
+    return req.push(null);
   };
+  askForMore(req);
 }
 
-function aborted(cause: Error | undefined): SignatureError {
-  return new SignatureError('ERR_BODY_MISMATCH', 'The connection closed before the body had arrived', { cause });
+/** Makes a stream read on, and takes nothing from it. */
+function askForMore(req: IncomingMessage): void {
+  req.read(0);
 }

@@ -1,8 +1,15 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { SignatureError } from '@countersign/shared';
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
-import { type AdapterOptions, type AdapterPolicy, adapterSchema, parseVerifierOrOptions } from './adapter-options.ts';
+import {
+  type AdapterOptions,
+  type AdapterPolicy,
+  adapterSchema,
+  checkHandler,
+  parseVerifierOrOptions,
+} from './adapter-options.ts';
 import type { Identity } from './identity.ts';
-import { nodeBody } from './node-body.ts';
+import { isWhole, nodeBody, streamOf } from './node-body.ts';
 import { problemOf } from './problem-details.ts';
 import type { Verifier } from './verifier.ts';
 import type { VerifierOptions } from './verifier-options.ts';
@@ -10,10 +17,14 @@ import type { VerifierOptions } from './verifier-options.ts';
 export { keepRawBody } from './node-body.ts';
 
 /** Answers a request whose signer is known. */
-export type SignedRequestListener = (req: IncomingMessage, res: ServerResponse, identity: Identity) => void | Promise<void>;
+export type SignedRequestListener<
+  Req extends IncomingMessage | Http2ServerRequest = IncomingMessage,
+  Res extends ServerResponse | Http2ServerResponse = ServerResponse,
+> = (req: Req, res: Res, identity: Identity) => void | Promise<void>;
 
 /**
- * Wraps a listener for `node:http`, so that it is called for signed requests only. The others are answered here.
+ * Wraps a listener for `node:http`, or for the compatibility API of `node:http2`, so that it is called for signed requests
+ * only. The others are answered here; where verifying fails, with 500 and a process warning.
  *
  * @param listener called with the signer's identity; `req` can be read as if nobody had
  * @param given a verifier, or the options of one
@@ -36,16 +47,22 @@ export type SignedRequestListener = (req: IncomingMessage, res: ServerResponse, 
  * );
  * ```
  */
-export function withSignature(
-  listener: SignedRequestListener,
+export function withSignature<
+  Req extends IncomingMessage | Http2ServerRequest = IncomingMessage,
+  Res extends ServerResponse | Http2ServerResponse = ServerResponse,
+>(
+  listener: SignedRequestListener<Req, Res>,
   given: Verifier | (VerifierOptions & AdapterOptions),
   options: AdapterOptions = {},
-): RequestListener {
+): (req: Req, res: Res) => void {
   const { verifier, policy } = parseVerifierOrOptions(adapterSchema, given, options);
+  checkHandler('listener', listener);
   return function signedRequestListener(req, res) {
-    void authenticate(verifier, policy, req, res).then(
+    // What is used of both has the same names in HTTP/2.
+    const [incoming, answer] = [req as IncomingMessage, res as ServerResponse];
+    void authenticate(verifier, policy, incoming, answer).then(
       (identity) => listener(req, res, identity),
-      (error) => (error instanceof SignatureError ? answerRefusal(req, res, error, verifier.audience) : res.destroy(error)),
+      (error) => refuse(incoming, answer, error, verifier.audience),
     );
   };
 }
@@ -56,30 +73,127 @@ export function withSignature(
  * @returns who signed it; the epoch stands in the answer's headers already
  * @throws SignatureError where it is refused
  */
-export async function authenticate(verifier: Verifier, policy: AdapterPolicy, req: IncomingMessage, res: ServerResponse): Promise<Identity> {
-  const abort = (error: SignatureError): void => {
-    answerRefusal(req, res, error, verifier.audience);
-    // Whoever reads the body must not take what came so far for all of it.
-    if (res.writableFinished) req.destroy(error);
-    else res.once('close', () => req.destroy(error));
-  };
+export async function authenticate(
+  verifier: Verifier,
+  policy: AdapterPolicy,
+  req: IncomingMessage,
+  res: ServerResponse,
+): Promise<Identity> {
   const identity = await verifier.verify({
-    method: req.method ?? '',
+    method: req.method as string,
     // A mounted router has cut its path off `url`; signed is what stood on the request line.
-    url: (req as { originalUrl?: string }).originalUrl ?? req.url ?? '',
+    url: (req as { originalUrl?: string }).originalUrl ?? (req.url as string),
     headers: req.rawHeaders,
-    body: nodeBody(req, policy, abort),
+    body: nodeBody(req, policy, (error) => breakOff(req, res, error, verifier.audience)),
   });
-  if (identity.epoch !== undefined) res.setHeader('countersign-epoch', identity.epoch);
+  if (policy.body === 'stream') onceAnswered(req, res, () => discardUntouched(req));
+  if (identity.epoch !== undefined && !res.headersSent)
+    res.setHeader('countersign-epoch', identity.epoch);
   return identity;
 }
 
-/** Answers a refused request. What is left of its body is not read. */
-export function answerRefusal(req: IncomingMessage, res: ServerResponse, error: SignatureError, audience: string): void {
-  if (res.headersSent) return void res.destroy(error);
+/** Answers a refused request. What is left of its body is not read, beyond a little. */
+export function answerRefusal(
+  req: IncomingMessage,
+  res: ServerResponse,
+  error: SignatureError,
+  audience: string,
+): void {
   const { status, headers, body } = problemOf(error, audience);
-  // Node would read the rest of the body to keep the connection: a stranger's gigabyte is not worth that.
-  if (!req.complete && req.httpVersionMajor < 2) res.setHeader('connection', 'close');
+  answerUnread(req, res, status, headers, body);
+}
+
+/** For what is no refusal there is no error handler here to pass it to. */
+function refuse(req: IncomingMessage, res: ServerResponse, error: unknown, audience: string): void {
+  try {
+    if (!(error instanceof SignatureError)) throw error;
+    answerRefusal(req, res, error, audience);
+  } catch (failure) {
+    const warning = failure instanceof Error ? failure : String(failure);
+    process.emitWarning(warning, { code: 'COUNTERSIGN_VERIFIER_FAILED' });
+    answerUnread(req, res, 500, {}, '');
+  }
+}
+
+function answerUnread(
+  req: IncomingMessage,
+  res: ServerResponse,
+  status: number,
+  headers: Readonly<Record<string, string>>,
+  body: string,
+): void {
+  // Somebody else has answered while the request was being verified.
+  if (res.headersSent) return;
+  if (!isWhole(req)) stopReading(req, res);
   res.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
   res.end(body);
+}
+
+/** A streamed body is not the signed one: whoever reads it must not take what came so far for all of it. */
+function breakOff(
+  req: IncomingMessage,
+  res: ServerResponse,
+  error: SignatureError,
+  audience: string,
+): void {
+  // In HTTP/2 an error that nobody listens for would end the process.
+  const destroy = (): void =>
+    void req.destroy(req.listenerCount('error') === 0 ? undefined : error);
+  if (res.headersSent && !res.writableEnded) {
+    destroy();
+    res.destroy(error);
+    return;
+  }
+  if (!res.headersSent && streamOf(req) === undefined) res.setHeader('connection', 'close');
+  answerRefusal(req, res, error, audience);
+  // The answer goes first: with the request its connection is destroyed.
+  if (res.writableFinished || res.destroyed) destroy();
+  else res.once('close', destroy);
+}
+
+/** Node discards a body that nobody began to read, but takes hashing for reading: unread, it would block the connection. */
+function discardUntouched(req: IncomingMessage): void {
+  if (req.readableFlowing === null) req.resume();
+}
+
+function onceAnswered(req: IncomingMessage, res: ServerResponse, act: () => void): void {
+  // In HTTP/2 the response is finished only once the request is, too.
+  (streamOf(req) ?? res).once('finish', act);
+}
+
+/** Bytes that are still taken from a client which listens only after it has sent: an ordinary body. */
+const MOST_DISCARDED = 1_048_576;
+const LINGER_MILLISECONDS = 2_000;
+
+/**
+ * Sees to it that a request is not read to its end, and that its client gets the answer nevertheless. Closed with bytes unread, a
+ * connection is reset, and the reset overtakes the answer. So it is closed on this side only, and destroyed once the client has
+ * sent all, or a moment later.
+ */
+function stopReading(req: IncomingMessage, res: ServerResponse): void {
+  const stream = streamOf(req);
+  if (stream !== undefined) {
+    onceAnswered(req, res, () => {
+      // Not at once, which could overtake the answer. It closes when what had arrived is taken.
+      setImmediate(() => stream.close());
+      req.resume();
+    });
+    return;
+  }
+  res.setHeader('connection', 'close');
+  let left = MOST_DISCARDED;
+  req.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (!(left > 0)) req.pause();
+  });
+  const { socket } = req;
+  const destroySoon = socket.destroySoon;
+  // Node calls this when the answer is written, and would close both sides.
+  socket.destroySoon = () => {
+    if (req.readableEnded) return destroySoon.call(socket);
+    socket.end();
+    const timer = setTimeout(() => socket.destroy(), LINGER_MILLISECONDS);
+    socket.once('close', () => clearTimeout(timer));
+    req.once('end', () => destroySoon.call(socket));
+  };
 }

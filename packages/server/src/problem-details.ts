@@ -34,11 +34,22 @@ export interface ProblemAnswer {
  */
 export function problemOf(error: SignatureError, audience: string): ProblemAnswer {
   const { reason, status, retry, retryAfter, epoch } = error;
-  const headers: Record<string, string> = { 'content-type': 'application/problem+json', 'cache-control': 'no-store' };
-  if (status === 401) headers['www-authenticate'] = `COUNTERSIGN1-HMAC-SHA256 realm="${audience}", error="${reason}"`;
+  const headers: Record<string, string> = {
+    'content-type': 'application/problem+json',
+    'cache-control': 'no-store',
+  };
+  if (status === 401)
+    headers['www-authenticate'] = `COUNTERSIGN1-HMAC-SHA256 realm="${audience}", error="${reason}"`;
   if (retryAfter !== undefined) headers['retry-after'] = String(Math.ceil(retryAfter));
   if (epoch !== undefined) headers['countersign-epoch'] = epoch;
   const detail = WITHOUT_DETAIL.has(reason) ? undefined : error.message;
-  const problem = { type: `urn:countersign:error:${reason}`, title: titles[reason], status, reason, retry, detail };
+  const problem = {
+    type: `urn:countersign:error:${reason}`,
+    title: titles[reason],
+    status,
+    reason,
+    retry,
+    detail,
+  };
   return { status, headers, body: JSON.stringify(problem) };
 }

@@ -1,0 +1,34 @@
+/**
+ * A body while it arrives, in one piece of memory: kept as they come, pieces of one byte each would take some 400 times
+ * their length.
+ */
+export class HeldBody {
+  readonly #limit: number;
+  #memory = new Uint8Array(0);
+  #length = 0;
+
+  /** @param limit the most bytes that are held */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** @returns whether it was added: where that makes more than `limit`, nothing is */
+  add(chunk: Uint8Array): boolean {
+    const length = this.#length + chunk.length;
+    if (!(length <= this.#limit)) return false;
+    if (length > this.#memory.length) {
+      const larger = new Uint8Array(
+        Math.min(this.#limit, Math.max(length, 2 * this.#memory.length)),
+      );
+      larger.set(this.#memory);
+      this.#memory = larger;
+    }
+    this.#memory.set(chunk, this.#length);
+    this.#length = length;
+    return true;
+  }
+
+  get bytes(): Uint8Array<ArrayBuffer> {
+    return this.#memory.subarray(0, this.#length);
+  }
+}
