@@ -1,0 +1,371 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { SignatureError } from '@countersign/server';
+import { requireSignature } from '@countersign/server/express';
+import { build } from 'esbuild';
+import express from 'express';
+import multer from 'multer';
+import { fetch as undiciFetch } from 'undici';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  AUDIENCE,
+  headOf,
+  listen,
+  NOW,
+  oneConnection,
+  parties,
+  RawClient,
+  send,
+} from './sockets.ts';
+
+const MiB = 1_048_576;
+const GiB = 1_073_741_824;
+
+/** A server whose handler reads the body, and tells the test what became of that. */
+async function streamingServer(
+  handle: express.RequestHandler = async (req, res) => {
+    res.send(await hashOf(req));
+  },
+  options: Parameters<typeof parties>[0] = {},
+) {
+  const { verifier, keys, ...rest } = parties(options);
+  const handled: Handled[] = [];
+  const app = express();
+  app.use(requireSignature(verifier, { body: 'stream' }));
+  app.use(async (req, res, next) => {
+    const note: Handled = { ended: false, outcome: undefined };
+    handled.push(note);
+    req.once('end', () => {
+      note.ended = true;
+    });
+    note.outcome = Promise.resolve(handle(req, res, next)).then(
+      () => 'done',
+      (error: unknown) => error,
+    );
+    await note.outcome;
+  });
+  return { ...rest, keys, handled, ...(await listen(app)) };
+}
+
+interface Handled {
+  ended: boolean;
+  outcome: Promise<unknown> | undefined;
+}
+
+async function hashOf(req: IncomingMessage): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of req) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}
+
+const hex = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+
+describe("requireSignature({ body: 'stream' })", () => {
+  it.each([0, 1, 10, 65_536, 3 * MiB])(
+    'hands on a body of %i bytes as it was sent',
+    async (size) => {
+      const { origin, signer } = await streamingServer();
+      const body = randomBytes(size);
+      for (const sending of [
+        {},
+        { chunked: true },
+        { pieces: 60_000 },
+        { chunked: true, pieces: 60_000 },
+      ]) {
+        const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body });
+        expect(await send(signed, sending)).toMatchObject({ status: 200, body: hex(body) });
+      }
+    },
+  );
+
+  it('hands on a body that comes byte by byte', async () => {
+    const { origin, signer } = await streamingServer();
+    const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body: 'slowly' });
+    expect(await send(signed, { pieces: 1 })).toMatchObject({
+      status: 200,
+      body: hex(Buffer.from('slowly')),
+    });
+  });
+
+  it('hands on a file to multer, beyond the limit of what is held', async () => {
+    const upload = multer().single('file');
+    const { origin, signer } = await streamingServer((req, res) => {
+      upload(
+        req,
+        res,
+        (error: unknown) =>
+          void (error ? res.status(500).end() : res.send(hex(req.file?.buffer ?? Buffer.of()))),
+      );
+    });
+    const file = randomBytes(5 * MiB);
+    const form = new FormData();
+    form.set('file', new Blob([file]), 'cats.bin');
+    const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body: form });
+    expect(await send(signed, { pieces: 100_000 })).toMatchObject({ status: 200, body: hex(file) });
+  });
+
+  it('hands on a body through a pipeline', async () => {
+    const { origin, signer } = await streamingServer(async (req, res) => {
+      const hash = createHash('sha256');
+      await pipeline(req, hash);
+      res.send(hash.digest('hex'));
+    });
+    const body = randomBytes(3 * MiB);
+    const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body });
+    expect((await send(signed, { chunked: true, pieces: 100_000 })).body).toBe(hex(body));
+  });
+
+  it('hashes what had arrived before the key was found, too', async () => {
+    const { origin, port, server, signer, keys, handled } = await streamingServer();
+    let socket: Socket | undefined;
+    server.on('connection', (connected) => {
+      socket = connected;
+    });
+    const find = keys.find.bind(keys);
+    for (const [body, sentAtOnce, status] of [
+      ['all', 'all', 200],
+      ['all', 'alL', 401],
+      ['first, then the rest', 'first, ', 200],
+      ['first, then the rest', 'First, ', 401],
+    ] as const) {
+      const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body });
+      const client = new RawClient(port);
+      keys.find = async (id) => {
+        do await new Promise(setImmediate);
+        while (socket?.bytesRead !== client.socket.bytesWritten);
+        client.write(body.slice(sentAtOnce.length));
+        return find(id);
+      };
+      client.write(headOf(signed, { 'content-length': body.length }) + sentAtOnce);
+      const answer = await client.answer();
+      expect(answer.status).toBe(status);
+      if (status === 200) expect(answer.body).toBe(hex(Buffer.from(body)));
+      client.socket.destroy();
+    }
+    // Of the one that was there at once, no handler saw anything.
+    expect(handled).toHaveLength(3);
+  });
+
+  it('answers 401 where the body is not the signed one and nothing was answered, and never ends', async () => {
+    const { origin, signer, handled, refused } = await streamingServer();
+    for (const sending of [{}, { chunked: true }, { pieces: 1_000 }]) {
+      const signed = await signer.sign({
+        method: 'POST',
+        url: `${origin}/`,
+        body: 'x'.repeat(5_000),
+      });
+      const answer = await send(signed, { ...sending, body: Buffer.from('y'.repeat(5_000)) });
+      expect(answer.status).toBe(401);
+      expect(answer.headers['connection']).toBe('close');
+      expect(JSON.parse(answer.body)).toMatchObject({ reason: 'body-mismatch' });
+    }
+    for (const { ended, outcome } of handled) {
+      expect(await outcome).toBeInstanceOf(SignatureError);
+      expect(ended).toBe(false);
+    }
+    expect(handled).toHaveLength(3);
+    expect(refused).toEqual([]);
+  });
+
+  it('fails the pipeline that reads a body which is not the signed one', async () => {
+    let finished = false;
+    const { origin, signer, handled } = await streamingServer(async (req) => {
+      const sink = new Writable({ write: (_chunk, _encoding, done) => done() }).on('finish', () => {
+        finished = true;
+      });
+      await pipeline(req, sink);
+    });
+    const signed = await signer.sign({
+      method: 'POST',
+      url: `${origin}/`,
+      body: 'x'.repeat(100_000),
+    });
+    expect((await send(signed, { body: Buffer.alloc(100_000), pieces: 9_000 })).status).toBe(401);
+    expect(await handled[0]?.outcome).toMatchObject({ code: 'ERR_BODY_MISMATCH' });
+    expect(finished).toBe(false);
+  });
+
+  it('breaks the connection where half an answer was written', async () => {
+    const { origin, signer, handled } = await streamingServer(async (req, res) => {
+      res.write('half');
+      for await (const chunk of req) res.write(String((chunk as Buffer).length));
+      res.end('whole');
+    });
+    const signed = await signer.sign({
+      method: 'POST',
+      url: `${origin}/`,
+      body: 'x'.repeat(100_000),
+    });
+    await expect(
+      send(signed, { body: Buffer.alloc(100_000), pieces: 9_000 }),
+    ).rejects.toMatchObject({ code: 'ECONNRESET' });
+    expect(await handled[0]?.outcome).toMatchObject({ code: 'ERR_BODY_MISMATCH' });
+    expect(handled[0]?.ended).toBe(false);
+  });
+
+  it('fails who reads on after having answered', async () => {
+    const { origin, port, signer, handled } = await streamingServer(async (req, res) => {
+      const reading = hashOf(req);
+      res.status(202).send('accepted');
+      await reading;
+    });
+    const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body: 'signed' });
+    const client = new RawClient(port);
+    client.write(headOf(signed, { 'content-length': 6 }));
+    expect((await client.answer()).status).toBe(202);
+    client.write('forged');
+    await client.closed;
+    expect(await handled[0]?.outcome).toMatchObject({ code: 'ERR_BODY_MISMATCH' });
+    expect(handled[0]?.ended).toBe(false);
+  });
+
+  it('lets an answer go out that was ended before the body was', async () => {
+    const { origin, port, signer, handled } = await streamingServer(async (req, res) => {
+      for await (const _chunk of req) res.end('early');
+    });
+    const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body: 'signed' });
+    const client = new RawClient(port);
+    client.write(`${headOf(signed, { 'content-length': 6 })}forged`);
+    const answer = await client.answer();
+    expect(answer).toMatchObject({ status: 200, body: 'early' });
+    await client.closed;
+    expect(await handled[0]?.outcome).toMatchObject({ code: 'ERR_BODY_MISMATCH' });
+  });
+
+  it('never ends a body that is cut short', async () => {
+    const { origin, port, signer, handled } = await streamingServer();
+    for (const framing of [{ 'content-length': 6 }, { 'transfer-encoding': 'chunked' }]) {
+      const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body: 'signed' });
+      const client = new RawClient(port);
+      client.write(headOf(signed, framing as Record<string, string>));
+      client.write('content-length' in framing ? 'sig' : '6\r\nsigned\r\n');
+      client.socket.end();
+      await client.closed;
+      const note = handled.at(-1);
+      expect(await note?.outcome).toMatchObject({ code: 'ECONNRESET' });
+      expect(note?.ended).toBe(false);
+    }
+  });
+
+  it('leaves a connection usable whose request nobody read', async () => {
+    const sockets = new Set();
+    const { origin, server, signer } = await streamingServer(
+      (_req, res) => void res.send('unread'),
+    );
+    server.on('request', (req) => sockets.add(req.socket));
+    const agent = oneConnection();
+    for (let index = 0; index < 10; index++) {
+      const signed = await signer.sign({
+        method: 'POST',
+        url: `${origin}/`,
+        body: 'x'.repeat(index * 50_000),
+      });
+      expect(await send(signed, { agent, pieces: 10_000, chunked: index % 2 === 1 })).toMatchObject(
+        { status: 200, body: 'unread' },
+      );
+    }
+    expect(sockets.size).toBe(1);
+  });
+
+  it('refuses a replay before its body is read', async () => {
+    const { origin, port, signer, handled, refused } = await streamingServer();
+    const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body: 'signed' });
+    expect((await send(signed)).status).toBe(200);
+    const client = new RawClient(port);
+    client.write(headOf(signed, { 'content-length': 6 }));
+    expect((await client.answer()).status).toBe(401);
+    client.write('forged');
+    await client.closed;
+    expect(handled).toHaveLength(1);
+    expect(refused.map(({ code }) => code)).toEqual(['ERR_NONCE_REUSED']);
+  });
+});
+
+describe('a server in a process of its own', () => {
+  let folder = '';
+  let child: ChildProcess;
+  let port = 0;
+  const { key, signer } = parties();
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'countersign-'));
+    const source = (path: string) => new URL(`../../${path}.ts`, import.meta.url).pathname;
+    const outfile = join(folder, 'server.cjs');
+    await build({
+      entryPoints: [source('server/test/memory-server')],
+      outfile,
+      bundle: true,
+      platform: 'node',
+      format: 'cjs',
+      logLevel: 'silent',
+      alias: {
+        '@countersign/shared': source('shared/src/index'),
+        '@countersign/server': source('server/src/index'),
+        '@countersign/server/express': source('server/src/express'),
+        '#digest': source('shared/src/digest.node'),
+      },
+    });
+    child = fork(outfile, [JSON.stringify({ key, now: NOW, audience: AUDIENCE })], {
+      execArgv: [],
+    });
+    [{ port }] = (await once(child, 'message')) as [{ port: number }];
+  }, 60_000);
+
+  afterAll(async () => {
+    if (child?.connected) {
+      const exit = once(child, 'exit');
+      child.disconnect();
+      await exit;
+    }
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  it('streams 1 GiB in constant memory', async () => {
+    const piece = Buffer.alloc(MiB, 0xa5);
+    const hash = createHash('sha256');
+    for (let sent = 0; sent < GiB; sent += MiB) hash.update(piece);
+    const url = `http://127.0.0.1:${port}/stream`;
+    const { headers } = await signer.sign({
+      method: 'POST',
+      url,
+      headers: { 'x-countersign-content-sha256': hash.digest('hex') },
+    });
+    let left = GiB;
+    const body = new ReadableStream<Uint8Array>({
+      pull(controller) {
+        if (left === 0) return controller.close();
+        left -= MiB;
+        controller.enqueue(piece);
+      },
+    });
+    const before = once(child, 'message');
+    const response = await undiciFetch(url, { method: 'POST', headers, body, duplex: 'half' });
+    const { bytes, most } = (await response.json()) as { bytes: number; most: number };
+    expect(response.status).toBe(200);
+    expect(bytes).toBe(GiB);
+    expect(most - (await before)[0].before).toBeLessThan(100_000_000);
+  }, 120_000);
+
+  it('holds a body that comes in pieces of one byte in no more memory than another', async () => {
+    const url = `http://127.0.0.1:${port}/buffer`;
+    const signed = await signer.sign({ method: 'POST', url, body: 'x'.repeat(MiB) });
+    const before = once(child, 'message');
+    const client = new RawClient(port);
+    client.write(headOf(signed, { 'transfer-encoding': 'chunked' }));
+    const pieces = '1\r\nx\r\n'.repeat(4_096);
+    for (let sent = 0; sent < MiB; sent += 4_096)
+      if (!client.write(pieces)) await once(client.socket, 'drain');
+    client.write('0\r\n\r\n');
+    const answer = await client.answer();
+    expect(answer.status).toBe(200);
+    expect(JSON.parse(answer.body).most - (await before)[0].before).toBeLessThan(100_000_000);
+  }, 60_000);
+});
