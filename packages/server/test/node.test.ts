@@ -207,7 +207,10 @@ describe('withSignature()', () => {
 /** A server of `node:http2` without TLS, and one connection to it. */
 async function listen2(listener: (req: Http2ServerRequest, res: Http2ServerResponse) => void) {
   const connections = new Set<ServerHttp2Session>();
-  const server = createServer(listener).on('session', (connection) => void connections.add(connection));
+  const server = createServer(listener).on(
+    'session',
+    (connection) => void connections.add(connection),
+  );
   const { origin, port } = await listenOn(server, () => {
     for (const connection of connections) connection.destroy();
   });
