@@ -70,17 +70,22 @@ for (const [name, { measure, make, differs = false }] of Object.entries(kinds)) 
   }
   // Of the slowest tenth the machine is the cause, not the code.
   const bound = times.flat().sort((a, b) => a - b)[Math.floor(TRIALS * 0.9)];
-  const t = welch(...times.map((list) => list.filter((time) => time <= bound)));
+  const kept = times.map((list) => list.filter((time) => time <= bound));
+  const t = welch(...kept);
   const found = !(Math.abs(t) < LIMIT);
-  console.log(`${name.padEnd(46)} t = ${t.toFixed(1).padStart(8)}  ${found ? 'different' : 'alike'}`);
+  console.log(`${name.padEnd(46)} t = ${t.toFixed(1).padStart(8)}  ${found ? 'different' : 'alike'}  (${kept.map((list) => Math.round(mean(list))).join(' and ')} ns)`);
   if (found !== differs) process.exitCode = 1;
+}
+
+function mean(list) {
+  return list.reduce((sum, value) => sum + value, 0) / list.length;
 }
 
 function welch(a, b) {
   const [one, other] = [a, b].map((list) => {
-    const mean = list.reduce((sum, value) => sum + value, 0) / list.length;
-    const variance = list.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (list.length - 1);
-    return { mean, error: variance / list.length };
+    const middle = mean(list);
+    const variance = list.reduce((sum, value) => sum + (value - middle) ** 2, 0) / (list.length - 1);
+    return { middle, error: variance / list.length };
   });
-  return (one.mean - other.mean) / Math.sqrt(one.error + other.error);
+  return (one.middle - other.middle) / Math.sqrt(one.error + other.error);
 }
