@@ -293,7 +293,7 @@ describe('time and replay', () => {
     const answers: NonceStore['claim'][] = [
       () => Promise.reject(new Error('down')),
       () => { throw new Error('down'); },
-      ...[undefined, null, true, 'claimed', {}, { outcome: 'ok' }, { outcome: ['claimed'] }, 'OK', 1].map((answer) => () => Promise.resolve(answer as never)),
+      ...[undefined, null, true, 'claimed', {}, { outcome: 'ok', epoch: 'e' }, { outcome: ['claimed'], epoch: 'e' }, { outcome: 'claimed' }, { outcome: 'claimed', epoch: 'a\r\nb: c' }, 'OK', 1].map((answer) => () => Promise.resolve(answer as never)),
     ];
     for (const claim of answers) {
       const { sign, verifier } = createApi({ nonces: { claim } });
@@ -384,7 +384,7 @@ describe('keys and comparison', () => {
   });
 
   it('K4: a secret that is none is refused when it is stored and when it is used', async () => {
-    for (const secretAccessKey of ['', 'short', undefined, null, 'x'.repeat(32), 'changeme-changeme-changeme', 'your-secret-key-goes-here', 12345678901234567890, Buffer.alloc(32)] as never[]) {
+    for (const secretAccessKey of ['', 'short', undefined, null, 'x'.repeat(32), 'changeme-changeme-changeme', 'your-secret-key-goes-here', 1234567890123456, Buffer.alloc(32)] as never[]) {
       const key = { ...generateAccessKey(), secretAccessKey };
       expect(() => new MemoryKeyStore([key]), String(secretAccessKey)).toThrow(TypeError);
       expect(() => createSigner({ credentials: key, audience: 'video-api' }), String(secretAccessKey)).toThrow(TypeError);

@@ -2,6 +2,8 @@ import { SignatureError, type SignatureParams } from '@countersign/shared';
 import type { ClaimOutcome, NonceClaim } from '../nonces/nonce-store.ts';
 import { lifetime, type Window } from './window.ts';
 
+const EPOCH = /^[A-Za-z0-9_-]{1,64}$/;
+
 /** What is claimed for a request: its nonce, for as long as any server could accept it. */
 export function nonceClaim(params: SignatureParams, limits: Window): NonceClaim {
   const { accessKeyId, audience, nonce, signedAt, epoch } = params;
@@ -16,8 +18,9 @@ export function nonceClaim(params: SignatureParams, limits: Window): NonceClaim 
  * @throws SignatureError `ERR_NONCE_REUSED`, `ERR_NONCE_UNCERTAIN`, `ERR_SIGNATURE_EXPIRED`, `ERR_NONCE_STORE_FAILED`
  */
 export function checkClaim(claim: ClaimOutcome): string {
-  // A store of somebody's own may answer anything.
-  switch (claim?.outcome) {
+  // A store of somebody's own may answer anything, and what it calls its epoch goes into a header.
+  if (typeof claim?.epoch !== 'string' || !EPOCH.test(claim.epoch)) throw noAnswer();
+  switch (claim.outcome) {
     case 'claimed':
       return claim.epoch;
     case 'replayed':
@@ -32,6 +35,10 @@ export function checkClaim(claim: ClaimOutcome): string {
         epoch: claim.epoch,
       });
     default:
-      throw new SignatureError('ERR_NONCE_STORE_FAILED', 'The nonce store gave an answer that is none', { retryAfter: 1 });
+      throw noAnswer();
   }
+}
+
+function noAnswer(): SignatureError {
+  return new SignatureError('ERR_NONCE_STORE_FAILED', 'The nonce store gave an answer that is none', { retryAfter: 1 });
 }
