@@ -1,6 +1,15 @@
-import { createSha256, EMPTY_SHA256, quote, sha256Hex } from '@countersign/shared';
+import { createSha256, EMPTY_SHA256, sha256Hex } from '@countersign/shared';
 
-/** A body that can be signed: its bytes are known before the first of them is sent. A plain object or array is sent as JSON. */
+/** A body that can be read once only. It can be signed where the caller knows its hash. */
+export type StreamBody =
+  | ReadableStream<Uint8Array>
+  | AsyncIterable<Uint8Array>
+  | Iterator<Uint8Array>;
+
+/**
+ * A body that can be signed: its bytes are known before the first of them is sent. A plain object or array is sent as JSON. A
+ * stream needs its SHA-256 in the header `X-Countersign-Content-Sha256`.
+ */
 export type SignableBody =
   | string
   | Uint8Array
@@ -9,6 +18,7 @@ export type SignableBody =
   | URLSearchParams
   | FormData
   | Blob
+  | StreamBody
   | { readonly [name: string]: unknown }
   | readonly unknown[]
   | null
@@ -16,7 +26,7 @@ export type SignableBody =
 
 /** A body as it will be sent. */
 export interface PreparedBody {
-  readonly body: Uint8Array | Blob | ReadableStream<Uint8Array> | undefined;
+  readonly body: Uint8Array | Blob | StreamBody | undefined;
   /** What `Content-Type` says of it where the caller says nothing; as `fetch` would have it. */
   readonly contentType?: string | undefined;
   /** SHA-256 in lower-case hex. */
@@ -31,67 +41,102 @@ const encoder = new TextEncoder();
  * @param declaredHash the hash, where the caller knows it: only then can a stream be signed
  * @throws TypeError where the body cannot be signed, saying what to do
  */
-export async function prepareBody(body: unknown, declaredHash: string | undefined): Promise<PreparedBody> {
-  const given = toBytes(body) ?? (await toBytesAsync(body));
-  if (given !== undefined) {
-    const { bytes, contentType } = given;
-    const bodyHash = declaredHash ?? (bytes === undefined ? EMPTY_SHA256 : bytes instanceof Blob ? await hashBlob(bytes) : sha256Hex(bytes));
-    return { body: bytes, contentType, bodyHash };
+export async function prepareBody(
+  body: unknown,
+  declaredHash: string | undefined,
+): Promise<PreparedBody> {
+  if (isStream(body)) {
+    if (declaredHash !== undefined) return { body, bodyHash: declaredHash };
+    throw new TypeError(
+      'Cannot sign a one-shot stream: its hash must be known before its first byte is sent. Pass bytes, a Blob ' +
+        '(fs.openAsBlob() for a file), or the SHA-256 of the stream in the header X-Countersign-Content-Sha256. ' +
+        'A fetch() with a dispatcher makes a stream of every body: use createFetch() in its place',
+    );
   }
-  if (declaredHash !== undefined) return { body: body as ReadableStream<Uint8Array>, bodyHash: declaredHash };
-  throw new TypeError(
-    'Cannot sign a one-shot stream: its hash must be known before its first byte is sent. Pass bytes, a Blob ' +
-      '(fs.openAsBlob() for a file), or the SHA-256 of the stream in the header X-Countersign-Content-Sha256',
+  const { bytes, contentType } = isFormData(body) ? await encodeForm(body) : encode(body);
+  if (bytes === undefined)
+    return { body: bytes, contentType, bodyHash: declaredHash ?? EMPTY_SHA256 };
+  return {
+    body: bytes,
+    contentType,
+    bodyHash: declaredHash ?? (bytes instanceof Blob ? await hashBlob(bytes) : sha256Hex(bytes)),
+  };
+}
+
+/** Whether a body can be read once only. */
+export function isStream(body: unknown): body is StreamBody {
+  if (typeof body !== 'object' || body === null) return false;
+  const { next, getReader, pipe } = body as Record<string, unknown>;
+  return (
+    Symbol.asyncIterator in body ||
+    [next, getReader, pipe].some((method) => typeof method === 'function')
   );
 }
 
-interface Bytes {
+/** Whether a body is sent as JSON: instances of classes are not, since what they mean by it is not known. */
+export function isPlain(body: unknown): body is object {
+  if (typeof body !== 'object' || body === null || isStream(body)) return false;
+  const prototype: unknown = Object.getPrototypeOf(body);
+  // Objects of another realm (a frame, a `node:vm` context) have another `Object.prototype`.
+  return Array.isArray(body) || prototype === null || Object.getPrototypeOf(prototype) === null;
+}
+
+interface Encoded {
   readonly bytes: Uint8Array | Blob | undefined;
   readonly contentType?: string | undefined;
 }
 
-function toBytes(body: unknown): Bytes | undefined {
+function encode(body: unknown): Encoded {
   if (body === undefined || body === null) return { bytes: undefined };
-  if (typeof body === 'string') return { bytes: encoder.encode(body), contentType: 'text/plain;charset=UTF-8' };
+  if (typeof body === 'string')
+    return { bytes: encoder.encode(body), contentType: 'text/plain;charset=UTF-8' };
   if (body instanceof Uint8Array) return { bytes: body };
   if (body instanceof ArrayBuffer) return { bytes: new Uint8Array(body) };
-  if (ArrayBuffer.isView(body)) return { bytes: new Uint8Array(body.buffer, body.byteOffset, body.byteLength) };
+  if (ArrayBuffer.isView(body))
+    return { bytes: new Uint8Array(body.buffer, body.byteOffset, body.byteLength) };
   if (body instanceof URLSearchParams) {
-    return { bytes: encoder.encode(body.toString()), contentType: 'application/x-www-form-urlencoded;charset=UTF-8' };
+    return {
+      bytes: encoder.encode(body.toString()),
+      contentType: 'application/x-www-form-urlencoded;charset=UTF-8',
+    };
   }
   if (body instanceof Blob) return { bytes: body, contentType: body.type || undefined };
-  if (isPlain(body)) return { bytes: encoder.encode(toJson(body)), contentType: 'application/json' };
-  return undefined;
+  if (isPlain(body))
+    return { bytes: encoder.encode(writeJson(body)), contentType: 'application/json' };
+  const kind =
+    typeof body === 'object' ? `an instance of ${body.constructor.name}` : `a ${typeof body}`;
+  throw new TypeError(
+    `Cannot sign ${kind} as a body: expected text, bytes, a Blob, URLSearchParams, FormData, a plain object or an array`,
+  );
 }
 
-/** A form's boundary is made when it is written, so it is written here, once. */
-async function toBytesAsync(body: unknown): Promise<Bytes | undefined> {
-  if (!isFormData(body)) return undefined;
-  const response = new Response(body as FormData);
-  return { bytes: new Uint8Array(await response.arrayBuffer()), contentType: response.headers.get('content-type') ?? undefined };
+function writeJson(body: object): string {
+  try {
+    const json: unknown = JSON.stringify(body);
+    if (typeof json === 'string') return json;
+  } catch (cause) {
+    throw new TypeError('Cannot sign this object as a body: it cannot be written as JSON', {
+      cause,
+    });
+  }
+  throw new TypeError('Cannot sign this object as a body: its toJSON() gives nothing');
 }
 
-/** undici brings a `FormData` of its own. */
-function isFormData(body: unknown): boolean {
+/** undici brings a `FormData` of its own; the `form-data` package has one that is a stream. */
+function isFormData(body: unknown): body is FormData {
   return Object.prototype.toString.call(body) === '[object FormData]';
 }
 
-function isPlain(body: unknown): body is object {
-  if (Array.isArray(body)) return true;
-  const prototype: unknown = typeof body === 'object' && body !== null ? Object.getPrototypeOf(body) : undefined;
-  return (prototype === Object.prototype || prototype === null) && !isIterator(body as object);
-}
-
-function isIterator(body: object): boolean {
-  return Symbol.asyncIterator in body || Symbol.iterator in body;
-}
-
-function toJson(body: object): string {
-  try {
-    return JSON.stringify(body);
-  } catch (cause) {
-    throw new TypeError(`Cannot sign body ${quote(body)}: it cannot be written as JSON`, { cause });
-  }
+/** A form's boundary is made when it is written, so it is written here, once. */
+async function encodeForm(form: FormData): Promise<Encoded> {
+  // Of another library's form a `Response` would send "[object FormData]".
+  const own = new FormData();
+  for (const [name, value] of form) own.append(name, value);
+  const response = new Response(own);
+  return {
+    bytes: new Uint8Array(await response.arrayBuffer()),
+    contentType: response.headers.get('content-type') as string,
+  };
 }
 
 async function hashBlob(blob: Blob): Promise<string> {

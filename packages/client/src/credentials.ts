@@ -1,4 +1,13 @@
-import { encodeUtf8, findSecretFlaw, hmacSha256, importMacKey, isAccessKeyId, quote, type Scheme, type SignatureParams } from '@countersign/shared';
+import {
+  encodeUtf8,
+  findSecretFlaw,
+  hmacSha256,
+  importMacKey,
+  isAccessKeyId,
+  quote,
+  type Scheme,
+  type SignatureParams,
+} from '@countersign/shared';
 
 /** What a client signs with. */
 export interface Credentials {
@@ -9,7 +18,7 @@ export interface Credentials {
    * Computes HMAC-SHA256 of the string to sign under the signing key of a scope, such as `20261121/video-api`: with a
    * non-extractable WebCrypto key or a key management service.
    */
-  readonly mac?: ((stringToSign: Uint8Array, scope: string) => Uint8Array | Promise<Uint8Array>) | undefined;
+  readonly mac?: ((stringToSign: Uint8Array, scope: string) => Mac | Promise<Mac>) | undefined;
   /** Of session credentials: sent along, signed. */
   readonly sessionToken?: string | undefined;
   /** Unix seconds: when new ones must be asked for. Without it they are kept for good. */
@@ -19,8 +28,14 @@ export interface Credentials {
 /** Credentials, or where they come from. */
 export type CredentialsSource = Credentials | (() => Credentials | Promise<Credentials>);
 
+/** 32 bytes, as they are or as WebCrypto gives them. */
+type Mac = Uint8Array | ArrayBuffer;
+
 /** Seconds before their expiry at which credentials are renewed: a signed request still has to get there. */
 const RENEW_BEFORE = 60;
+
+/** The last second that a timestamp can tell. More than that is milliseconds. */
+const LATEST = 253_402_300_799;
 
 /**
  * Builds the one way to credentials: a function is asked once, then again when what it gave is about to expire, and by one
@@ -29,7 +44,10 @@ const RENEW_BEFORE = 60;
  * @param clock Unix seconds
  * @throws TypeError where a value given directly cannot be used
  */
-export function createCredentials(source: CredentialsSource, clock: () => number): () => Promise<Credentials> | Credentials {
+export function createCredentials(
+  source: CredentialsSource,
+  clock: () => number,
+): () => Promise<Credentials> | Credentials {
   if (typeof source !== 'function') {
     const credentials = checkCredentials(source);
     return () => credentials;
@@ -44,24 +62,40 @@ export function createCredentials(source: CredentialsSource, clock: () => number
     } catch (error) {
       if (current?.expiresAt !== undefined && clock() < current.expiresAt) return current;
       throw error;
-    } finally {
-      renewal = undefined;
     }
   };
 
   return () => {
-    if (current !== undefined && !(clock() >= (current.expiresAt ?? Number.POSITIVE_INFINITY) - RENEW_BEFORE)) return current;
-    renewal ??= renew();
+    if (
+      current !== undefined &&
+      !(clock() >= (current.expiresAt ?? Number.POSITIVE_INFINITY) - RENEW_BEFORE)
+    )
+      return current;
+    // Cleared here, not in `renew`: what throws before its first `await` would be kept for good.
+    renewal ??= renew().finally(() => {
+      renewal = undefined;
+    });
     return renewal;
   };
 }
 
 /** Computes MACs with credentials, keeping the signing key derived last: it is good for a day. */
-export function createMac(): (credentials: Credentials, scheme: Scheme, params: SignatureParams, stringToSign: Uint8Array) => Uint8Array | Promise<Uint8Array> {
-  let last: { readonly secret: string; readonly scope: string; readonly key: ReturnType<typeof importMacKey> } | undefined;
+export function createMac(): (
+  credentials: Credentials,
+  scheme: Scheme,
+  params: SignatureParams,
+  stringToSign: Uint8Array,
+) => Uint8Array | Promise<Uint8Array> {
+  let last:
+    | {
+        readonly secret: string;
+        readonly scope: string;
+        readonly key: ReturnType<typeof importMacKey>;
+      }
+    | undefined;
   return ({ secretAccessKey, mac }, scheme, params, stringToSign) => {
     const scope = scheme.keyScope(params);
-    if (mac !== undefined) return mac(stringToSign, scope);
+    if (mac !== undefined) return Promise.resolve(mac(stringToSign, scope)).then(checkMac);
     const secret = secretAccessKey as string;
     if (last?.secret !== secret || last.scope !== scope) {
       last = { secret, scope, key: importMacKey(scheme.signingKey(encodeUtf8(secret), params)) };
@@ -70,16 +104,52 @@ export function createMac(): (credentials: Credentials, scheme: Scheme, params: 
   };
 }
 
-/** The secret is never part of a message. */
-function checkCredentials(credentials: Credentials): Credentials {
-  if (typeof credentials !== 'object' || credentials === null) {
-    throw new TypeError('Cannot sign: expected credentials, { accessKeyId, secretAccessKey }, or a function that gives them');
+function checkMac(mac: Mac): Uint8Array {
+  const bytes = mac instanceof ArrayBuffer ? new Uint8Array(mac) : mac;
+  if (bytes instanceof Uint8Array && bytes.length === 32) return bytes;
+  throw new TypeError(
+    'Cannot sign: the "mac" of the credentials gave something else than the 32 bytes of an HMAC-SHA256',
+  );
+}
+
+/** Copies credentials that can be used. No value is part of a message: a secret may stand in the wrong field. */
+function checkCredentials(given: Credentials): Credentials {
+  if (typeof given !== 'object' || given === null) {
+    throw new TypeError(
+      `Cannot sign with credentials of type ${given === null ? 'null' : typeof given}: expected { accessKeyId, secretAccessKey }, or a function that gives them`,
+    );
   }
-  const { accessKeyId, secretAccessKey, mac } = credentials;
-  if (typeof accessKeyId !== 'string' || !isAccessKeyId(accessKeyId)) {
-    throw new TypeError(`Cannot sign with access key ${quote(accessKeyId)}: expected 1 to 128 of A-Z a-z 0-9 . _ -`);
-  }
-  const flaw = typeof mac === 'function' && secretAccessKey === undefined ? undefined : findSecretFlaw(secretAccessKey);
-  if (flaw !== undefined) throw new TypeError(`Cannot sign with access key ${quote(accessKeyId)}: its secret is unusable: ${flaw}`);
-  return credentials;
+  const { accessKeyId, secretAccessKey, mac, sessionToken, expiresAt } = given;
+  const expect = (name: string, holds: boolean, expected: string): void => {
+    if (!holds)
+      throw new TypeError(
+        `Cannot sign with these credentials: "${name}" is unusable: expected ${expected}`,
+      );
+  };
+  expect(
+    'accessKeyId',
+    typeof accessKeyId === 'string' && isAccessKeyId(accessKeyId),
+    '1 to 128 of A-Z a-z 0-9 . _ -',
+  );
+  expect('mac', mac === undefined || typeof mac === 'function', 'a function');
+  expect(
+    'sessionToken',
+    sessionToken === undefined ||
+      (typeof sessionToken === 'string' && /^[!-~]+$/.test(sessionToken)),
+    'visible ASCII',
+  );
+  expect(
+    'expiresAt',
+    expiresAt === undefined || (typeof expiresAt === 'number' && expiresAt <= LATEST),
+    'Unix seconds, not milliseconds, not a Date',
+  );
+  const flaw =
+    mac !== undefined && secretAccessKey === undefined
+      ? undefined
+      : findSecretFlaw(secretAccessKey);
+  if (flaw !== undefined)
+    throw new TypeError(
+      `Cannot sign with access key ${quote(accessKeyId)}: its "secretAccessKey" is unusable: ${flaw}`,
+    );
+  return { accessKeyId, secretAccessKey, mac, sessionToken, expiresAt };
 }

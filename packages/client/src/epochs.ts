@@ -7,6 +7,11 @@ export interface Epochs {
 
 const SHAPE = /^[A-Za-z0-9_-]{1,64}$/;
 
+/** Whether a value can be an epoch: 1 to 64 characters of base64url. */
+export function isEpoch(value: unknown): value is string {
+  return typeof value === 'string' && SHAPE.test(value);
+}
+
 /**
  * Whether a refusal asks for the one attempt that a client makes by itself: the request was not executed, and signed
  * anew with the server's epoch it can be judged.
@@ -23,7 +28,7 @@ export function createEpochs(): Epochs {
   return {
     get: (origin) => byOrigin.get(origin),
     note(origin, epoch) {
-      if (typeof epoch === 'string' && SHAPE.test(epoch)) byOrigin.set(origin, epoch);
+      if (isEpoch(epoch)) byOrigin.set(origin, epoch);
     },
   };
 }

@@ -1,18 +1,25 @@
 import { quote } from '@countersign/shared';
-import type { SignableBody } from './body.ts';
+import { isPlain, isStream, prepareBody, type SignableBody } from './body.ts';
 import { asksForEpoch, createEpochs } from './epochs.ts';
-import { createSigner, type SignerOptions, type UnsignedRequest } from './signer.ts';
+import { originOf, readOrigins } from './origins.ts';
+import { createSigner, parseUrl, type SignerOptions, type UnsignedRequest } from './signer.ts';
 
 /** What `createFetch` is built from. */
 export interface CreateFetchOptions extends SignerOptions {
-  /** The origins whose requests are signed; others are sent as they are. All are signed if not given. */
+  /** The origins whose requests are signed; those of others are sent as they are. All are signed if not given. */
   readonly origins?: readonly string[] | undefined;
   /** The `fetch` underneath: the global one, looked up at each call, if not given. */
   readonly fetch?: typeof fetch | undefined;
 }
 
 /** `fetch`, but that plain objects and arrays are sent as JSON. */
-export type SignedFetch = (input: string | URL | Request, init?: Omit<RequestInit, 'body'> & { body?: SignableBody }) => Promise<Response>;
+export type SignedFetch = (
+  input: string | URL | Request,
+  init?: SignedRequestInit,
+) => Promise<Response>;
+
+/** What `fetch` takes, and the bodies that a signer takes. */
+type SignedRequestInit = Omit<RequestInit, 'body'> & { body?: SignableBody };
 
 const MOST_REDIRECTS = 20;
 
@@ -41,98 +48,179 @@ const MOST_REDIRECTS = 20;
  * ```
  */
 export function createFetch(options: CreateFetchOptions): SignedFetch {
-  const signer = createSigner(options);
-  const origins = readOrigins(options.origins);
+  const { origins: given, fetch: underlying, ...signerOptions } = options ?? {};
+  const signer = createSigner(signerOptions);
+  const origins = given === undefined ? undefined : readOrigins(given);
+  if (underlying !== undefined && typeof underlying !== 'function') {
+    throw new TypeError(
+      `Cannot build fetch: option "fetch" is ${quote(underlying)}: expected a function like fetch()`,
+    );
+  }
   const epochs = createEpochs();
-  const send = (...call: Parameters<typeof fetch>): Promise<Response> => (options.fetch ?? fetch)(...call);
+  const send = (...call: Parameters<typeof fetch>): Promise<Response> =>
+    (underlying ?? fetch)(...call);
 
-  async function attempt(request: UnsignedRequest, origin: string, init: RequestInit): Promise<Response> {
+  async function attempt(
+    request: UnsignedRequest,
+    origin: string,
+    init: RequestInit,
+  ): Promise<Response> {
     const { url, ...signed } = await signer.sign({ ...request, epoch: epochs.get(origin) });
-    const duplex = signed.body instanceof ReadableStream ? { duplex: 'half' } : {};
-    const response = await send(url, { ...init, ...duplex, ...signed, redirect: 'manual' } as RequestInit);
+    const duplex = isStream(signed.body) ? { duplex: 'half' } : {};
+    const response = await send(url, {
+      ...init,
+      ...duplex,
+      ...signed,
+      redirect: 'manual',
+    } as RequestInit);
     epochs.note(origin, response.headers.get('countersign-epoch'));
     return response;
   }
 
-  async function signedAttempt(request: UnsignedRequest, origin: string, init: RequestInit): Promise<Response> {
+  async function signedAttempt(
+    request: UnsignedRequest,
+    origin: string,
+    init: RequestInit,
+  ): Promise<Response> {
     const response = await attempt(request, origin, init);
-    if (!asksForEpoch(response.status, response.headers.get('www-authenticate')) || request.body instanceof ReadableStream) return response;
-    await response.body?.cancel();
+    if (
+      !asksForEpoch(response.status, response.headers.get('www-authenticate')) ||
+      isStream(request.body)
+    )
+      return response;
+    discard(response);
     return attempt(request, origin, init);
   }
 
   return async function signedFetch(input, init = {}) {
     const url = absolute(input instanceof Request ? input.url : input);
-    if (origins !== undefined && !origins.has(new URL(url).origin)) return send(input, init as RequestInit);
+    if (origins !== undefined && !origins.has(originOf(url) ?? ''))
+      return send(input, await unsignedInit(init));
     const { request: first, rest } = await readCall(url, input, init);
     let request = first;
     for (let redirects = 0; ; redirects++) {
-      const { origin } = new URL(request.url);
+      const { origin } = parseUrl(request.url);
       const response = await signedAttempt(request, origin, rest);
       if (rest.redirect === 'manual' || !isRedirect(response)) return response;
-      const next = follow(request, response, origins ?? new Set([origin]));
+      discard(response);
       if (rest.redirect === 'error' || redirects >= MOST_REDIRECTS) {
-        throw new TypeError(`Cannot fetch ${quote(request.url)}: it redirects${redirects >= MOST_REDIRECTS ? ' too often' : ''}`);
+        throw new TypeError(
+          `Cannot fetch ${quote(request.url)}: it redirects${redirects >= MOST_REDIRECTS ? ' too often' : ''}`,
+        );
       }
-      await response.body?.cancel();
-      request = next;
+      request = follow(request, response, origins ?? new Set([origin]));
     }
   };
 }
 
+/** Lets go of a connection. Not awaited: a response that somebody has cloned is cancelled only when both copies are. */
+function discard(response: Response): void {
+  response.body?.cancel().catch(() => undefined);
+}
+
+/** For other origins it is `fetch`, but that plain objects are sent as JSON to them too. */
+async function unsignedInit(init: SignedRequestInit): Promise<RequestInit> {
+  if (!isPlain(init.body)) return init as RequestInit;
+  const { body, contentType } = await prepareBody(init.body, undefined);
+  const headers = new Headers(init.headers);
+  if (!headers.has('content-type')) headers.set('content-type', contentType as string);
+  return { ...init, headers, body: body as Uint8Array<ArrayBuffer> };
+}
+
+/** What is taken over from a `Request`, beside what is signed. */
+const INHERITED = [
+  'cache',
+  'credentials',
+  'integrity',
+  'keepalive',
+  'mode',
+  'redirect',
+  'referrer',
+  'referrerPolicy',
+  'signal',
+] as const;
+
 /** A `Request` is read to its end: what is signed is sent from memory. */
-async function readCall(url: string, input: string | URL | Request, init: Omit<RequestInit, 'body'> & { body?: SignableBody }) {
+async function readCall(
+  url: string,
+  input: string | URL | Request,
+  init: SignedRequestInit,
+): Promise<{ request: UnsignedRequest; rest: RequestInit }> {
   const { method, headers, body, ...rest } = init;
   const base = input instanceof Request ? input : undefined;
-  const inherited = base?.body ? new Uint8Array(await base.arrayBuffer()) : undefined;
-  const request: UnsignedRequest = {
+  const fields = new Headers(headers ?? base?.headers);
+  // `fetch` sends that of the URL, whatever stands here.
+  fields.delete('host');
+  const request = {
     method: method ?? base?.method ?? 'GET',
     url,
-    headers: new Headers(headers ?? base?.headers),
-    body: body === undefined ? inherited : body,
+    headers: fields,
+    body: body ?? (base === undefined ? undefined : await readBody(base)),
   };
-  return { request, rest: base === undefined ? rest : { signal: base.signal, redirect: base.redirect, ...rest } };
+  const inherited =
+    base === undefined ? {} : Object.fromEntries(INHERITED.map((name) => [name, base[name]]));
+  return { request, rest: { ...inherited, ...rest } };
+}
+
+async function readBody(request: Request): Promise<Uint8Array | undefined> {
+  // Where there is none it is null; some browsers never tell.
+  if (request.body === null) return undefined;
+  const bytes = new Uint8Array(await request.arrayBuffer());
+  return bytes.length === 0 ? undefined : bytes;
 }
 
 /** In a page, `fetch` takes relative URLs. */
 function absolute(url: string | URL): string {
   const base = (globalThis as { location?: { href: string } }).location?.href;
-  return base !== undefined && URL.canParse(String(url), base) ? new URL(url, base).href : String(url);
+  return base !== undefined && URL.canParse(String(url), base)
+    ? new URL(url, base).href
+    : String(url);
 }
 
 function isRedirect(response: Response): boolean {
-  return response.type === 'opaqueredirect' || (/^30[12378]$/.test(String(response.status)) && response.headers.has('location'));
+  return (
+    response.type === 'opaqueredirect' ||
+    (/^30[12378]$/.test(String(response.status)) && response.headers.has('location'))
+  );
 }
+
+/** Headers that say something of a body, and go with it. */
+const OF_BODY = [
+  'content-encoding',
+  'content-language',
+  'content-length',
+  'content-location',
+  'content-type',
+  'x-countersign-content-sha256',
+];
 
 /** The next request as the Fetch standard has it (HTTP-redirect fetch), but that it stays where signatures may go. */
-function follow(request: UnsignedRequest, response: Response, origins: ReadonlySet<string>): UnsignedRequest {
-  if (response.type === 'opaqueredirect') {
-    throw new TypeError(`Cannot follow the redirect of ${quote(request.url)}: a browser does not tell where it leads, so it cannot be signed`);
-  }
-  const url = new URL(response.headers.get('location') as string, request.url);
-  if (!origins.has(url.origin)) {
-    throw new TypeError(`Cannot follow the redirect of ${quote(request.url)} to ${quote(url.origin)}: nothing is signed for that origin, see the option "origins"`);
-  }
+function follow(
+  request: UnsignedRequest,
+  response: Response,
+  origins: ReadonlySet<string>,
+): UnsignedRequest {
+  const refuse = (why: string): never => {
+    throw new TypeError(`Cannot follow the redirect of ${quote(request.url)}${why}`);
+  };
+  if (response.type === 'opaqueredirect')
+    refuse(': a browser does not tell where it leads, so it cannot be signed');
+  const location = response.headers.get('location') as string;
+  const url = URL.canParse(location, String(request.url))
+    ? new URL(location, request.url)
+    : refuse(` to ${quote(location)}: it is not a URL`);
+  if (!origins.has(url.origin))
+    refuse(` to ${quote(url.origin)}: nothing is signed for that origin, see the option "origins"`);
   const { status } = response;
-  const becomesGet = (status === 303 && request.method !== 'HEAD') || ((status === 301 || status === 302) && request.method.toUpperCase() === 'POST');
-  if (becomesGet) {
+  const method = request.method.toUpperCase();
+  if (
+    (status === 303 && method !== 'GET' && method !== 'HEAD') ||
+    ((status === 301 || status === 302) && method === 'POST')
+  ) {
     const headers = new Headers(request.headers as Headers);
-    for (const name of ['content-encoding', 'content-language', 'content-location', 'content-type', 'content-length']) headers.delete(name);
+    for (const name of OF_BODY) headers.delete(name);
     return { method: 'GET', url: url.href, headers };
   }
-  if (request.body instanceof ReadableStream) {
-    throw new TypeError(`Cannot follow the redirect of ${quote(request.url)}: its body was a stream, and is spent`);
-  }
+  if (isStream(request.body)) refuse(': its body was a stream, and is spent');
   return { ...request, url: url.href };
-}
-
-/** @throws TypeError where one is not an origin */
-export function readOrigins(origins: readonly string[] | undefined): ReadonlySet<string> | undefined {
-  if (origins === undefined) return undefined;
-  for (const origin of origins) {
-    if (!(URL.canParse(origin) && new URL(origin).origin === origin)) {
-      throw new TypeError(`Cannot sign for origin ${quote(origin)}: expected one such as https://api.example.com`);
-    }
-  }
-  return new Set(origins);
 }

@@ -1,5 +1,18 @@
-export { countersign, type RefusalReason, type Scheme, SignatureError, type SignatureErrorCode } from '@countersign/shared';
+export {
+  countersign,
+  type RefusalReason,
+  type Scheme,
+  SignatureError,
+  type SignatureErrorCode,
+} from '@countersign/shared';
 export type { SignableBody } from './body.ts';
 export type { Credentials, CredentialsSource } from './credentials.ts';
 export { type CreateFetchOptions, createFetch, type SignedFetch } from './fetch.ts';
-export { createSigner, type SignedRequest, type Signer, type SignerOptions, type UnsignedRequest, type UnsignedUrl } from './signer.ts';
+export {
+  createSigner,
+  type SignedRequest,
+  type Signer,
+  type SignerOptions,
+  type UnsignedRequest,
+  type UnsignedUrl,
+} from './signer.ts';

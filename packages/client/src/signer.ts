@@ -10,11 +10,12 @@ import {
   quote,
   readHeaders,
   type Scheme,
-  type SignableRequest,
+  type Target,
   UNSIGNED_PAYLOAD,
 } from '@countersign/shared';
-import { prepareBody, type SignableBody } from './body.ts';
-import { createCredentials, createMac, type CredentialsSource } from './credentials.ts';
+import { prepareBody, type SignableBody, type StreamBody } from './body.ts';
+import { type CredentialsSource, createCredentials, createMac } from './credentials.ts';
+import { isEpoch } from './epochs.ts';
 import { createNonces } from './nonce.ts';
 
 /** What a signer is built from. */
@@ -38,6 +39,7 @@ export interface UnsignedRequest {
   readonly method: string;
   /** Absolute: the host is signed too. */
   readonly url: string | URL;
+  /** Each once. An `Authorization` among them gives way to the signature. */
   readonly headers?: HeadersInput | undefined;
   readonly body?: SignableBody;
   /** What the server told last in `Countersign-Epoch`. `createFetch()` and `signing()` keep track of it by themselves. */
@@ -50,7 +52,7 @@ export interface SignedRequest {
   readonly url: string;
   /** By lower-case name. */
   readonly headers: Record<string, string>;
-  readonly body: Uint8Array | Blob | ReadableStream<Uint8Array> | undefined;
+  readonly body: Uint8Array | Blob | StreamBody | undefined;
 }
 
 /** A URL to sign. */
@@ -70,7 +72,7 @@ export interface Signer {
    * Signs a request, with a nonce of its own: sign every attempt anew.
    *
    * @throws SignatureError `ERR_TARGET_AMBIGUOUS` and others where no server would accept it
-   * @throws TypeError where the URL is not absolute or the body is a one-shot stream
+   * @throws TypeError where the URL is not absolute, a header is given twice, or the body is a one-shot stream
    */
   sign(request: UnsignedRequest): Promise<SignedRequest>;
   /**
@@ -78,6 +80,7 @@ export interface Signer {
    *
    * @returns the URL, which works for `expiresIn` seconds, with this method only
    * @throws RangeError where `expiresIn` is not a whole number of seconds from 1 to 604,800
+   * @throws TypeError where the credentials have a session token: a URL cannot carry it
    */
   presign(request: UnsignedUrl): Promise<string>;
 }
@@ -106,14 +109,42 @@ export interface Signer {
  * @see docs/wire-format.md
  */
 export function createSigner(options: SignerOptions): Signer {
-  const { audience, scheme, clock, nonce, signedHeaders } = checkOptions(options);
-  const credentialsNow = createCredentials(options.credentials, clock);
+  const {
+    credentials: source,
+    audience,
+    scheme,
+    clock,
+    nonce,
+    signedHeaders,
+  } = checkOptions(options);
+  const credentialsNow = createCredentials(source, clock);
   const mac = createMac();
 
-  async function signWith(request: SignableRequest, bodyHash: string, epoch?: string, expiresIn?: number) {
+  async function signWith(
+    { method, target, host, headers }: Unsigned,
+    bodyHash: string,
+    epoch?: string,
+    expiresIn?: number,
+  ) {
     const credentials = await credentialsNow();
     const { accessKeyId, sessionToken } = credentials;
-    const intent = { accessKeyId, audience, signedAt: Math.floor(clock()), nonce: nonce(), epoch, expiresIn, sessionToken, bodyHash, signedHeaders };
+    if (expiresIn !== undefined && sessionToken !== undefined) {
+      throw new TypeError(
+        'Cannot presign with session credentials: a URL cannot carry the session token',
+      );
+    }
+    const request = { method, ...target, headers: headers.with([['host', host]]) };
+    const intent = {
+      accessKeyId,
+      audience,
+      signedAt: Math.floor(clock()),
+      nonce: checkNonce(nonce()),
+      epoch,
+      expiresIn,
+      sessionToken,
+      bodyHash,
+      signedHeaders,
+    };
     const prepared = scheme.prepare(request, intent);
     const stringToSign = scheme.stringToSign(prepared.request, prepared.params);
     const signature = await mac(credentials, scheme, prepared.params, stringToSign);
@@ -122,74 +153,182 @@ export function createSigner(options: SignerOptions): Signer {
 
   return {
     async sign({ method, url, headers = {}, body, epoch }) {
-      const { request, origin, target, sent } = readUnsigned(method, url, headers);
-      const prepared = await prepareBody(body, declaredHash(request.headers));
-      if (prepared.contentType !== undefined && !request.headers.values.has('content-type')) {
-        (request.headers.values as Map<string, string>).set('content-type', prepared.contentType);
-        sent['content-type'] = prepared.contentType;
+      if (epoch !== undefined && !isEpoch(epoch)) {
+        throw new TypeError(
+          `Cannot sign with epoch ${quote(epoch)}: expected 1 to 64 characters of base64url`,
+        );
       }
-      const written = await signWith(request, prepared.bodyHash, epoch);
-      for (const [name, value] of written.headers) sent[name] = value;
-      return { method: request.method, url: origin + target, headers: sent, body: prepared.body };
+      const unsigned = readUnsigned(method, url, headers);
+      const prepared = await prepareBody(body, declaredHash(unsigned.headers));
+      const typed = withContentType(unsigned, prepared.contentType);
+      const written = await signWith(typed, prepared.bodyHash, epoch);
+      const { headers: fields, origin, pathAndQuery } = typed;
+      const given = fields.names.map((name) => [name, fields.get(name) as string] as const);
+      // Not by assignment: `__proto__` is a header name like any other.
+      const sent = Object.fromEntries([...given, ...written.headers]);
+      return {
+        method: unsigned.method,
+        url: origin + pathAndQuery,
+        headers: sent,
+        body: prepared.body,
+      };
     },
 
     async presign({ method = 'GET', url, headers = {}, expiresIn }) {
       if (!(Number.isInteger(expiresIn) && expiresIn >= 1 && expiresIn <= 604_800)) {
-        throw new RangeError(`Cannot presign for ${quote(expiresIn)} s: expected a whole number from 1 to 604800`);
+        throw new RangeError(
+          `Cannot presign: "expiresIn" is the ${typeof expiresIn} ${quote(expiresIn)}: expected a whole number from 1 to 604800`,
+        );
       }
-      const { request, origin } = readUnsigned(method, url, headers);
-      const bodyHash = declaredHash(request.headers) ?? EMPTY_SHA256;
-      const { query } = await signWith(request, bodyHash, undefined, expiresIn);
-      return `${origin}${request.path.replace(/\?$/, '')}?${query}`;
+      const unsigned = readUnsigned(method, url, headers);
+      const { query } = await signWith(
+        unsigned,
+        declaredHash(unsigned.headers) ?? EMPTY_SHA256,
+        undefined,
+        expiresIn,
+      );
+      const target = `${unsigned.target.path}?${query}`;
+      // It has become longer.
+      parseTarget(target);
+      return unsigned.origin + target;
     },
   };
 }
 
-/** Reads a request as a transport will write it: `new URL()` is what they all go by. */
-function readUnsigned(method: string, url: string | URL, headers: HeadersInput) {
-  if (typeof method !== 'string' || method === '') throw new TypeError(`Cannot sign method ${quote(method)}: expected one such as "POST"`);
-  const parsed = parseUrl(url);
-  const target = parsed.pathname + parsed.search;
-  const { values, repeated } = readHeaders(headers);
-  const sent: Record<string, string> = Object.fromEntries(values);
-  for (const name of repeated) {
-    throw new TypeError(`Cannot sign header ${quote(name)}: it is given more than once, join its values`);
-  }
-  const host = values.get('host') ?? parsed.host;
-  checkHost(host);
-  const request = { method: method.toUpperCase(), ...parseTarget(target), headers: { values: new Map(values).set('host', host), repeated } };
-  return { request, origin: parsed.origin, target, sent };
+/** A request as a transport will write it. */
+interface Unsigned {
+  readonly method: string;
+  readonly origin: string;
+  readonly pathAndQuery: string;
+  readonly target: Target;
+  readonly host: string;
+  /** Each once; `host` only where the caller gave one. */
+  readonly headers: HeaderFields;
 }
 
-function parseUrl(url: string | URL): URL {
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
+const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}$/;
+const LINE_BREAK = /[\0\r\n]/;
+const NONCE = /^[A-Za-z0-9_-]{22}$/;
+
+/** `new URL()` is what all transports go by. */
+function readUnsigned(method: string, url: string | URL, headers: HeadersInput): Unsigned {
+  if (typeof method !== 'string' || !METHOD.test(method))
+    throw new TypeError(`Cannot sign method ${quote(method)}: expected one such as "POST"`);
+  if (typeof headers !== 'object' || headers === null) {
+    throw new TypeError(
+      `Cannot sign headers ${quote(headers)}: expected a Headers, pairs or a record`,
+    );
+  }
+  const { origin, host, pathname, search } = parseUrl(url);
+  const pathAndQuery = pathname + search;
+  const target = parseTarget(pathAndQuery);
+  const fields = readHeaders(headers);
+  const { names } = fields;
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined)
+    throw new TypeError(
+      `Cannot sign header ${quote(twice)}: it is given more than once, join its values`,
+    );
+  for (const name of names) {
+    if (!TOKEN.test(name))
+      throw new TypeError(`Cannot sign header ${quote(name)}: its name is not a token`);
+    if (LINE_BREAK.test(fields.get(name) as string))
+      throw new TypeError(`Cannot sign header ${quote(name)}: its value holds a line break`);
+  }
+  const signedHost = fields.get('host') ?? host;
+  checkHost(signedHost);
+  return {
+    method: method.toUpperCase(),
+    origin,
+    pathAndQuery,
+    target,
+    host: signedHost,
+    headers: fields,
+  };
+}
+
+/** What the body says of itself counts where the caller says nothing, as with `fetch`. */
+function withContentType(unsigned: Unsigned, contentType: string | undefined): Unsigned {
+  if (contentType === undefined || unsigned.headers.get('content-type') !== undefined)
+    return unsigned;
+  return { ...unsigned, headers: unsigned.headers.with([['content-type', contentType]]) };
+}
+
+/** @throws TypeError where it is not an absolute http or https URL, or has credentials in it */
+export function parseUrl(url: string | URL): URL {
   const parsed = URL.canParse(String(url)) ? new URL(url) : undefined;
+  if (parsed !== undefined && (parsed.username !== '' || parsed.password !== '')) {
+    throw new TypeError(
+      `Cannot sign a URL with credentials in it, for ${quote(parsed.host)}: an Authorization header cannot hold both`,
+    );
+  }
   if (parsed === undefined || !/^https?:$/.test(parsed.protocol)) {
     throw new TypeError(`Cannot sign URL ${quote(url)}: expected an absolute http or https URL`);
-  }
-  if (parsed.username !== '' || parsed.password !== '') {
-    throw new TypeError(`Cannot sign a URL with credentials in it, for ${quote(parsed.host)}: an Authorization header cannot hold both`);
   }
   return parsed;
 }
 
-function declaredHash({ values }: HeaderFields): string | undefined {
-  const declared = values.get('x-countersign-content-sha256');
-  if (declared === undefined || declared === UNSIGNED_PAYLOAD || isSha256Hex(declared)) return declared;
-  throw new TypeError(`Cannot sign body hash ${quote(declared)}: expected 64 characters of lower-case hex, or ${UNSIGNED_PAYLOAD}`);
+function declaredHash(fields: HeaderFields): string | undefined {
+  const declared = fields.get('x-countersign-content-sha256');
+  if (declared === undefined || declared === UNSIGNED_PAYLOAD || isSha256Hex(declared))
+    return declared;
+  throw new TypeError(
+    `Cannot sign body hash ${quote(declared)}: expected 64 characters of lower-case hex, or ${UNSIGNED_PAYLOAD}`,
+  );
+}
+
+function checkNonce(nonce: string): string {
+  if (typeof nonce === 'string' && NONCE.test(nonce)) return nonce;
+  throw new TypeError(
+    `Cannot sign with nonce ${quote(nonce)}: expected 22 characters of base64url`,
+  );
 }
 
 const defaults = { scheme: countersign(), clock: () => Date.now() / 1000 };
 
 function checkOptions(options: SignerOptions) {
-  if (typeof options !== 'object' || options === null) throw new TypeError('Cannot build signer: expected options, { credentials, audience }');
-  const { audience, scheme = defaults.scheme, clock = defaults.clock, nonce = createNonces(), signedHeaders = [] } = options;
+  if (typeof options !== 'object' || options === null)
+    throw new TypeError('Cannot build signer: expected options, { credentials, audience }');
+  const {
+    credentials,
+    audience,
+    scheme = defaults.scheme,
+    clock = defaults.clock,
+    nonce = createNonces(),
+    signedHeaders = [],
+    ...unknown
+  } = options;
   const expect = (name: string, value: unknown, holds: boolean, expected: string): void => {
-    if (!holds) throw new TypeError(`Cannot build signer: option ${quote(name)} is ${quote(value)}: expected ${expected}`);
+    if (!holds)
+      throw new TypeError(
+        `Cannot build signer: option ${quote(name)} is ${quote(value)}: expected ${expected}`,
+      );
   };
-  expect('audience', audience, typeof audience === 'string' && isAudience(audience), 'the name of a service: 1 to 128 of A-Z a-z 0-9 . _ : -');
+  // An option misspelt would not be missed: with "origin" for "origins", `createFetch()` would sign for everybody.
+  for (const name of Object.keys(unknown))
+    throw new TypeError(`Cannot build signer: option ${quote(name)} is unknown`);
+  expect(
+    'audience',
+    audience,
+    typeof audience === 'string' && isAudience(audience),
+    'the name of a service: 1 to 128 of A-Z a-z 0-9 . _ : -',
+  );
   expect('scheme', scheme, typeof scheme?.prepare === 'function', 'a scheme such as countersign()');
   expect('clock', clock, typeof clock === 'function', 'a function that returns Unix seconds');
   expect('nonce', nonce, typeof nonce === 'function', 'a function that returns a new nonce');
-  expect('signedHeaders', signedHeaders, Array.isArray(signedHeaders) && signedHeaders.every((name) => typeof name === 'string'), 'names of headers');
-  return { audience, scheme, clock, nonce, signedHeaders: new Set(signedHeaders.map((name) => name.toLowerCase())) };
+  expect(
+    'signedHeaders',
+    signedHeaders,
+    Array.isArray(signedHeaders) && signedHeaders.every((name) => typeof name === 'string'),
+    'names of headers',
+  );
+  return {
+    credentials,
+    audience,
+    scheme,
+    clock,
+    nonce,
+    signedHeaders: new Set(signedHeaders.map((name) => name.toLowerCase())),
+  };
 }

@@ -1,7 +1,9 @@
+import { stringify } from 'node:querystring';
+import { quote } from '@countersign/shared';
 import type { Dispatcher } from 'undici';
-import type { SignableBody } from './body.ts';
+import { isStream, type SignableBody } from './body.ts';
 import { asksForEpoch, createEpochs } from './epochs.ts';
-import { readOrigins } from './fetch.ts';
+import { originOf, readOrigins } from './origins.ts';
 import { createSigner, type SignerOptions } from './signer.ts';
 
 /** What `signing` is built from. */
@@ -40,50 +42,77 @@ export interface SigningOptions extends SignerOptions {
  * ```
  */
 export function signing(options: SigningOptions): Dispatcher.DispatcherComposeInterceptor {
-  const signer = createSigner(options);
-  const origins = readOrigins(options.origins);
-  if (origins === undefined || origins.size === 0) {
-    throw new TypeError('Cannot build interceptor: option "origins" is missing: expected the origins to sign for');
-  }
+  const { origins: given, ...signerOptions } = options ?? {};
+  const signer = createSigner(signerOptions);
+  const origins = readOrigins(given);
   const epochs = createEpochs();
 
   return (dispatch) =>
     function signedDispatch(opts, handler) {
-      const origin = String(opts.origin);
+      const origin = readOrigin(opts.origin);
       if (!origins.has(origin)) return dispatch(opts, handler);
 
-      const attempt = (again: boolean): void => {
-        sign(opts, origin, epochs.get(origin)).then(
-          (signed) => {
-            const repeat = again && !isStream(signed.body) ? () => attempt(false) : undefined;
-            dispatch(signed, watch(handler, (epoch) => epochs.note(origin, epoch), repeat));
-          },
-          (error) => handler.onResponseError?.(undefined as never, error),
-        );
+      const attempt = (isFirst: boolean): void => {
+        sign(opts, origin, epochs.get(origin))
+          .then((signed) => {
+            const repeat = isFirst && !isStream(opts.body) ? () => attempt(false) : undefined;
+            dispatch(
+              signed,
+              watch(handler, (epoch) => epochs.note(origin, epoch), repeat),
+            );
+          })
+          .catch((error) => handler.onResponseError?.(undefined as never, withCode(error)));
       };
       attempt(true);
       return true;
     };
 
-  async function sign(opts: Dispatcher.DispatchOptions, origin: string, epoch: string | undefined): Promise<Dispatcher.DispatchOptions> {
+  async function sign(
+    opts: Dispatcher.DispatchOptions,
+    origin: string,
+    epoch: string | undefined,
+  ): Promise<Dispatcher.DispatchOptions> {
     const { query, ...rest } = opts;
     const { method, url, headers, body } = await signer.sign({
       method: opts.method,
-      url: origin + opts.path + writeQuery(query),
-      headers: (opts.headers ?? {}) as Record<string, string>,
+      url: origin + writeTarget(opts.path, query),
+      headers: readHeaderPairs(opts.headers),
       body: opts.body as SignableBody,
       epoch,
     });
-    return { ...rest, method: method as Dispatcher.HttpMethod, path: url.slice(origin.length), headers, body: (body ?? null) as Dispatcher.DispatchOptions['body'] & object };
+    return {
+      ...rest,
+      method: method as Dispatcher.HttpMethod,
+      path: url.slice(origin.length),
+      headers,
+      body: (body ?? null) as Dispatcher.DispatchOptions['body'] & object,
+    };
   }
 }
 
+/**
+ * @throws TypeError where there is none: a `Client` or `Pool` has the origin in itself, and a request that is not known
+ * to go there must neither be signed nor slip through unsigned
+ */
+function readOrigin(origin: string | URL | undefined): string {
+  if (origin === undefined)
+    throw new TypeError(
+      'Cannot sign a request without an origin: compose signing() on an Agent, or give each request its origin',
+    );
+  return originOf(origin) ?? '';
+}
+
 /** Passes everything on, except an answer after which the request is sent again: of that nobody hears. */
-function watch(handler: Dispatcher.DispatchHandler, note: (epoch: string | undefined) => void, repeat: (() => void) | undefined): Dispatcher.DispatchHandler {
+function watch(
+  handler: Dispatcher.DispatchHandler,
+  note: (epoch: string | undefined) => void,
+  repeat: (() => void) | undefined,
+): Dispatcher.DispatchHandler {
   let repeating = false;
   return {
     onRequestStart: (controller, context) => handler.onRequestStart?.(controller, context),
-    onRequestUpgrade: (controller, status, headers, socket) => handler.onRequestUpgrade?.(controller, status, headers, socket),
+    onRequestUpgrade: (controller, status, headers, socket) =>
+      handler.onRequestUpgrade?.(controller, status, headers, socket),
     onResponseStart(controller, status, headers, message) {
       note(first(headers['countersign-epoch']));
       repeating = repeat !== undefined && asksForEpoch(status, first(headers['www-authenticate']));
@@ -104,16 +133,48 @@ function first(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value[0] : value;
 }
 
-function isStream(body: unknown): boolean {
-  return typeof body === 'object' && body !== null && Symbol.asyncIterator in body;
+/** What undici would write when it sends; what is signed is written here. */
+function writeTarget(path: string, query: Record<string, unknown> | null | undefined): string {
+  if (typeof path !== 'string' || path[0] !== '/')
+    throw new TypeError(`Cannot sign path ${quote(path)}: expected one that starts with "/"`);
+  const written = stringify((query ?? {}) as NodeJS.Dict<string>);
+  if (written === '') return path;
+  if (/[?#]/.test(path))
+    throw new TypeError(
+      `Cannot sign path ${quote(path)}: it has a query, and "query" is given too`,
+    );
+  return `${path}?${written}`;
 }
 
-/** undici writes the query when it sends; what is signed is written here. */
-function writeQuery(query: Record<string, unknown> | undefined): string {
-  if (query === undefined) return '';
-  const parameters = new URLSearchParams();
-  for (const [name, value] of Object.entries(query)) {
-    for (const item of Array.isArray(value) ? value : [value]) parameters.append(name, String(item));
+type HeaderValue = string | number | boolean | null | undefined;
+
+/** Reads headers in all the forms that undici takes: a flat list, pairs, a record; with lists of values, and numbers. */
+function readHeaderPairs(headers: unknown): [string, string][] {
+  const pairs: [string, string][] = [];
+  for (const [name, value] of entriesOf(headers)) {
+    for (const item of Array.isArray(value) ? (value as HeaderValue[]) : [value as HeaderValue]) {
+      if (item !== undefined) pairs.push([name, String(item ?? '')]);
+    }
   }
-  return `?${parameters}`;
+  return pairs;
+}
+
+function entriesOf(headers: unknown): Iterable<readonly [string, unknown]> {
+  if (Array.isArray(headers) && !Array.isArray(headers[0])) {
+    return headers.flatMap((name: string, index) =>
+      index % 2 === 0 ? [[name, headers[index + 1]] as const] : [],
+    );
+  }
+  const isIterable =
+    typeof (headers as Iterable<unknown> | null | undefined)?.[Symbol.iterator] === 'function';
+  return isIterable
+    ? (headers as Iterable<readonly [string, unknown]>)
+    : Object.entries(headers ?? {});
+}
+
+/** `retry()` tries again what has no code, and what cannot be signed now cannot be signed a second later. */
+function withCode(error: unknown): Error {
+  return error instanceof Error && !('code' in error)
+    ? Object.assign(error, { code: 'ERR_CANNOT_SIGN' })
+    : (error as Error);
 }

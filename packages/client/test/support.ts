@@ -1,0 +1,153 @@
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type ServerResponse,
+} from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
+import type { SignedRequest } from '@countersign/client';
+import {
+  createVerifier,
+  MemoryKeyStore,
+  MemoryNonceStore,
+  SignatureError,
+  type Verifier,
+  type VerifierOptions,
+} from '@countersign/server';
+import { request } from 'undici';
+
+export const audience = 'video-api';
+
+export const credentials = {
+  accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC',
+  secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA',
+};
+
+/** 2026-11-21 22:25:26 UTC: where the clock of every test stands, unless the test moves it. */
+export const NOW = 1_795_299_926;
+
+export const clock = (): number => NOW;
+
+/** A verifier that knows the one key, and whose nonce store was always there. */
+export function buildVerifier(options: Partial<VerifierOptions> = {}): Verifier {
+  return createVerifier({
+    audience,
+    keys: new MemoryKeyStore([{ ...credentials, subject: 'alice', scopes: [], status: 'active' }]),
+    nonces: new MemoryNonceStore({ clock: options.clock ?? clock, bornAt: 0 }),
+    clock,
+    ...options,
+  });
+}
+
+/** A request as a server saw it, and what its verifier said. */
+export interface Received {
+  readonly method: string;
+  readonly url: string;
+  readonly rawHeaders: readonly string[];
+  readonly headers: IncomingMessage['headers'];
+  readonly body: Buffer;
+  readonly verdict: string;
+}
+
+export interface Loopback {
+  readonly origin: string;
+  readonly received: Received[];
+  close(): Promise<void>;
+}
+
+/**
+ * A server that verifies whatever it gets; `answer` decides what it says, "accepted" or the code if not given.
+ */
+export async function listen(
+  verifier: Verifier,
+  answer: (received: Received, res: ServerResponse, count: number) => void = ({ verdict }, res) =>
+    void res.end(verdict),
+): Promise<Loopback> {
+  const received: Received[] = [];
+  const server = createServer((req, res) => {
+    void (async () => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of req) chunks.push(chunk as Buffer);
+      const body = Buffer.concat(chunks);
+      const { method = '', url = '', rawHeaders, headers } = req;
+      const verdict = await judge(verifier, { method, url, headers: rawHeaders, body });
+      const entry = { method, url, rawHeaders, headers, body, verdict };
+      received.push(entry);
+      answer(entry, res, received.length);
+    })();
+  });
+  const port = await new Promise<number>((resolve) => {
+    server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
+  });
+  return {
+    origin: `http://127.0.0.1:${port}`,
+    received,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+/** What a verifier says: "accepted", or the code of the refusal. */
+export async function judge(
+  verifier: Verifier,
+  received: Parameters<Verifier['verify']>[0],
+): Promise<string> {
+  try {
+    await verifier.verify(received);
+    return 'accepted';
+  } catch (error) {
+    if (error instanceof SignatureError) return error.code;
+    throw error;
+  }
+}
+
+/** The three ways in which a signed request is sent, exactly as it is. Each gives the text of the answer. */
+export const transports: Record<
+  'fetch' | 'undici.request' | 'node:http',
+  (signed: SignedRequest) => Promise<string>
+> = {
+  async fetch({ url, ...init }) {
+    const response = await fetch(url, { ...init, duplex: 'half' } as RequestInit);
+    return response.text();
+  },
+  async 'undici.request'({ url, method, headers, body }) {
+    const response = await request(url, {
+      method,
+      headers,
+      body: (body ?? null) as Uint8Array | null,
+    });
+    return response.body.text();
+  },
+  'node:http'({ url, method, headers, body }) {
+    return new Promise((resolve, reject) => {
+      const req = httpRequest(url, { method, headers }, (res) => {
+        let text = '';
+        res.setEncoding('utf8').on('data', (chunk: string) => {
+          text += chunk;
+        });
+        res.on('end', () => resolve(text));
+      });
+      req.on('error', reject);
+      if (body === undefined || body instanceof Uint8Array) req.end(body);
+      else
+        Readable.from(
+          (body instanceof Blob ? body.stream() : body) as AsyncIterable<Uint8Array>,
+        ).pipe(req);
+    });
+  },
+};
+
+/** Takes the steps of a promise that must fail, and gives why. */
+export async function failure(promise: Promise<unknown>): Promise<Error & { code?: string }> {
+  const nothing = Symbol('nothing');
+  const outcome = await promise.then(
+    () => nothing,
+    (error: unknown) => error,
+  );
+  if (outcome === nothing) throw new Error('Expected a failure');
+  return outcome as Error & { code?: string };
+}
