@@ -17,7 +17,7 @@ export function wordsOf(bytes: Uint8Array): Digest {
  * Digests must be uniformly distributed, and not for strangers to choose: the first word is the place.
  */
 export class DigestSet {
-  #slots = new Uint32Array(FEWEST_SLOTS * WORDS);
+  #slots = new Int32Array(FEWEST_SLOTS * WORDS);
   #size = 0;
 
   /** How many digests are held. */
@@ -33,30 +33,40 @@ export class DigestSet {
   add(digest: Digest): void {
     // Three quarters full: so far a look-up takes a handful of steps.
     if (this.#size * 4 >= (this.#slots.length / WORDS) * 3) this.#grow();
-    this.#slots.set(digest, find(this.#slots, digest));
+    put(this.#slots, digest);
     this.#size++;
   }
 
   #grow(): void {
     const old = this.#slots;
-    this.#slots = new Uint32Array(old.length * 2);
+    this.#slots = new Int32Array(old.length * 2);
     for (let slot = 0; slot < old.length; slot += WORDS) {
       if (old[slot] === 0) continue;
-      const digest = old.subarray(slot, slot + WORDS) as unknown as Digest;
-      this.#slots.set(digest, find(this.#slots, digest));
+      put(this.#slots, old.subarray(slot, slot + WORDS) as unknown as Digest);
     }
   }
 }
 
+/** Word by word: `slots.set(digest)` costs more than all of a look-up. */
+function put(slots: Int32Array, digest: Digest): void {
+  const slot = find(slots, digest);
+  slots[slot] = digest[0];
+  slots[slot + 1] = digest[1];
+  slots[slot + 2] = digest[2];
+  slots[slot + 3] = digest[3];
+}
+
 /** The place of a digest, or the free one where it would be. */
-function find(slots: Uint32Array, [first, second, third, fourth]: Digest): number {
-  for (let slot = (first * WORDS) % slots.length; ; slot = (slot + WORDS) % slots.length) {
-    if (slots[slot] === 0) return slot;
-    if (slots[slot] === first && slots[slot + 1] === second && slots[slot + 2] === third && slots[slot + 3] === fourth) return slot;
+function find(slots: Int32Array, digest: Digest): number {
+  const last = slots.length - 1;
+  for (let slot = (digest[0] * WORDS) & last; ; slot = (slot + WORDS) & last) {
+    const first = slots[slot];
+    if (first === 0) return slot;
+    if (first === digest[0] && slots[slot + 1] === digest[1] && slots[slot + 2] === digest[2] && slots[slot + 3] === digest[3]) return slot;
   }
 }
 
+/** Signed: V8 keeps an integer of 32 bits in place, and a larger one in an object of its own. */
 function word(bytes: Uint8Array, at: number): number {
-  const [first = 0, second = 0, third = 0, fourth = 0] = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
-  return ((first << 24) | (second << 16) | (third << 8) | fourth) >>> 0;
+  return ((bytes[at] as number) << 24) | ((bytes[at + 1] as number) << 16) | ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number);
 }

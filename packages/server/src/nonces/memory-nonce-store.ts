@@ -100,7 +100,7 @@ export class MemoryNonceStore implements NonceStore {
   #remember(digest: Digest, until: number): void {
     const index = Math.floor(until / GENERATION);
     const generation = this.#generations.get(index) ?? new DigestSet();
-    this.#generations.set(index, generation);
+    if (generation.size === 0) this.#generations.set(index, generation);
     generation.add(digest);
     this.#size++;
   }
