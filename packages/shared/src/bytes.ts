@@ -1,7 +1,6 @@
 /** Text forms of bytes. Decoding is strict: whatever `encode` would not have written is refused. */
 
 const HEX_PAIRS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
-const NOT_HEX = /[^0-9a-f]/;
 const NOT_A_DIGIT = 4096;
 const HEX_DIGITS = Uint16Array.from({ length: 128 }, (_, code) => {
   const digit = '0123456789abcdef'.indexOf(String.fromCharCode(code));
@@ -18,7 +17,11 @@ export function encodeHex(bytes: Uint8Array): string {
 
 /** Whether a text is the lower-case hex of 32 bytes, which every hash and signature here is. */
 export function isSha256Hex(text: string): boolean {
-  return text.length === 64 && !NOT_HEX.test(text);
+  if (text.length !== 64) return false;
+  let flaws = 0;
+  // A regular expression branches at each digit, and random digits are what no processor can predict.
+  for (let index = 0; index < 64; index++) flaws |= HEX_DIGITS[text.charCodeAt(index)] ?? NOT_A_DIGIT;
+  return flaws < NOT_A_DIGIT;
 }
 
 /**

@@ -1,12 +1,13 @@
 import { quote, SignatureError } from './errors.ts';
-import type { HeaderFields } from './header-fields.ts';
+import { type HeaderFields, isNamed } from './header-fields.ts';
 
 /** The prefix of the fields that are ours: every one of them in a request must be signed. */
 export const OWN_PREFIX = 'x-countersign-';
 
 /** Each changes what the server makes of the body, or of the method. */
-const SIGNED_WHEN_PRESENT = new Set(['host', 'content-encoding', 'content-type', 'x-http-method-override']);
+const SIGNED_WHEN_PRESENT = ['host', 'content-encoding', 'content-type', 'x-http-method-override'];
 
+const HYPHEN = 0x2d;
 const NOT_PLAIN = /[^\t -~]/;
 
 /**
@@ -15,11 +16,9 @@ const NOT_PLAIN = /[^\t -~]/;
  * @param name in any case
  */
 export function mustBeSigned(name: string): boolean {
-  const initial = name[0];
-  // Most fields are not among them, and their first letter says so.
-  if (initial !== 'x' && initial !== 'X' && initial !== 'c' && initial !== 'C' && initial !== 'h' && initial !== 'H') return false;
-  const field = name.toLowerCase();
-  return field.startsWith(OWN_PREFIX) || SIGNED_WHEN_PRESENT.has(field);
+  for (const field of SIGNED_WHEN_PRESENT) if (isNamed(name, field)) return true;
+  // Most other fields are not ours, and their second letter says so.
+  return name.charCodeAt(1) === HYPHEN && name.toLowerCase().startsWith(OWN_PREFIX);
 }
 
 /**

@@ -1,4 +1,5 @@
 import { quote, SignatureError } from './errors.ts';
+import { copyText } from './remember.ts';
 
 /** For what a signing key is good: one day and one audience. */
 export interface CredentialScope {
@@ -51,5 +52,5 @@ export function parseCredential(text: string): Credential {
     );
   }
   const [, accessKeyId, date, audience] = match as unknown as [string, string, string, string];
-  return { text, accessKeyId, date, audience };
+  return { text: copyText(text), accessKeyId: copyText(accessKeyId), date, audience };
 }

@@ -37,8 +37,7 @@ export class HeaderFields {
     const { raw } = this;
     let found = -1;
     for (let index = 0; index < raw.length; index += 2) {
-      const field = raw[index] as string;
-      if (field.length !== name.length || (field !== name && field.toLowerCase() !== name)) continue;
+      if (!isNamed(raw[index] as string, name)) continue;
       if (found !== -1) throw new SignatureError('ERR_SIGNATURE_AMBIGUOUS', `Header ${quote(name)} occurs more than once`);
       found = index;
     }
@@ -100,6 +99,15 @@ function withoutPseudoFields(raw: readonly string[]): string[] {
     if (name.charCodeAt(0) !== COLON) fields.push(name, raw[index + 1] as string);
   }
   return fields;
+}
+
+/**
+ * Whether a field has a name. Most names differ in length already, and most that are asked for come in lower case.
+ *
+ * @param name in lower case
+ */
+export function isNamed(field: string, name: string): boolean {
+  return field.length === name.length && (field === name || field.toLowerCase() === name);
 }
 
 /** Removes spaces and tabs at both ends, and nothing else: `String.trim` would eat U+00A0 too. */

@@ -5,7 +5,7 @@ export type { SignableRequest } from './canonical-request.ts';
 export { parseTarget, type Target } from './canonical-uri.ts';
 export { isAccessKeyId, isAudience } from './credential-scope.ts';
 export type { MacKey, Sha256 } from './digest.ts';
-export { HeaderFields, type HeadersInput, readHeaders } from './header-fields.ts';
+export { HeaderFields, type HeadersInput, isNamed, readHeaders } from './header-fields.ts';
 export { checkHost } from './host.ts';
 export { quote, type RefusalReason, SignatureError, type SignatureErrorCode, type SignatureErrorOptions } from './errors.ts';
 export type { ParsedSignature, Scheme, SignatureParams, SigningIntent, WireFields } from './scheme.ts';

@@ -1,4 +1,4 @@
-import { mustBeSigned, quote, type SignableRequest, SignatureError, type SignatureParams } from '@countersign/shared';
+import { isNamed, mustBeSigned, quote, type SignableRequest, SignatureError, type SignatureParams } from '@countersign/shared';
 
 /**
  * Refuses a request in which something that the server acts on is not covered by the signature. A valid signature may
@@ -12,9 +12,14 @@ export function checkCoverage({ headers }: SignableRequest, { signedHeaders }: S
   const { raw } = headers;
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] as string;
-    const must = mustBeSigned(name) || (further.size > 0 && further.has(name.toLowerCase()));
-    if (must && !signedHeaders.includes(name.toLowerCase())) throw notCovered(name.toLowerCase());
+    if (isAmong(signedHeaders, name)) continue;
+    if (mustBeSigned(name) || (further.size > 0 && further.has(name.toLowerCase()))) throw notCovered(name.toLowerCase());
   }
+}
+
+function isAmong(signedHeaders: readonly string[], name: string): boolean {
+  for (const signed of signedHeaders) if (isNamed(name, signed)) return true;
+  return false;
 }
 
 function notCovered(name: string): SignatureError {

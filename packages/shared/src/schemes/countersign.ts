@@ -8,7 +8,7 @@ import { quote, SignatureError } from '../errors.ts';
 import type { HeaderFields } from '../header-fields.ts';
 import { deriveKey } from '../hmac.ts';
 import { encodePercent } from '../percent-encoding.ts';
-import { remember } from '../remember.ts';
+import { copyText, remember } from '../remember.ts';
 import type { ParsedSignature, Scheme, SignatureParams, SigningIntent, WireFields } from '../scheme.ts';
 import { formatTimestamp, parseTimestamp } from '../timestamp.ts';
 
@@ -233,14 +233,14 @@ interface SignedHeaders {
 /** One way to write each list: sorted, no name twice. */
 function parseSignedHeaders(text: string): SignedHeaders {
   if (!SIGNED_HEADERS_SHAPE.test(text)) throw malformed(`SignedHeaders ${quote(text)} is not a list of lower-case header names`);
-  const names = text.split(';', MOST_SIGNED_HEADERS + 1);
+  const names = text.split(';', MOST_SIGNED_HEADERS + 1).map(copyText);
   if (names.length > MOST_SIGNED_HEADERS) throw malformed(`More than ${MOST_SIGNED_HEADERS} headers are signed`);
   let previous = '';
   for (const name of names) {
     if (!(name > previous)) throw malformed(`SignedHeaders ${quote(text)} is not sorted, or names a header twice`);
     previous = name;
   }
-  return { text, names };
+  return { text: copyText(text), names };
 }
 
 function addFields(headers: HeaderFields, { nonce, bodyHash, epoch, sessionToken }: SigningIntent, timestamp: string): HeaderFields {
