@@ -9,9 +9,11 @@ import {
   sha256Hex,
 } from '@countersign/shared';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import vectors from '../vectors/nasty-targets.json' with { type: 'json' };
-import { audience, clock, credentials, headerValue, runs, target } from './support.ts';
+import { audience, clock, credentials, headerValue, patience, runs, target } from './support.ts';
+
+vi.setConfig({ testTimeout: patience });
 
 // Those that Express itself uses.
 const fromExpress = createRequire(createRequire(import.meta.url).resolve('express'));

@@ -6,8 +6,10 @@ import {
   SignatureError,
 } from '@countersign/shared';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
-import { headerValue, runs, target } from './support.ts';
+import { describe, expect, it, vi } from 'vitest';
+import { headerValue, patience, runs, target } from './support.ts';
+
+vi.setConfig({ testTimeout: patience });
 
 const scheme = countersign();
 
@@ -121,7 +123,7 @@ describe('parsers', () => {
         refuses(() => readHeaders(Object.fromEntries(fields)));
         refuses(() => readHeaders(new Map(fields)));
       }),
-      runs(10_000),
+      runs(25_000),
     );
   });
 
@@ -149,7 +151,7 @@ describe('parsers', () => {
           expect(query === '' ? path : `${path}?${query}`).toBe(text === '' ? '/' : text);
         },
       ),
-      runs(30_000),
+      runs(100_000),
     );
     expect(read).toBeGreaterThan(3_000);
   });
@@ -176,7 +178,7 @@ describe('parsers', () => {
           if (!isRefused && isComplete) read += 1;
         },
       ),
-      runs(20_000),
+      runs(50_000),
     );
     expect(read).toBeGreaterThan(100);
   });
@@ -211,7 +213,7 @@ describe('parsers', () => {
           }
         },
       ),
-      runs(20_000),
+      runs(50_000),
     );
     expect(read).toBeGreaterThan(100);
   });
@@ -240,7 +242,7 @@ describe('parsers', () => {
           `${new Date(parseTimestamp(text) * 1000).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`,
         ).toBe(text);
       }),
-      runs(20_000),
+      runs(50_000),
     );
     fc.assert(
       fc.property(real, (text) => void expect(refuses(() => parseTimestamp(text))).toBe(false)),

@@ -1,7 +1,7 @@
 import { createSigner, SignatureError } from '@countersign/client';
 import { parseTarget } from '@countersign/shared';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import {
   audience,
   body,
@@ -11,9 +11,12 @@ import {
   headers,
   judge,
   method,
+  patience,
   runs,
   target,
 } from './support.ts';
+
+vi.setConfig({ testTimeout: patience });
 
 const verifier = buildVerifier();
 const signer = createSigner({
