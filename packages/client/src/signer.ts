@@ -162,10 +162,8 @@ export function createSigner(options: SignerOptions): Signer {
       const prepared = await prepareBody(body, declaredHash(unsigned.headers));
       const typed = withContentType(unsigned, prepared.contentType);
       const written = await signWith(typed, prepared.bodyHash, epoch);
-      const { headers: fields, origin, pathAndQuery } = typed;
-      const given = fields.names.map((name) => [name, fields.get(name) as string] as const);
-      // Not by assignment: `__proto__` is a header name like any other.
-      const sent = Object.fromEntries([...given, ...written.headers]);
+      const { origin, pathAndQuery } = typed;
+      const sent = toRecord(typed.headers.with(written.headers));
       return {
         method: unsigned.method,
         url: origin + pathAndQuery,
@@ -253,6 +251,24 @@ function withContentType(unsigned: Unsigned, contentType: string | undefined): U
   if (contentType === undefined || unsigned.headers.get('content-type') !== undefined)
     return unsigned;
   return { ...unsigned, headers: unsigned.headers.with([['content-type', contentType]]) };
+}
+
+/** By lower-case name, values without the spaces and tabs around them. */
+function toRecord(headers: HeaderFields): Record<string, string> {
+  const record: Record<string, string> = {};
+  for (const name of headers.names) {
+    const value = headers.get(name) as string;
+    // A header name like any other, but assigned it would be the prototype.
+    if (name === '__proto__')
+      Object.defineProperty(record, name, {
+        value,
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      });
+    else record[name] = value;
+  }
+  return record;
 }
 
 /** @throws TypeError where it is not an absolute http or https URL, or has credentials in it */

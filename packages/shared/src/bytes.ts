@@ -45,8 +45,8 @@ export function decodeSha256Hex(text: string): Uint8Array | undefined {
 export function encodeBase64Url(bytes: Uint8Array): string {
   let text = '';
   for (let index = 0; index < bytes.length; index += 3) {
-    const [first = 0, second = 0, third = 0] = bytes.subarray(index, index + 3);
-    const bits = (first << 16) | (second << 8) | third;
+    // What is not there counts as zero.
+    const bits = ((bytes[index] as number) << 16) | ((bytes[index + 1] as number) << 8) | (bytes[index + 2] as number);
     for (let shift = 18; shift >= 0; shift -= 6) text += BASE64URL[(bits >> shift) & 63];
   }
   return text.slice(0, Math.ceil((bytes.length * 4) / 3));

@@ -24,7 +24,9 @@ export class HeaderFields {
 
   /** The names, in lower case. */
   get names(): string[] {
-    return this.raw.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase());
+    const names: string[] = [];
+    for (let index = 0; index < this.raw.length; index += 2) names.push((this.raw[index] as string).toLowerCase());
+    return names;
   }
 
   /**
@@ -48,8 +50,9 @@ export class HeaderFields {
   with(fields: readonly (readonly [name: string, value: string])[]): HeaderFields {
     const raw = [...this.raw];
     for (const [name, value] of fields) {
-      const index = raw.findIndex((field, at) => at % 2 === 0 && field.toLowerCase() === name);
-      if (index === -1) raw.push(name, value);
+      let index = 0;
+      while (index < raw.length && !isNamed(raw[index] as string, name)) index += 2;
+      if (index === raw.length) raw.push(name, value);
       else raw[index + 1] = value;
     }
     return new HeaderFields(raw);

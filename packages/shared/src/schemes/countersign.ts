@@ -79,16 +79,17 @@ const scheme: Scheme<CountersignParams> = {
     const timestamp = formatTimestamp(intent.signedAt);
     const form = intent.expiresIn === undefined ? 'header' : 'query';
     const headers = form === 'header' ? addFields(request.headers, intent, timestamp) : request.headers;
-    const isSigned = (name: string): boolean => mustBeSigned(name) || intent.signedHeaders?.has(name) === true;
-    const signedHeaders = headers.names.filter(isSigned).sort();
+    const { signedHeaders: further } = intent;
+    const signedHeaders = headers.names.filter((name) => mustBeSigned(name) || further?.has(name)).sort();
     const { accessKeyId, audience, signedAt, expiresIn, nonce, epoch, bodyHash } = intent;
     const credential = formatCredential(accessKeyId, { date: timestamp.slice(0, 8), audience });
     const signedHeadersText = signedHeaders.join(';');
     const params: CountersignParams = {
       form, timestamp, credential, signedHeadersText, accessKeyId, audience, signedAt, expiresIn, nonce, epoch, signedHeaders, bodyHash,
     };
-    if (form === 'header') return { request: { ...request, headers }, params };
-    return { request: { ...request, ...addParameters(request, params) }, params };
+    const { method, path, query } = request;
+    if (form === 'header') return { request: { method, path, query, headers }, params };
+    return { request: { method, headers, ...addParameters(request, params) }, params };
   },
 
   canonicalRequest(request, params) {
