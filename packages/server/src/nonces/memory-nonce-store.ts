@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
 import { type Digest, DigestSet, wordsOf } from './digest-set.ts';
-import { CLOCK_SLACK, type ClaimOutcome, type NonceClaim, type NonceStore } from './nonce-store.ts';
+import { CLOCK_SLACK, type ClaimOutcome, hasTimes, type NonceClaim, type NonceStore } from './nonce-store.ts';
 
 export interface MemoryNonceStoreOptions {
   /** Unix seconds; the system's clock if not given. */
@@ -72,7 +72,7 @@ export class MemoryNonceStore implements NonceStore {
   async claim(claim: NonceClaim): Promise<ClaimOutcome> {
     const { epoch } = this;
     const now = this.#clock();
-    if (!(now <= claim.acceptableUntil + CLOCK_SLACK)) return { outcome: 'stale', epoch };
+    if (!hasTimes(claim) || !(now <= claim.acceptableUntil + CLOCK_SLACK)) return { outcome: 'stale', epoch };
     this.#forgetExpired(now);
 
     // None of the parts can hold a line feed, so `a:b` and `c` never meet `a` and `b:c`.
@@ -80,21 +80,23 @@ export class MemoryNonceStore implements NonceStore {
     for (const generation of this.#generations.values()) if (generation.has(digest)) return { outcome: 'replayed', epoch };
 
     const lifetime = claim.acceptableUntil - claim.signedAt;
-    if (!(claim.acceptableUntil > this.#floor)) return this.#uncertain(this.#floor - lifetime - now);
+    if (!(claim.acceptableUntil > this.#floor)) return this.#uncertain(this.#floor - lifetime, now);
     const ahead = claim.signedAt - claim.acceptableFrom;
     const certainFrom = this.#bornAt + CLOCK_SLACK;
-    if (claim.epoch !== epoch && !(claim.acceptableFrom > certainFrom)) return this.#uncertain(certainFrom + ahead - now);
+    if (claim.epoch !== epoch && !(claim.acceptableFrom > certainFrom)) return this.#uncertain(certainFrom + ahead, now);
 
     if (this.#size >= this.#maxEntries) {
       this.#forgetOldest();
-      if (!(claim.acceptableUntil > this.#floor)) return this.#uncertain(this.#floor - lifetime - now);
+      if (!(claim.acceptableUntil > this.#floor)) return this.#uncertain(this.#floor - lifetime, now);
     }
     this.#remember(digest, claim.acceptableUntil);
     return { outcome: 'claimed', epoch };
   }
 
-  #uncertain(seconds: number): ClaimOutcome {
-    return { outcome: 'uncertain', epoch: this.epoch, retryAfter: Math.max(0, Math.floor(seconds)) + 1 };
+  /** Requests are dated in whole seconds: the first after `limit` is the first that will do. */
+  #uncertain(limit: number, now: number): ClaimOutcome {
+    const retryAfter = Math.max(1, Math.ceil(Math.floor(limit) + 1 - now));
+    return { outcome: 'uncertain', epoch: this.epoch, retryAfter };
   }
 
   #remember(digest: Digest, until: number): void {

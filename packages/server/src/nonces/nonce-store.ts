@@ -37,3 +37,10 @@ export interface NonceStore {
 
 /** Seconds by which the clocks of servers and store may differ without a nonce being forgotten too early. */
 export const CLOCK_SLACK = 1;
+
+/** Whether all times of a claim are times. One that is not has no place in comparisons: none of them would refuse it. */
+export function hasTimes({ signedAt, acceptableFrom, acceptableUntil }: NonceClaim): boolean {
+  return (
+    Number.isFinite(signedAt) && Number.isFinite(acceptableFrom) && Number.isFinite(acceptableUntil)
+  );
+}

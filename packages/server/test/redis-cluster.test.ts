@@ -1,0 +1,249 @@
+import { Cluster, type ClusterOptions, Redis } from 'ioredis';
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  it,
+  onTestFinished,
+  vi,
+} from 'vitest';
+import { type RedisCluster, startRedisCluster } from '../../../test/support/redis.ts';
+import { RedisNonceStore, type RedisNonceStoreOptions } from '../src/redis.ts';
+import { claimOf, epochOf, nonceStoreContract } from './nonce-store-contract.ts';
+import { startProxy } from './redis-faults.ts';
+
+/** Answers are waited for until they come: what is slow here is the machine. */
+const PATIENT = 10;
+
+let cluster: RedisCluster;
+let prefixes = 0;
+const newPrefix = (): string => `test:${++prefixes}`;
+
+beforeAll(async () => {
+  cluster = await startRedisCluster({ masters: 3 });
+}, 60_000);
+afterAll(() => cluster?.stop());
+
+const printed = vi.spyOn(console, 'error');
+beforeEach(() => void printed.mockClear());
+// What ioredis prints of errors that nobody listens for.
+afterEach(() => expect(printed.mock.calls).toEqual([]));
+
+/** A connection as a server has one, until the test is over. */
+function connect(
+  options: Pick<ClusterOptions, 'natMap'> & { redisOptions?: object } = {},
+  of: RedisCluster = cluster,
+): Cluster {
+  const startup = of.nodes.map(({ port }) => ({ host: '127.0.0.1', port }));
+  const redis = new Cluster(startup, options);
+  redis.on('error', () => undefined);
+  onTestFinished(() => redis.disconnect());
+  return redis;
+}
+
+function storeOn(redis: Cluster, options: Partial<RedisNonceStoreOptions> = {}): RedisNonceStore {
+  const store = new RedisNonceStore({ redis, timeout: PATIENT, ...options });
+  onTestFinished(() => store.close());
+  return store;
+}
+
+/** Connections to the masters themselves, in their order. */
+function admins(of: RedisCluster = cluster): Redis[] {
+  return of.nodes.map(({ url }) => {
+    const admin = new Redis(url);
+    admin.on('error', () => undefined);
+    onTestFinished(() => admin.disconnect());
+    return admin;
+  });
+}
+
+async function nowOf(admin: Redis | undefined): Promise<number> {
+  return Number((await (admin as Redis).time())[0]);
+}
+
+async function keysOf(masters: readonly Redis[], prefix: string): Promise<string[][]> {
+  return Promise.all(masters.map((admin) => admin.keys(`${prefix}:*`)));
+}
+
+nonceStoreContract('RedisNonceStore on a cluster', async () => {
+  const prefix = newPrefix();
+  const masters = admins();
+  const servers = [storeOn(connect(), { prefix }), storeOn(connect(), { prefix })] as const;
+  const lose = async () => {
+    const keys = await keysOf(masters, prefix);
+    await Promise.all(
+      masters.flatMap((admin, index) => keys[index]?.map((key) => admin.del(key)) ?? []),
+    );
+    return servers[0];
+  };
+  return { servers, now: () => nowOf(masters[0]), lose };
+});
+
+describe('RedisNonceStore on a cluster', () => {
+  it('makes a connection of its own, which sends nothing again after a connection closed', () => {
+    const redis = connect({ redisOptions: { stringNumbers: true, connectionName: 'api' } });
+    const duplicate = vi.spyOn(redis, 'duplicate');
+    const store = new RedisNonceStore({ redis });
+    onTestFinished(() => store.close());
+    const own = duplicate.mock.results[0]?.value as Cluster;
+    expect(own).not.toBe(redis);
+    expect(own.options).toMatchObject({
+      retryDelayOnFailover: 0,
+      enableAutoPipelining: false,
+      redisOptions: {
+        autoResendUnfulfilledCommands: false,
+        maxRetriesPerRequest: 0,
+        enableOfflineQueue: false,
+        commandTimeout: 500,
+        stringNumbers: false,
+        connectionName: 'api',
+      },
+    });
+    expect(redis.options.redisOptions).toEqual({ stringNumbers: true, connectionName: 'api' });
+  });
+
+  it('lets all partitions be born when a server starts, spread over all masters', async () => {
+    const masters = admins();
+    const prefix = newPrefix();
+    const store = storeOn(connect(), { prefix });
+    const sizes = async () => (await keysOf(masters, prefix)).map((keys) => keys.length);
+    await vi.waitFor(
+      async () => expect((await sizes()).reduce((sum, size) => sum + size)).toBe(64),
+      { timeout: 10_000 },
+    );
+    expect(Math.min(...(await sizes()))).toBeGreaterThan(10);
+
+    // And no access key has to wait for a birth that only comes with its first request.
+    const now = await nowOf(masters[0]);
+    const answers = await Promise.all(
+      Array.from({ length: 500 }, (_, index) =>
+        store.claim(claimOf(now + 100, { accessKeyId: `CSAK${index}` })),
+      ),
+    );
+    expect(new Set(answers.map(({ outcome }) => outcome))).toEqual(new Set(['claimed']));
+    expect(new Set(answers.map(({ epoch }) => epoch)).size).toBe(64);
+  });
+
+  it('answers a burst of first requests, with the half second that a server gives it', async () => {
+    const [admin] = admins();
+    const now = await nowOf(admin);
+    for (let round = 0; round < 5; round++) {
+      const store = storeOn(connect(), { prefix: newPrefix(), timeout: 2 });
+      const claims = Array.from({ length: 200 }, (_, index) =>
+        claimOf(now, { accessKeyId: `CSAK${index}` }),
+      );
+      const refused = await Promise.all(claims.map((claim) => store.claim(claim)));
+      const again = claims.map((claim, index) => ({ ...claim, epoch: refused[index]?.epoch }));
+      const answers = await Promise.all(again.map((claim) => store.claim(claim)));
+      expect(new Set(answers.map(({ outcome }) => outcome))).toEqual(new Set(['claimed']));
+    }
+  });
+
+  it('never takes the first use of a nonce for a replay where a reply is lost, in 50 of 50', async () => {
+    const [admin] = admins();
+    const proxies = await Promise.all(cluster.nodes.map(({ port }) => startProxy(port)));
+    const natMap = Object.fromEntries(
+      cluster.nodes.map(({ port }, index) => [
+        `127.0.0.1:${port}`,
+        { host: '127.0.0.1', port: proxies[index]?.port as number },
+      ]),
+    );
+    const prefix = newPrefix();
+    const store = storeOn(connect({ natMap }), { prefix });
+    const other = storeOn(connect(), { prefix });
+    const now = await nowOf(admin);
+    let executed = 0;
+    for (let round = 1; executed < 50; round++) {
+      const accessKeyId = `CSAK${round}`;
+      const epoch = await vi.waitFor(() => epochOf(store, now, accessKeyId), { timeout: 10_000 });
+      const claim = claimOf(now, { accessKeyId, epoch });
+      for (const proxy of proxies) proxy.mode = 'lose the next reply';
+      const answer = await store.claim(claim).catch(() => undefined);
+      for (const proxy of proxies) proxy.mode = 'pass';
+      expect(answer?.outcome).not.toBe('replayed');
+      // Lost may be a redirection, or what the connection asks for itself: then nothing was executed.
+      const { outcome } = await other.claim(claim);
+      if (answer === undefined && outcome === 'replayed') executed++;
+      expect(round).toBeLessThan(200);
+    }
+  }, 60_000);
+
+  it('forgets no claim while a slot moves, and after', async () => {
+    const masters = admins();
+    const prefix = newPrefix();
+    const store = storeOn(connect(), { prefix });
+    const now = await nowOf(masters[0]);
+    const epoch = await epochOf(store, now);
+    const claims = Array.from({ length: 60 }, () => claimOf(now, { epoch }));
+    const claimSome = async (from: number) => {
+      for (const claim of claims.slice(from, from + 20)) {
+        expect(await store.claim(claim)).toEqual({ outcome: 'claimed', epoch });
+      }
+      for (const claim of claims.slice(0, from + 20)) {
+        expect(await store.claim(claim)).toEqual({ outcome: 'replayed', epoch });
+      }
+    };
+    await claimSome(0);
+
+    const keys = (await keysOf(masters, prefix)).flatMap((names, master) =>
+      names.map((name) => ({ name, master })),
+    );
+    const sizes = await Promise.all(
+      keys.map(({ name, master }) => (masters[master] as Redis).zcard(name)),
+    );
+    const { name, master } = keys[sizes.indexOf(21)] as (typeof keys)[number];
+    const [source, target] = [masters[master], masters[(master + 1) % 3]] as [Redis, Redis];
+    const slot = await source.cluster('KEYSLOT', name);
+    const [sourceId, targetId] = [await source.cluster('MYID'), await target.cluster('MYID')] as [
+      string,
+      string,
+    ];
+
+    await target.cluster('SETSLOT', slot, 'IMPORTING', sourceId);
+    await source.cluster('SETSLOT', slot, 'MIGRATING', targetId);
+    await claimSome(20);
+    await source.migrate('127.0.0.1', target.options.port as number, name, 0, 5_000);
+    // Asked at its old place, sent on to the new one.
+    for (const claim of claims.slice(0, 40))
+      expect((await store.claim(claim)).outcome).toBe('replayed');
+    for (const admin of [target, source, ...masters])
+      await admin.cluster('SETSLOT', slot, 'NODE', targetId);
+    await claimSome(40);
+    expect(await target.zcard(name)).toBe(61);
+  });
+});
+
+describe('RedisNonceStore on a cluster that loses a master', () => {
+  it('rejects what the master was for, quickly, and goes on with the rest', async () => {
+    const own = await startRedisCluster({ masters: 3 });
+    onTestFinished(() => own.stop());
+    const masters = admins(own);
+    await Promise.all(
+      masters.map((admin) => admin.config('SET', 'cluster-require-full-coverage', 'no')),
+    );
+    const prefix = newPrefix();
+    const store = storeOn(connect({}, own), { prefix, timeout: 2 });
+    const now = await nowOf(masters[0]);
+    const claim = (index: number) =>
+      store.claim(claimOf(now + 100, { accessKeyId: `CSAK${index}` }));
+    const all = Array.from({ length: 100 }, (_, index) => index);
+    await vi.waitFor(() => Promise.all(all.map(claim)), { timeout: 10_000 });
+
+    await own.nodes[0]?.stop();
+    const tried = await Promise.allSettled(all.map(claim));
+    const served = all.filter((index) => tried[index]?.status === 'fulfilled');
+    expect(served.length).toBeGreaterThan(20);
+    expect(served.length).toBeLessThan(90);
+    // Again and again: those that are served stay so, those that are not are told in time.
+    for (let round = 0; round < 3; round++) {
+      const start = performance.now();
+      const results = await Promise.allSettled(all.map(claim));
+      expect(performance.now() - start).toBeLessThan(5_000);
+      for (const index of served)
+        expect(results[index]).toMatchObject({ value: { outcome: 'claimed' } });
+    }
+  }, 40_000);
+});
