@@ -18,7 +18,9 @@ const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
  * console.assert(/^CSAK[0-9A-Z]{20}$/.test(accessKeyId) && secretAccessKey.length === 43);
  * ```
  */
-export function generateAccessKey(owner: Partial<Pick<AccessKey, 'subject' | 'scopes' | 'notBefore' | 'expiresAt'>> = {}): AccessKey {
+export function generateAccessKey(
+  owner: Partial<Pick<AccessKey, 'subject' | 'scopes' | 'notBefore' | 'expiresAt'>> = {},
+): AccessKey {
   const id = Array.from(randomBytes(20), (byte) => CROCKFORD[byte & 31]).join('');
   return {
     accessKeyId: `CSAK${id}`,

@@ -34,7 +34,8 @@ export const accessKeySchema = z.strictObject({
   accessKeyId: z.string().refine(isAccessKeyId, '1 to 128 of A-Z a-z 0-9 . _ -'),
   secretAccessKey: z.unknown().superRefine((secret, context) => {
     const flaw = findSecretFlaw(secret);
-    if (flaw !== undefined) context.addIssue({ code: 'custom', message: `a generated secret: ${flaw}` });
+    if (flaw !== undefined)
+      context.addIssue({ code: 'custom', message: `a generated secret: ${flaw}` });
   }),
   subject: z.string().min(1),
   scopes: z.array(z.string().min(1)),

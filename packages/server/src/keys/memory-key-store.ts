@@ -36,8 +36,14 @@ export class MemoryKeyStore implements KeyStore {
    * few characters, or is a known placeholder. The secret is never part of the message
    */
   set(accessKey: AccessKey): void {
-    const checked = parseOptions('MemoryKeyStore', accessKeySchema, accessKey) as AccessKey;
-    this.#keys.set(checked.accessKeyId, Object.freeze(checked));
+    // Of what is no key at all nothing is shown: it may be the secret.
+    const shown = typeof accessKey === 'object' ? accessKey : undefined;
+    const checked = parseOptions('MemoryKeyStore', accessKeySchema, shown) as AccessKey;
+    // Whoever finds a key holds what all other requests are judged by.
+    this.#keys.set(
+      checked.accessKeyId,
+      Object.freeze({ ...checked, scopes: Object.freeze(checked.scopes) }),
+    );
   }
 
   /** Removes a key; requests signed with it are refused from now on. */
