@@ -364,6 +364,14 @@ describe('keys and comparison', () => {
     }
   });
 
+  it('K2: the signature of a presigned URL is written in one way', async () => {
+    const { presign, verifier } = createApi();
+    const request = await presign(60);
+    const escaped = retarget(request, (target) => target.replace(/.$/, (digit) => `%${digit.charCodeAt(0).toString(16)}`));
+    expect(await outcome(verifier, escaped)).toBe('ERR_SIGNATURE_MALFORMED');
+    expect(await outcome(verifier, request)).toBe(ACCEPTED);
+  });
+
   it('K3: an unknown key takes the path of a known one, and has the same answer', async () => {
     const seen: string[] = [];
     const { key, sign, keys } = createApi();
@@ -483,6 +491,18 @@ describe('deployment and load', () => {
       expect(fastest, what).toBeLessThan(100);
     }
     expect(await outcome(verifier, request)).toBe(ACCEPTED);
+  });
+
+  it('D3: at most 64 headers are signed, by signers too', async () => {
+    const names = Array.from({ length: 62 }, (_, index) => `x-${index}`);
+    const headers = Object.fromEntries(names.map((name) => [name, 'y']));
+    const { sign, verifier } = createApi();
+    const signedHeaders = names.slice(0, 59);
+    expect(await outcome(verifier, await sign({ headers }, { signedHeaders }))).toBe(ACCEPTED);
+    await expect(sign({ headers }, { signedHeaders: names })).rejects.toMatchObject({ code: 'ERR_SIGNATURE_MALFORMED' });
+    const request = await sign({ headers }, { signedHeaders });
+    const more = header(request, 'authorization').replace('SignedHeaders=', 'SignedHeaders=a;');
+    expect((await verifier.verify(withHeader(request, 'authorization', more)).catch((error: Error) => error) as Error).message).toContain('More than 64 headers');
   });
 
   it('D4: the body of a stranger is never read', async () => {

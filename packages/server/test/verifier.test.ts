@@ -58,6 +58,23 @@ describe('verifier.verify()', () => {
     expect(await outcome(verifier, { ...(await sign()), body: slow as never })).toBe('ERR_SIGNATURE_EXPIRED');
   });
 
+  it('waits for a body that is judged later', async () => {
+    const { sign, verifier } = createApi();
+    const mismatch = new SignatureError('ERR_BODY_MISMATCH', 'another body');
+    const late = { check: () => new Promise<void>((_, reject) => setImmediate(reject, mismatch)) };
+    await expect(verifier.verify({ ...(await sign()), body: late })).rejects.toBe(mismatch);
+  });
+
+  it('goes on when the day changes', async () => {
+    const midnight = Date.UTC(2026, 10, 22) / 1000;
+    let now = midnight - 1;
+    const clock = (): number => now;
+    const { sign, verifier } = createApi({ clock });
+    for (now of [midnight - 1, midnight, midnight + 1]) {
+      for (const signedAt of [now - 1, now, now + 1]) expect(await outcome(verifier, await sign({}, { clock: () => signedAt }))).toBe('accepted');
+    }
+  });
+
   it('accepts UNSIGNED-PAYLOAD only where that is allowed by name', async () => {
     const unsigned = { headers: { 'x-countersign-content-sha256': 'UNSIGNED-PAYLOAD' } };
     const strict = createApi();

@@ -83,6 +83,7 @@ const scheme: Scheme<CountersignParams> = {
     const signedHeaders = headers.names.filter((name) => mustBeSigned(name) || further?.has(name)).sort();
     const { accessKeyId, audience, signedAt, expiresIn, nonce, epoch, bodyHash } = intent;
     const credential = formatCredential(accessKeyId, { date: timestamp.slice(0, 8), audience });
+    checkNumber(signedHeaders);
     const signedHeadersText = signedHeaders.join(';');
     const params: CountersignParams = {
       form, timestamp, credential, signedHeadersText, accessKeyId, audience, signedAt, expiresIn, nonce, epoch, signedHeaders, bodyHash,
@@ -178,6 +179,8 @@ function readQuery({ query, headers }: SignableRequest): ParsedSignature<Counter
   const [algorithm, credential, timestamp, expires, nonce, signedHeaders, signature] = readPresigned(query, QUERY_NAMES) as [
     string, string, string, string, string, string, string,
   ];
+  // Not decoded: each signature is written in one way.
+  if (!query.endsWith(signature)) throw malformed('X-Countersign-Signature is escaped');
   if (algorithm !== ALGORITHM) throw malformed(`X-Countersign-Algorithm is ${quote(algorithm)}: expected ${ALGORITHM}`);
   if (!SECONDS.test(expires)) throw malformed(`X-Countersign-Expires is ${quote(expires)}: expected whole seconds`);
   const bodyHash = headers.get(CONTENT_SHA256) ?? EMPTY_SHA256;
@@ -231,11 +234,15 @@ interface SignedHeaders {
   readonly names: readonly string[];
 }
 
+function checkNumber(signedHeaders: readonly string[]): void {
+  if (signedHeaders.length > MOST_SIGNED_HEADERS) throw malformed(`More than ${MOST_SIGNED_HEADERS} headers are signed`);
+}
+
 /** One way to write each list: sorted, no name twice. */
 function parseSignedHeaders(text: string): SignedHeaders {
   if (!SIGNED_HEADERS_SHAPE.test(text)) throw malformed(`SignedHeaders ${quote(text)} is not a list of lower-case header names`);
   const names = text.split(';', MOST_SIGNED_HEADERS + 1).map(copyText);
-  if (names.length > MOST_SIGNED_HEADERS) throw malformed(`More than ${MOST_SIGNED_HEADERS} headers are signed`);
+  checkNumber(names);
   let previous = '';
   for (const name of names) {
     if (!(name > previous)) throw malformed(`SignedHeaders ${quote(text)} is not sorted, or names a header twice`);
