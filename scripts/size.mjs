@@ -6,32 +6,28 @@ import { brotliCompressSync } from 'node:zlib';
 import { build } from 'esbuild';
 
 /** Bytes after Brotli: a signer must not cost a page more than a small picture. */
-const limits = { shared: 8_000, client: 8_000 };
+const limits = {
+  // With the digest for browsers in it, which is a third.
+  shared: { limit: 8_000 },
+  // What the client adds to shared.
+  client: { limit: 8_000, external: ['@countersign/shared'] },
+  'client with shared': { entry: 'client', limit: 12_000 },
+};
 
 /** What may be reached from the entry points of a package; `only` names the entry points that may. */
 const dependencies = {
   undici: { only: ['client/undici'] },
   ioredis: { only: ['server/redis'] },
   express: { only: ['server/express'] },
-  zod: {
-    only: [
-      'client',
-      'client/undici',
-      'server',
-      'server/express',
-      'server/fetch',
-      'server/node',
-      'server/redis',
-    ],
-  },
+  zod: { only: ['server', 'server/express', 'server/fetch', 'server/node', 'server/redis'] },
 };
 
 const rows = [];
 const faults = [];
 
-for (const [name, limit] of Object.entries(limits)) {
+for (const [name, { entry = name, limit, external }] of Object.entries(limits)) {
   try {
-    const { outputFiles } = await bundle(`packages/${name}/dist/index.js`, 'browser');
+    const { outputFiles } = await bundle(`packages/${entry}/dist/index.js`, 'browser', external);
     const size = brotliCompressSync(outputFiles[0].contents).length;
     rows.push({ entry: name, 'size (B)': size, 'limit (B)': limit });
     if (!(size <= limit)) faults.push(`@countersign/${name} has ${size} bytes, more than ${limit}`);
