@@ -26,6 +26,7 @@ import {
   RawClient,
   send,
   stranger,
+  unholdable,
 } from './sockets.ts';
 
 async function textOf(req: IncomingMessage | Http2ServerRequest): Promise<string> {
@@ -111,11 +112,10 @@ describe('withSignature()', () => {
   });
 
   it.each(['claimed', 'replayed'] as const)(
-    'answers 500 where a nonce store names an epoch which no header can hold: %s',
+    'answers 500 where a verifier names an epoch which no header can hold: %s',
     async (outcome) => {
-      const { verifier, signer } = parties({
-        nonces: { claim: async () => ({ outcome, epoch: 'a\nb' }) },
-      });
+      const { verifier, signer } = parties();
+      verifier.verify = async () => unholdable(outcome);
       const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
       onTestFinished(() => warned.mockRestore());
       const { origin } = await listen(withSignature(echo, verifier));

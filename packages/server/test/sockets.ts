@@ -7,8 +7,10 @@ import {
   createVerifier,
   type Explanation,
   generateAccessKey,
+  type Identity,
   MemoryKeyStore,
   MemoryNonceStore,
+  SignatureError,
   type Verifier,
   type VerifierOptions,
 } from '@countersign/server';
@@ -206,4 +208,21 @@ export class RawClient {
       });
     }
   }
+}
+
+/** What a broken verifier says: no header can hold its epoch. */
+export function unholdable(outcome: 'claimed' | 'replayed'): Identity {
+  const epoch = 'a\nb';
+  if (outcome === 'replayed') throw new SignatureError('ERR_NONCE_REUSED', 'again', { epoch });
+  return {
+    accessKeyId: 'x',
+    subject: 'x',
+    scopes: [],
+    scheme: 'x',
+    audience: AUDIENCE,
+    signedAt: NOW,
+    nonce: 'x',
+    signedHeaders: [],
+    epoch,
+  };
 }
