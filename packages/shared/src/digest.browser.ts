@@ -32,6 +32,11 @@ export function hmacSha256(key: MacKey, data: Uint8Array): Uint8Array {
   return hmac(nobleSha256, key as unknown as Uint8Array, data);
 }
 
+/** Whether a MAC is the HMAC-SHA256 of the data, in constant time. */
+export function verifyHmacSha256(key: MacKey, data: Uint8Array, mac: Uint8Array): boolean {
+  return mac.length === 32 && timingSafeEqual(hmacSha256(key, data), mac);
+}
+
 /** Text to UTF-8. */
 export function encodeUtf8(text: string): Uint8Array {
   return encoder.encode(text);

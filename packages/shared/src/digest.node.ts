@@ -1,8 +1,8 @@
 /** The primitives, from `node:crypto`. `digest.browser.ts` gives the same names where the `browser` condition holds. */
-import { createHash, createHmac, createSecretKey, hash, type KeyObject } from 'node:crypto';
+import { createHash, createHmac, createSecretKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto';
 import type { MacKey, Sha256 } from './digest.ts';
 
-export { timingSafeEqual } from 'node:crypto';
+export { timingSafeEqual };
 
 /** SHA-256 in lower-case hex. A string is hashed as UTF-8. */
 export function sha256Hex(data: string | Uint8Array): string {
@@ -27,10 +27,22 @@ export function importMacKey(bytes: Uint8Array): MacKey {
 
 /** HMAC-SHA256: 32 bytes. */
 export function hmacSha256(key: MacKey, data: Uint8Array): Uint8Array {
-  const text = createHmac('sha256', key as unknown as KeyObject)
+  return bytesOf(hmacText(key, data));
+}
+
+/** Whether a MAC is the HMAC-SHA256 of the data, in constant time. */
+export function verifyHmacSha256(key: MacKey, data: Uint8Array, mac: Uint8Array): boolean {
+  expected.write(hmacText(key, data), 'latin1');
+  return mac.length === expected.length && timingSafeEqual(expected, mac);
+}
+
+/** Written and compared in one go, so that one will do for all. */
+const expected = Buffer.alloc(32);
+
+function hmacText(key: MacKey, data: Uint8Array): string {
+  return createHmac('sha256', key as unknown as KeyObject)
     .update(data)
     .digest('binary');
-  return bytesOf(text);
 }
 
 /** Text to UTF-8. */

@@ -1,4 +1,4 @@
-export { createSha256, encodeUtf8, hmacSha256, importMacKey, sha256, sha256Hex, timingSafeEqual } from '#digest';
+export { createSha256, encodeUtf8, hmacSha256, importMacKey, sha256, sha256Hex, verifyHmacSha256 } from '#digest';
 export { encodeBase64Url, encodeHex, isSha256Hex } from './bytes.ts';
 export { mustBeSigned, OWN_PREFIX } from './canonical-headers.ts';
 export type { SignableRequest } from './canonical-request.ts';

@@ -1,4 +1,4 @@
-import { hmacSha256, quote, SignatureError, timingSafeEqual } from '@countersign/shared';
+import { quote, SignatureError, verifyHmacSha256 } from '@countersign/shared';
 import type { AccessKey } from '../keys/key-store.ts';
 import type { FoundKey, KeyFlaw } from './key.ts';
 
@@ -17,8 +17,7 @@ const MISMATCH: KeyFlaw = {
  */
 export function checkSignature(stringToSign: Uint8Array, received: Uint8Array, accessKeyId: string, found: FoundKey): AccessKey {
   const { signingKey, accessKey, flaw } = found;
-  const expected = hmacSha256(signingKey, stringToSign);
-  const matches = expected.length === received.length && timingSafeEqual(expected, received);
+  const matches = verifyHmacSha256(signingKey, stringToSign, received);
   if (matches && flaw === undefined && accessKey !== undefined) return accessKey;
   const { code, text } = flaw ?? MISMATCH;
   throw new SignatureError(code, `Cannot accept access key ${quote(accessKeyId)}: ${text}`);
