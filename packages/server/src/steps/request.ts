@@ -23,9 +23,8 @@ export function readRequest(
     throw new SignatureError('ERR_SIGNATURE_MALFORMED', `Cannot verify method ${quote(method)}: it is not a token`);
   }
   // The target is checked as it came: a prefix must not make origin form of what was not.
-  const received = parseTarget(url);
-  const target = address.publicPrefix === '' ? received : { ...received, path: address.publicPrefix + received.path };
-  return { method, ...target, headers: readHost(readHeaders(headers), address.publicOrigin) };
+  const { path, query } = parseTarget(url);
+  return { method, path: address.publicPrefix + path, query, headers: readHost(readHeaders(headers), address.publicOrigin) };
 }
 
 function readHost(headers: HeaderFields, publicHost: string | undefined): HeaderFields {
