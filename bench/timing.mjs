@@ -7,25 +7,45 @@
  *
  * Ends with 1 where a difference is found, or a control's is not.
  */
-import { createSigner } from '@countersign/client';
-import { createVerifier, generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+
 import { randomBytes, randomInt } from 'node:crypto';
+import { createSigner } from '@countersign/client';
+import {
+  createVerifier,
+  generateAccessKey,
+  MemoryKeyStore,
+  MemoryNonceStore,
+} from '@countersign/server';
 
 const TRIALS = Number(process.env.TRIALS ?? 40_000);
 const LIMIT = 10;
 
 const key = generateAccessKey({ subject: 'alice' });
 const stranger = generateAccessKey({ subject: 'nobody' });
-const verifier = createVerifier({ audience: 'video-api', keys: new MemoryKeyStore([key]), nonces: new MemoryNonceStore() });
+const verifier = createVerifier({
+  audience: 'video-api',
+  keys: new MemoryKeyStore([key]),
+  nonces: new MemoryNonceStore(),
+});
 
 /** The header list of a request, with its signature replaced: `matching` digits of it are right. */
 async function request(credentials, matching) {
   const signer = createSigner({ credentials, audience: 'video-api' });
   const { headers } = await signer.sign({ method: 'GET', url: 'http://api.test/' });
   const right = headers.authorization.slice(-64);
-  const wrong = [...right].map((digit, index) => (index < matching ? digit : ((Number.parseInt(digit, 16) + 1 + randomInt(14)) % 16).toString(16))).join('');
+  const wrong = [...right]
+    .map((digit, index) =>
+      index < matching
+        ? digit
+        : ((Number.parseInt(digit, 16) + 1 + randomInt(14)) % 16).toString(16),
+    )
+    .join('');
   const authorization = headers.authorization.slice(0, -64) + wrong;
-  return { right, wrong, raw: ['Host', 'api.test', ...Object.entries({ ...headers, authorization }).flat()] };
+  return {
+    right,
+    wrong,
+    raw: ['Host', 'api.test', ...Object.entries({ ...headers, authorization }).flat()],
+  };
 }
 
 const scratch = Buffer.alloc(4096);
@@ -48,16 +68,39 @@ const naive = async ({ right, wrong }) => {
 /** Looks a key up and says at once that there is none. */
 const early = async (received) => {
   const start = process.hrtime.bigint();
-  if (received.unknown !== true) await verifier.verify({ method: 'GET', url: '/', headers: received.raw.map(fresh) }).catch(() => undefined);
+  if (received.unknown !== true)
+    await verifier
+      .verify({ method: 'GET', url: '/', headers: received.raw.map(fresh) })
+      .catch(() => undefined);
   return Number(process.hrtime.bigint() - start);
 };
 
 const randomKey = () => ({ ...key, secretAccessKey: randomBytes(32).toString('base64url') });
 const kinds = {
-  'no digit right, or 63 of them': { measure: refuse, make: [() => request(key, 0), () => request(key, 63)] },
-  'wrong signature, or unknown key': { measure: refuse, make: [() => request(randomKey(), 0), () => request(stranger, 0)] },
-  'control: compared until the first difference': { measure: naive, make: [() => request(key, 0), async () => ({ ...(await request(key, 64)), wrong: '0'.repeat(64), right: '0'.repeat(64) })], differs: true },
-  'control: unknown keys answered early': { measure: early, make: [() => request(randomKey(), 0), async () => ({ ...(await request(stranger, 0)), unknown: true })], differs: true },
+  'no digit right, or 63 of them': {
+    measure: refuse,
+    make: [() => request(key, 0), () => request(key, 63)],
+  },
+  'wrong signature, or unknown key': {
+    measure: refuse,
+    make: [() => request(randomKey(), 0), () => request(stranger, 0)],
+  },
+  'control: compared until the first difference': {
+    measure: naive,
+    make: [
+      () => request(key, 0),
+      async () => ({ ...(await request(key, 64)), wrong: '0'.repeat(64), right: '0'.repeat(64) }),
+    ],
+    differs: true,
+  },
+  'control: unknown keys answered early': {
+    measure: early,
+    make: [
+      () => request(randomKey(), 0),
+      async () => ({ ...(await request(stranger, 0)), unknown: true }),
+    ],
+    differs: true,
+  },
 };
 
 for (const [name, { measure, make, differs = false }] of Object.entries(kinds)) {
@@ -73,7 +116,9 @@ for (const [name, { measure, make, differs = false }] of Object.entries(kinds)) 
   const kept = times.map((list) => list.filter((time) => time <= bound));
   const t = welch(...kept);
   const found = !(Math.abs(t) < LIMIT);
-  console.log(`${name.padEnd(46)} t = ${t.toFixed(1).padStart(8)}  ${found ? 'different' : 'alike'}  (${kept.map((list) => Math.round(mean(list))).join(' and ')} ns)`);
+  console.log(
+    `${name.padEnd(46)} t = ${t.toFixed(1).padStart(8)}  ${found ? 'different' : 'alike'}  (${kept.map((list) => Math.round(mean(list))).join(' and ')} ns)`,
+  );
   if (found !== differs) process.exitCode = 1;
 }
 
@@ -84,7 +129,8 @@ function mean(list) {
 function welch(a, b) {
   const [one, other] = [a, b].map((list) => {
     const middle = mean(list);
-    const variance = list.reduce((sum, value) => sum + (value - middle) ** 2, 0) / (list.length - 1);
+    const variance =
+      list.reduce((sum, value) => sum + (value - middle) ** 2, 0) / (list.length - 1);
     return { middle, error: variance / list.length };
   });
   return (one.middle - other.middle) / Math.sqrt(one.error + other.error);

@@ -7,10 +7,20 @@ import { generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersig
 import { createApi } from './api.mjs';
 
 const key = generateAccessKey({ subject: 'alice', scopes: ['videos:parse'] });
-const api = createApi({ audience: 'video-api', keys: new MemoryKeyStore([key]), nonces: new MemoryNonceStore() });
+const api = createApi({
+  audience: 'video-api',
+  keys: new MemoryKeyStore([key]),
+  nonces: new MemoryNonceStore(),
+});
 
 const server = api.listen(Number(process.env.PORT ?? 0), '127.0.0.1', () => {
   const { accessKeyId, secretAccessKey } = key;
   const url = `http://127.0.0.1:${server.address().port}`;
-  console.log(JSON.stringify(process.env.COUNTERSIGN_PRINT_KEY === '1' ? { url, accessKeyId, secretAccessKey } : { url, accessKeyId }));
+  console.log(
+    JSON.stringify(
+      process.env.COUNTERSIGN_PRINT_KEY === '1'
+        ? { url, accessKeyId, secretAccessKey }
+        : { url, accessKeyId },
+    ),
+  );
 });

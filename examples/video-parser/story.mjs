@@ -2,10 +2,16 @@
  * The story that Countersign was made for, told by running it: a desktop program calls its API; somebody who watches the wire
  * tries to do the same. Ends with 0 only if everything went as told.
  */
-import { createFetch } from '@countersign/client';
-import { createVerifier, generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+
 import { createHash } from 'node:crypto';
 import { styleText } from 'node:util';
+import { createFetch } from '@countersign/client';
+import {
+  createVerifier,
+  generateAccessKey,
+  MemoryKeyStore,
+  MemoryNonceStore,
+} from '@countersign/server';
 import { createApi } from './api.mjs';
 
 const inColour = process.stdout.isTTY && !process.env.NO_COLOR;
@@ -15,7 +21,12 @@ const paint = (style, text) => (inColour ? styleText(style, text) : text);
 let later = 0;
 const clock = () => Date.now() / 1000 + later;
 const alice = generateAccessKey({ subject: 'alice', scopes: ['videos:parse'] });
-const verifier = createVerifier({ audience: 'video-api', keys: new MemoryKeyStore([alice]), nonces: new MemoryNonceStore({ clock }), clock });
+const verifier = createVerifier({
+  audience: 'video-api',
+  keys: new MemoryKeyStore([alice]),
+  nonces: new MemoryNonceStore({ clock }),
+  clock,
+});
 const server = createApi(verifier).listen(0, '127.0.0.1');
 await new Promise((resolve) => server.once('listening', resolve));
 const url = `http://127.0.0.1:${server.address().port}/VideoParser/`;
@@ -27,39 +38,88 @@ const watchedFetch = (target, request) => {
   return fetch(target, request);
 };
 const { accessKeyId, secretAccessKey } = alice;
-const signedFetch = createFetch({ credentials: { accessKeyId, secretAccessKey }, audience: 'video-api', fetch: watchedFetch });
+const signedFetch = createFetch({
+  credentials: { accessKeyId, secretAccessKey },
+  audience: 'video-api',
+  fetch: watchedFetch,
+});
 
 const cats = JSON.stringify({ videoUrl: 'https://videos.example.net/cats.mp4' });
 const spam = JSON.stringify({ videoUrl: 'https://evil.example/mine.mp4' });
 let surprises = 0;
 
-console.log(paint('bold', '\nA desktop program posts a videoUrl to its API. Somebody watches the wire.\n'));
+console.log(
+  paint('bold', '\nA desktop program posts a videoUrl to its API. Somebody watches the wire.\n'),
+);
 
-await tell('The program calls, signed with the key of its user', { status: 200, saying: 'parsedFor "alice"' }, () =>
-  signedFetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: cats }),
+await tell(
+  'The program calls, signed with the key of its user',
+  { status: 200, saying: 'parsedFor "alice"' },
+  () =>
+    signedFetch(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: cats,
+    }),
 );
 const call = captured;
-await tell('The watcher sends the very same bytes again', { status: 401, saying: 'nonce-reused' }, () => replay(call));
-await tell('The watcher puts a URL of their own under the captured signature', { status: 401, saying: 'body-mismatch' }, () =>
-  replay({ ...call, body: Buffer.from(spam) }),
+await tell(
+  'The watcher sends the very same bytes again',
+  { status: 401, saying: 'nonce-reused' },
+  () => replay(call),
 );
-await tell('The watcher declares the hash of that body, too', { status: 401, saying: 'signature-invalid' }, () => {
-  const hash = createHash('sha256').update(spam).digest('hex');
-  return replay({ ...call, headers: { ...call.headers, 'x-countersign-content-sha256': hash }, body: Buffer.from(spam) });
-});
+await tell(
+  'The watcher puts a URL of their own under the captured signature',
+  { status: 401, saying: 'body-mismatch' },
+  () => replay({ ...call, body: Buffer.from(spam) }),
+);
+await tell(
+  'The watcher declares the hash of that body, too',
+  { status: 401, saying: 'signature-invalid' },
+  () => {
+    const hash = createHash('sha256').update(spam).digest('hex');
+    return replay({
+      ...call,
+      headers: { ...call.headers, 'x-countersign-content-sha256': hash },
+      body: Buffer.from(spam),
+    });
+  },
+);
 later = 180;
-await tell('The watcher tries the captured call three minutes later', { status: 401, saying: 'clock-skew' }, () => replay(call));
-later = 0;
-await tell('The watcher calls without a signature', { status: 401, saying: 'signature-missing' }, () =>
-  replay({ method: 'POST', headers: { 'content-type': 'application/json' }, body: Buffer.from(spam) }),
+await tell(
+  'The watcher tries the captured call three minutes later',
+  { status: 401, saying: 'clock-skew' },
+  () => replay(call),
 );
-await tell('The program goes on as if nothing had happened', { status: 200, saying: 'parsedFor "alice"' }, () =>
-  signedFetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: cats }),
+later = 0;
+await tell(
+  'The watcher calls without a signature',
+  { status: 401, saying: 'signature-missing' },
+  () =>
+    replay({
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: Buffer.from(spam),
+    }),
+);
+await tell(
+  'The program goes on as if nothing had happened',
+  { status: 200, saying: 'parsedFor "alice"' },
+  () =>
+    signedFetch(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: cats,
+    }),
 );
 
 server.close();
 server.closeAllConnections();
-console.log(surprises === 0 ? paint('green', 'All went as told.\n') : paint('red', `${surprises} did not go as told.\n`));
+console.log(
+  surprises === 0
+    ? paint('green', 'All went as told.\n')
+    : paint('red', `${surprises} did not go as told.\n`),
+);
 process.exitCode = surprises === 0 ? 0 : 1;
 
 /** Sends a request as it stands, as any tool can. */
@@ -80,9 +140,18 @@ async function tell(title, expected, makeCall) {
   console.log(paint('dim', `  > POST ${new URL(url).pathname}`));
   for (const line of wire(captured.headers)) console.log(paint('dim', `  > ${line}`));
   console.log(paint('dim', `  > ${Buffer.from(captured.body)}`));
-  const verdict = response.ok ? paint('green', `${response.status} accepted`) : paint('yellow', `${response.status} refused`);
-  console.log(`  < ${verdict}: ${said}${asTold ? '' : paint('red', `  (expected ${expected.status} ${expected.saying})`)}`);
-  console.log(paint('dim', `    ${answer.title && !answer.parsedFor ? answer.title : JSON.stringify(answer)}\n`));
+  const verdict = response.ok
+    ? paint('green', `${response.status} accepted`)
+    : paint('yellow', `${response.status} refused`);
+  console.log(
+    `  < ${verdict}: ${said}${asTold ? '' : paint('red', `  (expected ${expected.status} ${expected.saying})`)}`,
+  );
+  console.log(
+    paint(
+      'dim',
+      `    ${answer.title && !answer.parsedFor ? answer.title : JSON.stringify(answer)}\n`,
+    ),
+  );
 }
 
 /** The headers that matter, cut to what can be read. */
@@ -91,7 +160,10 @@ function wire(headers) {
   for (const [name, value] of Object.entries(headers)) {
     if (name === 'x-countersign-content-sha256') lines.push(`${name}: ${value.slice(0, 16)}…`);
     else if (/^x-countersign-(?:date|nonce)$/.test(name)) lines.push(`${name}: ${value}`);
-    else if (name === 'authorization') lines.push(`${name}: ${value.replace(/SignedHeaders=[^,]*/, 'SignedHeaders=…').replace(/(Signature=.{16}).*/, '$1…')}`);
+    else if (name === 'authorization')
+      lines.push(
+        `${name}: ${value.replace(/SignedHeaders=[^,]*/, 'SignedHeaders=…').replace(/(Signature=.{16}).*/, '$1…')}`,
+      );
   }
   return lines;
 }

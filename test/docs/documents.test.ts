@@ -10,24 +10,37 @@ describe('docs/errors.md', () => {
 
   it('has a heading for every code, and for nothing else', () => {
     const codes = rows.map(([, code]) => code).sort();
-    const headings = [...read('docs/errors.md').matchAll(/^## (.*)$/gm)].map(([, heading]) => heading).sort();
+    const headings = [...read('docs/errors.md').matchAll(/^## (.*)$/gm)]
+      .map(([, heading]) => heading)
+      .sort();
     expect(codes.length).toBeGreaterThan(15);
     expect(headings).toEqual(codes);
   });
 
-  it.each(rows.map(([, code, reason, status]) => ({ code, reason, status })))('says the reason and status of $code, and error.help leads there', ({ code, reason, status }) => {
-    const section = read('docs/errors.md').split(`## ${code}\n\n`)[1] ?? '';
-    expect(section.startsWith(`\`${reason}\`, ${status},`)).toBe(true);
-    const error = new SignatureError(code as SignatureError['code'], 'x');
-    expect(error.help).toBe(`docs/errors.md#${code?.toLowerCase()}`);
-  });
+  it.each(rows.map(([, code, reason, status]) => ({ code, reason, status })))(
+    'says the reason and status of $code, and error.help leads there',
+    ({ code, reason, status }) => {
+      const section = read('docs/errors.md').split(`## ${code}\n\n`)[1] ?? '';
+      expect(section.startsWith(`\`${reason}\`, ${status},`)).toBe(true);
+      const error = new SignatureError(code as SignatureError['code'], 'x');
+      expect(error.help).toBe(`docs/errors.md#${code?.toLowerCase()}`);
+    },
+  );
 });
 
 describe('docs/wire-format.md', () => {
   it('has the reason and status of every refusal that can go over the wire', () => {
     const source = read('packages/shared/src/errors.ts');
-    const expected = new Set([...source.matchAll(/reason: '([\w-]+)', status: (\d+)/g)].map(([, reason, status]) => `${reason} ${status}`));
-    const table = new Set([...read('docs/wire-format.md').matchAll(/^\| `([\w-]+)` \| (\d+) \|/gm)].map(([, reason, status]) => `${reason} ${status}`));
+    const expected = new Set(
+      [...source.matchAll(/reason: '([\w-]+)', status: (\d+)/g)].map(
+        ([, reason, status]) => `${reason} ${status}`,
+      ),
+    );
+    const table = new Set(
+      [...read('docs/wire-format.md').matchAll(/^\| `([\w-]+)` \| (\d+) \|/gm)].map(
+        ([, reason, status]) => `${reason} ${status}`,
+      ),
+    );
     expect([...table].sort()).toEqual([...expected].sort());
   });
 
@@ -35,7 +48,16 @@ describe('docs/wire-format.md', () => {
     const page = read('docs/wire-format.md').replace(/^ {4}/gm, '');
     const { positive } = JSON.parse(read('test/vectors/countersign.json'));
     const example = positive.find(({ name }: { name: string }) => name === 'the worked example');
-    for (const part of ['canonicalRequest', 'stringToSign', 'dateKey', 'audienceKey', 'signingKey', 'signature', 'secretAccessKey']) expect(page).toContain(example[part]);
+    for (const part of [
+      'canonicalRequest',
+      'stringToSign',
+      'dateKey',
+      'audienceKey',
+      'signingKey',
+      'signature',
+      'secretAccessKey',
+    ])
+      expect(page).toContain(example[part]);
     const presigned = positive.find(({ name }: { name: string }) => name === 'a presigned URL');
     expect(page).toContain(presigned.signedUrl.replace('https://api.example.com', ''));
   });
@@ -43,14 +65,19 @@ describe('docs/wire-format.md', () => {
 
 describe('docs/attacks.md', () => {
   it('lists every attack that is tested, and no other', () => {
-    const listed = [...read('docs/attacks.md').matchAll(/^\| ([CVTKD]\d+) \|/gm)].map(([, id]) => id);
-    const tested = new Set([...read('test/attacks.test.ts').matchAll(/^ {2}it\('([CVTKD]\d+):/gm)].map(([, id]) => id));
+    const listed = [...read('docs/attacks.md').matchAll(/^\| ([CVTKD]\d+) \|/gm)].map(
+      ([, id]) => id,
+    );
+    const tested = new Set(
+      [...read('test/attacks.test.ts').matchAll(/^ {2}it\('([CVTKD]\d+):/gm)].map(([, id]) => id),
+    );
     expect(listed.length).toBeGreaterThan(30);
     expect(new Set(listed)).toEqual(tested);
   });
 
   it('names files that exist', () => {
-    for (const [, file] of read('docs/attacks.md').matchAll(/`((?:packages|test)\/[^`]+)`/g)) expect(read(file as string)).toMatch(/\bit\(|\bit\.each|"positive"/);
+    for (const [, file] of read('docs/attacks.md').matchAll(/`((?:packages|test)\/[^`]+)`/g))
+      expect(read(file as string)).toMatch(/\bit\(|\bit\.each|"positive"/);
   });
 });
 

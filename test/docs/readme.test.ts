@@ -13,7 +13,8 @@ afterAll(() => {
 });
 
 const readme = readFileSync('README.md', 'utf8');
-const block = (heading: string): string => readme.split(`## ${heading}\n`)[1]?.match(/```js no-run\n(.*?)```/s)?.[1] ?? '';
+const block = (heading: string): string =>
+  readme.split(`## ${heading}\n`)[1]?.match(/```js no-run\n(.*?)```/s)?.[1] ?? '';
 
 async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1');
@@ -25,16 +26,32 @@ async function freePort(): Promise<number> {
 
 it('the README’s server and client are 15 lines each at most, and work together as they stand', async () => {
   const port = String(await freePort());
-  for (const [name, code] of [['server', block('A server')], ['client', block('A client')]] as const) {
+  for (const [name, code] of [
+    ['server', block('A server')],
+    ['client', block('A client')],
+  ] as const) {
     const lines = code.split('\n').filter((line) => line.trim() !== '');
     expect(lines.length, name).toBeGreaterThan(5);
     expect(lines.length, name).toBeLessThanOrEqual(15);
     writeFileSync(`${folder}/${name}.mjs`, code.replaceAll('3000', port));
   }
-  server = spawn(process.execPath, [`${folder}/server.mjs`], { stdio: ['ignore', 'pipe', 'inherit'] });
+  server = spawn(process.execPath, [`${folder}/server.mjs`], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   const [printed] = (await once(server.stdout as NodeJS.ReadableStream, 'data')) as [Buffer];
-  const env = { ...process.env, ...Object.fromEntries(String(printed).trim().split(' ').map((pair) => pair.split('='))) };
-  const { stdout, stderr } = spawnSync(process.execPath, [`${folder}/client.mjs`], { env, encoding: 'utf8' });
+  const env = {
+    ...process.env,
+    ...Object.fromEntries(
+      String(printed)
+        .trim()
+        .split(' ')
+        .map((pair) => pair.split('=')),
+    ),
+  };
+  const { stdout, stderr } = spawnSync(process.execPath, [`${folder}/client.mjs`], {
+    env,
+    encoding: 'utf8',
+  });
   expect(stderr).toBe('');
   expect(stdout).toBe("200 { parsing: 'https://videos.example.net/cats.mp4', for: 'alice' }\n");
 });

@@ -1,5 +1,13 @@
 import { createSigner, type SignerOptions, type UnsignedRequest } from '@countersign/client';
-import { type AccessKey, createVerifier, generateAccessKey, MemoryKeyStore, MemoryNonceStore, type Verifier, type VerifierOptions } from '@countersign/server';
+import {
+  type AccessKey,
+  createVerifier,
+  generateAccessKey,
+  MemoryKeyStore,
+  MemoryNonceStore,
+  type Verifier,
+  type VerifierOptions,
+} from '@countersign/server';
 
 /** Unix seconds at which every test takes place. */
 export const NOW = 1_795_299_926;
@@ -15,26 +23,63 @@ export interface Received {
 }
 
 /** An API with one access key, at `NOW`, with a nonce store of its own that is old enough to be certain. */
-export function createApi(options: Partial<VerifierOptions> = {}, changes: Partial<AccessKey> = {}) {
+export function createApi(
+  options: Partial<VerifierOptions> = {},
+  changes: Partial<AccessKey> = {},
+) {
   const key = { ...generateAccessKey({ subject: 'alice', scopes: ['videos:parse'] }), ...changes };
   const clock = options.clock ?? (() => NOW);
   const keys = new MemoryKeyStore([key]);
-  const verifier = createVerifier({ audience: AUDIENCE, keys, nonces: new MemoryNonceStore({ clock, bornAt: 0 }), clock, ...options });
+  const verifier = createVerifier({
+    audience: AUDIENCE,
+    keys,
+    nonces: new MemoryNonceStore({ clock, bornAt: 0 }),
+    clock,
+    ...options,
+  });
   return { key, keys, verifier, ...signerFor(key) };
 }
 
 /** Signs as the owner of a key would, and gives the request as the server receives it. */
-export function signerFor({ accessKeyId, secretAccessKey }: Pick<AccessKey, 'accessKeyId' | 'secretAccessKey'>) {
+export function signerFor({
+  accessKeyId,
+  secretAccessKey,
+}: Pick<AccessKey, 'accessKeyId' | 'secretAccessKey'>) {
   const signerWith = (options: Partial<SignerOptions>) =>
-    createSigner({ credentials: { accessKeyId, secretAccessKey }, audience: AUDIENCE, clock: () => NOW, ...options });
+    createSigner({
+      credentials: { accessKeyId, secretAccessKey },
+      audience: AUDIENCE,
+      clock: () => NOW,
+      ...options,
+    });
   return {
-    async sign(given: Partial<UnsignedRequest> & { target?: string } = {}, options: Partial<SignerOptions> = {}): Promise<Received> {
+    async sign(
+      given: Partial<UnsignedRequest> & { target?: string } = {},
+      options: Partial<SignerOptions> = {},
+    ): Promise<Received> {
       const { target = '/VideoParser/?lang=en', ...request } = given;
-      const signed = await signerWith(options).sign({ method: 'POST', url: ORIGIN + target, body: { videoUrl: 'https://videos.example.net/cats.mp4' }, ...request });
-      const headers: [string, string][] = [['host', new URL(ORIGIN).host], ...Object.entries(signed.headers)];
-      return { method: signed.method, url: signed.url.slice(ORIGIN.length), headers, body: signed.body as Uint8Array | undefined };
+      const signed = await signerWith(options).sign({
+        method: 'POST',
+        url: ORIGIN + target,
+        body: { videoUrl: 'https://videos.example.net/cats.mp4' },
+        ...request,
+      });
+      const headers: [string, string][] = [
+        ['host', new URL(ORIGIN).host],
+        ...Object.entries(signed.headers),
+      ];
+      return {
+        method: signed.method,
+        url: signed.url.slice(ORIGIN.length),
+        headers,
+        body: signed.body as Uint8Array | undefined,
+      };
     },
-    async presign(expiresIn: number, given: { method?: string; target?: string } = {}, options: Partial<SignerOptions> = {}): Promise<Received> {
+    async presign(
+      expiresIn: number,
+      given: { method?: string; target?: string } = {},
+      options: Partial<SignerOptions> = {},
+    ): Promise<Received> {
       const { method = 'GET', target = '/videos/42?format=mp4' } = given;
       const url = await signerWith(options).presign({ method, url: ORIGIN + target, expiresIn });
       return { method, url: url.slice(ORIGIN.length), headers: [['host', new URL(ORIGIN).host]] };
@@ -52,7 +97,8 @@ export async function outcome(verifier: Verifier, request: Received): Promise<st
   }
 }
 
-export const header = (request: Received, name: string): string => request.headers.find(([found]) => found === name)?.[1] ?? '';
+export const header = (request: Received, name: string): string =>
+  request.headers.find(([found]) => found === name)?.[1] ?? '';
 
 export const withHeader = (request: Received, name: string, value: string): Received => ({
   ...request,
@@ -69,4 +115,7 @@ export const addHeader = (request: Received, name: string, value: string): Recei
   headers: [...request.headers, [name, value]],
 });
 
-export const retarget = (request: Received, change: (target: string) => string): Received => ({ ...request, url: change(request.url) });
+export const retarget = (request: Received, change: (target: string) => string): Received => ({
+  ...request,
+  url: change(request.url),
+});

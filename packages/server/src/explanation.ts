@@ -1,4 +1,11 @@
-import { type HeaderFields, mustBeSigned, type RefusalReason, type SignableRequest, SignatureError, type SignatureErrorCode } from '@countersign/shared';
+import {
+  type HeaderFields,
+  mustBeSigned,
+  type RefusalReason,
+  type SignableRequest,
+  SignatureError,
+  type SignatureErrorCode,
+} from '@countersign/shared';
 import type { Attempt } from './verifier.ts';
 import type { VerifierPolicy } from './verifier-options.ts';
 
@@ -52,11 +59,20 @@ export interface Explanation {
 }
 
 /** Headers that carry something which lets its bearer in. */
-const CONFIDENTIAL = new Set(['authorization', 'cookie', 'proxy-authorization', 'x-countersign-session-token']);
+const CONFIDENTIAL = new Set([
+  'authorization',
+  'cookie',
+  'proxy-authorization',
+  'x-countersign-session-token',
+]);
 const REDACTED = '(redacted)';
 
 /** Tells what the steps saw. Pure: it looks nothing up and changes nothing. */
-export function describeAttempt(attempt: Attempt, policy: VerifierPolicy, error: SignatureError | undefined): Explanation {
+export function describeAttempt(
+  attempt: Attempt,
+  policy: VerifierPolicy,
+  error: SignatureError | undefined,
+): Explanation {
   const { request, signed, key } = attempt;
   return {
     outcome: error === undefined ? 'accepted' : 'refused',
@@ -73,7 +89,8 @@ export function describeAttempt(attempt: Attempt, policy: VerifierPolicy, error:
 }
 
 function tellChecks(error: SignatureError | undefined, claimed: boolean): Explanation['checks'] {
-  const failed = error === undefined ? checks.length : checks.indexOf(checkOf[error.code] ?? 'syntax');
+  const failed =
+    error === undefined ? checks.length : checks.indexOf(checkOf[error.code] ?? 'syntax');
   const results = checks.map((check, index) => {
     if (index === failed) return [check, 'failed'];
     return [check, index < failed && (check !== 'nonce' || claimed) ? 'passed' : 'not made'];
@@ -81,37 +98,62 @@ function tellChecks(error: SignatureError | undefined, claimed: boolean): Explan
   return Object.fromEntries(results) as Explanation['checks'];
 }
 
-function tellComponents(request: SignableRequest, { signed, now }: Attempt, policy: VerifierPolicy): Component[] {
+function tellComponents(
+  request: SignableRequest,
+  { signed, now }: Attempt,
+  policy: VerifierPolicy,
+): Component[] {
   const covered = new Set(signed?.params.signedHeaders);
   const isSigned = signed !== undefined;
   const components: Component[] = [
     { component: 'method', saw: request.method, signed: isSigned },
     { component: 'path', saw: request.path, signed: isSigned },
-    { component: 'query', saw: request.query.replace(/(X-Countersign-Signature=)[^&]*/i, `$1${REDACTED}`), signed: isSigned },
+    {
+      component: 'query',
+      saw: request.query.replace(/(X-Countersign-Signature=)[^&]*/i, `$1${REDACTED}`),
+      signed: isSigned,
+    },
   ];
   for (const [index, name] of request.headers.names.entries()) {
-    const shown = !CONFIDENTIAL.has(name) && (covered.has(name) || mustBeSigned(name) || policy.signedHeaders.has(name));
-    components.push({ component: `header ${name}`, saw: shown ? (request.headers.raw[2 * index + 1] as string) : REDACTED, signed: covered.has(name) });
+    const shown =
+      !CONFIDENTIAL.has(name) &&
+      (covered.has(name) || mustBeSigned(name) || policy.signedHeaders.has(name));
+    components.push({
+      component: `header ${name}`,
+      saw: shown ? (request.headers.raw[2 * index + 1] as string) : REDACTED,
+      signed: covered.has(name),
+    });
   }
   for (const name of covered) {
-    if (!request.headers.names.includes(name)) components.push({ component: `header ${name}`, saw: '(absent)', signed: true });
+    if (!request.headers.names.includes(name))
+      components.push({ component: `header ${name}`, saw: '(absent)', signed: true });
   }
   if (signed !== undefined) {
     const { bodyHash, signedAt, expiresIn = policy.window } = signed.params;
     const age = Math.round((now - signedAt) * 10) / 10;
     components.push({ component: 'body hash', saw: bodyHash, signed: true });
-    components.push({ component: 'time', saw: `signed at ${signedAt}, ${age} s ago by this server's clock; ${expiresIn} s are allowed, ${policy.ahead} s ahead`, signed: true });
+    components.push({
+      component: 'time',
+      saw: `signed at ${signedAt}, ${age} s ago by this server's clock; ${expiresIn} s are allowed, ${policy.ahead} s ahead`,
+      signed: true,
+    });
   }
   return components;
 }
 
 /** What can be built is shown also where the request was refused before it was needed. */
-function tellCanonical({ request, signed }: Attempt): Pick<Explanation, 'canonicalRequest' | 'stringToSign'> {
+function tellCanonical({
+  request,
+  signed,
+}: Attempt): Pick<Explanation, 'canonicalRequest' | 'stringToSign'> {
   if (request === undefined || signed === undefined) return {};
   const { scheme, params } = signed;
   try {
     return {
-      canonicalRequest: scheme.canonicalRequest({ ...request, headers: redact(request.headers) }, params),
+      canonicalRequest: scheme.canonicalRequest(
+        { ...request, headers: redact(request.headers) },
+        params,
+      ),
       stringToSign: new TextDecoder().decode(scheme.stringToSign(request, params)),
     };
   } catch (error) {
@@ -121,5 +163,7 @@ function tellCanonical({ request, signed }: Attempt): Pick<Explanation, 'canonic
 }
 
 function redact(headers: HeaderFields): HeaderFields {
-  return headers.with(headers.names.filter((name) => CONFIDENTIAL.has(name)).map((name) => [name, REDACTED]));
+  return headers.with(
+    headers.names.filter((name) => CONFIDENTIAL.has(name)).map((name) => [name, REDACTED]),
+  );
 }

@@ -1,4 +1,10 @@
-export { countersign, type RefusalReason, type Scheme, SignatureError, type SignatureErrorCode } from '@countersign/shared';
+export {
+  countersign,
+  type RefusalReason,
+  type Scheme,
+  SignatureError,
+  type SignatureErrorCode,
+} from '@countersign/shared';
 export type { Component, Explanation } from './explanation.ts';
 export type { Identity } from './identity.ts';
 export { generateAccessKey } from './keys/generate-access-key.ts';

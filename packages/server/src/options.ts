@@ -6,25 +6,42 @@ import type * as z from 'zod';
  *
  * @throws TypeError for a wrong type or shape, RangeError for a number out of range; both name the option and its value
  */
-export function parseOptions<S extends z.ZodType>(what: string, schema: S, options: unknown): z.output<S> {
+export function parseOptions<S extends z.ZodType>(
+  what: string,
+  schema: S,
+  options: unknown,
+): z.output<S> {
   const result = schema.safeParse(options);
   if (result.success) return result.data;
   const issue = result.error.issues[0] as z.core.$ZodIssue;
   const name = issue.path.map(String).join('.') || 'options';
   const message = `Cannot build ${what}: option ${quote(name)} is ${show(options, issue.path)}: expected ${expectation(issue)}`;
-  throw issue.code === 'too_small' || issue.code === 'too_big' ? new RangeError(message) : new TypeError(message);
+  throw issue.code === 'too_small' || issue.code === 'too_big'
+    ? new RangeError(message)
+    : new TypeError(message);
 }
 
 function expectation(issue: z.core.$ZodIssue): string {
-  if (issue.code === 'unrecognized_keys') return `none named ${issue.keys.map((key) => quote(key)).join(', ')}`;
-  return issue.message.replace(/^(?:Invalid|Too \w+): expected /, '').replace(/^Invalid input: expected /, '');
+  if (issue.code === 'unrecognized_keys')
+    return `none named ${issue.keys.map((key) => quote(key)).join(', ')}`;
+  return issue.message
+    .replace(/^(?:Invalid|Too \w+): expected /, '')
+    .replace(/^Invalid input: expected /, '');
 }
 
 /** The value as it can be shown: an object or a secret only by its type. */
 function show(options: unknown, path: readonly PropertyKey[]): string {
-  const value = path.reduce<unknown>((at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key], options);
-  const isSecret = path.some((key) => /secret/i.test(String(key)));
-  if (typeof value === 'object' || typeof value === 'function' || (isSecret && value !== undefined)) {
+  const value = path.reduce<unknown>(
+    (at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key],
+    options,
+  );
+  // Given in place of the options, a text may be a secret.
+  const isSecret = path.length === 0 || path.some((key) => /secret/i.test(String(key)));
+  if (
+    typeof value === 'object' ||
+    typeof value === 'function' ||
+    (isSecret && value !== undefined)
+  ) {
     return value === null ? 'null' : `of type ${typeof value}`;
   }
   return typeof value === 'string' ? quote(value) : String(value);

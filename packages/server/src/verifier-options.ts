@@ -46,19 +46,50 @@ export interface VerifierOptions {
 
 const schema = z.strictObject({
   audience: z.string().refine(isAudience, 'a service name: 1 to 128 of A-Z a-z 0-9 . _ : -'),
-  keys: z.custom<KeyStore>((store) => typeof (store as KeyStore | undefined)?.find === 'function', 'a key store with find()'),
-  nonces: z.custom<NonceStore>((store) => typeof (store as NonceStore | undefined)?.claim === 'function', 'a nonce store with claim()'),
-  schemes: z.array(z.custom<Scheme>((scheme) => typeof (scheme as Scheme | undefined)?.read === 'function', 'a scheme such as countersign()')).min(1).default(() => [countersign()]),
+  keys: z.custom<KeyStore>(
+    (store) => typeof (store as KeyStore | undefined)?.find === 'function',
+    'a key store with find()',
+  ),
+  nonces: z.custom<NonceStore>(
+    (store) => typeof (store as NonceStore | undefined)?.claim === 'function',
+    'a nonce store with claim()',
+  ),
+  schemes: z
+    .array(
+      z.custom<Scheme>(
+        (scheme) => typeof (scheme as Scheme | undefined)?.read === 'function',
+        'a scheme such as countersign()',
+      ),
+    )
+    .min(1)
+    .default(() => [countersign()]),
   window: z.number().min(1).max(3_600).default(120),
   ahead: z.number().min(0).max(300).default(5),
-  clock: z.custom<() => number>((clock) => typeof clock === 'function', 'a function that returns Unix seconds').default(() => () => Date.now() / 1000),
-  publicOrigin: z.string().refine(isOrigin, 'an origin such as https://api.example.com').transform((origin) => new URL(origin).host).optional(),
-  publicPrefix: z.string().refine(isPrefix, 'a path such as /v1, without a slash at its end').default(''),
-  signedHeaders: z.array(z.string().regex(/^[!#$%&'*+\-.^_`|~0-9a-z]+$/, 'a lower-case header name')).default([]).transform((names) => new Set(names)),
+  clock: z
+    .custom<() => number>(
+      (clock) => typeof clock === 'function',
+      'a function that returns Unix seconds',
+    )
+    .default(() => () => Date.now() / 1000),
+  publicOrigin: z
+    .string()
+    .refine(isOrigin, 'an origin such as https://api.example.com')
+    .transform((origin) => new URL(origin).host)
+    .optional(),
+  publicPrefix: z
+    .string()
+    .refine(isPrefix, 'a path such as /v1, without a slash at its end')
+    .default(''),
+  signedHeaders: z
+    .array(z.string().regex(/^[!#$%&'*+\-.^_`|~0-9a-z]+$/, 'a lower-case header name'))
+    .default([])
+    .transform((names) => new Set(names)),
   presignedUrls: z.enum(['until-expiry', 'once', 'refuse']).default('until-expiry'),
   presignedMaxExpires: z.int().min(1).max(604_800).default(3_600),
   unsignedPayload: z.enum(['refuse', 'accept-unsigned-bodies']).default('refuse'),
-  onRefused: z.custom<(explanation: Explanation) => void>((hook) => typeof hook === 'function', 'a function').optional(),
+  onRefused: z
+    .custom<(explanation: Explanation) => void>((hook) => typeof hook === 'function', 'a function')
+    .optional(),
 });
 
 /** Options with their defaults, as the verifier reads them. */
@@ -70,7 +101,9 @@ export function parseVerifierOptions(options: VerifierOptions): VerifierPolicy {
 }
 
 function isOrigin(text: string): boolean {
-  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) && new URL(text).origin === text;
+  return (
+    URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) && new URL(text).origin === text
+  );
 }
 
 function isPrefix(text: string): boolean {

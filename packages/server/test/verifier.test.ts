@@ -1,7 +1,27 @@
 import { createSigner } from '@countersign/client';
-import { type AccessKey, createVerifier, type Explanation, generateAccessKey, MemoryKeyStore, MemoryNonceStore, SignatureError, type VerifierOptions } from '@countersign/server';
+import {
+  type AccessKey,
+  createVerifier,
+  type Explanation,
+  generateAccessKey,
+  MemoryKeyStore,
+  MemoryNonceStore,
+  SignatureError,
+  type VerifierOptions,
+} from '@countersign/server';
 import { describe, expect, it } from 'vitest';
-import { addHeader, AUDIENCE, createApi, header, NOW, ORIGIN, outcome, signerFor, withHeader, withoutHeader } from '../../../test/support/api.ts';
+import {
+  AUDIENCE,
+  addHeader,
+  createApi,
+  header,
+  NOW,
+  ORIGIN,
+  outcome,
+  signerFor,
+  withHeader,
+  withoutHeader,
+} from '../../../test/support/api.ts';
 
 describe('verifier.verify()', () => {
   it('tells who signed, and what is covered', async () => {
@@ -15,18 +35,33 @@ describe('verifier.verify()', () => {
       audience: AUDIENCE,
       signedAt: NOW,
       nonce: header(request, 'x-countersign-nonce'),
-      signedHeaders: ['content-type', 'host', 'x-countersign-content-sha256', 'x-countersign-date', 'x-countersign-nonce'],
+      signedHeaders: [
+        'content-type',
+        'host',
+        'x-countersign-content-sha256',
+        'x-countersign-date',
+        'x-countersign-nonce',
+      ],
       epoch: expect.stringMatching(/^[\w-]{22}$/),
     });
   });
 
   it('takes headers as pairs, raw headers, a Headers or a record, and the body as bytes or text', async () => {
     const { sign, verifier } = createApi();
-    for (const form of [(pairs: [string, string][]) => pairs, (pairs: [string, string][]) => pairs.flat(), (pairs: [string, string][]) => new Headers(pairs), (pairs: [string, string][]) => Object.fromEntries(pairs)]) {
+    for (const form of [
+      (pairs: [string, string][]) => pairs,
+      (pairs: [string, string][]) => pairs.flat(),
+      (pairs: [string, string][]) => new Headers(pairs),
+      (pairs: [string, string][]) => Object.fromEntries(pairs),
+    ]) {
       const request = await sign({ body: 'grüße' });
-      await expect(verifier.verify({ ...request, headers: form(request.headers) })).resolves.toMatchObject({ subject: 'alice' });
+      await expect(
+        verifier.verify({ ...request, headers: form(request.headers) }),
+      ).resolves.toMatchObject({ subject: 'alice' });
       const text = await sign({ body: 'grüße' });
-      await expect(verifier.verify({ ...text, headers: form(text.headers), body: 'grüße' })).resolves.toMatchObject({ subject: 'alice' });
+      await expect(
+        verifier.verify({ ...text, headers: form(text.headers), body: 'grüße' }),
+      ).resolves.toMatchObject({ subject: 'alice' });
     }
   });
 
@@ -43,19 +78,41 @@ describe('verifier.verify()', () => {
     const clock = (): number => now;
     const { key, verifier } = createApi({ clock, nonces: new MemoryNonceStore({ clock }) });
     const signer = signerFor(key);
-    const refusal: SignatureError = await verifier.verify(await signer.sign({}, { clock })).then(() => Promise.reject(new Error('accepted')), (error) => error);
-    expect(refusal).toMatchObject({ code: 'ERR_NONCE_UNCERTAIN', reason: 'replay-unknown', retryAfter: 7, epoch: expect.any(String) });
-    expect(await outcome(verifier, await signer.sign({ epoch: refusal.epoch }, { clock })), 'with the epoch').toBe('accepted');
-    expect(await outcome(verifier, await signer.sign({ epoch: 'another' }, { clock })), 'with another').toBe('ERR_NONCE_UNCERTAIN');
+    const refusal: SignatureError = await verifier.verify(await signer.sign({}, { clock })).then(
+      () => Promise.reject(new Error('accepted')),
+      (error) => error,
+    );
+    expect(refusal).toMatchObject({
+      code: 'ERR_NONCE_UNCERTAIN',
+      reason: 'replay-unknown',
+      retryAfter: 7,
+      epoch: expect.any(String),
+    });
+    expect(
+      await outcome(verifier, await signer.sign({ epoch: refusal.epoch }, { clock })),
+      'with the epoch',
+    ).toBe('accepted');
+    expect(
+      await outcome(verifier, await signer.sign({ epoch: 'another' }, { clock })),
+      'with another',
+    ).toBe('ERR_NONCE_UNCERTAIN');
     now += refusal.retryAfter ?? 0;
-    expect(await outcome(verifier, await signer.sign({}, { clock })), 'without it, later').toBe('accepted');
+    expect(await outcome(verifier, await signer.sign({}, { clock })), 'without it, later').toBe(
+      'accepted',
+    );
   });
 
   it('judges freshness again when the nonce is claimed', async () => {
     let now = NOW;
     const { sign, verifier } = createApi({ clock: () => now });
-    const slow = { check: async () => void (now += 121) };
-    expect(await outcome(verifier, { ...(await sign()), body: slow as never })).toBe('ERR_SIGNATURE_EXPIRED');
+    const slow = {
+      check: async () => {
+        now += 121;
+      },
+    };
+    expect(await outcome(verifier, { ...(await sign()), body: slow as never })).toBe(
+      'ERR_SIGNATURE_EXPIRED',
+    );
   });
 
   it('waits for a body that is judged later', async () => {
@@ -71,17 +128,27 @@ describe('verifier.verify()', () => {
     const clock = (): number => now;
     const { sign, verifier } = createApi({ clock });
     for (now of [midnight - 1, midnight, midnight + 1]) {
-      for (const signedAt of [now - 1, now, now + 1]) expect(await outcome(verifier, await sign({}, { clock: () => signedAt }))).toBe('accepted');
+      for (const signedAt of [now - 1, now, now + 1])
+        expect(await outcome(verifier, await sign({}, { clock: () => signedAt }))).toBe('accepted');
     }
   });
 
   it('accepts UNSIGNED-PAYLOAD only where that is allowed by name', async () => {
     const unsigned = { headers: { 'x-countersign-content-sha256': 'UNSIGNED-PAYLOAD' } };
     const strict = createApi();
-    expect(await outcome(strict.verifier, await strict.sign(unsigned))).toBe('ERR_COMPONENT_NOT_COVERED');
+    expect(await outcome(strict.verifier, await strict.sign(unsigned))).toBe(
+      'ERR_COMPONENT_NOT_COVERED',
+    );
     const lax = createApi({ unsignedPayload: 'accept-unsigned-bodies' });
-    expect(await outcome(lax.verifier, { ...(await lax.sign(unsigned)), body: Buffer.from('anything') })).toBe('accepted');
-    expect(await outcome(lax.verifier, withHeader(await lax.sign(), 'x-countersign-content-sha256', 'UNSIGNED-PAYLOAD'))).toBe('ERR_SIGNATURE_MISMATCH');
+    expect(
+      await outcome(lax.verifier, { ...(await lax.sign(unsigned)), body: Buffer.from('anything') }),
+    ).toBe('accepted');
+    expect(
+      await outcome(
+        lax.verifier,
+        withHeader(await lax.sign(), 'x-countersign-content-sha256', 'UNSIGNED-PAYLOAD'),
+      ),
+    ).toBe('ERR_SIGNATURE_MISMATCH');
   });
 
   it('uses a rotated secret at once, and no longer the old one', async () => {
@@ -96,34 +163,70 @@ describe('verifier.verify()', () => {
   it('keeps derived keys of no more access keys than it can hold', async () => {
     const nonces = new MemoryNonceStore({ clock: () => NOW, bornAt: 0 });
     const { secretAccessKey } = generateAccessKey();
-    const find = async (accessKeyId: string): Promise<AccessKey> => ({ ...generateAccessKey(), accessKeyId, secretAccessKey });
-    const verifier = createVerifier({ audience: AUDIENCE, keys: { find }, nonces, clock: () => NOW });
+    const find = async (accessKeyId: string): Promise<AccessKey> => ({
+      ...generateAccessKey(),
+      accessKeyId,
+      secretAccessKey,
+    });
+    const verifier = createVerifier({
+      audience: AUDIENCE,
+      keys: { find },
+      nonces,
+      clock: () => NOW,
+    });
     for (let index = 0; index < 10_050; index++) {
-      const signer = createSigner({ credentials: { accessKeyId: `key-${index % 10_025}`, secretAccessKey }, audience: AUDIENCE, clock: () => NOW });
+      const signer = createSigner({
+        credentials: { accessKeyId: `key-${index % 10_025}`, secretAccessKey },
+        audience: AUDIENCE,
+        clock: () => NOW,
+      });
       const { headers } = await signer.sign({ method: 'GET', url: `${ORIGIN}/` });
-      await verifier.verify({ method: 'GET', url: '/', headers: { ...headers, host: 'api.example.com' } });
+      await verifier.verify({
+        method: 'GET',
+        url: '/',
+        headers: { ...headers, host: 'api.example.com' },
+      });
     }
     expect(nonces.size).toBe(10_050);
   });
 
   it('passes on what is not a refusal', async () => {
     const { sign, verifier } = createApi();
-    const broken = { check: () => { throw new TypeError('a bug'); } };
+    const broken = {
+      check: () => {
+        throw new TypeError('a bug');
+      },
+    };
     await expect(verifier.verify({ ...(await sign()), body: broken })).rejects.toThrow(TypeError);
     await expect(verifier.explain({ ...(await sign()), body: broken })).rejects.toThrow(TypeError);
   });
 
   it('refuses what is no method', async () => {
     const { sign, verifier } = createApi();
-    for (const method of ['', 'GET /', 'G\nET', 'é', 'X'.repeat(33)]) expect(await outcome(verifier, { ...(await sign()), method }), method).toBe('ERR_SIGNATURE_MALFORMED');
+    for (const method of ['', 'GET /', 'G\nET', 'é', 'X'.repeat(33)])
+      expect(await outcome(verifier, { ...(await sign()), method }), method).toBe(
+        'ERR_SIGNATURE_MALFORMED',
+      );
   });
 
   it('answers garbage of every kind with a refusal or a TypeError, and goes on', async () => {
     const { sign, verifier } = createApi();
-    const garbage = [undefined, null, {}, { method: 1 }, { method: 'GET', url: 1, headers: {} }, { method: 'GET', url: '/', headers: 1 }, { method: 'GET', url: '/', headers: [null] }, { method: 'GET', url: '/', headers: null }];
+    const garbage = [
+      undefined,
+      null,
+      {},
+      { method: 1 },
+      { method: 'GET', url: 1, headers: {} },
+      { method: 'GET', url: '/', headers: 1 },
+      { method: 'GET', url: '/', headers: [null] },
+      { method: 'GET', url: '/', headers: null },
+    ];
     for (const request of garbage as never[]) {
       const error = await verifier.verify(request).catch((thrown: unknown) => thrown);
-      expect(error instanceof SignatureError || error instanceof TypeError, JSON.stringify(request)).toBe(true);
+      expect(
+        error instanceof SignatureError || error instanceof TypeError,
+        JSON.stringify(request),
+      ).toBe(true);
     }
     expect(await outcome(verifier, await sign())).toBe('accepted');
   });
@@ -134,7 +237,12 @@ describe('verifier.explain()', () => {
     const { sign, verifier } = createApi();
     const request = await sign();
     const explanation = await verifier.explain(request);
-    expect(explanation).toMatchObject({ outcome: 'accepted', subject: 'alice', scheme: 'countersign', checks: { syntax: 'passed', signature: 'passed', body: 'passed', nonce: 'not made' } });
+    expect(explanation).toMatchObject({
+      outcome: 'accepted',
+      subject: 'alice',
+      scheme: 'countersign',
+      checks: { syntax: 'passed', signature: 'passed', body: 'passed', nonce: 'not made' },
+    });
     expect(await outcome(verifier, request)).toBe('accepted');
   });
 
@@ -142,9 +250,22 @@ describe('verifier.explain()', () => {
     const { sign, verifier } = createApi({ signedHeaders: ['x-tenant'] });
     const request = addHeader(addHeader(await sign(), 'X-Tenant', 'acme'), 'Accept', 'text/secret');
     const explanation = await verifier.explain(request);
-    expect(explanation).toMatchObject({ outcome: 'refused', code: 'ERR_COMPONENT_NOT_COVERED', reason: 'component-not-covered', checks: { syntax: 'passed', time: 'passed', key: 'passed', coverage: 'failed', signature: 'not made' } });
+    expect(explanation).toMatchObject({
+      outcome: 'refused',
+      code: 'ERR_COMPONENT_NOT_COVERED',
+      reason: 'component-not-covered',
+      checks: {
+        syntax: 'passed',
+        time: 'passed',
+        key: 'passed',
+        coverage: 'failed',
+        signature: 'not made',
+      },
+    });
     expect(explanation.message).toContain('"x-tenant"');
-    const seen = Object.fromEntries(explanation.components.map(({ component, saw, signed }) => [component, [saw, signed]]));
+    const seen = Object.fromEntries(
+      explanation.components.map(({ component, saw, signed }) => [component, [saw, signed]]),
+    );
     expect(seen).toMatchObject({
       method: ['POST', true],
       path: ['/VideoParser/', true],
@@ -162,29 +283,64 @@ describe('verifier.explain()', () => {
 
   it('shows the canonical request also where time or key were refused before', async () => {
     const { sign, verifier } = createApi({ clock: () => NOW + 500 });
-    expect(await verifier.explain(await sign())).toMatchObject({ code: 'ERR_SIGNATURE_EXPIRED', checks: { syntax: 'passed', time: 'failed', key: 'not made' }, canonicalRequest: expect.stringContaining('/VideoParser/') });
+    expect(await verifier.explain(await sign())).toMatchObject({
+      code: 'ERR_SIGNATURE_EXPIRED',
+      checks: { syntax: 'passed', time: 'failed', key: 'not made' },
+      canonicalRequest: expect.stringContaining('/VideoParser/'),
+    });
     const stranger = await createApi().sign();
-    expect(await createApi().verifier.explain(stranger)).toMatchObject({ code: 'ERR_KEY_UNKNOWN', checks: { key: 'failed' }, subject: undefined });
+    expect(await createApi().verifier.explain(stranger)).toMatchObject({
+      code: 'ERR_KEY_UNKNOWN',
+      checks: { key: 'failed' },
+      subject: undefined,
+    });
   });
 
   it('says so where nothing could be read', async () => {
     const { verifier, sign } = createApi();
-    expect(await verifier.explain({ method: 'GET', url: '*', headers: {} })).toMatchObject({ code: 'ERR_TARGET_AMBIGUOUS', components: [], checks: { syntax: 'failed' } });
+    expect(await verifier.explain({ method: 'GET', url: '*', headers: {} })).toMatchObject({
+      code: 'ERR_TARGET_AMBIGUOUS',
+      components: [],
+      checks: { syntax: 'failed' },
+    });
     const absent = await verifier.explain(withoutHeader(await sign(), 'content-type'));
-    expect(absent.components).toContainEqual({ component: 'header content-type', saw: '(absent)', signed: true });
+    expect(absent.components).toContainEqual({
+      component: 'header content-type',
+      saw: '(absent)',
+      signed: true,
+    });
     expect(absent.canonicalRequest).toBeUndefined();
   });
 
   it('leaves tokens, cookies and signatures out', async () => {
     const { key, verifier, presign } = createApi();
-    const signer = createSigner({ credentials: { ...key, sessionToken: 'sealed-token' }, audience: AUDIENCE, clock: () => NOW, signedHeaders: ['cookie'] });
-    const { headers } = await signer.sign({ method: 'GET', url: `${ORIGIN}/`, headers: { cookie: 'session=hush' } });
-    const explanation = await verifier.explain({ method: 'GET', url: '/', headers: { ...headers, host: 'api.example.com' } });
+    const signer = createSigner({
+      credentials: { ...key, sessionToken: 'sealed-token' },
+      audience: AUDIENCE,
+      clock: () => NOW,
+      signedHeaders: ['cookie'],
+    });
+    const { headers } = await signer.sign({
+      method: 'GET',
+      url: `${ORIGIN}/`,
+      headers: { cookie: 'session=hush' },
+    });
+    const explanation = await verifier.explain({
+      method: 'GET',
+      url: '/',
+      headers: { ...headers, host: 'api.example.com' },
+    });
     const presigned = await presign(60);
     const text = JSON.stringify([explanation, await verifier.explain(presigned)]);
     expect(explanation.outcome).toBe('accepted');
     expect(explanation.canonicalRequest).toContain('cookie:(redacted)\n');
-    for (const hidden of ['sealed-token', 'hush', headers['authorization']?.slice(-64), presigned.url.slice(-64)]) expect(text).not.toContain(hidden);
+    for (const hidden of [
+      'sealed-token',
+      'hush',
+      headers['authorization']?.slice(-64),
+      presigned.url.slice(-64),
+    ])
+      expect(text).not.toContain(hidden);
   });
 });
 
@@ -196,7 +352,10 @@ describe('onRefused', () => {
     await verifier.verify(request);
     await verifier.verify(request).catch(() => undefined);
     await verifier.verify(withHeader(await sign(), 'content-type', 'a\nb')).catch(() => undefined);
-    expect(told.map(({ code, checks }) => [code, checks.nonce])).toEqual([['ERR_NONCE_REUSED', 'failed'], ['ERR_SIGNATURE_MALFORMED', 'not made']]);
+    expect(told.map(({ code, checks }) => [code, checks.nonce])).toEqual([
+      ['ERR_NONCE_REUSED', 'failed'],
+      ['ERR_SIGNATURE_MALFORMED', 'not made'],
+    ]);
     for (const explanation of told) expect(JSON.stringify(explanation).split('\n')).toHaveLength(1);
   });
 
@@ -204,8 +363,14 @@ describe('onRefused', () => {
     const warnings: Error[] = [];
     const listen = (warning: Error): void => void warnings.push(warning);
     process.on('warning', listen);
-    const { verifier } = createApi({ onRefused: () => { throw new Error('log is full'); } });
-    await expect(verifier.verify({ method: 'GET', url: '/', headers: {} })).rejects.toMatchObject({ code: 'ERR_SIGNATURE_MISSING' });
+    const { verifier } = createApi({
+      onRefused: () => {
+        throw new Error('log is full');
+      },
+    });
+    await expect(verifier.verify({ method: 'GET', url: '/', headers: {} })).rejects.toMatchObject({
+      code: 'ERR_SIGNATURE_MISSING',
+    });
     await new Promise(setImmediate);
     process.off('warning', listen);
     expect(warnings.map(({ message }) => message)).toEqual(['log is full']);
@@ -213,26 +378,62 @@ describe('onRefused', () => {
 });
 
 describe('createVerifier()', () => {
-  const good = (): VerifierOptions => ({ audience: AUDIENCE, keys: new MemoryKeyStore(), nonces: new MemoryNonceStore() });
+  const good = (): VerifierOptions => ({
+    audience: AUDIENCE,
+    keys: new MemoryKeyStore(),
+    nonces: new MemoryNonceStore(),
+  });
   const bad: [name: string, value: unknown, error: typeof TypeError | typeof RangeError][] = [
-    ['audience', '', TypeError], ['audience', undefined, TypeError], ['audience', 'a/b', TypeError], ['audience', 'a b', TypeError],
-    ['keys', undefined, TypeError], ['keys', {}, TypeError], ['nonces', null, TypeError], ['nonces', { claim: 1 }, TypeError],
-    ['schemes', [], RangeError], ['schemes', [{}], TypeError], ['schemes', 'countersign', TypeError],
-    ['window', 0, RangeError], ['window', -5, RangeError], ['window', 3_601, RangeError], ['window', Number.NaN, TypeError], ['window', '120', TypeError], ['window', Number.POSITIVE_INFINITY, TypeError],
-    ['ahead', -1, RangeError], ['ahead', 301, RangeError], ['clock', 5, TypeError],
-    ['publicOrigin', 'api.example.com', TypeError], ['publicOrigin', 'https://api.example.com/', TypeError], ['publicOrigin', 'ftp://api.example.com', TypeError], ['publicOrigin', 'https://API.example.com', TypeError],
-    ['publicPrefix', 'v1', TypeError], ['publicPrefix', '/v1/', TypeError], ['publicPrefix', '/v 1', TypeError], ['publicPrefix', '/../v1', TypeError], ['publicPrefix', '/v1?x', TypeError],
-    ['signedHeaders', ['X-Tenant'], TypeError], ['signedHeaders', 'x-tenant', TypeError],
-    ['presignedUrls', 'never', TypeError], ['presignedMaxExpires', 0, RangeError], ['presignedMaxExpires', 604_801, RangeError],
-    ['unsignedPayload', true, TypeError], ['onRefused', 'log', TypeError], ['windows', 60, TypeError],
+    ['audience', '', TypeError],
+    ['audience', undefined, TypeError],
+    ['audience', 'a/b', TypeError],
+    ['audience', 'a b', TypeError],
+    ['keys', undefined, TypeError],
+    ['keys', {}, TypeError],
+    ['nonces', null, TypeError],
+    ['nonces', { claim: 1 }, TypeError],
+    ['schemes', [], RangeError],
+    ['schemes', [{}], TypeError],
+    ['schemes', 'countersign', TypeError],
+    ['window', 0, RangeError],
+    ['window', -5, RangeError],
+    ['window', 3_601, RangeError],
+    ['window', Number.NaN, TypeError],
+    ['window', '120', TypeError],
+    ['window', Number.POSITIVE_INFINITY, TypeError],
+    ['ahead', -1, RangeError],
+    ['ahead', 301, RangeError],
+    ['clock', 5, TypeError],
+    ['publicOrigin', 'api.example.com', TypeError],
+    ['publicOrigin', 'https://api.example.com/', TypeError],
+    ['publicOrigin', 'ftp://api.example.com', TypeError],
+    ['publicOrigin', 'https://API.example.com', TypeError],
+    ['publicPrefix', 'v1', TypeError],
+    ['publicPrefix', '/v1/', TypeError],
+    ['publicPrefix', '/v 1', TypeError],
+    ['publicPrefix', '/../v1', TypeError],
+    ['publicPrefix', '/v1?x', TypeError],
+    ['signedHeaders', ['X-Tenant'], TypeError],
+    ['signedHeaders', 'x-tenant', TypeError],
+    ['presignedUrls', 'never', TypeError],
+    ['presignedMaxExpires', 0, RangeError],
+    ['presignedMaxExpires', 604_801, RangeError],
+    ['unsignedPayload', true, TypeError],
+    ['onRefused', 'log', TypeError],
+    ['windows', 60, TypeError],
   ];
   it.each(bad)('refuses %s: %j, naming both', (name, value, error) => {
     const build = (): unknown => createVerifier({ ...good(), [name]: value } as VerifierOptions);
     expect(build).toThrow(error);
-    expect(build).toThrow(expect.objectContaining({ message: expect.stringMatching(new RegExp(`^Cannot build verifier: .*"${name}`)) }));
+    expect(build).toThrow(
+      expect.objectContaining({
+        message: expect.stringMatching(new RegExp(`^Cannot build verifier: .*"${name}`)),
+      }),
+    );
   });
 
   it('refuses what is no options at all', () => {
-    for (const options of [undefined, null, 'video-api', 5, []] as never[]) expect(() => createVerifier(options)).toThrow(TypeError);
+    for (const options of [undefined, null, 'video-api', 5, []] as never[])
+      expect(() => createVerifier(options)).toThrow(TypeError);
   });
 });

@@ -3,18 +3,28 @@ import { describe, expect, it } from 'vitest';
 
 describe('SignatureError', () => {
   it('knows status, reason and retry of its code', () => {
-    expect(new SignatureError('ERR_NONCE_STORE_FAILED', 'down')).toMatchObject({ name: 'SignatureError', code: 'ERR_NONCE_STORE_FAILED', status: 503, reason: 'unavailable', retry: 're-signed' });
+    expect(new SignatureError('ERR_NONCE_STORE_FAILED', 'down')).toMatchObject({
+      name: 'SignatureError',
+      code: 'ERR_NONCE_STORE_FAILED',
+      status: 503,
+      reason: 'unavailable',
+      retry: 're-signed',
+    });
   });
 
   it('carries epoch, seconds and cause only where they are given', () => {
     const cause = new Error('underneath');
-    expect(new SignatureError('ERR_NONCE_UNCERTAIN', 'x', { epoch: 'e', retryAfter: 7, cause })).toMatchObject({ epoch: 'e', retryAfter: 7, cause });
+    expect(
+      new SignatureError('ERR_NONCE_UNCERTAIN', 'x', { epoch: 'e', retryAfter: 7, cause }),
+    ).toMatchObject({ epoch: 'e', retryAfter: 7, cause });
     const bare = new SignatureError('ERR_KEY_UNKNOWN', 'x');
     expect([bare.epoch, bare.retryAfter, 'cause' in bare]).toEqual([undefined, undefined, false]);
   });
 
   it('looks alike for what strangers could probe', () => {
-    const seen = (['ERR_KEY_UNKNOWN', 'ERR_KEY_INACTIVE', 'ERR_SIGNATURE_MISMATCH'] as const).map((code) => new SignatureError(code, 'x')).map(({ reason, status, retry }) => ({ reason, status, retry }));
+    const seen = (['ERR_KEY_UNKNOWN', 'ERR_KEY_INACTIVE', 'ERR_SIGNATURE_MISMATCH'] as const)
+      .map((code) => new SignatureError(code, 'x'))
+      .map(({ reason, status, retry }) => ({ reason, status, retry }));
     expect(new Set(seen.map((it) => JSON.stringify(it))).size).toBe(1);
   });
 });

@@ -3,25 +3,51 @@ import { describe, expect, it } from 'vitest';
 
 describe('readHeaders()', () => {
   const forms: [string, HeadersInput][] = [
-    ['pairs', [['Host', 'a'], ['X-One', ' 1\t']]],
+    [
+      'pairs',
+      [
+        ['Host', 'a'],
+        ['X-One', ' 1\t'],
+      ],
+    ],
     ['raw headers', ['Host', 'a', 'X-One', ' 1\t']],
     ['a Headers', new Headers({ Host: 'a', 'X-One': ' 1\t' })],
     ['a record', { Host: 'a', 'X-One': ' 1\t', 'x-none': undefined }],
-    ['a Map', new Map([['Host', 'a'], ['X-One', ' 1\t']])],
+    [
+      'a Map',
+      new Map([
+        ['Host', 'a'],
+        ['X-One', ' 1\t'],
+      ]),
+    ],
   ];
   it.each(forms)('reads %s alike', (_, input) => {
     const fields = readHeaders(input);
     expect([...fields.names].sort()).toEqual(['host', 'x-one']);
-    expect([fields.get('host'), fields.get('x-one'), fields.get('x-none')]).toEqual(['a', '1', undefined]);
+    expect([fields.get('host'), fields.get('x-one'), fields.get('x-none')]).toEqual([
+      'a',
+      '1',
+      undefined,
+    ]);
   });
 
   it('reads nothing from nothing', () => {
-    for (const nothing of [[], {}, new Headers()] as HeadersInput[]) expect(readHeaders(nothing).names).toEqual([]);
+    for (const nothing of [[], {}, new Headers()] as HeadersInput[])
+      expect(readHeaders(nothing).names).toEqual([]);
   });
 
   it('refuses a field that is asked for and occurs twice, in whichever form and case', () => {
-    for (const twice of [{ 'x-a': ['1', '2'] }, ['x-a', '1', 'X-A', '1'], [['x-a', '1'], ['x-A', '2']]] as HeadersInput[]) {
-      expect(() => readHeaders(twice).get('x-a')).toThrow(expect.objectContaining({ code: 'ERR_SIGNATURE_AMBIGUOUS' }));
+    for (const twice of [
+      { 'x-a': ['1', '2'] },
+      ['x-a', '1', 'X-A', '1'],
+      [
+        ['x-a', '1'],
+        ['x-A', '2'],
+      ],
+    ] as HeadersInput[]) {
+      expect(() => readHeaders(twice).get('x-a')).toThrow(
+        expect.objectContaining({ code: 'ERR_SIGNATURE_AMBIGUOUS' }),
+      );
     }
   });
 
@@ -33,12 +59,19 @@ describe('readHeaders()', () => {
   it('takes the host of HTTP/2 from :authority, and no other pseudo-field', () => {
     const fields = readHeaders([':method', 'GET', ':path', '/', ':authority', 'a', 'x-b', '1']);
     expect(fields.names).toEqual(['host', 'x-b']);
-    expect(() => readHeaders([':authority', 'a', 'host', 'a']).get('host')).toThrow(expect.objectContaining({ code: 'ERR_SIGNATURE_AMBIGUOUS' }));
+    expect(() => readHeaders([':authority', 'a', 'host', 'a']).get('host')).toThrow(
+      expect.objectContaining({ code: 'ERR_SIGNATURE_AMBIGUOUS' }),
+    );
   });
 
   it('refuses more than 1,000 fields, and names and values that are no text', () => {
-    expect(readHeaders(Array.from({ length: 1_000 }, (_, index) => [`x-${index}`, ''] as const)).names).toHaveLength(1_000);
-    expect(() => readHeaders(Array.from({ length: 1_001 }, (_, index) => [`x-${index}`, ''] as const))).toThrow(expect.objectContaining({ code: 'ERR_SIGNATURE_MALFORMED' }));
-    for (const bad of [{ a: 1 }, [['a']], [['a', null]], ['a'], [[1, 'a']]] as never[]) expect(() => readHeaders(bad)).toThrow(TypeError);
+    expect(
+      readHeaders(Array.from({ length: 1_000 }, (_, index) => [`x-${index}`, ''] as const)).names,
+    ).toHaveLength(1_000);
+    expect(() =>
+      readHeaders(Array.from({ length: 1_001 }, (_, index) => [`x-${index}`, ''] as const)),
+    ).toThrow(expect.objectContaining({ code: 'ERR_SIGNATURE_MALFORMED' }));
+    for (const bad of [{ a: 1 }, [['a']], [['a', null]], ['a'], [[1, 'a']]] as never[])
+      expect(() => readHeaders(bad)).toThrow(TypeError);
   });
 });

@@ -1,4 +1,13 @@
-import { checkHost, encodeBase64Url, encodeHex, findSecretFlaw, isAccessKeyId, isAudience, isSha256Hex, parseTarget } from '@countersign/shared';
+import {
+  checkHost,
+  encodeBase64Url,
+  encodeHex,
+  findSecretFlaw,
+  isAccessKeyId,
+  isAudience,
+  isSha256Hex,
+  parseTarget,
+} from '@countersign/shared';
 import { describe, expect, it } from 'vitest';
 
 describe('parseTarget()', () => {
@@ -12,21 +21,80 @@ describe('parseTarget()', () => {
     ['/a/..b/.c/d..', '/a/..b/.c/d..', ''],
     ['/a?x=/../y', '/a', 'x=/../y'],
     ['/%25', '/%25', ''],
-  ])('splits %j and changes nothing', (target, path, query) => expect(parseTarget(target)).toEqual({ path, query }));
-
-  it.each(['a', '*', 'http://h/', '//h/', '/a b', '/\\', '/#', '/%', '/%0', '/%zz', '/%00', '/%ff', '/é', '/.', '/..', '/a/.', '/a/..?x', '/%2E', '/.%2e/a', '/a?%ff', '/a?x=%', `/${'a'.repeat(16_384)}`])(
-    'refuses %j',
-    (target) => {
-      expect(() => parseTarget(target)).toThrow(expect.objectContaining({ code: 'ERR_TARGET_AMBIGUOUS', message: expect.stringContaining('Cannot sign request target') }));
-    },
+  ])('splits %j and changes nothing', (target, path, query) =>
+    expect(parseTarget(target)).toEqual({ path, query }),
   );
+
+  it.each([
+    'a',
+    '*',
+    'http://h/',
+    '//h/',
+    '/a b',
+    '/\\',
+    '/#',
+    '/%',
+    '/%0',
+    '/%zz',
+    '/%00',
+    '/%ff',
+    '/é',
+    '/.',
+    '/..',
+    '/a/.',
+    '/a/..?x',
+    '/%2E',
+    '/.%2e/a',
+    '/a?%ff',
+    '/a?x=%',
+    `/${'a'.repeat(16_384)}`,
+  ])('refuses %j', (target) => {
+    expect(() => parseTarget(target)).toThrow(
+      expect.objectContaining({
+        code: 'ERR_TARGET_AMBIGUOUS',
+        message: expect.stringContaining('Cannot sign request target'),
+      }),
+    );
+  });
 });
 
 describe('checkHost()', () => {
-  it.each(['localhost', 'api.example.com', 'API.example.com', 'a_b.example', '127.0.0.1:8080', '[::1]', '[::ffff:127.0.0.1]:443', 'xn--bcher-kva.example'])('takes %s', (host) => expect(() => checkHost(host)).not.toThrow());
+  it.each([
+    'localhost',
+    'api.example.com',
+    'API.example.com',
+    'a_b.example',
+    '127.0.0.1:8080',
+    '[::1]',
+    '[::ffff:127.0.0.1]:443',
+    'xn--bcher-kva.example',
+  ])('takes %s', (host) => expect(() => checkHost(host)).not.toThrow());
 
-  it.each(['', '.', 'a.', '.a', 'a..b', 'a:', 'a:0', 'a:080', 'a:123456', 'a:b', 'a/b', 'a@b', 'a b', 'a,b', 'é', '[::1', '::1', '[]', 'a\n', 'a'.repeat(300)])('refuses %j', (host) => {
-    expect(() => checkHost(host)).toThrow(expect.objectContaining({ code: 'ERR_TARGET_AMBIGUOUS' }));
+  it.each([
+    '',
+    '.',
+    'a.',
+    '.a',
+    'a..b',
+    'a:',
+    'a:0',
+    'a:080',
+    'a:123456',
+    'a:b',
+    'a/b',
+    'a@b',
+    'a b',
+    'a,b',
+    'é',
+    '[::1',
+    '::1',
+    '[]',
+    'a\n',
+    'a'.repeat(300),
+  ])('refuses %j', (host) => {
+    expect(() => checkHost(host)).toThrow(
+      expect.objectContaining({ code: 'ERR_TARGET_AMBIGUOUS' }),
+    );
   });
 });
 
@@ -49,13 +117,17 @@ describe('findSecretFlaw()', () => {
     [null, 'got null'],
     [42, 'got number'],
     [new Uint8Array(32), 'got object'],
-  ])('says what is wrong with %j', (secret, flaw) => expect(findSecretFlaw(secret)).toContain(flaw));
+  ])('says what is wrong with %j', (secret, flaw) =>
+    expect(findSecretFlaw(secret)).toContain(flaw),
+  );
 });
 
 describe('names', () => {
   it('isAccessKeyId() and isAudience() take one alphabet, of 1 to 128', () => {
-    for (const good of ['CSAK7Q2M5X9R4T8W3Y6Z0ABC', 'a', 'a.b_c-d', 'a'.repeat(128)]) expect([isAccessKeyId(good), isAudience(good)]).toEqual([true, true]);
-    for (const bad of ['', 'a/b', 'a b', 'a\n', 'é', 'a,b', 'a=b', 'a;b', '"', 'a'.repeat(129)]) expect([isAccessKeyId(bad), isAudience(bad)]).toEqual([false, false]);
+    for (const good of ['CSAK7Q2M5X9R4T8W3Y6Z0ABC', 'a', 'a.b_c-d', 'a'.repeat(128)])
+      expect([isAccessKeyId(good), isAudience(good)]).toEqual([true, true]);
+    for (const bad of ['', 'a/b', 'a b', 'a\n', 'é', 'a,b', 'a=b', 'a;b', '"', 'a'.repeat(129)])
+      expect([isAccessKeyId(bad), isAudience(bad)]).toEqual([false, false]);
     expect([isAccessKeyId('urn:x'), isAudience('urn:x')]).toEqual([false, true]);
   });
 });
@@ -71,6 +143,15 @@ describe('bytes', () => {
 
   it('isSha256Hex() takes 64 digits of lower-case hex only', () => {
     expect(isSha256Hex('0123456789abcdef'.repeat(4))).toBe(true);
-    for (const bad of ['', '0'.repeat(63), '0'.repeat(65), 'A'.repeat(64), `${'0'.repeat(63)}g`, `${'0'.repeat(63)}\n`, '٠'.repeat(64)]) expect(isSha256Hex(bad)).toBe(false);
+    for (const bad of [
+      '',
+      '0'.repeat(63),
+      '0'.repeat(65),
+      'A'.repeat(64),
+      `${'0'.repeat(63)}g`,
+      `${'0'.repeat(63)}\n`,
+      '٠'.repeat(64),
+    ])
+      expect(isSha256Hex(bad)).toBe(false);
   });
 });
