@@ -6,12 +6,18 @@
  *
  * Ends with 1 where a ratio is beyond its bar.
  */
-import { createSigner } from '@countersign/client';
-import { createVerifier, generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
-import hawk from 'hawk';
+
 import { createHash, createHmac, createSecretKey, randomBytes, timingSafeEqual } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { createSigner } from '@countersign/client';
+import {
+  createVerifier,
+  generateAccessKey,
+  MemoryKeyStore,
+  MemoryNonceStore,
+} from '@countersign/server';
+import hawk from 'hawk';
 import { Bench } from 'tinybench';
 
 /** Milliseconds of processor, of all threads: others on the machine do not count, collecting garbage on a thread of its own does. */
@@ -42,7 +48,11 @@ const credentials = { accessKeyId: key.accessKeyId, secretAccessKey: key.secretA
 const signer = createSigner({ credentials, audience: 'video-api' });
 
 // Ours: one verifier for all rounds, as in a server, and a fresh batch for each, since a nonce is good for one request.
-const verifier = createVerifier({ audience: 'video-api', keys: new MemoryKeyStore([key]), nonces: new MemoryNonceStore({ bornAt: 0 }) });
+const verifier = createVerifier({
+  audience: 'video-api',
+  keys: new MemoryKeyStore([key]),
+  nonces: new MemoryNonceStore({ bornAt: 0 }),
+});
 const headers = { 'content-type': 'application/json', 'user-agent': 'bench', accept: '*/*' };
 /** Text as a socket brings it: of one piece, and new to the program. */
 const received = (text) => Buffer.from(text, 'latin1').toString('latin1');
@@ -50,8 +60,21 @@ async function signBatch() {
   const batch = [];
   for (let index = 0; index < BATCH; index++) {
     const signed = await signer.sign({ method: 'POST', url, headers, body: bytes });
-    const rawHeaders = ['Host', 'api.test:8080', 'Connection', 'keep-alive', 'Content-Length', String(bytes.length), ...Object.entries(signed.headers).flat()].map(received);
-    batch.push({ method: 'POST', url: received('/VideoParser/?lang=en'), headers: rawHeaders, body: Buffer.from(bytes) });
+    const rawHeaders = [
+      'Host',
+      'api.test:8080',
+      'Connection',
+      'keep-alive',
+      'Content-Length',
+      String(bytes.length),
+      ...Object.entries(signed.headers).flat(),
+    ].map(received);
+    batch.push({
+      method: 'POST',
+      url: received('/VideoParser/?lang=en'),
+      headers: rawHeaders,
+      body: Buffer.from(bytes),
+    });
   }
   return batch;
 }
@@ -60,7 +83,12 @@ async function signBatch() {
 const secret = createSecretKey(randomBytes(32));
 const canonical = 'x'.repeat(440);
 const bareBatch = () =>
-  Array.from({ length: BATCH }, () => ({ body: Buffer.from(bytes), canonical: received(canonical), stringToSign: received(canonical.slice(0, 160)), signature: randomBytes(32) }));
+  Array.from({ length: BATCH }, () => ({
+    body: Buffer.from(bytes),
+    canonical: received(canonical),
+    stringToSign: received(canonical.slice(0, 160)),
+    signature: randomBytes(32),
+  }));
 function bareVerify({ body, canonical, stringToSign, signature }) {
   createHash('sha256').update(body).digest('hex');
   createHash('sha256').update(canonical).digest('hex');
@@ -74,14 +102,28 @@ function bareSign() {
 }
 
 // hawk: the same request as new, payload validated, nonces in a Map.
-const hawkCredentials = { id: key.accessKeyId, key: key.secretAccessKey, algorithm: 'sha256', user: 'alice' };
-const hawkHeader = () => hawk.client.header(url, 'POST', { credentials: hawkCredentials, payload: bytes, contentType: 'application/json' }).header;
+const hawkCredentials = {
+  id: key.accessKeyId,
+  key: key.secretAccessKey,
+  algorithm: 'sha256',
+  user: 'alice',
+};
+const hawkHeader = () =>
+  hawk.client.header(url, 'POST', {
+    credentials: hawkCredentials,
+    payload: bytes,
+    contentType: 'application/json',
+  }).header;
 const hawkBatch = () =>
   Array.from({ length: BATCH }, () => ({
     request: {
       method: 'POST',
       url: received('/VideoParser/?lang=en'),
-      headers: { host: received('api.test:8080'), 'content-type': received('application/json'), authorization: received(hawkHeader()) },
+      headers: {
+        host: received('api.test:8080'),
+        'content-type': received('application/json'),
+        authorization: received(hawkHeader()),
+      },
     },
     payload: Buffer.from(bytes),
   }));
@@ -102,7 +144,7 @@ const contenders = {
       for (const request of batch) if (bareVerify(request)) throw new Error('cannot be');
     },
   ],
-  'verify': [
+  verify: [
     signBatch,
     async (batch) => {
       for (const request of batch) await verifier.verify(request);
@@ -112,7 +154,8 @@ const contenders = {
     hawkBatch,
     async (batch) => {
       const nonceFunc = rememberNonces();
-      for (const { request, payload } of batch) await hawk.server.authenticate(request, () => hawkCredentials, { payload, nonceFunc });
+      for (const { request, payload } of batch)
+        await hawk.server.authenticate(request, () => hawkCredentials, { payload, nonceFunc });
     },
   ],
   'bare sign': [
@@ -121,10 +164,11 @@ const contenders = {
       for (let index = 0; index < BATCH; index++) bareSign();
     },
   ],
-  'sign': [
+  sign: [
     () => undefined,
     async () => {
-      for (let index = 0; index < BATCH; index++) await signer.sign({ method: 'POST', url, headers, body: bytes });
+      for (let index = 0; index < BATCH; index++)
+        await signer.sign({ method: 'POST', url, headers, body: bytes });
     },
   ],
   'hawk sign': [
@@ -137,7 +181,13 @@ const contenders = {
 
 // One batch of each a round, and of all rounds the median: what else the machine does meets every contender.
 const uncollected = Object.fromEntries(Object.keys(contenders).map((name) => [name, []]));
-const bench = new Bench({ iterations: 1, time: 0, warmup: false, throws: true, now: processorTime });
+const bench = new Bench({
+  iterations: 1,
+  time: 0,
+  warmup: false,
+  throws: true,
+  now: processorTime,
+});
 for (const [name, [prepare, run]] of Object.entries(contenders)) {
   let batch;
   const beforeEach = async () => {
@@ -158,16 +208,21 @@ for (const [name, [prepare, run]] of Object.entries(contenders)) {
 const times = Object.fromEntries(Object.keys(contenders).map((name) => [name, []]));
 for (let round = -WARM_UP; round < ROUNDS; round++) {
   bench.reset();
-  for (const { name, result } of await bench.run()) if (round >= 0) times[name].push((result.latency.mean * 1000) / BATCH);
+  for (const { name, result } of await bench.run())
+    if (round >= 0) times[name].push((result.latency.mean * 1000) / BATCH);
 }
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
-const medians = (lists) => Object.fromEntries(Object.entries(lists).map(([name, values]) => [name, median(values.slice(-ROUNDS))]));
+const medians = (lists) =>
+  Object.fromEntries(
+    Object.entries(lists).map(([name, values]) => [name, median(values.slice(-ROUNDS))]),
+  );
 const [cost, costUncollected] = [medians(times), medians(uncollected)];
 
 // The bars are for the whole cost; what it is without the garbage is told beside it.
 for (const name of Object.keys(contenders)) {
   const bare = name.endsWith('verify') ? 'bare verify' : 'bare sign';
-  const tell = (costs) => `${costs[name].toFixed(2).padStart(7)} µs  ${(costs[name] / costs[bare]).toFixed(2)} × bare`;
+  const tell = (costs) =>
+    `${costs[name].toFixed(2).padStart(7)} µs  ${(costs[name] / costs[bare]).toFixed(2)} × bare`;
   console.log(`${name.padEnd(12)} ${tell(cost)}   without garbage ${tell(costUncollected)}`);
 }
 const beyond = [
@@ -175,5 +230,6 @@ const beyond = [
   ['sign', cost.sign / cost['bare sign'], BAR],
   ['verify against hawk', cost.verify / cost['hawk verify'], 1],
 ].filter(([, ratio, bar]) => !(ratio <= bar));
-for (const [name, ratio, bar] of beyond) console.error(`${name}: ${ratio.toFixed(2)}, at most ${bar} is allowed`);
+for (const [name, ratio, bar] of beyond)
+  console.error(`${name}: ${ratio.toFixed(2)}, at most ${bar} is allowed`);
 process.exitCode = beyond.length === 0 ? 0 : 1;

@@ -77,20 +77,36 @@ export function createVerifier(options: VerifierOptions): Verifier {
   const chooseKey = createChooseKey(policy.audience);
 
   /** The steps, in their order: cheap before dear, and nothing is read, buffered or stored for strangers. */
-  async function run(attempt: Attempt, received: ReceivedRequest, claims: boolean): Promise<Identity> {
+  async function run(
+    attempt: Attempt,
+    received: ReceivedRequest,
+    claims: boolean,
+  ): Promise<Identity> {
     const { now } = attempt;
-    const request = (attempt.request = readRequest(received, policy));
-    const { scheme, params, signature } = (attempt.signed = readSignature(request, policy));
+    const request = readRequest(received, policy);
+    attempt.request = request;
+    const signed = readSignature(request, policy);
+    attempt.signed = signed;
+    const { scheme, params, signature } = signed;
     checkWindow(params, policy, now);
     let found: AccessKey | undefined;
     try {
       found = await policy.keys.find(params.accessKeyId);
     } catch (cause) {
-      throw new SignatureError('ERR_KEY_STORE_FAILED', 'The key store failed', { cause, retryAfter: 1 });
+      throw new SignatureError('ERR_KEY_STORE_FAILED', 'The key store failed', {
+        cause,
+        retryAfter: 1,
+      });
     }
-    const key = (attempt.key = chooseKey(found, scheme, params, now));
+    const key = chooseKey(found, scheme, params, now);
+    attempt.key = key;
     checkCoverage(request, params, policy.signedHeaders);
-    const { subject, scopes } = checkSignature(scheme.stringToSign(request, params), signature, params.accessKeyId, key);
+    const { subject, scopes } = checkSignature(
+      scheme.stringToSign(request, params),
+      signature,
+      params.accessKeyId,
+      key,
+    );
     const reading = checkBody(received.body, params, policy, now);
     if (reading !== undefined) await reading;
     let epoch: string | undefined;
@@ -101,13 +117,26 @@ export function createVerifier(options: VerifierOptions): Verifier {
       try {
         answer = await policy.nonces.claim(nonceClaim(params, policy));
       } catch (cause) {
-        throw new SignatureError('ERR_NONCE_STORE_FAILED', 'The nonce store failed', { cause, retryAfter: 1 });
+        throw new SignatureError('ERR_NONCE_STORE_FAILED', 'The nonce store failed', {
+          cause,
+          retryAfter: 1,
+        });
       }
       epoch = checkClaim(answer);
       attempt.claimed = true;
     }
     const { accessKeyId, audience, signedAt, nonce, signedHeaders } = params;
-    return { accessKeyId, subject, scopes, scheme: scheme.name, audience, signedAt, nonce, signedHeaders, epoch };
+    return {
+      accessKeyId,
+      subject,
+      scopes,
+      scheme: scheme.name,
+      audience,
+      signedAt,
+      nonce,
+      signedHeaders,
+      epoch,
+    };
   }
 
   return {
@@ -119,7 +148,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
       const verification = run(attempt, received, true);
       if (onRefused === undefined) return verification;
       return verification.catch((error) => {
-        if (error instanceof SignatureError) tell(onRefused, describeAttempt(attempt, policy, error));
+        if (error instanceof SignatureError)
+          tell(onRefused, describeAttempt(attempt, policy, error));
         throw error;
       });
     },
@@ -146,6 +176,8 @@ function tell(onRefused: (explanation: Explanation) => void, explanation: Explan
   try {
     onRefused(explanation);
   } catch (error) {
-    process.emitWarning(error instanceof Error ? error : String(error), { code: 'COUNTERSIGN_ON_REFUSED' });
+    process.emitWarning(error instanceof Error ? error : String(error), {
+      code: 'COUNTERSIGN_ON_REFUSED',
+    });
   }
 }

@@ -20,7 +20,8 @@ export function isSha256Hex(text: string): boolean {
   if (text.length !== 64) return false;
   let flaws = 0;
   // A regular expression branches at each digit, and random digits are what no processor can predict.
-  for (let index = 0; index < 64; index++) flaws |= HEX_DIGITS[text.charCodeAt(index)] ?? NOT_A_DIGIT;
+  for (let index = 0; index < 64; index++)
+    flaws |= HEX_DIGITS[text.charCodeAt(index)] ?? NOT_A_DIGIT;
   return flaws < NOT_A_DIGIT;
 }
 
@@ -34,7 +35,9 @@ export function decodeSha256Hex(text: string): Uint8Array | undefined {
   const bytes = new Uint8Array(32);
   let flaws = 0;
   for (let index = 0; index < 32; index++) {
-    const pair = (HEX_DIGITS[text.charCodeAt(2 * index)] ?? NOT_A_DIGIT) * 16 + (HEX_DIGITS[text.charCodeAt(2 * index + 1)] ?? NOT_A_DIGIT);
+    const pair =
+      (HEX_DIGITS[text.charCodeAt(2 * index)] ?? NOT_A_DIGIT) * 16 +
+      (HEX_DIGITS[text.charCodeAt(2 * index + 1)] ?? NOT_A_DIGIT);
     flaws |= pair >> 8;
     bytes[index] = pair;
   }
@@ -46,7 +49,10 @@ export function encodeBase64Url(bytes: Uint8Array): string {
   let text = '';
   for (let index = 0; index < bytes.length; index += 3) {
     // What is not there counts as zero.
-    const bits = ((bytes[index] as number) << 16) | ((bytes[index + 1] as number) << 8) | (bytes[index + 2] as number);
+    const bits =
+      ((bytes[index] as number) << 16) |
+      ((bytes[index + 1] as number) << 8) |
+      (bytes[index + 2] as number);
     for (let shift = 18; shift >= 0; shift -= 6) text += BASE64URL[(bits >> shift) & 63];
   }
   return text.slice(0, Math.ceil((bytes.length * 4) / 3));

@@ -33,7 +33,10 @@ export function canonicalHeaders(headers: HeaderFields, signedHeaders: readonly 
   for (const name of signedHeaders) {
     const value = headers.get(name);
     if (value === undefined) {
-      throw new SignatureError('ERR_COMPONENT_NOT_COVERED', `Signed header ${quote(name)} is not in the request`);
+      throw new SignatureError(
+        'ERR_COMPONENT_NOT_COVERED',
+        `Signed header ${quote(name)} is not in the request`,
+      );
     }
     if (NOT_PLAIN.test(value)) {
       throw new SignatureError(

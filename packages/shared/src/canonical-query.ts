@@ -23,14 +23,22 @@ export function readPresigned(query: string, names: readonly string[]): string[]
   const values: string[] = [];
   for (const [index, name] of names.entries()) {
     const pair = pairs[index];
-    const value = pair?.startsWith(`${name}=`) ? decodePercent(pair.slice(name.length + 1)) : undefined;
+    const value = pair?.startsWith(`${name}=`)
+      ? decodePercent(pair.slice(name.length + 1))
+      : undefined;
     if (value === undefined) {
-      throw new SignatureError('ERR_SIGNATURE_MALFORMED', `Cannot read presigned URL: ${quote(name)} is missing or not in its place`);
+      throw new SignatureError(
+        'ERR_SIGNATURE_MALFORMED',
+        `Cannot read presigned URL: ${quote(name)} is missing or not in its place`,
+      );
     }
     values.push(value);
   }
   if (pairs.length !== names.length || OURS.test(query.slice(0, start))) {
-    throw new SignatureError('ERR_SIGNATURE_AMBIGUOUS', 'Cannot read presigned URL: its parameters must be the last of the query, each once');
+    throw new SignatureError(
+      'ERR_SIGNATURE_AMBIGUOUS',
+      'Cannot read presigned URL: its parameters must be the last of the query, each once',
+    );
   }
   return values;
 }

@@ -19,7 +19,11 @@ export interface SignableRequest {
  *
  * @see docs/wire-format.md, "Canonical request"
  */
-export function canonicalRequest(request: SignableRequest, query: string, signed: SignedParts): string {
+export function canonicalRequest(
+  request: SignableRequest,
+  query: string,
+  signed: SignedParts,
+): string {
   const headers = canonicalHeaders(request.headers, signed.signedHeaders);
   return `${request.method}\n${request.path}\n${query}\n${headers}\n${signed.signedHeadersText}\n${signed.bodyHash}`;
 }

@@ -27,7 +27,10 @@ const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i;
 export function parseTarget(target: string): Target {
   const flaw = findFlaw(target);
   if (flaw !== undefined) {
-    throw new SignatureError('ERR_TARGET_AMBIGUOUS', `Cannot sign request target ${quote(target)}: ${flaw}`);
+    throw new SignatureError(
+      'ERR_TARGET_AMBIGUOUS',
+      `Cannot sign request target ${quote(target)}: ${flaw}`,
+    );
   }
   const mark = target.indexOf('?');
   if (mark === -1) return { path: target === '' ? '/' : target, query: '' };
@@ -38,15 +41,19 @@ export function parseTarget(target: string): Target {
 
 function findFlaw(target: string): string | undefined {
   if (target === '') return undefined;
-  if (target.length > LONGEST_TARGET) return `it has ${target.length} characters, ${LONGEST_TARGET} are allowed`;
+  if (target.length > LONGEST_TARGET)
+    return `it has ${target.length} characters, ${LONGEST_TARGET} are allowed`;
   if (target[0] !== '/') return 'it is not in origin form: expected a path that starts with "/"';
   if (target[1] === '/') return 'it starts with "//", which URL parsers take for a host';
-  if (!ALLOWED.test(target)) return 'it holds a control, a space, "#", "\\" or a character beyond ASCII';
+  if (!ALLOWED.test(target))
+    return 'it holds a control, a space, "#", "\\" or a character beyond ASCII';
   const mark = target.indexOf('?');
-  if (DOT_SEGMENT.test(mark === -1 ? target : target.slice(0, mark))) return 'its path holds a dot segment';
+  if (DOT_SEGMENT.test(mark === -1 ? target : target.slice(0, mark)))
+    return 'its path holds a dot segment';
   if (target.includes('%')) {
     if (target.includes('%00')) return 'it holds an encoded NUL';
-    if (decodePercent(target) === undefined) return 'it holds an escape that is malformed or not UTF-8';
+    if (decodePercent(target) === undefined)
+      return 'it holds an escape that is malformed or not UTF-8';
   }
   return undefined;
 }

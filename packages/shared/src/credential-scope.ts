@@ -21,7 +21,8 @@ export const TERMINATOR = 'countersign1_request';
 
 const ACCESS_KEY_ID = /^[A-Za-z0-9._-]{1,128}$/;
 const AUDIENCE = /^[A-Za-z0-9._:-]{1,128}$/;
-const CREDENTIAL = /^([A-Za-z0-9._-]{1,128})\/([0-9]{8})\/([A-Za-z0-9._:-]{1,128})\/countersign1_request$/;
+const CREDENTIAL =
+  /^([A-Za-z0-9._-]{1,128})\/([0-9]{8})\/([A-Za-z0-9._:-]{1,128})\/countersign1_request$/;
 
 /** Whether a text can be an access key id: 1 to 128 of `A-Z a-z 0-9 . _ -`. */
 export function isAccessKeyId(text: string): boolean {

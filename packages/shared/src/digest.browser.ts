@@ -13,7 +13,9 @@ export function sha256Hex(data: string | Uint8Array): string {
 
 /** SHA-256: 32 bytes. A string is hashed as UTF-8. */
 export function sha256(data: string | Uint8Array): Uint8Array<ArrayBuffer> {
-  return nobleSha256(typeof data === 'string' ? encoder.encode(data) : data) as Uint8Array<ArrayBuffer>;
+  return nobleSha256(
+    typeof data === 'string' ? encoder.encode(data) : data,
+  ) as Uint8Array<ArrayBuffer>;
 }
 
 /** A SHA-256 for what does not come in one piece. */
@@ -46,6 +48,7 @@ export function encodeUtf8(text: string): Uint8Array {
 export function timingSafeEqual(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) throw new RangeError('Cannot compare: the lengths differ');
   let difference = 0;
-  for (let index = 0; index < a.length; index++) difference |= (a[index] as number) ^ (b[index] as number);
+  for (let index = 0; index < a.length; index++)
+    difference |= (a[index] as number) ^ (b[index] as number);
   return difference === 0;
 }

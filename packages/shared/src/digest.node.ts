@@ -1,5 +1,12 @@
 /** The primitives, from `node:crypto`. `digest.browser.ts` gives the same names where the `browser` condition holds. */
-import { createHash, createHmac, createSecretKey, hash, type KeyObject, timingSafeEqual } from 'node:crypto';
+import {
+  createHash,
+  createHmac,
+  createSecretKey,
+  hash,
+  type KeyObject,
+  timingSafeEqual,
+} from 'node:crypto';
 import type { MacKey, Sha256 } from './digest.ts';
 
 export { timingSafeEqual };

@@ -25,7 +25,8 @@ export class HeaderFields {
   /** The names, in lower case. */
   get names(): string[] {
     const names: string[] = [];
-    for (let index = 0; index < this.raw.length; index += 2) names.push((this.raw[index] as string).toLowerCase());
+    for (let index = 0; index < this.raw.length; index += 2)
+      names.push((this.raw[index] as string).toLowerCase());
     return names;
   }
 
@@ -40,7 +41,11 @@ export class HeaderFields {
     let found = -1;
     for (let index = 0; index < raw.length; index += 2) {
       if (!isNamed(raw[index] as string, name)) continue;
-      if (found !== -1) throw new SignatureError('ERR_SIGNATURE_AMBIGUOUS', `Header ${quote(name)} occurs more than once`);
+      if (found !== -1)
+        throw new SignatureError(
+          'ERR_SIGNATURE_AMBIGUOUS',
+          `Header ${quote(name)} occurs more than once`,
+        );
       found = index;
     }
     return found === -1 ? undefined : trim(raw[found + 1] as string);
@@ -68,12 +73,17 @@ export class HeaderFields {
 export function readHeaders(input: HeadersInput): HeaderFields {
   const raw = flatten(input);
   if (raw.length > 2 * MOST_FIELDS) {
-    throw new SignatureError('ERR_SIGNATURE_MALFORMED', `Cannot read more than ${MOST_FIELDS} header fields`);
+    throw new SignatureError(
+      'ERR_SIGNATURE_MALFORMED',
+      `Cannot read more than ${MOST_FIELDS} header fields`,
+    );
   }
   let hasPseudoFields = false;
   for (let index = 0; index < raw.length; index += 2) {
     if (typeof raw[index] !== 'string' || typeof raw[index + 1] !== 'string') {
-      throw new TypeError(`Cannot read header ${quote(raw[index])}: expected text, got ${typeof raw[index + 1]}`);
+      throw new TypeError(
+        `Cannot read header ${quote(raw[index])}: expected text, got ${typeof raw[index + 1]}`,
+      );
     }
     hasPseudoFields ||= (raw[index] as string).charCodeAt(0) === COLON;
   }

@@ -11,6 +11,9 @@ const LONGEST = 261;
  */
 export function checkHost(host: string): void {
   if (!(host.length <= LONGEST && NAME_OR_ADDRESS.test(host))) {
-    throw new SignatureError('ERR_TARGET_AMBIGUOUS', `Cannot sign host ${quote(host)}: expected a name or address, and a port if any`);
+    throw new SignatureError(
+      'ERR_TARGET_AMBIGUOUS',
+      `Cannot sign host ${quote(host)}: expected a name or address, and a port if any`,
+    );
   }
 }

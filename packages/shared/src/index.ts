@@ -1,14 +1,39 @@
-export { createSha256, encodeUtf8, hmacSha256, importMacKey, sha256, sha256Hex, verifyHmacSha256 } from '#digest';
+export {
+  createSha256,
+  encodeUtf8,
+  hmacSha256,
+  importMacKey,
+  sha256,
+  sha256Hex,
+  verifyHmacSha256,
+} from '#digest';
 export { encodeBase64Url, encodeHex, isSha256Hex } from './bytes.ts';
 export { mustBeSigned, OWN_PREFIX } from './canonical-headers.ts';
 export type { SignableRequest } from './canonical-request.ts';
 export { parseTarget, type Target } from './canonical-uri.ts';
 export { isAccessKeyId, isAudience } from './credential-scope.ts';
 export type { MacKey, Sha256 } from './digest.ts';
+export {
+  quote,
+  type RefusalReason,
+  SignatureError,
+  type SignatureErrorCode,
+  type SignatureErrorOptions,
+} from './errors.ts';
 export { HeaderFields, type HeadersInput, isNamed, readHeaders } from './header-fields.ts';
 export { checkHost } from './host.ts';
-export { quote, type RefusalReason, SignatureError, type SignatureErrorCode, type SignatureErrorOptions } from './errors.ts';
-export type { ParsedSignature, Scheme, SignatureParams, SigningIntent, WireFields } from './scheme.ts';
-export { type CountersignParams, countersign, EMPTY_SHA256, UNSIGNED_PAYLOAD } from './schemes/countersign.ts';
+export type {
+  ParsedSignature,
+  Scheme,
+  SignatureParams,
+  SigningIntent,
+  WireFields,
+} from './scheme.ts';
+export {
+  type CountersignParams,
+  countersign,
+  EMPTY_SHA256,
+  UNSIGNED_PAYLOAD,
+} from './schemes/countersign.ts';
 export { findSecretFlaw } from './secret.ts';
 export { formatTimestamp, parseTimestamp } from './timestamp.ts';

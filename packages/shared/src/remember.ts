@@ -4,7 +4,11 @@
  *
  * @param nameOf a short part of the text that says whose it is: cheaper to look up than all of it
  */
-export function remember<T>(names: number, nameOf: (text: string) => string, compute: (text: string) => T): (text: string) => T {
+export function remember<T>(
+  names: number,
+  nameOf: (text: string) => string,
+  compute: (text: string) => T,
+): (text: string) => T {
   const known = new Map<string, { readonly text: string; readonly result: T }>();
   return (text) => {
     const name = nameOf(text);
@@ -26,7 +30,9 @@ export function copyText(text: string): string {
 }
 
 /** Remembers what a pure function gave last: for what changes once a second and is asked a thousand times. */
-export function rememberLast<A extends string | number, T>(compute: (input: A) => T): (input: A) => T {
+export function rememberLast<A extends string | number, T>(
+  compute: (input: A) => T,
+): (input: A) => T {
   let last: { readonly input: A; readonly result: T } | undefined;
   return (input) => {
     if (last?.input !== input) last = { input, result: compute(input) };

@@ -55,7 +55,10 @@ export interface WireFields {
 export interface Scheme<P extends SignatureParams = SignatureParams> {
   readonly name: string;
   /** Adds to the request the fields that the signature will cover. */
-  prepare(request: SignableRequest, intent: SigningIntent): { readonly request: SignableRequest; readonly params: P };
+  prepare(
+    request: SignableRequest,
+    intent: SigningIntent,
+  ): { readonly request: SignableRequest; readonly params: P };
   /** The text whose hash is signed, for people to compare. */
   canonicalRequest(request: SignableRequest, params: P): string;
   /** Bytes, never text: the bodies `ff` and `fe` differ. */

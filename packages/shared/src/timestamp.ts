@@ -16,7 +16,9 @@ export function formatTimestamp(seconds: number): string {
 
 const format = rememberLast((whole: number): string => {
   if (!(whole >= 0 && whole <= 253_402_300_799)) {
-    throw new RangeError(`Cannot format time ${quote(whole)}: expected Unix seconds such as 1795299926`);
+    throw new RangeError(
+      `Cannot format time ${quote(whole)}: expected Unix seconds such as 1795299926`,
+    );
   }
   return `${new Date(whole * 1000).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;
 });
@@ -35,8 +37,13 @@ export function parseTimestamp(text: string): number {
 const parse = rememberLast((text: string): number => {
   if (SHAPE.test(text)) {
     const [year, month, day] = [number(text, 0, 4), number(text, 4, 6), number(text, 6, 8)];
-    const [hour, minute, second] = [number(text, 9, 11), number(text, 11, 13), number(text, 13, 15)];
-    const daysInMonth = month === 2 ? (isLeapYear(year) ? 29 : 28) : 30 + ((month + (month >> 3)) & 1);
+    const [hour, minute, second] = [
+      number(text, 9, 11),
+      number(text, 11, 13),
+      number(text, 13, 15),
+    ];
+    const daysInMonth =
+      month === 2 ? (isLeapYear(year) ? 29 : 28) : 30 + ((month + (month >> 3)) & 1);
     const inRange = month >= 1 && month <= 12 && day >= 1 && day <= daysInMonth;
     if (year >= 1970 && inRange && hour <= 23 && minute <= 59 && second <= 59) {
       return Date.UTC(year, month - 1, day, hour, minute, second) / 1000;

@@ -62,11 +62,22 @@ function find(slots: Int32Array, digest: Digest): number {
   for (let slot = (digest[0] * WORDS) & last; ; slot = (slot + WORDS) & last) {
     const first = slots[slot];
     if (first === 0) return slot;
-    if (first === digest[0] && slots[slot + 1] === digest[1] && slots[slot + 2] === digest[2] && slots[slot + 3] === digest[3]) return slot;
+    if (
+      first === digest[0] &&
+      slots[slot + 1] === digest[1] &&
+      slots[slot + 2] === digest[2] &&
+      slots[slot + 3] === digest[3]
+    )
+      return slot;
   }
 }
 
 /** Signed: V8 keeps an integer of 32 bits in place, and a larger one in an object of its own. */
 function word(bytes: Uint8Array, at: number): number {
-  return ((bytes[at] as number) << 24) | ((bytes[at + 1] as number) << 16) | ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number);
+  return (
+    ((bytes[at] as number) << 24) |
+    ((bytes[at + 1] as number) << 16) |
+    ((bytes[at + 2] as number) << 8) |
+    (bytes[at + 3] as number)
+  );
 }

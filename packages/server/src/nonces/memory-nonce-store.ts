@@ -1,9 +1,15 @@
-import { sha256 } from '@countersign/shared';
 import { randomBytes } from 'node:crypto';
+import { sha256 } from '@countersign/shared';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
 import { type Digest, DigestSet, wordsOf } from './digest-set.ts';
-import { CLOCK_SLACK, type ClaimOutcome, hasTimes, type NonceClaim, type NonceStore } from './nonce-store.ts';
+import {
+  CLOCK_SLACK,
+  type ClaimOutcome,
+  hasTimes,
+  type NonceClaim,
+  type NonceStore,
+} from './nonce-store.ts';
 
 export interface MemoryNonceStoreOptions {
   /** Unix seconds; the system's clock if not given. */
@@ -72,22 +78,28 @@ export class MemoryNonceStore implements NonceStore {
   async claim(claim: NonceClaim): Promise<ClaimOutcome> {
     const { epoch } = this;
     const now = this.#clock();
-    if (!hasTimes(claim) || !(now <= claim.acceptableUntil + CLOCK_SLACK)) return { outcome: 'stale', epoch };
+    if (!hasTimes(claim) || !(now <= claim.acceptableUntil + CLOCK_SLACK))
+      return { outcome: 'stale', epoch };
     this.#forgetExpired(now);
 
     // None of the parts can hold a line feed, so `a:b` and `c` never meet `a` and `b:c`.
-    const digest = wordsOf(sha256(`${this.#seed}\n${claim.audience}\n${claim.accessKeyId}\n${claim.nonce}`));
-    for (const generation of this.#generations.values()) if (generation.has(digest)) return { outcome: 'replayed', epoch };
+    const digest = wordsOf(
+      sha256(`${this.#seed}\n${claim.audience}\n${claim.accessKeyId}\n${claim.nonce}`),
+    );
+    for (const generation of this.#generations.values())
+      if (generation.has(digest)) return { outcome: 'replayed', epoch };
 
     const lifetime = claim.acceptableUntil - claim.signedAt;
     if (!(claim.acceptableUntil > this.#floor)) return this.#uncertain(this.#floor - lifetime, now);
     const ahead = claim.signedAt - claim.acceptableFrom;
     const certainFrom = this.#bornAt + CLOCK_SLACK;
-    if (claim.epoch !== epoch && !(claim.acceptableFrom > certainFrom)) return this.#uncertain(certainFrom + ahead, now);
+    if (claim.epoch !== epoch && !(claim.acceptableFrom > certainFrom))
+      return this.#uncertain(certainFrom + ahead, now);
 
     if (this.#size >= this.#maxEntries) {
       this.#forgetOldest();
-      if (!(claim.acceptableUntil > this.#floor)) return this.#uncertain(this.#floor - lifetime, now);
+      if (!(claim.acceptableUntil > this.#floor))
+        return this.#uncertain(this.#floor - lifetime, now);
     }
     this.#remember(digest, claim.acceptableUntil);
     return { outcome: 'claimed', epoch };

@@ -1,4 +1,10 @@
-import { EMPTY_SHA256, sha256Hex, SignatureError, type SignatureParams, UNSIGNED_PAYLOAD } from '@countersign/shared';
+import {
+  EMPTY_SHA256,
+  SignatureError,
+  type SignatureParams,
+  sha256Hex,
+  UNSIGNED_PAYLOAD,
+} from '@countersign/shared';
 import { lifetime, type Window } from './window.ts';
 
 /** The body of a request that is being verified. An adapter reads it only when it is asked. */
@@ -29,14 +35,23 @@ export interface BodyPolicy extends Window {
  * @throws SignatureError what {@link BodySource.check} throws; `ERR_COMPONENT_NOT_COVERED` where the body is not signed
  * and the server does not accept that
  */
-export function checkBody(body: ReceivedBody, params: SignatureParams, policy: BodyPolicy, now: number): Promise<void> | void {
+export function checkBody(
+  body: ReceivedBody,
+  params: SignatureParams,
+  policy: BodyPolicy,
+  now: number,
+): Promise<void> | void {
   const declared = params.bodyHash;
   if (declared === UNSIGNED_PAYLOAD) {
     if (policy.unsignedPayload === 'accept-unsigned-bodies') return;
-    throw new SignatureError('ERR_COMPONENT_NOT_COVERED', `The body is not signed: ${UNSIGNED_PAYLOAD} is not accepted here`);
+    throw new SignatureError(
+      'ERR_COMPONENT_NOT_COVERED',
+      `The body is not signed: ${UNSIGNED_PAYLOAD} is not accepted here`,
+    );
   }
   if (body === undefined) return checkBodyHash(EMPTY_SHA256, declared);
-  if (typeof body === 'string' || body instanceof Uint8Array) return checkBodyHash(sha256Hex(body), declared);
+  if (typeof body === 'string' || body instanceof Uint8Array)
+    return checkBodyHash(sha256Hex(body), declared);
   return body.check(declared, params.signedAt + lifetime(params, policy) - now);
 }
 
@@ -56,10 +71,16 @@ export function checkBodyHash(actual: string, declared: string): void {
 
 /** The refusal of a body of more than `limit` bytes. */
 export function tooLarge(limit: number): SignatureError {
-  return new SignatureError('ERR_BODY_TOO_LARGE', `The body has more than ${limit} bytes: send less, or raise the option "limit"`);
+  return new SignatureError(
+    'ERR_BODY_TOO_LARGE',
+    `The body has more than ${limit} bytes: send less, or raise the option "limit"`,
+  );
 }
 
 /** The refusal of a body that does not come while its request is fresh. */
 export function tooSlow(): SignatureError {
-  return new SignatureError('ERR_SIGNATURE_EXPIRED', 'The request went stale before its body had arrived: send it faster, signed anew');
+  return new SignatureError(
+    'ERR_SIGNATURE_EXPIRED',
+    'The request went stale before its body had arrived: send it faster, signed anew',
+  );
 }

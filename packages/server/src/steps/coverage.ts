@@ -1,4 +1,11 @@
-import { isNamed, mustBeSigned, quote, type SignableRequest, SignatureError, type SignatureParams } from '@countersign/shared';
+import {
+  isNamed,
+  mustBeSigned,
+  quote,
+  type SignableRequest,
+  SignatureError,
+  type SignatureParams,
+} from '@countersign/shared';
 
 /**
  * Refuses a request in which something that the server acts on is not covered by the signature. A valid signature may
@@ -7,13 +14,18 @@ import { isNamed, mustBeSigned, quote, type SignableRequest, SignatureError, typ
  * @param further lower-case names of headers that must be signed where present, beside those that always must
  * @throws SignatureError `ERR_COMPONENT_NOT_COVERED`
  */
-export function checkCoverage({ headers }: SignableRequest, { signedHeaders }: SignatureParams, further: ReadonlySet<string>): void {
+export function checkCoverage(
+  { headers }: SignableRequest,
+  { signedHeaders }: SignatureParams,
+  further: ReadonlySet<string>,
+): void {
   if (!signedHeaders.includes('host')) throw notCovered('host');
   const { raw } = headers;
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] as string;
     if (isAmong(signedHeaders, name)) continue;
-    if (mustBeSigned(name) || (further.size > 0 && further.has(name.toLowerCase()))) throw notCovered(name.toLowerCase());
+    if (mustBeSigned(name) || (further.size > 0 && further.has(name.toLowerCase())))
+      throw notCovered(name.toLowerCase());
   }
 }
 
@@ -23,5 +35,8 @@ function isAmong(signedHeaders: readonly string[], name: string): boolean {
 }
 
 function notCovered(name: string): SignatureError {
-  return new SignatureError('ERR_COMPONENT_NOT_COVERED', `Header ${quote(name)} is not signed: it must be where it is present`);
+  return new SignatureError(
+    'ERR_COMPONENT_NOT_COVERED',
+    `Header ${quote(name)} is not signed: it must be where it is present`,
+  );
 }

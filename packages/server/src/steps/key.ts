@@ -1,6 +1,12 @@
-import { type MacKey, quote, type Scheme, type SignatureErrorCode, type SignatureParams } from '@countersign/shared';
-import type { AccessKey } from '../keys/key-store.ts';
+import {
+  type MacKey,
+  quote,
+  type Scheme,
+  type SignatureErrorCode,
+  type SignatureParams,
+} from '@countersign/shared';
 import { generateAccessKey } from '../keys/generate-access-key.ts';
+import type { AccessKey } from '../keys/key-store.ts';
 import { SigningKeys } from './signing-keys.ts';
 
 /** Why a key cannot be accepted, whatever the signature. */
@@ -17,7 +23,12 @@ export interface FoundKey {
 }
 
 /** Chooses the key to verify with, of what a key store gave. */
-export type ChooseKey = (accessKey: AccessKey | undefined, scheme: Scheme, params: SignatureParams, now: number) => FoundKey;
+export type ChooseKey = (
+  accessKey: AccessKey | undefined,
+  scheme: Scheme,
+  params: SignatureParams,
+  now: number,
+) => FoundKey;
 
 const UNKNOWN: KeyFlaw = { code: 'ERR_KEY_UNKNOWN', text: 'there is no such key' };
 const INACTIVE: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it is not active' };
@@ -34,16 +45,35 @@ export function createChooseKey(audience: string): ChooseKey {
 
   return (accessKey, scheme, params, now) => {
     const flaw = judge(accessKey, params, audience, now);
-    const signingKey = signingKeys.get(flaw === undefined ? (accessKey as AccessKey) : decoy, scheme, params);
+    const signingKey = signingKeys.get(
+      flaw === undefined ? (accessKey as AccessKey) : decoy,
+      scheme,
+      params,
+    );
     if (typeof signingKey !== 'string') return { signingKey, accessKey, flaw };
-    const unusable: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: `its secret is unusable: ${signingKey}` };
-    return { signingKey: signingKeys.get(decoy, scheme, params) as MacKey, accessKey, flaw: unusable };
+    const unusable: KeyFlaw = {
+      code: 'ERR_KEY_INACTIVE',
+      text: `its secret is unusable: ${signingKey}`,
+    };
+    return {
+      signingKey: signingKeys.get(decoy, scheme, params) as MacKey,
+      accessKey,
+      flaw: unusable,
+    };
   };
 }
 
-function judge(key: AccessKey | undefined, params: SignatureParams, audience: string, now: number): KeyFlaw | undefined {
+function judge(
+  key: AccessKey | undefined,
+  params: SignatureParams,
+  audience: string,
+  now: number,
+): KeyFlaw | undefined {
   if (params.audience !== audience) {
-    return { code: 'ERR_SIGNATURE_MISMATCH', text: `the request is for audience ${quote(params.audience)}, this server is ${quote(audience)}` };
+    return {
+      code: 'ERR_SIGNATURE_MISMATCH',
+      text: `the request is for audience ${quote(params.audience)}, this server is ${quote(audience)}`,
+    };
   }
   // A store that looks up names in a plain object finds `__proto__`.
   if (key?.accessKeyId !== params.accessKeyId) return UNKNOWN;

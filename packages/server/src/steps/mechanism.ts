@@ -1,4 +1,9 @@
-import { type ParsedSignature, type Scheme, type SignableRequest, SignatureError } from '@countersign/shared';
+import {
+  type ParsedSignature,
+  type Scheme,
+  type SignableRequest,
+  SignatureError,
+} from '@countersign/shared';
 
 /** A signature, and the scheme that it is written in. */
 export interface SchemedSignature extends ParsedSignature {
@@ -22,15 +27,24 @@ export function readSignature(request: SignableRequest, policy: MechanismPolicy)
     const parsed = scheme.read(request);
     if (parsed === undefined) continue;
     if (found !== undefined) {
-      throw new SignatureError('ERR_SIGNATURE_AMBIGUOUS', `The request is signed twice, as ${found.scheme.name} and as ${scheme.name}`);
+      throw new SignatureError(
+        'ERR_SIGNATURE_AMBIGUOUS',
+        `The request is signed twice, as ${found.scheme.name} and as ${scheme.name}`,
+      );
     }
     found = { scheme, params: parsed.params, signature: parsed.signature };
   }
   if (found === undefined) {
-    throw new SignatureError('ERR_SIGNATURE_MISSING', 'The request is not signed: expected an Authorization header or a presigned URL');
+    throw new SignatureError(
+      'ERR_SIGNATURE_MISSING',
+      'The request is not signed: expected an Authorization header or a presigned URL',
+    );
   }
   if (policy.presignedUrls === 'refuse' && found.params.expiresIn !== undefined) {
-    throw new SignatureError('ERR_SIGNATURE_MISSING', 'Presigned URLs are not accepted here: expected an Authorization header');
+    throw new SignatureError(
+      'ERR_SIGNATURE_MISSING',
+      'Presigned URLs are not accepted here: expected an Authorization header',
+    );
   }
   return found;
 }

@@ -8,7 +8,15 @@ const EPOCH = /^[A-Za-z0-9_-]{1,64}$/;
 export function nonceClaim(params: SignatureParams, limits: Window): NonceClaim {
   const { accessKeyId, audience, nonce, signedAt, epoch } = params;
   const acceptableUntil = signedAt + lifetime(params, limits);
-  return { accessKeyId, audience, nonce, signedAt, acceptableFrom: signedAt - limits.ahead, acceptableUntil, epoch };
+  return {
+    accessKeyId,
+    audience,
+    nonce,
+    signedAt,
+    acceptableFrom: signedAt - limits.ahead,
+    acceptableUntil,
+    epoch,
+  };
 }
 
 /**
@@ -24,21 +32,37 @@ export function checkClaim(claim: ClaimOutcome): string {
     case 'claimed':
       return claim.epoch;
     case 'replayed':
-      throw new SignatureError('ERR_NONCE_REUSED', 'The nonce was used before: sign every attempt anew', { epoch: claim.epoch });
+      throw new SignatureError(
+        'ERR_NONCE_REUSED',
+        'The nonce was used before: sign every attempt anew',
+        { epoch: claim.epoch },
+      );
     case 'uncertain':
-      throw new SignatureError('ERR_NONCE_UNCERTAIN', 'The nonce store cannot vouch for the time of this request: sign anew with its epoch', {
-        epoch: claim.epoch,
-        retryAfter: claim.retryAfter,
-      });
+      throw new SignatureError(
+        'ERR_NONCE_UNCERTAIN',
+        'The nonce store cannot vouch for the time of this request: sign anew with its epoch',
+        {
+          epoch: claim.epoch,
+          retryAfter: claim.retryAfter,
+        },
+      );
     case 'stale':
-      throw new SignatureError('ERR_SIGNATURE_EXPIRED', 'By the clock of the nonce store the request is too old: sign it anew', {
-        epoch: claim.epoch,
-      });
+      throw new SignatureError(
+        'ERR_SIGNATURE_EXPIRED',
+        'By the clock of the nonce store the request is too old: sign it anew',
+        {
+          epoch: claim.epoch,
+        },
+      );
     default:
       throw noAnswer();
   }
 }
 
 function noAnswer(): SignatureError {
-  return new SignatureError('ERR_NONCE_STORE_FAILED', 'The nonce store gave an answer that is none', { retryAfter: 1 });
+  return new SignatureError(
+    'ERR_NONCE_STORE_FAILED',
+    'The nonce store gave an answer that is none',
+    { retryAfter: 1 },
+  );
 }

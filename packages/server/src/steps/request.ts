@@ -1,4 +1,13 @@
-import { checkHost, type HeaderFields, type HeadersInput, parseTarget, quote, readHeaders, type SignableRequest, SignatureError } from '@countersign/shared';
+import {
+  checkHost,
+  type HeaderFields,
+  type HeadersInput,
+  parseTarget,
+  quote,
+  readHeaders,
+  type SignableRequest,
+  SignatureError,
+} from '@countersign/shared';
 
 const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}$/;
 
@@ -16,15 +25,27 @@ export interface PublicAddress {
  * @throws SignatureError `ERR_TARGET_AMBIGUOUS`, `ERR_SIGNATURE_AMBIGUOUS`, `ERR_SIGNATURE_MALFORMED`
  */
 export function readRequest(
-  { method, url, headers }: { readonly method: string; readonly url: string; readonly headers: HeadersInput },
+  {
+    method,
+    url,
+    headers,
+  }: { readonly method: string; readonly url: string; readonly headers: HeadersInput },
   address: PublicAddress,
 ): SignableRequest {
   if (!METHOD.test(method)) {
-    throw new SignatureError('ERR_SIGNATURE_MALFORMED', `Cannot verify method ${quote(method)}: it is not a token`);
+    throw new SignatureError(
+      'ERR_SIGNATURE_MALFORMED',
+      `Cannot verify method ${quote(method)}: it is not a token`,
+    );
   }
   // The target is checked as it came: a prefix must not make origin form of what was not.
   const { path, query } = parseTarget(url);
-  return { method, path: address.publicPrefix + path, query, headers: readHost(readHeaders(headers), address.publicOrigin) };
+  return {
+    method,
+    path: address.publicPrefix + path,
+    query,
+    headers: readHost(readHeaders(headers), address.publicOrigin),
+  };
 }
 
 function readHost(headers: HeaderFields, publicHost: string | undefined): HeaderFields {

@@ -15,7 +15,12 @@ const MISMATCH: KeyFlaw = {
  * @returns the access key that the request was signed with
  * @throws SignatureError `ERR_SIGNATURE_MISMATCH`, `ERR_KEY_UNKNOWN`, `ERR_KEY_INACTIVE`
  */
-export function checkSignature(stringToSign: Uint8Array, received: Uint8Array, accessKeyId: string, found: FoundKey): AccessKey {
+export function checkSignature(
+  stringToSign: Uint8Array,
+  received: Uint8Array,
+  accessKeyId: string,
+  found: FoundKey,
+): AccessKey {
   const { signingKey, accessKey, flaw } = found;
   const matches = verifyHmacSha256(signingKey, stringToSign, received);
   if (matches && flaw === undefined && accessKey !== undefined) return accessKey;

@@ -1,4 +1,11 @@
-import { encodeUtf8, findSecretFlaw, importMacKey, type MacKey, type Scheme, type SignatureParams } from '@countersign/shared';
+import {
+  encodeUtf8,
+  findSecretFlaw,
+  importMacKey,
+  type MacKey,
+  type Scheme,
+  type SignatureParams,
+} from '@countersign/shared';
 import type { AccessKey } from '../keys/key-store.ts';
 
 const MOST_KEYS = 10_000;
@@ -19,15 +26,26 @@ export class SigningKeys {
    *
    * @returns what is wrong with the secret, where no key should be made of it
    */
-  get({ accessKeyId, secretAccessKey: secret }: AccessKey, scheme: Scheme, params: SignatureParams): MacKey | string {
+  get(
+    { accessKeyId, secretAccessKey: secret }: AccessKey,
+    scheme: Scheme,
+    params: SignatureParams,
+  ): MacKey | string {
     const scope = scheme.keyScope(params);
     const known = this.#derived.get(accessKeyId);
     // A rotated secret must not leave the old key in use.
-    if (known !== undefined && known.secret === secret && known.scope === scope && known.scheme === scheme) return known.key;
+    if (
+      known !== undefined &&
+      known.secret === secret &&
+      known.scope === scope &&
+      known.scheme === scheme
+    )
+      return known.key;
     const flaw = findSecretFlaw(secret);
     if (flaw !== undefined) return flaw;
     const key = importMacKey(scheme.signingKey(encodeUtf8(secret), params));
-    if (this.#derived.size >= MOST_KEYS) this.#derived.delete(this.#derived.keys().next().value as string);
+    if (this.#derived.size >= MOST_KEYS)
+      this.#derived.delete(this.#derived.keys().next().value as string);
     this.#derived.set(accessKeyId, { scheme, secret, scope, key });
     return key;
   }

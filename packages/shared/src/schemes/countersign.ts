@@ -3,13 +3,24 @@ import { decodeSha256Hex, encodeHex, isSha256Hex } from '../bytes.ts';
 import { mustBeSigned, OWN_PREFIX } from '../canonical-headers.ts';
 import { appendParameter, isPresigned, readPresigned } from '../canonical-query.ts';
 import { canonicalRequest, type SignableRequest } from '../canonical-request.ts';
-import { type Credential, formatCredential, parseCredential, TERMINATOR } from '../credential-scope.ts';
+import {
+  type Credential,
+  formatCredential,
+  parseCredential,
+  TERMINATOR,
+} from '../credential-scope.ts';
 import { quote, SignatureError } from '../errors.ts';
 import type { HeaderFields } from '../header-fields.ts';
 import { deriveKey } from '../hmac.ts';
 import { encodePercent } from '../percent-encoding.ts';
 import { copyText, remember } from '../remember.ts';
-import type { ParsedSignature, Scheme, SignatureParams, SigningIntent, WireFields } from '../scheme.ts';
+import type {
+  ParsedSignature,
+  Scheme,
+  SignatureParams,
+  SigningIntent,
+  WireFields,
+} from '../scheme.ts';
 import { formatTimestamp, parseTimestamp } from '../timestamp.ts';
 
 /** What our own scheme knows of a signature beside what every scheme does. */
@@ -47,9 +58,15 @@ const SESSION_TOKEN = `${OWN_PREFIX}session-token`;
 
 const OWN_FIELDS = [DATE, NONCE, CONTENT_SHA256, EPOCH, SESSION_TOKEN];
 
-const QUERY_NAMES = ['Algorithm', 'Credential', 'Date', 'Expires', 'Nonce', 'SignedHeaders', 'Signature'].map(
-  (name) => `X-Countersign-${name}`,
-);
+const QUERY_NAMES = [
+  'Algorithm',
+  'Credential',
+  'Date',
+  'Expires',
+  'Nonce',
+  'SignedHeaders',
+  'Signature',
+].map((name) => `X-Countersign-${name}`);
 const SIGNATURE_PAIR = '&X-Countersign-Signature=';
 
 const NONCE_SHAPE = /^[A-Za-z0-9_-]{22}$/;
@@ -78,15 +95,29 @@ const scheme: Scheme<CountersignParams> = {
   prepare(request, intent) {
     const timestamp = formatTimestamp(intent.signedAt);
     const form = intent.expiresIn === undefined ? 'header' : 'query';
-    const headers = form === 'header' ? addFields(request.headers, intent, timestamp) : request.headers;
+    const headers =
+      form === 'header' ? addFields(request.headers, intent, timestamp) : request.headers;
     const { signedHeaders: further } = intent;
-    const signedHeaders = headers.names.filter((name) => mustBeSigned(name) || further?.has(name)).sort();
+    const signedHeaders = headers.names
+      .filter((name) => mustBeSigned(name) || further?.has(name))
+      .sort();
     const { accessKeyId, audience, signedAt, expiresIn, nonce, epoch, bodyHash } = intent;
     const credential = formatCredential(accessKeyId, { date: timestamp.slice(0, 8), audience });
     checkNumber(signedHeaders);
     const signedHeadersText = signedHeaders.join(';');
     const params: CountersignParams = {
-      form, timestamp, credential, signedHeadersText, accessKeyId, audience, signedAt, expiresIn, nonce, epoch, signedHeaders, bodyHash,
+      form,
+      timestamp,
+      credential,
+      signedHeadersText,
+      accessKeyId,
+      audience,
+      signedAt,
+      expiresIn,
+      nonce,
+      epoch,
+      signedHeaders,
+      bodyHash,
     };
     const { method, path, query } = request;
     if (form === 'header') return { request: { method, path, query, headers }, params };
@@ -118,7 +149,8 @@ const scheme: Scheme<CountersignParams> = {
 
   write(request, params, signature): WireFields {
     const hex = encodeHex(signature);
-    if (params.form === 'query') return { headers: [], query: `${request.query}${SIGNATURE_PAIR}${hex}` };
+    if (params.form === 'query')
+      return { headers: [], query: `${request.query}${SIGNATURE_PAIR}${hex}` };
     const own: [string, string][] = [];
     for (const name of OWN_FIELDS) {
       const value = request.headers.get(name);
@@ -132,8 +164,15 @@ const scheme: Scheme<CountersignParams> = {
     const { headers } = request;
     const authorization = headers.get('authorization');
     if (isPresigned(request.query)) {
-      if (authorization !== undefined || headers.get(DATE) !== undefined || headers.get(NONCE) !== undefined) {
-        throw new SignatureError('ERR_SIGNATURE_AMBIGUOUS', 'The request is signed in its URL and in its headers: expected one of them');
+      if (
+        authorization !== undefined ||
+        headers.get(DATE) !== undefined ||
+        headers.get(NONCE) !== undefined
+      ) {
+        throw new SignatureError(
+          'ERR_SIGNATURE_AMBIGUOUS',
+          'The request is signed in its URL and in its headers: expected one of them',
+        );
       }
       return readQuery(request);
     }
@@ -142,9 +181,14 @@ const scheme: Scheme<CountersignParams> = {
   },
 };
 
-function readHeader(headers: HeaderFields, authorization: string): ParsedSignature<CountersignParams> {
+function readHeader(
+  headers: HeaderFields,
+  authorization: string,
+): ParsedSignature<CountersignParams> {
   if (authorization.length > LONGEST_AUTHORIZATION) {
-    throw malformed(`Authorization has ${authorization.length} characters, ${LONGEST_AUTHORIZATION} are allowed`);
+    throw malformed(
+      `Authorization has ${authorization.length} characters, ${LONGEST_AUTHORIZATION} are allowed`,
+    );
   }
   const signatureAt = authorization.length - SIGNATURE_LENGTH;
   const { credential, signedHeaders } = parseAuthorization(authorization.slice(0, signatureAt));
@@ -164,25 +208,34 @@ function readHeader(headers: HeaderFields, authorization: string): ParsedSignatu
 const accessKeyIdOf = (text: string): string => text.slice(CREDENTIAL.length, text.indexOf('/'));
 
 /** All of `Authorization` but the signature: one client sends the same all day. */
-const parseAuthorization = remember(1_000, accessKeyIdOf, (text): { credential: Credential; signedHeaders: SignedHeaders } => {
-  const signedHeadersAt = text.indexOf(SIGNED_HEADERS);
-  if (!text.startsWith(CREDENTIAL) || signedHeadersAt === -1 || !text.endsWith(SIGNATURE)) {
-    throw malformed(`Authorization is not "${CREDENTIAL}…${SIGNED_HEADERS}…${SIGNATURE}" and 64 characters of lower-case hex`);
-  }
-  return {
-    credential: parseCredential(text.slice(CREDENTIAL.length, signedHeadersAt)),
-    signedHeaders: parseSignedHeaders(text.slice(signedHeadersAt + SIGNED_HEADERS.length, -SIGNATURE.length)),
-  };
-});
+const parseAuthorization = remember(
+  1_000,
+  accessKeyIdOf,
+  (text): { credential: Credential; signedHeaders: SignedHeaders } => {
+    const signedHeadersAt = text.indexOf(SIGNED_HEADERS);
+    if (!text.startsWith(CREDENTIAL) || signedHeadersAt === -1 || !text.endsWith(SIGNATURE)) {
+      throw malformed(
+        `Authorization is not "${CREDENTIAL}…${SIGNED_HEADERS}…${SIGNATURE}" and 64 characters of lower-case hex`,
+      );
+    }
+    return {
+      credential: parseCredential(text.slice(CREDENTIAL.length, signedHeadersAt)),
+      signedHeaders: parseSignedHeaders(
+        text.slice(signedHeadersAt + SIGNED_HEADERS.length, -SIGNATURE.length),
+      ),
+    };
+  },
+);
 
 function readQuery({ query, headers }: SignableRequest): ParsedSignature<CountersignParams> {
-  const [algorithm, credential, timestamp, expires, nonce, signedHeaders, signature] = readPresigned(query, QUERY_NAMES) as [
-    string, string, string, string, string, string, string,
-  ];
+  const [algorithm, credential, timestamp, expires, nonce, signedHeaders, signature] =
+    readPresigned(query, QUERY_NAMES) as [string, string, string, string, string, string, string];
   // Not decoded: each signature is written in one way.
   if (!query.endsWith(signature)) throw malformed('X-Countersign-Signature is escaped');
-  if (algorithm !== ALGORITHM) throw malformed(`X-Countersign-Algorithm is ${quote(algorithm)}: expected ${ALGORITHM}`);
-  if (!SECONDS.test(expires)) throw malformed(`X-Countersign-Expires is ${quote(expires)}: expected whole seconds`);
+  if (algorithm !== ALGORITHM)
+    throw malformed(`X-Countersign-Algorithm is ${quote(algorithm)}: expected ${ALGORITHM}`);
+  if (!SECONDS.test(expires))
+    throw malformed(`X-Countersign-Expires is ${quote(expires)}: expected whole seconds`);
   const bodyHash = headers.get(CONTENT_SHA256) ?? EMPTY_SHA256;
   return parse({
     form: 'query',
@@ -215,16 +268,37 @@ function parse(parts: Parts): ParsedSignature<CountersignParams> {
   const { text: signedHeadersText, names: signedHeaders } = parts.signedHeaders;
   const { text: credential, accessKeyId, date, audience } = parts.credential;
   const signedAt = parseTimestamp(timestamp);
-  if (!timestamp.startsWith(date)) throw malformed(`The credential is for ${quote(date)}, the request is dated ${quote(timestamp)}`);
-  if (!NONCE_SHAPE.test(nonce)) throw malformed(`Nonce ${quote(nonce)} is not 22 characters of base64url`);
-  if (epoch !== undefined && !EPOCH_SHAPE.test(epoch)) throw malformed(`Epoch ${quote(epoch)} is not 1 to 64 characters of base64url`);
+  if (!timestamp.startsWith(date))
+    throw malformed(
+      `The credential is for ${quote(date)}, the request is dated ${quote(timestamp)}`,
+    );
+  if (!NONCE_SHAPE.test(nonce))
+    throw malformed(`Nonce ${quote(nonce)} is not 22 characters of base64url`);
+  if (epoch !== undefined && !EPOCH_SHAPE.test(epoch))
+    throw malformed(`Epoch ${quote(epoch)} is not 1 to 64 characters of base64url`);
   if (!isSha256Hex(bodyHash) && bodyHash !== UNSIGNED_PAYLOAD) {
-    throw malformed(`Body hash ${quote(bodyHash)} is neither 64 characters of lower-case hex nor ${UNSIGNED_PAYLOAD}`);
+    throw malformed(
+      `Body hash ${quote(bodyHash)} is neither 64 characters of lower-case hex nor ${UNSIGNED_PAYLOAD}`,
+    );
   }
   const signature = decodeSha256Hex(parts.signature);
-  if (signature === undefined) throw malformed('The signature is not 64 characters of lower-case hex');
+  if (signature === undefined)
+    throw malformed('The signature is not 64 characters of lower-case hex');
   return {
-    params: { form, timestamp, credential, signedHeadersText, accessKeyId, audience, signedAt, expiresIn, nonce, epoch, signedHeaders, bodyHash },
+    params: {
+      form,
+      timestamp,
+      credential,
+      signedHeadersText,
+      accessKeyId,
+      audience,
+      signedAt,
+      expiresIn,
+      nonce,
+      epoch,
+      signedHeaders,
+      bodyHash,
+    },
     signature,
   };
 }
@@ -235,40 +309,67 @@ interface SignedHeaders {
 }
 
 function checkNumber(signedHeaders: readonly string[]): void {
-  if (signedHeaders.length > MOST_SIGNED_HEADERS) throw malformed(`More than ${MOST_SIGNED_HEADERS} headers are signed`);
+  if (signedHeaders.length > MOST_SIGNED_HEADERS)
+    throw malformed(`More than ${MOST_SIGNED_HEADERS} headers are signed`);
 }
 
 /** One way to write each list: sorted, no name twice. */
 function parseSignedHeaders(text: string): SignedHeaders {
-  if (!SIGNED_HEADERS_SHAPE.test(text)) throw malformed(`SignedHeaders ${quote(text)} is not a list of lower-case header names`);
+  if (!SIGNED_HEADERS_SHAPE.test(text))
+    throw malformed(`SignedHeaders ${quote(text)} is not a list of lower-case header names`);
   const names = text.split(';', MOST_SIGNED_HEADERS + 1).map(copyText);
   checkNumber(names);
   let previous = '';
   for (const name of names) {
-    if (!(name > previous)) throw malformed(`SignedHeaders ${quote(text)} is not sorted, or names a header twice`);
+    if (!(name > previous))
+      throw malformed(`SignedHeaders ${quote(text)} is not sorted, or names a header twice`);
     previous = name;
   }
   return { text: copyText(text), names };
 }
 
-function addFields(headers: HeaderFields, { nonce, bodyHash, epoch, sessionToken }: SigningIntent, timestamp: string): HeaderFields {
-  const fields: [string, string][] = [[DATE, timestamp], [NONCE, nonce], [CONTENT_SHA256, bodyHash]];
+function addFields(
+  headers: HeaderFields,
+  { nonce, bodyHash, epoch, sessionToken }: SigningIntent,
+  timestamp: string,
+): HeaderFields {
+  const fields: [string, string][] = [
+    [DATE, timestamp],
+    [NONCE, nonce],
+    [CONTENT_SHA256, bodyHash],
+  ];
   if (epoch !== undefined) fields.push([EPOCH, epoch]);
   if (sessionToken !== undefined) fields.push([SESSION_TOKEN, sessionToken]);
   return headers.with(fields);
 }
 
-function addParameters(request: SignableRequest, params: CountersignParams): { path: string; query: string } {
-  if (isPresigned(request.query)) throw new TypeError('Cannot presign a URL that has X-Countersign-* parameters already');
-  const values = [ALGORITHM, params.credential, params.timestamp, String(params.expiresIn), params.nonce, params.signedHeadersText];
-  const pairs = values.map((value, index) => `${QUERY_NAMES[index]}=${encodePercent(value)}`).join('&');
+function addParameters(
+  request: SignableRequest,
+  params: CountersignParams,
+): { path: string; query: string } {
+  if (isPresigned(request.query))
+    throw new TypeError('Cannot presign a URL that has X-Countersign-* parameters already');
+  const values = [
+    ALGORITHM,
+    params.credential,
+    params.timestamp,
+    String(params.expiresIn),
+    params.nonce,
+    params.signedHeadersText,
+  ];
+  const pairs = values
+    .map((value, index) => `${QUERY_NAMES[index]}=${encodePercent(value)}`)
+    .join('&');
   // A bare `?` stays with the path only as long as there is no query.
   return { path: request.path.replace(/\?$/, ''), query: appendParameter(request.query, pairs) };
 }
 
 /** In any case: what is nearly ours is malformed, not somebody else's. */
 function isOurs(authorization: string): boolean {
-  return authorization.startsWith(ALGORITHM) || authorization.slice(0, ALGORITHM.length).toUpperCase() === ALGORITHM;
+  return (
+    authorization.startsWith(ALGORITHM) ||
+    authorization.slice(0, ALGORITHM.length).toUpperCase() === ALGORITHM
+  );
 }
 
 function malformed(message: string): SignatureError {
