@@ -10,7 +10,7 @@ const ESCAPE = '\u001b[';
 
 /** What a program printed and how it ended, without what says anything of colours but `env`. */
 function run(program: string, args: string[], env: Record<string, string> = {}) {
-  const { NO_COLOR, FORCE_COLOR, ...inherited } = process.env;
+  const { CI, NO_COLOR, FORCE_COLOR, ...inherited } = process.env;
   return spawnSync(program, args, {
     encoding: 'utf8',
     env: { ...inherited, TERM: 'xterm-256color', ...env },
