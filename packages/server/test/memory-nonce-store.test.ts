@@ -229,10 +229,33 @@ describe('MemoryNonceStore memory', () => {
       do answer = await store.claim(claimOf(Math.floor(clock.now)));
       while (answer.outcome === 'claimed');
       const wait = waitOf(answer);
-      expect(wait).toBeLessThanOrEqual(20);
+      expect(wait).toBeLessThanOrEqual(2);
       clock.now += wait + 0.3;
       expect(await outcomeOf(store.claim(claimOf(Math.floor(clock.now))))).toBe('claimed');
     }
+  });
+
+  it('asks for a second of patience where it is full of one second', async () => {
+    const { clock, store } = storeAt(NOW, { maxEntries: 10, bornAt: 0 });
+    for (let index = 0; index < 10; index++) await store.claim(claimOf(NOW));
+    expect(waitOf(await store.claim(claimOf(NOW)))).toBe(1);
+    clock.now += 1;
+    expect(await outcomeOf(store.claim(claimOf(clock.now)))).toBe('claimed');
+  });
+
+  it('remembers what lives for a week beside what lives for a minute, each for its time', async () => {
+    const { clock, store } = storeAt(NOW, { bornAt: 0 });
+    const lifetimes = Array.from({ length: 2_000 }, (_, index) => Math.ceil(1.0067 ** index));
+    const claims = lifetimes.map((seconds) => claimOf(NOW, { acceptableUntil: NOW + seconds }));
+    for (const claim of claims) expect(await outcomeOf(store.claim(claim))).toBe('claimed');
+    for (clock.now of [NOW, NOW + 60, NOW + 3_600, NOW + 86_400, NOW + 604_800]) {
+      const live = claims.filter(({ acceptableUntil }) => acceptableUntil >= clock.now);
+      for (const claim of live) expect(await outcomeOf(store.claim(claim))).toBe('replayed');
+      expect(store.size).toBeGreaterThanOrEqual(live.length);
+    }
+    clock.now = NOW + 2 * 1.0067 ** 2_000;
+    await store.claim(claimOf(clock.now));
+    expect(store.size).toBe(1);
   });
 
   it('takes at most 48 bytes for a nonce', async () => {

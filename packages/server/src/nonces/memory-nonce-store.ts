@@ -29,15 +29,23 @@ const optionsSchema = z.strictObject({
   bornAt: z.number().optional(),
 });
 
-/** Seconds of expiry that share a set, and are forgotten together: nothing is swept one by one. */
-const GENERATION = 16;
+/** Nonces that expire within some seconds of each other, and are forgotten together: nothing is swept one by one. */
+interface Generation {
+  readonly digests: DigestSet;
+  /** Unix seconds: the latest until which a request of them is acceptable. */
+  latest: number;
+}
+
+/** The seconds that a generation spans, for what lives no longer than so many of them. */
+const STEP = 16;
+const STEPS = 16;
 
 /**
  * Nonces in the memory of this process: for one server process. Several that share keys need `RedisNonceStore`, or each
  * would accept what another has seen.
  *
- * Memory is bounded: 22 to 43 bytes a nonce. When it is full the nonces nearest to expiry go, and the store's floor rises to them: requests
- * below the floor are refused as uncertain, never accepted because their nonce was forgotten.
+ * Memory is bounded: 22 to 43 bytes a nonce. When it is full the nonces nearest to expiry go, and the store's floor rises to
+ * them: requests below the floor are refused as uncertain, never accepted because their nonce was forgotten.
  *
  * @example
  * ```ts
@@ -53,11 +61,12 @@ export class MemoryNonceStore implements NonceStore {
   readonly #clock: () => number;
   readonly #maxEntries: number;
   readonly #bornAt: number;
-  readonly #generations = new Map<number, DigestSet>();
+  /** By the second at which all of a generation has expired. */
+  readonly #generations = new Map<number, Generation>();
   /** Strangers must not know which nonces lie side by side. */
   readonly #seed = randomBytes(16).toString('base64url');
   #size = 0;
-  #sweptUntil = Number.NEGATIVE_INFINITY;
+  #sweptAt = Number.NEGATIVE_INFINITY;
   /** Unix seconds: of requests acceptable until then at most, nonces may have been forgotten. */
   #floor = Number.NEGATIVE_INFINITY;
 
@@ -87,7 +96,7 @@ export class MemoryNonceStore implements NonceStore {
       sha256(`${this.#seed}\n${claim.audience}\n${claim.accessKeyId}\n${claim.nonce}`),
     );
     for (const generation of this.#generations.values())
-      if (generation.has(digest)) return { outcome: 'replayed', epoch };
+      if (generation.digests.has(digest)) return { outcome: 'replayed', epoch };
 
     const lifetime = claim.acceptableUntil - claim.signedAt;
     if (!(claim.acceptableUntil > this.#floor)) return this.#uncertain(this.#floor - lifetime, now);
@@ -101,7 +110,7 @@ export class MemoryNonceStore implements NonceStore {
       if (!(claim.acceptableUntil > this.#floor))
         return this.#uncertain(this.#floor - lifetime, now);
     }
-    this.#remember(digest, claim.acceptableUntil);
+    this.#remember(digest, claim.acceptableUntil, now);
     return { outcome: 'claimed', epoch };
   }
 
@@ -111,21 +120,26 @@ export class MemoryNonceStore implements NonceStore {
     return { outcome: 'uncertain', epoch: this.epoch, retryAfter };
   }
 
-  #remember(digest: Digest, until: number): void {
-    const index = Math.floor(until / GENERATION);
-    const generation = this.#generations.get(index) ?? new DigestSet();
-    if (generation.size === 0) this.#generations.set(index, generation);
-    generation.add(digest);
+  #remember(digest: Digest, until: number, now: number): void {
+    // What lives for long expires in longer steps: so there are never many generations to look through.
+    let step = STEP;
+    while (until - now > STEPS * step) step *= 2;
+    const end = (Math.floor(until / step) + 1) * step;
+    let generation = this.#generations.get(end);
+    if (generation === undefined) {
+      generation = { digests: new DigestSet(), latest: until };
+      this.#generations.set(end, generation);
+    }
+    generation.digests.add(digest);
+    generation.latest = Math.max(generation.latest, until);
     this.#size++;
   }
 
   #forgetExpired(now: number): void {
-    if (!(this.#sweptUntil < now)) return;
-    // Sets expire GENERATION seconds apart: to look once a second is to look often enough.
-    this.#sweptUntil = now + 1;
-    for (const index of this.#generations.keys()) {
-      if ((index + 1) * GENERATION + CLOCK_SLACK < now) this.#forget(index);
-    }
+    // Generations expire STEP seconds apart: to look once a second is to look often enough.
+    if (now >= this.#sweptAt && now < this.#sweptAt + 1) return;
+    this.#sweptAt = now;
+    for (const end of this.#generations.keys()) if (end + CLOCK_SLACK < now) this.#forget(end);
   }
 
   #forgetOldest(): void {
@@ -133,9 +147,10 @@ export class MemoryNonceStore implements NonceStore {
   }
 
   /** Also for what expired: a clock that is set back must not bring to life what was forgotten. */
-  #forget(index: number): void {
-    this.#size -= this.#generations.get(index)?.size ?? 0;
-    this.#generations.delete(index);
-    this.#floor = Math.max(this.#floor, (index + 1) * GENERATION);
+  #forget(end: number): void {
+    const generation = this.#generations.get(end) as Generation;
+    this.#generations.delete(end);
+    this.#size -= generation.digests.size;
+    this.#floor = Math.max(this.#floor, generation.latest);
   }
 }
