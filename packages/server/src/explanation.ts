@@ -110,7 +110,7 @@ function tellComponents(
     { component: 'path', saw: request.path, signed: isSigned },
     {
       component: 'query',
-      saw: request.query.replace(/(X-Countersign-Signature=)[^&]*/i, `$1${REDACTED}`),
+      saw: request.query.split('&').map(withoutSignature).join('&'),
       signed: isSigned,
     },
   ];
@@ -166,4 +166,11 @@ function redact(headers: HeaderFields): HeaderFields {
   return headers.with(
     headers.names.filter((name) => CONFIDENTIAL.has(name)).map((name) => [name, REDACTED]),
   );
+}
+
+/** However its name is written: a reader that decodes names would find it. */
+function withoutSignature(pair: string): string {
+  const [name = ''] = pair.split('=', 1);
+  const isSignature = /signature/i.test(decodeURIComponent(name));
+  return isSignature ? `${name}=${REDACTED}` : pair;
 }

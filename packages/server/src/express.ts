@@ -3,7 +3,7 @@ import type { Request, RequestHandler } from 'express';
 import * as z from 'zod';
 import { type AdapterOptions, adapterSchema, parseVerifierOrOptions } from './adapter-options.ts';
 import type { Identity } from './identity.ts';
-import { answerRefusal, authenticate } from './node.ts';
+import { answerRefusal, authenticate, isTooLate } from './node.ts';
 import type { Verifier } from './verifier.ts';
 import type { VerifierOptions } from './verifier-options.ts';
 
@@ -54,6 +54,7 @@ export function requireSignature(
 ): RequestHandler {
   const { verifier, policy } = parseVerifierOrOptions(expressSchema, given, options);
   return function signatureRequired(req, res, next) {
+    if (isTooLate(req)) return;
     // Mounted twice, it would find the nonce used by itself.
     if (verified.get(req)?.verifier === verifier) return next();
     if (policy.preflight === 'pass' && isPreflight(req)) return next();

@@ -74,7 +74,7 @@ export function refusalResponse(error: unknown, verifier: Pick<Verifier, 'audien
 /**
  * Wraps a fetch-style handler, so that it is called for signed requests only. The others are answered here.
  *
- * @param handler called with a readable request and the signer's identity
+ * @param handler called with a readable request, the signer's identity, and whatever else the runtime gives
  * @throws TypeError or RangeError naming the option that cannot be used
  *
  * @example
@@ -90,21 +90,21 @@ export function refusalResponse(error: unknown, verifier: Pick<Verifier, 'audien
  * console.assert((await handler(new Request('https://api.test/'))).status === 401);
  * ```
  */
-export function withSignature(
-  handler: (request: Request, identity: Identity) => Response | Promise<Response>,
+export function withSignature<Rest extends unknown[]>(
+  handler: (request: Request, identity: Identity, ...rest: Rest) => Response | Promise<Response>,
   given: Verifier | (VerifierOptions & AdapterOptions),
   options: AdapterOptions = {},
-): (request: Request) => Promise<Response> {
+): (request: Request, ...rest: Rest) => Promise<Response> {
   const { verifier, policy } = parseVerifierOrOptions(adapterSchema, given, options);
   checkHandler('handler', handler);
-  return async function signedRequestHandler(received) {
+  return async function signedRequestHandler(received, ...rest) {
     let verified: VerifiedRequest;
     try {
       verified = await verifyWith(verifier, policy, received);
     } catch (error) {
       return refusalResponse(error, verifier);
     }
-    const response = await handler(verified.request, verified.identity);
+    const response = await handler(verified.request, verified.identity, ...rest);
     return verified.identity.epoch === undefined
       ? response
       : withEpoch(response, verified.identity.epoch);

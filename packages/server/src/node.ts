@@ -60,6 +60,7 @@ export function withSignature<
   return function signedRequestListener(req, res) {
     // What is used of both has the same names in HTTP/2.
     const [incoming, answer] = [req as IncomingMessage, res as ServerResponse];
+    if (isTooLate(incoming)) return;
     void authenticate(verifier, policy, incoming, answer).then(
       (identity) => listener(req, res, identity),
       (error) => refuse(incoming, answer, error, verifier.audience),
@@ -109,8 +110,7 @@ function refuse(req: IncomingMessage, res: ServerResponse, error: unknown, audie
     if (!(error instanceof SignatureError)) throw error;
     answerRefusal(req, res, error, audience);
   } catch (failure) {
-    const warning = failure instanceof Error ? failure : String(failure);
-    process.emitWarning(warning, { code: 'COUNTERSIGN_VERIFIER_FAILED' });
+    process.emitWarning(String(failure), { code: 'COUNTERSIGN_VERIFIER_FAILED' });
     answerUnread(req, res, 500, {}, '');
   }
 }
@@ -161,6 +161,17 @@ function onceAnswered(req: IncomingMessage, res: ServerResponse, act: () => void
   (streamOf(req) ?? res).once('finish', act);
 }
 
+/** Connections that end with the answer to a refused request. */
+const closing = new WeakSet<object>();
+
+/**
+ * Whether a request came on a connection that was to end with the answer to an earlier one: nobody would hear of what it did
+ * (RFC 9112 section 9.6), so it is dropped.
+ */
+export function isTooLate(req: IncomingMessage): boolean {
+  return streamOf(req) === undefined && closing.has(req.socket);
+}
+
 /** Bytes that are still taken from a client which listens only after it has sent: an ordinary body. */
 const MOST_DISCARDED = 1_048_576;
 const LINGER_MILLISECONDS = 2_000;
@@ -187,6 +198,7 @@ function stopReading(req: IncomingMessage, res: ServerResponse): void {
     if (!(left > 0)) req.pause();
   });
   const { socket } = req;
+  closing.add(socket);
   const destroySoon = socket.destroySoon;
   // Node calls this when the answer is written, and would close both sides.
   socket.destroySoon = () => {

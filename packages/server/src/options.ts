@@ -14,6 +14,11 @@ export function parseOptions<S extends z.ZodType>(
   const result = schema.safeParse(options);
   if (result.success) return result.data;
   const issue = result.error.issues[0] as z.core.$ZodIssue;
+  if (issue.code === 'unrecognized_keys') {
+    throw new TypeError(
+      `Cannot build ${what}: unknown option ${issue.keys.map((key) => quote(key)).join(', ')}`,
+    );
+  }
   const name = issue.path.map(String).join('.') || 'options';
   const message = `Cannot build ${what}: option ${quote(name)} is ${show(options, issue.path)}: expected ${expectation(issue)}`;
   throw issue.code === 'too_small' || issue.code === 'too_big'
@@ -22,11 +27,9 @@ export function parseOptions<S extends z.ZodType>(
 }
 
 function expectation(issue: z.core.$ZodIssue): string {
-  if (issue.code === 'unrecognized_keys')
-    return `none named ${issue.keys.map((key) => quote(key)).join(', ')}`;
   return issue.message
-    .replace(/^(?:Invalid|Too \w+): expected /, '')
-    .replace(/^Invalid input: expected /, '');
+    .replace(/^(?:Invalid input|Too \w+): expected /, '')
+    .replace(/, received .*$/, '');
 }
 
 /** The value as it can be shown: an object or a secret only by its type. */
@@ -36,7 +39,7 @@ function show(options: unknown, path: readonly PropertyKey[]): string {
     options,
   );
   // Given in place of the options, a text may be a secret.
-  const isSecret = path.length === 0 || path.some((key) => /secret/i.test(String(key)));
+  const isSecret = path.length === 0 || path.some((key) => /secret|key|redis/i.test(String(key)));
   if (
     typeof value === 'object' ||
     typeof value === 'function' ||

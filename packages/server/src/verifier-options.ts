@@ -40,15 +40,15 @@ export interface VerifierOptions {
    * `accept-unsigned-bodies` lets whoever watches the wire replace the body of a request that never arrived.
    */
   readonly unsignedPayload?: 'refuse' | 'accept-unsigned-bodies' | undefined;
-  /** Called with an explanation of every refusal, for logs. It holds no secret. What it throws is ignored. */
-  readonly onRefused?: ((explanation: Explanation) => void) | undefined;
+  /** Called with an explanation of every refusal, for logs. It holds no secret. What it throws is a process warning. */
+  readonly onRefused?: ((explanation: Explanation) => void | Promise<void>) | undefined;
 }
 
 const schema = z.strictObject({
   audience: z.string().refine(isAudience, 'a service name: 1 to 128 of A-Z a-z 0-9 . _ : -'),
   keys: z.custom<KeyStore>(
-    (store) => typeof (store as KeyStore | undefined)?.find === 'function',
-    'a key store with find()',
+    (store) => !Array.isArray(store) && typeof (store as KeyStore | undefined)?.find === 'function',
+    'a key store with find(), such as new MemoryKeyStore([accessKey])',
   ),
   nonces: z.custom<NonceStore>(
     (store) => typeof (store as NonceStore | undefined)?.claim === 'function',

@@ -171,13 +171,16 @@ function newAttempt(now: number): Attempt {
   return { now, request: undefined, signed: undefined, key: undefined, claimed: false };
 }
 
-/** A hook for logs must not decide what becomes of a request. */
-function tell(onRefused: (explanation: Explanation) => void, explanation: Explanation): void {
+/** A hook for logs must not decide what becomes of a request, nor of the process. */
+function tell(
+  onRefused: NonNullable<VerifierOptions['onRefused']>,
+  explanation: Explanation,
+): void {
+  const warn = (error: unknown): void =>
+    process.emitWarning(String(error), { code: 'COUNTERSIGN_ON_REFUSED' });
   try {
-    onRefused(explanation);
+    Promise.resolve(onRefused(explanation)).catch(warn);
   } catch (error) {
-    process.emitWarning(error instanceof Error ? error : String(error), {
-      code: 'COUNTERSIGN_ON_REFUSED',
-    });
+    warn(error);
   }
 }

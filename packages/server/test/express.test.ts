@@ -306,7 +306,7 @@ describe('requireSignature() built wrongly', () => {
       parties().verifier,
       { limits: 1 },
       TypeError,
-      'Cannot build adapter: option "options" is of type object: expected none named "limits"',
+      'Cannot build adapter: unknown option "limits"',
     ],
     [
       'no options',
@@ -320,7 +320,7 @@ describe('requireSignature() built wrongly', () => {
       { ...minimal(), limits: 1 },
       undefined,
       TypeError,
-      'none named "limits"',
+      'unknown option "limits"',
     ],
     [
       'options of both, one wrong',

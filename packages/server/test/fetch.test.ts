@@ -311,7 +311,7 @@ describe('verifyRequest()', () => {
       RangeError,
       'Cannot build adapter: option "limit" is 2147483648',
     ],
-    ['an unknown option', parties().verifier, { limits: 1 }, TypeError, 'none named "limits"'],
+    ['an unknown option', parties().verifier, { limits: 1 }, TypeError, 'unknown option "limits"'],
   ])('rejects %s', async (_, verifier, options, type, message) => {
     const outcome = verifyRequest(verifier as Verifier, new Request(URL_OF_API), options as object);
     await expect(outcome).rejects.toThrow(type);
@@ -439,7 +439,7 @@ describe('withSignature() of fetch', () => {
       'an unknown option',
       () => new Response(),
       TypeError,
-      'none named "preflight"',
+      'unknown option "preflight"',
       { preflight: 'pass' },
     ],
     [

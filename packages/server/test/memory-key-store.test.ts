@@ -151,7 +151,7 @@ describe('MemoryKeyStore set()', () => {
     for (const unknown of ['expires', 'scope', 'disabled', '__proto', 'secret']) {
       const error = thrown(() => new MemoryKeyStore([{ ...key, [unknown]: key.secretAccessKey }]));
       expect(error).toBeInstanceOf(TypeError);
-      expect(error.message).toContain(`expected none named "${unknown}"`);
+      expect(error.message).toContain(`unknown option "${unknown}"`);
       expect(error.message).not.toContain(key.secretAccessKey);
     }
   });

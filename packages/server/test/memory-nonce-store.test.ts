@@ -59,7 +59,7 @@ describe('new MemoryNonceStore()', () => {
     expect(build({ clock: 0 })).toThrow(TypeError);
     expect(build({ bornAt: '0' })).toThrow(TypeError);
     expect(build({ bornAt: Number.NaN })).toThrow(TypeError);
-    expect(build({ ttl: 120 })).toThrow('expected none named "ttl"');
+    expect(build({ ttl: 120 })).toThrow('unknown option "ttl"');
   });
 
   it('shows no nonce', async () => {

@@ -107,7 +107,9 @@ describe('withSignature()', () => {
         body: Buffer.from('x'),
       });
       expect(answer).toMatchObject({ status: 500, body: '' });
-      expect(warned).toHaveBeenLastCalledWith(failure, { code: 'COUNTERSIGN_VERIFIER_FAILED' });
+      expect(warned).toHaveBeenLastCalledWith(String(failure), {
+        code: 'COUNTERSIGN_VERIFIER_FAILED',
+      });
     }
   });
 
@@ -122,7 +124,7 @@ describe('withSignature()', () => {
       expect((await send(await signer.sign({ method: 'GET', url: `${origin}/` }))).status).toBe(
         500,
       );
-      expect(warned).toHaveBeenCalledWith(expect.objectContaining({ code: 'ERR_INVALID_CHAR' }), {
+      expect(warned).toHaveBeenCalledWith(expect.stringContaining('Invalid character'), {
         code: 'COUNTERSIGN_VERIFIER_FAILED',
       });
     },
@@ -184,7 +186,7 @@ describe('withSignature()', () => {
       RangeError,
       'Cannot build adapter: option "limit" is -1',
     ],
-    ['an option of Express', echo, { preflight: 'pass' }, TypeError, 'none named "preflight"'],
+    ['an option of Express', echo, { preflight: 'pass' }, TypeError, 'unknown option "preflight"'],
   ])('throws for %s', (_, listener, options, type, message) => {
     const build = () =>
       withSignature(listener as SignedRequestListener, parties().verifier, options as object);

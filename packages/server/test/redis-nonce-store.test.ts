@@ -142,7 +142,7 @@ describe('RedisNonceStore', () => {
     expect(build({ prefix: '' })).toThrow(RangeError);
     expect(build({ timeout: 0 })).toThrow(RangeError);
     expect(build({ timeout: 11 })).toThrow(RangeError);
-    expect(build({ retries: 3 })).toThrow('expected none named "retries"');
+    expect(build({ retries: 3 })).toThrow('unknown option "retries"');
   });
 
   it('shows neither a password nor its connection', () => {

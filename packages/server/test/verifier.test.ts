@@ -160,6 +160,27 @@ describe('verifier.verify()', () => {
     expect(await outcome(verifier, await signerFor(rotated).sign())).toBe('accepted');
   });
 
+  it('refuses records that no store of ours would hold', async () => {
+    const accepted = async (change: object): Promise<string> => {
+      const { key } = createApi();
+      const find = async () => ({ ...key, ...change }) as AccessKey;
+      return outcome(createApi({ keys: { find } }).verifier, await signerFor(key).sign());
+    };
+    expect(await accepted({ expiresAt: null, notBefore: null })).toBe('accepted');
+    for (const change of [
+      { expiresAt: new Date((NOW - 60) * 1000) },
+      { expiresAt: (NOW - 60) * 1000 },
+      { expiresAt: String(NOW + 60) },
+      { notBefore: new Date((NOW - 60) * 1000) },
+      { notBefore: -1 },
+      { scopes: 'admin-readonly' },
+      { scopes: undefined },
+      { status: 'ACTIVE' },
+      { status: undefined },
+    ])
+      expect(await accepted(change), JSON.stringify(change)).toBe('ERR_KEY_INACTIVE');
+  });
+
   it('keeps derived keys of no more access keys than it can hold', async () => {
     const nonces = new MemoryNonceStore({ clock: () => NOW, bornAt: 0 });
     const { secretAccessKey } = generateAccessKey();
@@ -312,6 +333,20 @@ describe('verifier.explain()', () => {
     expect(absent.canonicalRequest).toBeUndefined();
   });
 
+  it('leaves a signature out however its parameter is written', async () => {
+    const { verifier } = createApi();
+    for (const name of [
+      'X-Countersign-Signature',
+      'x-countersign-signature',
+      'X-Countersign-Signatur%65',
+    ]) {
+      const url = `/?${name}=0&${name}=abcdef`;
+      const explanation = await verifier.explain({ method: 'GET', url, headers: {} });
+      expect(JSON.stringify(explanation)).not.toContain('abcdef');
+      expect(explanation.components[2]?.saw).toBe(`${name}=(redacted)&${name}=(redacted)`);
+    }
+  });
+
   it('leaves tokens, cookies and signatures out', async () => {
     const { key, verifier, presign } = createApi();
     const signer = createSigner({
@@ -359,21 +394,24 @@ describe('onRefused', () => {
     for (const explanation of told) expect(JSON.stringify(explanation).split('\n')).toHaveLength(1);
   });
 
-  it('decides nothing by throwing', async () => {
+  it('decides nothing by throwing, nor by a promise that rejects', async () => {
     const warnings: Error[] = [];
     const listen = (warning: Error): void => void warnings.push(warning);
     process.on('warning', listen);
-    const { verifier } = createApi({
-      onRefused: () => {
-        throw new Error('log is full');
-      },
-    });
-    await expect(verifier.verify({ method: 'GET', url: '/', headers: {} })).rejects.toMatchObject({
-      code: 'ERR_SIGNATURE_MISSING',
-    });
+    const full = () => {
+      throw new Error('log is full');
+    };
+    for (const onRefused of [full, () => Promise.reject(new Error('log is down'))]) {
+      const { verifier } = createApi({ onRefused });
+      const attempt = verifier.verify({ method: 'GET', url: '/', headers: {} });
+      await expect(attempt).rejects.toMatchObject({ code: 'ERR_SIGNATURE_MISSING' });
+    }
     await new Promise(setImmediate);
     process.off('warning', listen);
-    expect(warnings.map(({ message }) => message)).toEqual(['log is full']);
+    expect(warnings).toMatchObject([
+      { message: 'Error: log is full', code: 'COUNTERSIGN_ON_REFUSED' },
+      { message: 'Error: log is down', code: 'COUNTERSIGN_ON_REFUSED' },
+    ]);
   });
 });
 
@@ -390,6 +428,7 @@ describe('createVerifier()', () => {
     ['audience', 'a b', TypeError],
     ['keys', undefined, TypeError],
     ['keys', {}, TypeError],
+    ['keys', [generateAccessKey()], TypeError],
     ['nonces', null, TypeError],
     ['nonces', { claim: 1 }, TypeError],
     ['schemes', [], RangeError],

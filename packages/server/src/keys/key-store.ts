@@ -21,13 +21,17 @@ export interface AccessKey {
 /** Where a verifier looks access keys up. */
 export interface KeyStore {
   /**
-   * Finds an access key, whatever its status: the verifier judges that.
+   * Finds an access key, whatever its status: the verifier judges that. It must settle within a time of its own: a request
+   * waits for it.
    *
    * @param accessKeyId as the request names it, checked for its alphabet and length only
    * @returns `undefined` where there is none; a rejection means that the store failed, and the request is answered 503
    */
   find(accessKeyId: string): Promise<AccessKey | undefined>;
 }
+
+/** The last second that has four digits of a year. Milliseconds are beyond it. */
+export const LATEST_TIME = 253_402_300_799;
 
 /** What is checked of an access key where it enters a store. */
 export const accessKeySchema = z.strictObject({
@@ -40,6 +44,6 @@ export const accessKeySchema = z.strictObject({
   subject: z.string().min(1),
   scopes: z.array(z.string().min(1)),
   status: z.enum(['active', 'disabled']),
-  notBefore: z.number().optional(),
-  expiresAt: z.number().optional(),
+  notBefore: z.number().min(0).max(LATEST_TIME).optional(),
+  expiresAt: z.number().min(0).max(LATEST_TIME).optional(),
 });

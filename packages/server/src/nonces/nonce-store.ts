@@ -28,7 +28,8 @@ export type ClaimOutcome =
 /** Where a verifier claims nonces. */
 export interface NonceStore {
   /**
-   * Claims a nonce: one atomic act, so that of any number of copies exactly one is `claimed`.
+   * Claims a nonce: one atomic act, so that of any number of copies exactly one is `claimed`. It must settle
+   * within a time of its own: a request waits for it.
    *
    * @returns a rejection means that the store failed, and the request is answered 503
    */

@@ -192,7 +192,8 @@ function duplicate(redis: Redis | Cluster, timeout: number): Redis | Cluster {
     retryDelayOnFailover: 0,
     clusterRetryStrategy: reconnectAfter,
     clusterNodeRetryStrategy: null,
-    redisOptions: settings,
+    // ioredis 5 puts these in place of the given ones, passwords and all.
+    redisOptions: { ...(redis as Cluster).options.redisOptions, ...settings },
   } as Parameters<Cluster['duplicate']>[1]);
 }
 

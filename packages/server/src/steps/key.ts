@@ -1,12 +1,13 @@
+import { randomBytes } from 'node:crypto';
 import {
+  importMacKey,
   type MacKey,
   quote,
   type Scheme,
   type SignatureErrorCode,
   type SignatureParams,
 } from '@countersign/shared';
-import { generateAccessKey } from '../keys/generate-access-key.ts';
-import type { AccessKey } from '../keys/key-store.ts';
+import { type AccessKey, LATEST_TIME } from '../keys/key-store.ts';
 import { SigningKeys } from './signing-keys.ts';
 
 /** Why a key cannot be accepted, whatever the signature. */
@@ -33,6 +34,10 @@ export type ChooseKey = (
 const UNKNOWN: KeyFlaw = { code: 'ERR_KEY_UNKNOWN', text: 'there is no such key' };
 const INACTIVE: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it is not active' };
 const NOT_YET_VALID: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it is not valid yet' };
+const MALFORMED: KeyFlaw = {
+  code: 'ERR_KEY_INACTIVE',
+  text: 'its record is malformed: expected times in Unix seconds, and a list of scopes',
+};
 const EXPIRED: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it has expired' };
 
 /**
@@ -41,25 +46,19 @@ const EXPIRED: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it has expired' };
  */
 export function createChooseKey(audience: string): ChooseKey {
   const signingKeys = new SigningKeys();
-  const decoy = generateAccessKey();
+  // Ready made: were it derived, a request could choose for what, and strangers could make it slow.
+  const decoy = importMacKey(randomBytes(32));
 
   return (accessKey, scheme, params, now) => {
     const flaw = judge(accessKey, params, audience, now);
-    const signingKey = signingKeys.get(
-      flaw === undefined ? (accessKey as AccessKey) : decoy,
-      scheme,
-      params,
-    );
+    if (flaw !== undefined) return { signingKey: decoy, accessKey, flaw };
+    const signingKey = signingKeys.get(accessKey as AccessKey, scheme, params);
     if (typeof signingKey !== 'string') return { signingKey, accessKey, flaw };
     const unusable: KeyFlaw = {
       code: 'ERR_KEY_INACTIVE',
       text: `its secret is unusable: ${signingKey}`,
     };
-    return {
-      signingKey: signingKeys.get(decoy, scheme, params) as MacKey,
-      accessKey,
-      flaw: unusable,
-    };
+    return { signingKey: decoy, accessKey, flaw: unusable };
   };
 }
 
@@ -78,7 +77,16 @@ function judge(
   // A store that looks up names in a plain object finds `__proto__`.
   if (key?.accessKeyId !== params.accessKeyId) return UNKNOWN;
   if (key.status !== 'active') return INACTIVE;
-  if (key.notBefore !== undefined && !(now >= key.notBefore)) return NOT_YET_VALID;
-  if (key.expiresAt !== undefined && !(now < key.expiresAt)) return EXPIRED;
+  // Stores of somebody's own hand out what their database does: a Date, milliseconds, a list written as text.
+  if (!isTime(key.notBefore) || !isTime(key.expiresAt) || !Array.isArray(key.scopes))
+    return MALFORMED;
+  if (!(now >= (key.notBefore ?? 0))) return NOT_YET_VALID;
+  if (!(now < (key.expiresAt ?? Number.POSITIVE_INFINITY))) return EXPIRED;
   return undefined;
+}
+
+/** Whether a value is a time in Unix seconds, or none. */
+function isTime(value: unknown): boolean {
+  const isNone = value === undefined || value === null;
+  return isNone || (typeof value === 'number' && value >= 0 && value <= LATEST_TIME);
 }

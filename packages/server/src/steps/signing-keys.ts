@@ -11,13 +11,14 @@ import type { AccessKey } from '../keys/key-store.ts';
 const MOST_KEYS = 10_000;
 
 interface DerivedKey {
-  readonly scheme: Scheme;
   readonly secret: string;
-  readonly scope: string;
   readonly key: MacKey;
 }
 
-/** The signing key derived last for each access key: it is good for a day, and deriving it costs three HMACs. */
+/**
+ * Derived signing keys, kept by access key and scope: deriving one costs three HMACs. About midnight an access key has two, so
+ * that requests of the old day do not push out the key of the new one, and slow it down for others to see.
+ */
 export class SigningKeys {
   readonly #derived = new Map<string, DerivedKey>();
 
@@ -31,22 +32,16 @@ export class SigningKeys {
     scheme: Scheme,
     params: SignatureParams,
   ): MacKey | string {
-    const scope = scheme.keyScope(params);
-    const known = this.#derived.get(accessKeyId);
+    const name = `${scheme.name} ${accessKeyId} ${scheme.keyScope(params)}`;
+    const known = this.#derived.get(name);
     // A rotated secret must not leave the old key in use.
-    if (
-      known !== undefined &&
-      known.secret === secret &&
-      known.scope === scope &&
-      known.scheme === scheme
-    )
-      return known.key;
+    if (known !== undefined && known.secret === secret) return known.key;
     const flaw = findSecretFlaw(secret);
     if (flaw !== undefined) return flaw;
     const key = importMacKey(scheme.signingKey(encodeUtf8(secret), params));
     if (this.#derived.size >= MOST_KEYS)
       this.#derived.delete(this.#derived.keys().next().value as string);
-    this.#derived.set(accessKeyId, { scheme, secret, scope, key });
+    this.#derived.set(name, { secret, key });
     return key;
   }
 }
