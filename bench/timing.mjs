@@ -75,6 +75,16 @@ const early = async (received) => {
   return Number(process.hrtime.bigint() - start);
 };
 
+/** The same, after a request that is for another audience, and asks for a key of its own. */
+const refuseAfterCooling = async (one) => {
+  const { headers } = await elsewhere.sign({ method: 'GET', url: 'http://api.test/' });
+  await verifier
+    .verify({ method: 'GET', url: '/', headers: { host: 'api.test', ...headers } })
+    .catch(() => undefined);
+  return refuse(one);
+};
+const elsewhere = createSigner({ credentials: generateAccessKey(), audience: 'another-api' });
+
 const randomKey = () => ({ ...key, secretAccessKey: randomBytes(32).toString('base64url') });
 const kinds = {
   'no digit right, or 63 of them': {
@@ -83,6 +93,10 @@ const kinds = {
   },
   'wrong signature, or unknown key': {
     measure: refuse,
+    make: [() => request(randomKey(), 0), () => request(stranger, 0)],
+  },
+  'the same, after a request for another audience': {
+    measure: refuseAfterCooling,
     make: [() => request(randomKey(), 0), () => request(stranger, 0)],
   },
   'control: compared until the first difference': {

@@ -24,10 +24,12 @@ type SignedRequestInit = Omit<RequestInit, 'body'> & { body?: SignableBody };
 const MOST_REDIRECTS = 20;
 
 /**
- * Builds a `fetch` that signs. Every attempt has a signature of its own: a redirect within the origin is signed anew, and
- * where a server's nonce store has lost its memory the request is signed again, once, with what the server told.
+ * Builds a `fetch` that signs. Every attempt has a signature of its own: where a server's nonce store has lost its memory the
+ * request is signed again, once, with what the server told.
  *
- * A redirect to an origin that is not signed for is refused: neither the signature nor the body leaves.
+ * Redirects are refused, unlike by `fetch`, unless a call asks for `redirect: 'follow'`: without TLS anybody could answer with one,
+ * and so choose what is signed next. They are then signed anew, within `origins` or the first one: neither signature nor body
+ * leaves.
  *
  * @param options see {@link CreateFetchOptions}
  * @returns a function that throws what `fetch` and `signer.sign` throw
@@ -103,11 +105,13 @@ export function createFetch(options: CreateFetchOptions): SignedFetch {
       const response = await signedAttempt(request, origin, rest);
       if (rest.redirect === 'manual' || !isRedirect(response)) return response;
       discard(response);
-      if (rest.redirect === 'error' || redirects >= MOST_REDIRECTS) {
+      // Whoever can change an answer could otherwise have any request signed.
+      if (rest.redirect !== 'follow')
         throw new TypeError(
-          `Cannot fetch ${quote(request.url)}: it redirects${redirects >= MOST_REDIRECTS ? ' too often' : ''}`,
+          `Cannot fetch ${quote(request.url)}: it redirects, and is not told to { redirect: 'follow' }`,
         );
-      }
+      if (redirects >= MOST_REDIRECTS)
+        throw new TypeError(`Cannot fetch ${quote(request.url)}: it redirects too often`);
       request = follow(request, response, origins ?? new Set([origin]));
     }
   };
@@ -134,7 +138,6 @@ const INHERITED = [
   'integrity',
   'keepalive',
   'mode',
-  'redirect',
   'referrer',
   'referrerPolicy',
   'signal',
@@ -157,8 +160,10 @@ async function readCall(
     headers: fields,
     body: body ?? (base === undefined ? undefined : await readBody(base)),
   };
-  const inherited =
+  const inherited: RequestInit =
     base === undefined ? {} : Object.fromEntries(INHERITED.map((name) => [name, base[name]]));
+  // That a `Request` follows is what it says where nobody has said anything.
+  if (base !== undefined && base.redirect !== 'follow') inherited.redirect = base.redirect;
   return { request, rest: { ...inherited, ...rest } };
 }
 

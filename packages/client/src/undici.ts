@@ -115,17 +115,22 @@ function watch(
       handler.onRequestUpgrade?.(controller, status, headers, socket),
     onResponseStart(controller, status, headers, message) {
       note(first(headers['countersign-epoch']));
-      repeating = repeat !== undefined && asksForEpoch(status, first(headers['www-authenticate']));
-      if (!repeating) handler.onResponseStart?.(controller, status, headers, message);
+      if (repeat === undefined || !asksForEpoch(status, first(headers['www-authenticate'])))
+        return handler.onResponseStart?.(controller, status, headers, message);
+      repeating = true;
+      // Nothing more of it is wanted, and it might never end.
+      controller.abort(new Error('The request is signed again'));
+      repeat();
     },
     onResponseData(controller, chunk) {
       if (!repeating) handler.onResponseData?.(controller, chunk);
     },
     onResponseEnd(controller, trailers) {
-      if (repeating) repeat?.();
-      else handler.onResponseEnd?.(controller, trailers);
+      if (!repeating) handler.onResponseEnd?.(controller, trailers);
     },
-    onResponseError: (controller, error) => handler.onResponseError?.(controller, error),
+    onResponseError(controller, error) {
+      if (!repeating) handler.onResponseError?.(controller, error);
+    },
   };
 }
 

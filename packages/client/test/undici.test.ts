@@ -131,7 +131,10 @@ describe('signing()', () => {
     expect(calls[0]?.[1]).toBe(handler);
     // Not an origin at all: undici says so.
     dispatch({ ...opts, origin: 'nonsense' }, handler);
-    expect(calls).toHaveLength(2);
+    // Origins that only begin alike.
+    for (const origin of [`${api.origin}.evil.test`, `${api.origin}0`, api.origin.slice(0, -1)])
+      dispatch({ ...opts, origin }, handler);
+    expect(calls).toHaveLength(5);
   });
 
   it('signs for an origin however it is written', async () => {
@@ -599,6 +602,17 @@ describe('signing() and epochs', () => {
     expect(server.received.map(({ body }) => body.toString())).toEqual(['x', 'x']);
     expect(new Set(nonces(server)).size).toBe(2);
     expect(statuses).toEqual([200]);
+  });
+
+  it('does not wait for the end of an answer that asks for the epoch', async () => {
+    const server = await open(({ verdict }, res, count) => {
+      if (count > 1) return res.end(verdict);
+      res.writeHead(401, { 'www-authenticate': 'COUNTERSIGN1-HMAC-SHA256 error="replay-unknown"' });
+      return res.write('and so on');
+    });
+    const agent = compose(build({ origins: [server.origin] }));
+    expect((await get(agent, server.origin, { method: 'POST', body: 'x' })).text).toBe('accepted');
+    expect(server.received).toHaveLength(2);
   });
 
   it('signs again no more than once', async () => {

@@ -130,6 +130,25 @@ describe('withSignature()', () => {
     },
   );
 
+  it('drops what comes behind a request that was refused with its body unread', async () => {
+    const { verifier, signer } = parties();
+    const acted: (string | undefined)[] = [];
+    const listener = withSignature((req, res) => {
+      acted.push(req.url);
+      res.end();
+    }, verifier);
+    const { origin, port } = await listen(listener);
+    const client = new RawClient(port);
+    const refused = await stranger().sign({ method: 'POST', url: `${origin}/`, body: 'abc' });
+    client.write(`${headOf(refused, { 'content-length': 3 })}a`);
+    expect((await client.answer()).status).toBe(401);
+    const behind = await signer.sign({ method: 'GET', url: `${origin}/transfer` });
+    client.write(`bc${headOf(behind)}`);
+    await client.closed;
+    expect(acted).toEqual([]);
+    expect(client.received).toBe('');
+  });
+
   it('keeps quiet where somebody else has answered meanwhile', async () => {
     const { verifier, signer, keys } = parties();
     const find = keys.find.bind(keys);
