@@ -1,6 +1,4 @@
-import { randomBytes } from 'node:crypto';
 import {
-  importMacKey,
   type MacKey,
   quote,
   type Scheme,
@@ -46,19 +44,15 @@ const EXPIRED: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it has expired' };
  */
 export function createChooseKey(audience: string): ChooseKey {
   const signingKeys = new SigningKeys();
-  // Ready made: were it derived, a request could choose for what, and strangers could make it slow.
-  const decoy = importMacKey(randomBytes(32));
 
   return (accessKey, scheme, params, now) => {
     const flaw = judge(accessKey, params, audience, now);
-    if (flaw !== undefined) return { signingKey: decoy, accessKey, flaw };
-    const signingKey = signingKeys.get(accessKey as AccessKey, scheme, params);
+    const secret = flaw === undefined ? (accessKey?.secretAccessKey ?? '') : undefined;
+    const signingKey = signingKeys.get(scheme, params, secret);
     if (typeof signingKey !== 'string') return { signingKey, accessKey, flaw };
-    const unusable: KeyFlaw = {
-      code: 'ERR_KEY_INACTIVE',
-      text: `its secret is unusable: ${signingKey}`,
-    };
-    return { signingKey: decoy, accessKey, flaw: unusable };
+    const text = `its secret is unusable: ${signingKey}`;
+    const decoy = signingKeys.get(scheme, params, undefined) as MacKey;
+    return { signingKey: decoy, accessKey, flaw: { code: 'ERR_KEY_INACTIVE', text } };
   };
 }
 

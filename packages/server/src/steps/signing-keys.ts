@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import {
   encodeUtf8,
   findSecretFlaw,
@@ -6,7 +7,6 @@ import {
   type Scheme,
   type SignatureParams,
 } from '@countersign/shared';
-import type { AccessKey } from '../keys/key-store.ts';
 
 const MOST_KEYS = 10_000;
 
@@ -21,19 +21,18 @@ interface DerivedKey {
  */
 export class SigningKeys {
   readonly #derived = new Map<string, DerivedKey>();
+  // Ready made: were it derived, a request could choose for what, and strangers could make it slow.
+  readonly #decoy = importMacKey(randomBytes(32));
 
   /**
-   * The signing key of an access key, for what `params` are about.
+   * The signing key of an access key for what `params` are about; without a secret one that nobody has, after the same look-up.
    *
    * @returns what is wrong with the secret, where no key should be made of it
    */
-  get(
-    { accessKeyId, secretAccessKey: secret }: AccessKey,
-    scheme: Scheme,
-    params: SignatureParams,
-  ): MacKey | string {
-    const name = `${scheme.name} ${accessKeyId} ${scheme.keyScope(params)}`;
+  get(scheme: Scheme, params: SignatureParams, secret: string | undefined): MacKey | string {
+    const name = `${scheme.name} ${params.accessKeyId} ${scheme.keyScope(params)}`;
     const known = this.#derived.get(name);
+    if (secret === undefined) return this.#decoy;
     // A rotated secret must not leave the old key in use.
     if (known !== undefined && known.secret === secret) return known.key;
     const flaw = findSecretFlaw(secret);
