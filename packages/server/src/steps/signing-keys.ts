@@ -11,16 +11,21 @@ import {
 const MOST_KEYS = 10_000;
 
 interface DerivedKey {
+  readonly scheme: Scheme;
+  readonly scope: string;
   readonly secret: string;
   readonly key: MacKey;
 }
 
+/** Scopes for which signing keys are kept of each access key: about midnight there are two days. */
+const MOST_SCOPES = 2;
+
 /**
- * Derived signing keys, kept by access key and scope: deriving one costs three HMACs. About midnight an access key has two, so
- * that requests of the old day do not push out the key of the new one, and slow it down for others to see.
+ * Derived signing keys, kept by access key and scope: deriving one costs three HMACs. Requests of the old day must not push out the
+ * key of the new one, and slow it down for others to see.
  */
 export class SigningKeys {
-  readonly #derived = new Map<string, DerivedKey>();
+  readonly #derived = new Map<string, readonly DerivedKey[]>();
   // Ready made: were it derived, a request could choose for what, and strangers could make it slow.
   readonly #decoy = importMacKey(randomBytes(32));
 
@@ -30,8 +35,10 @@ export class SigningKeys {
    * @returns what is wrong with the secret, where no key should be made of it
    */
   get(scheme: Scheme, params: SignatureParams, secret: string | undefined): MacKey | string {
-    const name = `${scheme.name} ${params.accessKeyId} ${scheme.keyScope(params)}`;
-    const known = this.#derived.get(name);
+    const { accessKeyId } = params;
+    const scope = scheme.keyScope(params);
+    const kept = this.#derived.get(accessKeyId) ?? [];
+    const known = kept.find((it) => it.scope === scope && it.scheme === scheme);
     if (secret === undefined) return this.#decoy;
     // A rotated secret must not leave the old key in use.
     if (known !== undefined && known.secret === secret) return known.key;
@@ -40,7 +47,11 @@ export class SigningKeys {
     const key = importMacKey(scheme.signingKey(encodeUtf8(secret), params));
     if (this.#derived.size >= MOST_KEYS)
       this.#derived.delete(this.#derived.keys().next().value as string);
-    this.#derived.set(name, { secret, key });
+    const others = kept.filter((it) => it !== known);
+    this.#derived.set(
+      accessKeyId,
+      [{ scheme, scope, secret, key }, ...others].slice(0, MOST_SCOPES),
+    );
     return key;
   }
 }
