@@ -362,6 +362,21 @@ describe('coverage', () => {
     );
   });
 
+  it('V8: UNSIGNED-PAYLOAD is refused unless the server allows it by name', async () => {
+    const unsigned = { headers: { 'x-countersign-content-sha256': 'UNSIGNED-PAYLOAD' } };
+    const [strict, lax] = [createApi(), createApi({ unsignedPayload: 'accept-unsigned-bodies' })];
+    expect(await outcome(strict.verifier, await strict.sign(unsigned))).toBe(
+      'ERR_COMPONENT_NOT_COVERED',
+    );
+    expect(await outcome(lax.verifier, await lax.sign(unsigned))).toBe(ACCEPTED);
+    const swapped = withHeader(
+      await lax.sign(),
+      'x-countersign-content-sha256',
+      'UNSIGNED-PAYLOAD',
+    );
+    expect(await outcome(lax.verifier, swapped)).toBe('ERR_SIGNATURE_MISMATCH');
+  });
+
   it('V10: two mechanisms in one request are refused', async () => {
     const { sign, presign, verifier } = createApi();
     const signed = await sign({ method: 'GET', body: undefined });
@@ -600,6 +615,26 @@ describe('time and replay', () => {
       code: 'ERR_KEY_STORE_FAILED',
       status: 503,
     });
+  });
+
+  it('T9: a store that lost its memory accepts nothing that was captured before', async () => {
+    const { sign, keys, verifier } = createApi();
+    const captured = await Promise.all(
+      [0, 1, 5].map((ahead) => sign({}, { clock: () => NOW + ahead })),
+    );
+    for (const request of captured) expect(await outcome(verifier, request)).toBe(ACCEPTED);
+    let now = NOW;
+    const clock = (): number => now;
+    const restarted = createVerifier({
+      audience: 'video-api',
+      keys,
+      nonces: new MemoryNonceStore({ clock }),
+      clock,
+    });
+    for (now = NOW; now <= NOW + 125; now++) {
+      for (const request of captured) expect(await outcome(restarted, request)).not.toBe(ACCEPTED);
+    }
+    expect(await outcome(restarted, await sign({}, { clock }))).toBe(ACCEPTED);
   });
 
   it('T11: every attempt has a signature of its own', async () => {
