@@ -41,7 +41,7 @@ export interface VerifierOptions {
    */
   readonly unsignedPayload?: 'refuse' | 'accept-unsigned-bodies' | undefined;
   /** Called with an explanation of every refusal, for logs. It holds no secret. What it throws is a process warning. */
-  readonly onRefused?: ((explanation: Explanation) => void | Promise<void>) | undefined;
+  readonly onRefused?: ((explanation: Explanation) => unknown) | undefined;
 }
 
 const schema = z.strictObject({
