@@ -104,7 +104,7 @@ async function learnEpoch(server: Server): Promise<string> {
   const { epoch } = await vi.waitFor(
     async () => {
       const answer = await send(await sign(), server);
-      expect(answer.epoch).toBeDefined();
+      expect(answer.epoch).toMatch(/^[\w-]{22}$/);
       return answer;
     },
     { timeout: 15_000 },

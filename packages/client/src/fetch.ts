@@ -2,7 +2,9 @@ import { quote } from '@countersign/shared';
 import { isPlain, isStream, prepareBody, type SignableBody } from './body.ts';
 import { asksForEpoch, createEpochs } from './epochs.ts';
 import { originOf, readOrigins } from './origins.ts';
-import { createSigner, parseUrl, type SignerOptions, type UnsignedRequest } from './signer.ts';
+import { createSigner, type UnsignedRequest } from './signer.ts';
+import type { SignerOptions } from './signer-options.ts';
+import { parseUrl } from './unsigned-request.ts';
 
 /** What `createFetch` is built from. */
 export interface CreateFetchOptions extends SignerOptions {

@@ -12,7 +12,7 @@ export {
   createSigner,
   type SignedRequest,
   type Signer,
-  type SignerOptions,
   type UnsignedRequest,
   type UnsignedUrl,
 } from './signer.ts';
+export type { SignerOptions } from './signer-options.ts';

@@ -4,7 +4,8 @@ import type { Dispatcher } from 'undici';
 import { isStream, type SignableBody } from './body.ts';
 import { asksForEpoch, createEpochs } from './epochs.ts';
 import { originOf, readOrigins } from './origins.ts';
-import { createSigner, type SignerOptions } from './signer.ts';
+import { createSigner } from './signer.ts';
+import type { SignerOptions } from './signer-options.ts';
 
 /** What `signing` is built from. */
 export interface SigningOptions extends SignerOptions {

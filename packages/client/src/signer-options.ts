@@ -1,0 +1,68 @@
+import { countersign, isAudience, quote, type Scheme } from '@countersign/shared';
+import type { CredentialsSource } from './credentials.ts';
+import { createNonces } from './nonce.ts';
+
+/** What a signer is built from. */
+export interface SignerOptions {
+  /** An access key, or a function that gives one: asked again when what it gave expires. */
+  readonly credentials: CredentialsSource;
+  /** The name of the service that is called. */
+  readonly audience: string;
+  /** The wire form: our own if not given. */
+  readonly scheme?: Scheme | undefined;
+  /** Unix seconds; the system's clock if not given. */
+  readonly clock?: (() => number) | undefined;
+  /** Gives 22 characters of base64url, never the same twice; random ones if not given. */
+  readonly nonce?: (() => string) | undefined;
+  /** Names of further headers to sign where present. */
+  readonly signedHeaders?: readonly string[] | undefined;
+}
+
+const defaults = { scheme: countersign(), clock: () => Date.now() / 1000 };
+
+/** @throws TypeError naming the option that cannot be used */
+export function checkOptions(options: SignerOptions) {
+  if (typeof options !== 'object' || options === null)
+    throw new TypeError('Cannot build signer: expected options, { credentials, audience }');
+  const {
+    credentials,
+    audience,
+    scheme = defaults.scheme,
+    clock = defaults.clock,
+    nonce = createNonces(),
+    signedHeaders = [],
+    ...unknown
+  } = options;
+  const expect = (name: string, value: unknown, holds: boolean, expected: string): void => {
+    if (!holds)
+      throw new TypeError(
+        `Cannot build signer: option ${quote(name)} is ${quote(value)}: expected ${expected}`,
+      );
+  };
+  // An option misspelt would not be missed: with "origin" for "origins", `createFetch()` would sign for everybody.
+  for (const name of Object.keys(unknown))
+    throw new TypeError(`Cannot build signer: option ${quote(name)} is unknown`);
+  expect(
+    'audience',
+    audience,
+    typeof audience === 'string' && isAudience(audience),
+    'the name of a service: 1 to 128 of A-Z a-z 0-9 . _ : -',
+  );
+  expect('scheme', scheme, typeof scheme?.prepare === 'function', 'a scheme such as countersign()');
+  expect('clock', clock, typeof clock === 'function', 'a function that returns Unix seconds');
+  expect('nonce', nonce, typeof nonce === 'function', 'a function that returns a new nonce');
+  expect(
+    'signedHeaders',
+    signedHeaders,
+    Array.isArray(signedHeaders) && signedHeaders.every((name) => typeof name === 'string'),
+    'names of headers',
+  );
+  return {
+    credentials,
+    audience,
+    scheme,
+    clock,
+    nonce,
+    signedHeaders: new Set(signedHeaders.map((name) => name.toLowerCase())),
+  };
+}

@@ -1,0 +1,111 @@
+import {
+  checkHost,
+  type HeaderFields,
+  type HeadersInput,
+  isSha256Hex,
+  parseTarget,
+  quote,
+  readHeaders,
+  type Target,
+  UNSIGNED_PAYLOAD,
+} from '@countersign/shared';
+
+/** A request as a transport will write it. */
+export interface Unsigned {
+  readonly method: string;
+  readonly origin: string;
+  readonly pathAndQuery: string;
+  readonly target: Target;
+  readonly host: string;
+  /** Each once; `host` only where the caller gave one. */
+  readonly headers: HeaderFields;
+}
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
+const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}$/;
+const LINE_BREAK = /[\0\r\n]/;
+
+/** `new URL()` is what all transports go by. */
+export function readUnsigned(method: string, url: string | URL, headers: HeadersInput): Unsigned {
+  if (typeof method !== 'string' || !METHOD.test(method))
+    throw new TypeError(`Cannot sign method ${quote(method)}: expected one such as "POST"`);
+  if (typeof headers !== 'object' || headers === null) {
+    throw new TypeError(
+      `Cannot sign headers ${quote(headers)}: expected a Headers, pairs or a record`,
+    );
+  }
+  const { origin, host, pathname, search } = parseUrl(url);
+  const pathAndQuery = pathname + search;
+  const target = parseTarget(pathAndQuery);
+  const fields = readHeaders(headers);
+  const { names } = fields;
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined)
+    throw new TypeError(
+      `Cannot sign header ${quote(twice)}: it is given more than once, join its values`,
+    );
+  for (const name of names) {
+    if (!TOKEN.test(name))
+      throw new TypeError(`Cannot sign header ${quote(name)}: its name is not a token`);
+    if (LINE_BREAK.test(fields.get(name) as string))
+      throw new TypeError(`Cannot sign header ${quote(name)}: its value holds a line break`);
+  }
+  const signedHost = fields.get('host') ?? host;
+  checkHost(signedHost);
+  return {
+    method: method.toUpperCase(),
+    origin,
+    pathAndQuery,
+    target,
+    host: signedHost,
+    headers: fields,
+  };
+}
+
+/** What the body says of itself counts where the caller says nothing, as with `fetch`. */
+export function withContentType(unsigned: Unsigned, contentType: string | undefined): Unsigned {
+  if (contentType === undefined || unsigned.headers.get('content-type') !== undefined)
+    return unsigned;
+  return { ...unsigned, headers: unsigned.headers.with([['content-type', contentType]]) };
+}
+
+/** By lower-case name, values without the spaces and tabs around them. */
+export function toRecord(headers: HeaderFields): Record<string, string> {
+  const record: Record<string, string> = {};
+  for (const name of headers.names) {
+    const value = headers.get(name) as string;
+    // A header name like any other, but assigned it would be the prototype.
+    if (name === '__proto__')
+      Object.defineProperty(record, name, {
+        value,
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      });
+    else record[name] = value;
+  }
+  return record;
+}
+
+/** @throws TypeError where it is not an absolute http or https URL, or has credentials in it */
+export function parseUrl(url: string | URL): URL {
+  const parsed = URL.canParse(String(url)) ? new URL(url) : undefined;
+  if (parsed !== undefined && (parsed.username !== '' || parsed.password !== '')) {
+    throw new TypeError(
+      `Cannot sign a URL with credentials in it, for ${quote(parsed.host)}: an Authorization header cannot hold both`,
+    );
+  }
+  if (parsed === undefined || !/^https?:$/.test(parsed.protocol)) {
+    throw new TypeError(`Cannot sign URL ${quote(url)}: expected an absolute http or https URL`);
+  }
+  return parsed;
+}
+
+export function declaredHash(fields: HeaderFields): string | undefined {
+  const declared = fields.get('x-countersign-content-sha256');
+  if (declared === undefined || declared === UNSIGNED_PAYLOAD || isSha256Hex(declared))
+    return declared;
+  throw new TypeError(
+    `Cannot sign body hash ${quote(declared)}: expected 64 characters of lower-case hex, or ${UNSIGNED_PAYLOAD}`,
+  );
+}
