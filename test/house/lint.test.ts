@@ -17,7 +17,7 @@ beforeAll(() => {
   }
   cpSync(join(import.meta.dirname, 'fixtures'), house, { recursive: true });
   mkdirSync(join(house, 'node_modules/@countersign'), { recursive: true });
-  for (const name of ['@types', '.bin', 'oxlint-tsgolint']) {
+  for (const name of ['@types', 'oxlint-tsgolint']) {
     symlinkSync(join(repository, 'node_modules', name), join(house, 'node_modules', name));
   }
   for (const name of ['shared', 'client', 'server']) {
@@ -76,7 +76,11 @@ describe('imports.mjs', () => {
 function run(program: string, ...args: string[]): string {
   const path = join(repository, 'node_modules', program);
   const script = program.startsWith('/') ? program : path;
-  const result = spawnSync(process.execPath, [script, ...args], { cwd: house, encoding: 'utf8' });
+  // By its file: how a package manager writes the command in `.bin` depends on how it was installed.
+  const tsgolint = join(repository, 'node_modules/oxlint-tsgolint/bin/tsgolint.js');
+  const env = { ...process.env, OXLINT_TSGOLINT_PATH: tsgolint };
+  const options = { cwd: house, env, encoding: 'utf8' } as const;
+  const result = spawnSync(process.execPath, [script, ...args], options);
   expect(result.status, result.stderr).toBe(1);
   return (result.stdout + result.stderr).replaceAll(`${house}/`, '');
 }
