@@ -55,12 +55,7 @@ console.log(
 await tell(
   'The program calls, signed with the key of its user',
   { status: 200, saying: 'parsedFor "alice"' },
-  () =>
-    signedFetch(url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: cats,
-    }),
+  callAsProgram,
 );
 const call = captured;
 await tell(
@@ -105,12 +100,7 @@ await tell(
 await tell(
   'The program goes on as if nothing had happened',
   { status: 200, saying: 'parsedFor "alice"' },
-  () =>
-    signedFetch(url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: cats,
-    }),
+  callAsProgram,
 );
 
 server.close();
@@ -121,6 +111,12 @@ console.log(
     : paint('red', `${surprises} did not go as told.\n`),
 );
 process.exitCode = surprises === 0 ? 0 : 1;
+
+/** Calls as the program does: signed anew each time. */
+function callAsProgram() {
+  const headers = { 'content-type': 'application/json' };
+  return signedFetch(url, { method: 'POST', headers, body: cats });
+}
 
 /** Sends a request as it stands, as any tool can. */
 function replay(request) {

@@ -33,10 +33,13 @@ console.assert = (holds?: boolean) => {
 describe('examples', () => {
   it('are in the doc comments', () => expect(comments.length).toBeGreaterThan(0));
 
-  it.each(sources)('follow every @example of %s', (file) => {
-    const bare = /@example(?:(?!\n\s*\*\s*@|\*\/|```).)*(?:\n\s*\*\s*@|\*\/)/s.exec(read(file));
-    expect(bare?.[0]).toBeUndefined();
-  });
+  it.each(sources.filter((file) => read(file).includes('@example')))(
+    'follow every @example of %s',
+    (file) => {
+      const bare = /@example(?:(?!\n\s*\*\s*@|\*\/|```).)*(?:\n\s*\*\s*@|\*\/)/s.exec(read(file));
+      expect(bare?.[0]).toBeUndefined();
+    },
+  );
 
   it.each([...documents, ...comments])('$name runs', ({ path }) => import(path));
 
