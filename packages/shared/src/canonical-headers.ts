@@ -22,14 +22,17 @@ export function mustBeSigned(name: string): boolean {
 }
 
 /**
- * Writes the canonical headers: a `name:value` line for each signed header, in the order of the list.
+ * The canonical headers: a line `name:value` for each signed header, in the order of the list.
  *
  * @throws SignatureError `ERR_COMPONENT_NOT_COVERED` where a signed header is absent: it is never read as empty;
  * `ERR_SIGNATURE_AMBIGUOUS` where it occurs twice; `ERR_SIGNATURE_MALFORMED` where its value holds a control or an
  * 8-bit octet, with which a line could be forged
  */
-export function canonicalHeaders(headers: HeaderFields, signedHeaders: readonly string[]): string {
-  let lines = '';
+export function canonicalHeaders(
+  headers: HeaderFields,
+  signedHeaders: readonly string[],
+): string[] {
+  const lines: string[] = [];
   for (const name of signedHeaders) {
     const value = headers.get(name);
     if (value === undefined) {
@@ -44,7 +47,7 @@ export function canonicalHeaders(headers: HeaderFields, signedHeaders: readonly 
         `Cannot sign header ${quote(name)}: its value holds a control or a character beyond ASCII`,
       );
     }
-    lines += `${name}:${value}\n`;
+    lines.push(`${name}:${value}`);
   }
   return lines;
 }

@@ -24,8 +24,15 @@ export function canonicalRequest(
   query: string,
   signed: SignedParts,
 ): string {
-  const headers = canonicalHeaders(request.headers, signed.signedHeaders);
-  return `${request.method}\n${request.path}\n${query}\n${headers}\n${signed.signedHeadersText}\n${signed.bodyHash}`;
+  return [
+    request.method,
+    request.path,
+    query,
+    ...canonicalHeaders(request.headers, signed.signedHeaders),
+    '',
+    signed.signedHeadersText,
+    signed.bodyHash,
+  ].join('\n');
 }
 
 /** What a signature says of the request that it is for. */

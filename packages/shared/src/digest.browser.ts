@@ -8,14 +8,7 @@ const encoder = new TextEncoder();
 
 /** SHA-256 in lower-case hex. A string is hashed as UTF-8. */
 export function sha256Hex(data: string | Uint8Array): string {
-  return encodeHex(sha256(data));
-}
-
-/** SHA-256: 32 bytes. A string is hashed as UTF-8. */
-export function sha256(data: string | Uint8Array): Uint8Array<ArrayBuffer> {
-  return nobleSha256(
-    typeof data === 'string' ? encoder.encode(data) : data,
-  ) as Uint8Array<ArrayBuffer>;
+  return encodeHex(nobleSha256(typeof data === 'string' ? encoder.encode(data) : data));
 }
 
 /** A SHA-256 for what does not come in one piece. */

@@ -16,11 +16,6 @@ export function sha256Hex(data: string | Uint8Array): string {
   return hash('sha256', data, 'hex');
 }
 
-/** SHA-256: 32 bytes. A string is hashed as UTF-8. */
-export function sha256(data: string | Uint8Array): Uint8Array<ArrayBuffer> {
-  return bytesOf(hash('sha256', data, 'binary'));
-}
-
 /** A SHA-256 for what does not come in one piece. */
 export function createSha256(): Sha256 {
   const digest = createHash('sha256');

@@ -3,7 +3,6 @@ export {
   encodeUtf8,
   hmacSha256,
   importMacKey,
-  sha256,
   sha256Hex,
   verifyHmacSha256,
 } from '#digest';

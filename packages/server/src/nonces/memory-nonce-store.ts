@@ -1,8 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { sha256 } from '@countersign/shared';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
-import { type Digest, DigestSet, wordsOf } from './digest-set.ts';
 import {
   CLOCK_SLACK,
   type ClaimOutcome,
@@ -10,6 +8,8 @@ import {
   type NonceClaim,
   type NonceStore,
 } from './nonce-store.ts';
+import { createNonceWords, type Words } from './nonce-words.ts';
+import { WordsSet } from './words-set.ts';
 
 export interface MemoryNonceStoreOptions {
   /** Unix seconds; the system's clock if not given. */
@@ -31,7 +31,7 @@ const optionsSchema = z.strictObject({
 
 /** Nonces that expire within some seconds of each other, and are forgotten together: nothing is swept one by one. */
 interface Generation {
-  readonly digests: DigestSet;
+  readonly nonces: WordsSet;
   /** Unix seconds: the latest until which a request of them is acceptable. */
   latest: number;
 }
@@ -63,8 +63,7 @@ export class MemoryNonceStore implements NonceStore {
   readonly #bornAt: number;
   /** By the second at which all of a generation has expired. */
   readonly #generations = new Map<number, Generation>();
-  /** Strangers must not know which nonces lie side by side. */
-  readonly #seed = randomBytes(16).toString('base64url');
+  readonly #wordsOf = createNonceWords();
   #size = 0;
   #sweptAt = Number.NEGATIVE_INFINITY;
   /** Unix seconds: of requests acceptable until then at most, nonces may have been forgotten. */
@@ -91,12 +90,9 @@ export class MemoryNonceStore implements NonceStore {
       return { outcome: 'stale', epoch };
     this.#forgetExpired(now);
 
-    // None of the parts can hold a line feed, so `a:b` and `c` never meet `a` and `b:c`.
-    const digest = wordsOf(
-      sha256(`${this.#seed}\n${claim.audience}\n${claim.accessKeyId}\n${claim.nonce}`),
-    );
+    const words = this.#wordsOf(claim);
     for (const generation of this.#generations.values())
-      if (generation.digests.has(digest)) return { outcome: 'replayed', epoch };
+      if (generation.nonces.has(words)) return { outcome: 'replayed', epoch };
 
     const lifetime = claim.acceptableUntil - claim.signedAt;
     if (!(claim.acceptableUntil > this.#floor)) return this.#uncertain(this.#floor - lifetime, now);
@@ -110,7 +106,7 @@ export class MemoryNonceStore implements NonceStore {
       if (!(claim.acceptableUntil > this.#floor))
         return this.#uncertain(this.#floor - lifetime, now);
     }
-    this.#remember(digest, claim.acceptableUntil, now);
+    this.#remember(words, claim.acceptableUntil, now);
     return { outcome: 'claimed', epoch };
   }
 
@@ -120,17 +116,17 @@ export class MemoryNonceStore implements NonceStore {
     return { outcome: 'uncertain', epoch: this.epoch, retryAfter };
   }
 
-  #remember(digest: Digest, until: number, now: number): void {
+  #remember(words: Words, until: number, now: number): void {
     // What lives for long expires in longer steps: so there are never many generations to look through.
     let step = STEP;
     while (until - now > STEPS * step) step *= 2;
     const end = (Math.floor(until / step) + 1) * step;
     let generation = this.#generations.get(end);
     if (generation === undefined) {
-      generation = { digests: new DigestSet(), latest: until };
+      generation = { nonces: new WordsSet(), latest: until };
       this.#generations.set(end, generation);
     }
-    generation.digests.add(digest);
+    generation.nonces.add(words);
     generation.latest = Math.max(generation.latest, until);
     this.#size++;
   }
@@ -150,7 +146,7 @@ export class MemoryNonceStore implements NonceStore {
   #forget(end: number): void {
     const generation = this.#generations.get(end) as Generation;
     this.#generations.delete(end);
-    this.#size -= generation.digests.size;
+    this.#size -= generation.nonces.size;
     this.#floor = Math.max(this.#floor, generation.latest);
   }
 }

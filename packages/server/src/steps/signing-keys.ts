@@ -17,6 +17,8 @@ interface DerivedKey {
   readonly key: MacKey;
 }
 
+const NONE: readonly DerivedKey[] = [];
+
 /** Scopes for which signing keys are kept of each access key: about midnight there are two days. */
 const MOST_SCOPES = 2;
 
@@ -37,8 +39,9 @@ export class SigningKeys {
   get(scheme: Scheme, params: SignatureParams, secret: string | undefined): MacKey | string {
     const { accessKeyId } = params;
     const scope = scheme.keyScope(params);
-    const kept = this.#derived.get(accessKeyId) ?? [];
-    const known = kept.find((it) => it.scope === scope && it.scheme === scheme);
+    const kept = this.#derived.get(accessKeyId) ?? NONE;
+    let known: DerivedKey | undefined;
+    for (const it of kept) if (it.scope === scope && it.scheme === scheme) known = it;
     if (secret === undefined) return this.#decoy;
     // A rotated secret must not leave the old key in use.
     if (known !== undefined && known.secret === secret) return known.key;
