@@ -14,8 +14,9 @@ const digest = /^#digest$/;
 const options = /^server\/options\.ts$/;
 const keyStore = /^server\/keys\/key-store\.ts$/;
 const nonceStore = /^server\/nonces\/nonce-store\.ts$/;
-const digestSet = /^server\/nonces\/digest-set\.ts$/;
-const claimScript = /^server\/nonces\/claim-script\.ts$/;
+const nonceWords = /^server\/nonces\/(nonce-words|words-set)\.ts$/;
+const redisParts =
+  /^server\/nonces\/(claim-script|redis-(connection|partition|reply|self-test))\.ts$/;
 const serverCore = /^server\/(?!(express|fetch|node|redis)\.ts|(keys|nonces)\/redis)/;
 const serverAny = /^server\//;
 
@@ -34,9 +35,9 @@ const layers = [
   { files: /^server\/keys\//, may: [keyStore, options, shared, node, zod] },
   {
     files: /^server\/nonces\/redis/,
-    may: [nonceStore, claimScript, options, shared, node, zod, /^ioredis$/],
+    may: [nonceStore, redisParts, options, shared, node, zod, /^ioredis$/],
   },
-  { files: /^server\/nonces\//, may: [nonceStore, digestSet, options, shared, node, zod] },
+  { files: /^server\/nonces\//, may: [nonceStore, nonceWords, options, shared, node, zod] },
   { files: /^server\/options\.ts$/, may: [shared, zod] },
   // Adapters know the core, never the other way round.
   { files: /^server\/express\.ts$/, may: [serverAny, shared, node, zod, /^express$/] },

@@ -7,7 +7,7 @@ import { checkBody, type ReceivedBody } from './steps/body.ts';
 import { checkCoverage } from './steps/coverage.ts';
 import { createChooseKey, type FoundKey } from './steps/key.ts';
 import { readSignature, type SchemedSignature } from './steps/mechanism.ts';
-import { checkClaim, nonceClaim } from './steps/nonce.ts';
+import { checkClaim, nonceClaim, storeFailed } from './steps/nonce.ts';
 import { readRequest } from './steps/request.ts';
 import { checkSignature } from './steps/signature.ts';
 import { checkWindow } from './steps/window.ts';
@@ -117,10 +117,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       try {
         answer = await policy.nonces.claim(nonceClaim(params, policy));
       } catch (cause) {
-        throw new SignatureError('ERR_NONCE_STORE_FAILED', 'The nonce store failed', {
-          cause,
-          retryAfter: 1,
-        });
+        throw storeFailed(cause);
       }
       epoch = checkClaim(answer);
       attempt.claimed = true;

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, type ClusterOptions, Redis } from 'ioredis';
 import {
   afterAll,
@@ -11,6 +12,7 @@ import {
   vi,
 } from 'vitest';
 import { type RedisCluster, startRedisCluster } from '../../../test/support/redis.ts';
+import type { NonceClaim } from '../src/index.ts';
 import { RedisNonceStore, type RedisNonceStoreOptions } from '../src/redis.ts';
 import { claimOf, epochOf, nonceStoreContract } from './nonce-store-contract.ts';
 import { startProxy } from './redis-faults.ts';
@@ -79,7 +81,10 @@ nonceStoreContract('RedisNonceStore on a cluster', async () => {
     );
     return servers[0];
   };
-  return { servers, now: () => nowOf(masters[0]), lose };
+  const until = async (time: number) => {
+    while ((await nowOf(masters[0])) < time) await sleep(20);
+  };
+  return { servers, now: () => nowOf(masters[0]), until, lose };
 });
 
 describe('RedisNonceStore on a cluster', () => {
@@ -97,7 +102,7 @@ describe('RedisNonceStore on a cluster', () => {
         autoResendUnfulfilledCommands: false,
         maxRetriesPerRequest: 0,
         enableOfflineQueue: false,
-        commandTimeout: 500,
+        commandTimeout: 400,
         stringNumbers: false,
         connectionName: 'api',
       },
@@ -111,20 +116,25 @@ describe('RedisNonceStore on a cluster', () => {
     const store = storeOn(connect(), { prefix });
     const sizes = async () => (await keysOf(masters, prefix)).map((keys) => keys.length);
     await vi.waitFor(
-      async () => expect((await sizes()).reduce((sum, size) => sum + size)).toBe(64),
+      async () => expect((await sizes()).reduce((sum, size) => sum + size)).toBe(16),
       { timeout: 10_000 },
     );
-    expect(Math.min(...(await sizes()))).toBeGreaterThan(10);
+    expect(Math.min(...(await sizes()))).toBeGreaterThan(0);
 
     // And no access key has to wait for a birth that only comes with its first request.
     const now = await nowOf(masters[0]);
-    const answers = await Promise.all(
+    const refused = await Promise.all(
       Array.from({ length: 500 }, (_, index) =>
-        store.claim(claimOf(now + 100, { accessKeyId: `CSAK${index}` })),
+        store.claim(claimOf(now, { accessKeyId: `CSAK${index}` })),
+      ),
+    );
+    expect(new Set(refused.map(({ epoch }) => epoch)).size).toBe(16);
+    const answers = await Promise.all(
+      refused.map(({ epoch }, index) =>
+        store.claim(claimOf(now, { accessKeyId: `CSAK${index}`, epoch })),
       ),
     );
     expect(new Set(answers.map(({ outcome }) => outcome))).toEqual(new Set(['claimed']));
-    expect(new Set(answers.map(({ epoch }) => epoch)).size).toBe(64);
   });
 
   it('answers a burst of first requests of 200 access keys, each at its second attempt', async () => {
@@ -171,22 +181,25 @@ describe('RedisNonceStore on a cluster', () => {
     }
   }, 60_000);
 
-  it('forgets no claim while a slot moves, and after', async () => {
+  it('accepts nothing twice while a slot moves, and after', async () => {
     const masters = admins();
     const prefix = newPrefix();
     const store = storeOn(connect(), { prefix });
     const now = await nowOf(masters[0]);
-    const epoch = await epochOf(store, now);
-    const claims = Array.from({ length: 60 }, () => claimOf(now, { epoch }));
-    const claimSome = async (from: number) => {
-      for (const claim of claims.slice(from, from + 20)) {
+    let epoch = await epochOf(store, now);
+    const claimed: NonceClaim[] = [];
+    const claimSome = async () => {
+      // Where the set lies on another node its epoch is another: clients are told.
+      epoch = await epochOf(store, now);
+      for (let count = 0; count < 20; count++) {
+        const claim = claimOf(now, { epoch });
         expect(await store.claim(claim)).toEqual({ outcome: 'claimed', epoch });
+        claimed.push(claim);
       }
-      for (const claim of claims.slice(0, from + 20)) {
-        expect(await store.claim(claim)).toEqual({ outcome: 'replayed', epoch });
-      }
+      for (const claim of claimed)
+        expect(await store.claim(claim)).toMatchObject({ outcome: 'replayed' });
     };
-    await claimSome(0);
+    await claimSome();
 
     const keys = (await keysOf(masters, prefix)).flatMap((names, master) =>
       names.map((name) => ({ name, master })),
@@ -204,15 +217,14 @@ describe('RedisNonceStore on a cluster', () => {
 
     await target.cluster('SETSLOT', slot, 'IMPORTING', sourceId);
     await source.cluster('SETSLOT', slot, 'MIGRATING', targetId);
-    await claimSome(20);
+    await claimSome();
     await source.migrate('127.0.0.1', target.options.port as number, name, 0, 5_000);
     // Asked at its old place, sent on to the new one.
-    for (const claim of claims.slice(0, 40))
-      expect((await store.claim(claim)).outcome).toBe('replayed');
+    await claimSome();
     for (const admin of [target, source, ...masters])
       await admin.cluster('SETSLOT', slot, 'NODE', targetId);
-    await claimSome(40);
-    expect(await target.zcard(name)).toBe(61);
+    await claimSome();
+    expect(await target.zcard(name)).toBe(81);
   });
 });
 
@@ -227,10 +239,16 @@ describe('RedisNonceStore on a cluster that loses a master', () => {
     const prefix = newPrefix();
     const store = storeOn(connect({}, own), { prefix, timeout: 2 });
     const now = await nowOf(masters[0]);
-    const claim = (index: number) =>
-      store.claim(claimOf(now + 100, { accessKeyId: `CSAK${index}` }));
+    const epochs = new Map<number, string>();
+    const claim = async (index: number) => {
+      const epoch = epochs.get(index);
+      const answer = await store.claim(claimOf(now, { accessKeyId: `CSAK${index}`, epoch }));
+      epochs.set(index, answer.epoch);
+      return answer;
+    };
     const all = Array.from({ length: 100 }, (_, index) => index);
     await vi.waitFor(() => Promise.all(all.map(claim)), { timeout: 10_000 });
+    await Promise.all(all.map(claim));
 
     await own.nodes[0]?.stop();
     const tried = await Promise.allSettled(all.map(claim));

@@ -69,9 +69,20 @@ export async function startFake(
   });
 }
 
+const INFO = ['redis_version:7.0.15', 'role:master', 'connected_slaves:0'].concat([
+  'master_replid:8371445ee34de4be9b1cd2a72c5c1ad1cb1b7b0d',
+  'maxmemory_policy:noeviction',
+]);
+
+/** What a Redis that is fit for nonces answers when it is connected to. */
 function handshake([name = '']: readonly string[]): string {
-  if (/^info$/i.test(name)) return '$21\r\nredis_version:7.0.15\n\r\n';
+  if (/^info$/i.test(name)) return bulk(INFO.join('\r\n'));
   return /^hello$/i.test(name) ? "-ERR unknown command 'HELLO'\r\n" : '+OK\r\n';
+}
+
+/** Text as Redis writes it. */
+export function bulk(text: string): string {
+  return `$${text.length}\r\n${text}\r\n`;
 }
 
 async function listen(onConnection: (client: Socket) => Socket | undefined): Promise<number> {

@@ -85,7 +85,7 @@ describe('verifier.verify()', () => {
     expect(refusal).toMatchObject({
       code: 'ERR_NONCE_UNCERTAIN',
       reason: 'replay-unknown',
-      retryAfter: 7,
+      retryAfter: 8,
       epoch: expect.any(String),
     });
     expect(

@@ -88,6 +88,7 @@ export class MemoryNonceStore implements NonceStore {
     const now = this.#clock();
     if (!hasTimes(claim) || !(now <= claim.acceptableUntil + CLOCK_SLACK))
       return { outcome: 'stale', epoch };
+    if (!(claim.acceptableFrom <= now + CLOCK_SLACK)) return { outcome: 'early', epoch };
     this.#forgetExpired(now);
 
     const words = this.#wordsOf(claim);
@@ -97,9 +98,9 @@ export class MemoryNonceStore implements NonceStore {
     const lifetime = claim.acceptableUntil - claim.signedAt;
     if (!(claim.acceptableUntil > this.#floor)) return this.#uncertain(this.#floor - lifetime, now);
     const ahead = claim.signedAt - claim.acceptableFrom;
-    const certainFrom = this.#bornAt + CLOCK_SLACK;
-    if (claim.epoch !== epoch && !(claim.acceptableFrom > certainFrom))
-      return this.#uncertain(certainFrom + ahead, now);
+    const certainFrom = this.#bornAt + 2 * CLOCK_SLACK;
+    const isCertain = (claim.epoch ?? '') === '' && claim.acceptableFrom > certainFrom;
+    if (claim.epoch !== epoch && !isCertain) return this.#uncertain(certainFrom + ahead, now);
 
     if (this.#size >= this.#maxEntries) {
       this.#forgetOldest();

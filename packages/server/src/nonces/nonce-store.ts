@@ -17,12 +17,13 @@ export interface NonceClaim {
  * What became of a claim, and the epoch of the store, for the client to echo:
  * - `claimed`: never seen before. The only outcome with which a request is accepted.
  * - `replayed`: seen before.
- * - `uncertain`: the store may have forgotten it. A request signed anew with the epoch is judged at once; one without it
- *   after `retryAfter` seconds.
+ * - `uncertain`: the store may have forgotten it, or the request echoes another epoch. Signed anew with the epoch it is judged at
+ *   once; without one after `retryAfter` seconds.
  * - `stale`: by the store's clock the request is too old.
+ * - `early`: by the store's clock no server could have accepted the request yet.
  */
 export type ClaimOutcome =
-  | { readonly outcome: 'claimed' | 'replayed' | 'stale'; readonly epoch: string }
+  | { readonly outcome: 'claimed' | 'replayed' | 'stale' | 'early'; readonly epoch: string }
   | { readonly outcome: 'uncertain'; readonly epoch: string; readonly retryAfter: number };
 
 /** Where a verifier claims nonces. */

@@ -1,19 +1,34 @@
-import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { quote, sha256Hex } from '@countersign/shared';
+import { hash, randomBytes } from 'node:crypto';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
 import { CLOCK_SLACK, type ClaimOutcome, type NonceClaim, type NonceStore } from './nonce-store.ts';
+import { duplicate } from './redis-connection.ts';
+import { RedisPartition } from './redis-partition.ts';
+import { parseReply, REPLICA, type ScriptReply } from './redis-reply.ts';
+import { judgeRedis } from './redis-self-test.ts';
 
 export interface RedisNonceStoreOptions {
   /** A connection of ioredis. The store makes one of its own of it, at once, with the settings that nonces need. */
   readonly redis: Redis | Cluster;
   /** What the names of the store's keys begin with: `countersign:nonces` if not given. */
   readonly prefix?: string | undefined;
-  /** Seconds for which a claim waits for Redis, all in all: 0.5 if not given. */
+  /** Seconds for which a claim waits for Redis, all in all: 0.4 if not given. */
   readonly timeout?: number | undefined;
+  /**
+   * How many replicas must have a claim before it counts, so that none is lost where one of them takes over. If not given: one
+   * where this store has seen Redis have any, none otherwise. `0` where that is known to be wrong: a failover may then let a request
+   * in twice.
+   */
+  readonly waitForReplicas?: number | undefined;
+  /**
+   * Seconds by which the clocks of servers and Redis may differ: 1 if not given. Where they differ by more, nothing is claimed. The
+   * same on all servers.
+   */
+  readonly slack?: number | undefined;
+  /** Unix seconds, by the clock of this server; the system's if not given. */
+  readonly clock?: (() => number) | undefined;
 }
 
 const optionsSchema = z.strictObject({
@@ -22,16 +37,22 @@ const optionsSchema = z.strictObject({
     'a Redis or Cluster of ioredis',
   ),
   prefix: z.string().min(1).default('countersign:nonces'),
-  timeout: z.number().min(0.05).max(10).default(0.5),
+  timeout: z.number().min(0.05).max(10).default(0.4),
+  waitForReplicas: z.int().min(0).max(100).optional(),
+  slack: z.number().min(0.01).max(60).default(CLOCK_SLACK),
+  clock: z
+    .custom<() => number>(
+      (clock) => typeof clock === 'function',
+      'a function that returns Unix seconds',
+    )
+    .default(() => () => Date.now() / 1000),
 });
 
-/** Access keys are spread over this many sorted sets, so that a cluster shares the work; each has an epoch of its own. */
-const PARTITIONS = 64;
+/** Access keys are spread over this many sorted sets in a cluster, so that its nodes share the work; each has an epoch of its own. */
+const CLUSTER_PARTITIONS = 16;
 
-/** Expired nonces that a claim removes: more than the one it adds, and not enough to be felt. */
-const MOST_REMOVED = 1_000;
-
-const OUTCOMES = new Set(['claimed', 'replayed', 'uncertain', 'stale']);
+/** How many clock slacks may pass without an acknowledgement. Fewer than the two for which a birth is uncertain. */
+const LEASE = 1.5;
 
 type ClaimCommand = (key: string, ...args: (string | number)[]) => Promise<unknown>;
 
@@ -39,8 +60,8 @@ type ClaimCommand = (key: string, ...args: (string | number)[]) => Promise<unkno
  * Nonces in Redis, 6.2 or newer, or Valkey: for all servers that share keys. One script decides each claim, on the
  * clock of Redis, so of any number of copies sent to any number of servers exactly one is claimed.
  *
- * Nonces and the name of the store's life, its epoch, lie in one key: they are lost together, and a store without memory
- * says so.
+ * Where Redis has lost its memory, or part of it, the store refuses what it cannot vouch for, and says so. Where Redis cannot
+ * be relied on, every claim is rejected: {@link RedisNonceStore.ready} tells why, and so does a process warning.
  *
  * @example
  * ```ts no-run
@@ -48,158 +69,262 @@ type ClaimCommand = (key: string, ...args: (string | number)[]) => Promise<unkno
  * import { Redis } from 'ioredis';
  *
  * const nonces = new RedisNonceStore({ redis: new Redis('redis://127.0.0.1:6379') });
+ * await nonces.ready();
  * ```
+ * @see docs/replay.md
  */
 export class RedisNonceStore implements NonceStore {
   readonly #redis: Redis | Cluster;
-  readonly #prefix: string;
   readonly #timeout: number;
-  /** The epoch that each partition had when it was heard of last. */
-  readonly #epochs: string[] = [];
-  #connecting: Promise<unknown> | undefined;
-  #births: Promise<unknown> | undefined;
+  readonly #slack: number;
+  readonly #clock: () => number;
+  readonly #waitForReplicas: number | undefined;
+  readonly #partitions: readonly RedisPartition[];
+  readonly #beat: NodeJS.Timeout;
+  /** Replicas were seen: from then on they are waited for, since the next master may have none and not know what it lacks. */
+  #hasReplicas = false;
+  /** Settles with the test of the present connection; nothing is claimed before. */
+  #test: Promise<void> | undefined;
+  #tested = false;
+  #warned: string | undefined;
   #closed = false;
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
   constructor(options: RedisNonceStoreOptions) {
-    const { redis, prefix, timeout } = parseOptions('RedisNonceStore', optionsSchema, options);
-    this.#prefix = prefix;
+    const { redis, prefix, timeout, waitForReplicas, slack, clock } = parseOptions(
+      'RedisNonceStore',
+      optionsSchema,
+      options,
+    );
     this.#timeout = timeout * 1000;
+    this.#slack = slack;
+    this.#clock = clock;
+    this.#waitForReplicas = waitForReplicas;
+    this.#partitions = Array.from(
+      { length: redis.isCluster ? CLUSTER_PARTITIONS : 1 },
+      (_, partition) => new RedisPartition(`${prefix}:${partition}`),
+    );
     this.#redis = duplicate(redis, this.#timeout);
     this.#redis.defineCommand('claimNonce', { numberOfKeys: 1, lua: CLAIM_SCRIPT });
     // Errors reach whoever claims; without a listener ioredis would print them.
     this.#redis.on('error', () => undefined);
-    this.#redis.on('ready', () => this.#bearAll());
+    this.#redis.on('ready', () => this.#testAnew());
+    this.#redis.on('close', () => this.#untested());
+    this.#redis.on('+node', () => this.#testAnew());
+    this.#beat = setInterval(() => this.#watchQuiet(), (slack * 1000) / 4).unref();
+  }
+
+  /**
+   * Waits until the store can be relied on. Not needed before claims, which wait by themselves: for a server that should
+   * not start with a Redis that is not fit for nonces.
+   *
+   * @throws Error that says what is wrong, and what to do; also where Redis cannot be reached within `timeout`
+   */
+  async ready(): Promise<void> {
+    await within(this.#timeout, this.#connected());
+    await Promise.all(this.#partitions.map((partition) => this.#watch(partition)));
   }
 
   /** Claims a nonce. Rejects where Redis fails, or does not answer in time. */
-  claim(claim: NonceClaim): Promise<ClaimOutcome> {
-    return within(this.#timeout, this.#claim(claim));
+  async claim(claim: NonceClaim): Promise<ClaimOutcome> {
+    const { accessKeyId, audience, nonce } = claim;
+    const name = hash('sha256', `${audience}\n${accessKeyId}\n${nonce}`, 'base64url').slice(0, 22);
+    const partition = this.#partitionOf(accessKeyId);
+    partition.check();
+    try {
+      return await within(this.#timeout, this.#claim(partition, name, claim));
+    } catch (error) {
+      partition.fail(error);
+      throw error;
+    }
   }
 
   /** Closes the store's own connection, not the one that it was given. What is claimed from then on is rejected. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    clearInterval(this.#beat);
     this.#redis.disconnect();
   }
 
-  async #claim({
-    accessKeyId,
-    audience,
-    nonce,
-    signedAt,
-    acceptableFrom,
-    acceptableUntil,
-    epoch,
-  }: NonceClaim): Promise<ClaimOutcome> {
+  #partitionOf(accessKeyId: string): RedisPartition {
+    const { length } = this.#partitions;
+    const index =
+      length === 1 ? 0 : Number.parseInt(hash('sha256', accessKeyId).slice(0, 4), 16) % length;
+    return this.#partitions[index] as RedisPartition;
+  }
+
+  async #claim(partition: RedisPartition, name: string, claim: NonceClaim): Promise<ClaimOutcome> {
     await this.#connected();
-    const partition = Number.parseInt(sha256Hex(accessKeyId).slice(0, 2), 16) % PARTITIONS;
-    const name = sha256Hex(`${audience}\n${accessKeyId}\n${nonce}`).slice(0, 32);
-    const reply = await this.#run(
-      partition,
-      name,
-      signedAt,
-      acceptableFrom,
-      acceptableUntil,
-      epoch ?? '',
-    );
-    const outcome = parseReply(reply);
-    if (this.#epochs[partition] !== outcome.epoch) {
-      this.#epochs[partition] = outcome.epoch;
-      this.#bearAll();
+    let reply = await this.#call(partition, name, claim);
+    if (reply.outcome === 'pending') {
+      await this.#call(partition, '', undefined, true);
+      reply = await this.#call(partition, name, claim);
     }
-    return outcome;
+    const { outcome, epoch, seconds } = reply;
+    if (outcome === 'pending' || outcome === 'alive')
+      throw new Error('The replicas of Redis have not acknowledged that the store began anew');
+    return outcome === 'uncertain' ? { outcome, epoch, retryAfter: seconds } : { outcome, epoch };
   }
 
-  #run(
-    partition: number,
+  /** One call of the script: a claim, or without a name one that only looks after the partition. */
+  async #call(
+    partition: RedisPartition,
     name: string,
-    signedAt: number,
-    from: number,
-    until: number,
-    echoed: string,
-  ): Promise<unknown> {
-    const command = (this.#redis as unknown as { claimNonce: ClaimCommand }).claimNonce.bind(
-      this.#redis,
-    );
-    return command(
-      `${this.#prefix}:${partition}`,
+    claim: NonceClaim | undefined,
+    confirms = false,
+  ): Promise<ScriptReply> {
+    const replicas = this.#waitForReplicas ?? (this.#hasReplicas ? 1 : 0);
+    const args = [
       name,
-      signedAt,
-      from,
-      until,
-      echoed,
+      ...(claim === undefined
+        ? [0, 0, 0]
+        : [claim.signedAt, claim.acceptableFrom, claim.acceptableUntil]),
+      claim?.epoch ?? '',
       newEpoch(),
-      CLOCK_SLACK,
-      MOST_REMOVED,
-    );
+      partition.epoch,
+      partition.seen,
+      partition.acked,
+      confirms ? 1 : 0,
+      this.#clock(),
+      this.#timeout / 1000,
+      this.#slack,
+      replicas > 0 ? LEASE * this.#slack : 0,
+    ];
+    const [answer, acknowledged] =
+      replicas === 0
+        ? [await claimCommand(this.#redis)(partition.key, ...args), 0]
+        : await this.#callAndWait(partition.key, args, replicas);
+    const reply = this.#read(answer);
+    if (!(acknowledged >= replicas))
+      throw new Error(
+        `Of the replicas of Redis ${acknowledged} have acknowledged the claim, ${replicas} must`,
+      );
+    partition.hear(reply);
+    partition.acked = reply.tick;
+    return reply;
   }
 
-  /** Waits for a connection that is being made. Fails with the attempt. */
+  /** In one go, on one connection: `WAIT` speaks of what was written on its own. */
+  async #callAndWait(
+    key: string,
+    args: readonly (string | number)[],
+    replicas: number,
+    isRetry = false,
+  ): Promise<[answer: unknown, acknowledged: number]> {
+    const results = await this.#redis
+      // Not by its digest: a script that is not known would be sent again behind the WAIT.
+      .pipeline([
+        ['eval', CLAIM_SCRIPT, 1, key, ...args],
+        ['wait', replicas, Math.ceil(this.#timeout / 2)],
+      ])
+      .exec();
+    const [[failure, answer] = [], [failedToWait, acknowledged] = []] = results ?? [];
+    if (failure && /^MOVED /.test(failure.message) && !isRetry) {
+      // Not executed. ioredis leaves such a pipeline as it is.
+      await new Promise((resolve) => (this.#redis as Cluster).refreshSlotsCache(resolve));
+      return this.#callAndWait(key, args, replicas, true);
+    }
+    if (failure ?? failedToWait) throw failure ?? failedToWait;
+    return [answer, Number(acknowledged)];
+  }
+
+  #read(answer: unknown): ScriptReply {
+    try {
+      return parseReply(answer);
+    } catch (error) {
+      // Another connection may lead to the master: through Sentinel, or by its name.
+      if ((error as Error).message === REPLICA && !this.#redis.isCluster)
+        (this.#redis as Redis).disconnect(true);
+      throw error;
+    }
+  }
+
+  /** Waits for a connection that is being made, and tested. */
   async #connected(): Promise<void> {
+    if (this.#tested && this.#redis.status === 'ready') return;
     if (this.#closed) throw new Error('Cannot claim: the nonce store is closed');
-    if (this.#redis.status === 'ready') return;
-    this.#connecting ??= once(this.#redis, 'ready').finally(() => {
-      this.#connecting = undefined;
+    this.#test ??= new Promise((resolve) => this.#redis.once('ready', resolve)).then(
+      () => this.#test,
+    );
+    await this.#test;
+  }
+
+  #untested(): void {
+    this.#tested = false;
+    this.#test = undefined;
+  }
+
+  #testAnew(): void {
+    this.#tested = false;
+    const test = this.#judge().then(() => {
+      if (this.#test !== test) return;
+      this.#tested = true;
+      for (const partition of this.#partitions) void this.#watch(partition).catch(() => undefined);
     });
-    await this.#connecting;
+    this.#test = test;
+    test.catch((error: Error) => this.#warn(error.message));
+  }
+
+  /** @throws Error where Redis cannot be relied on */
+  async #judge(): Promise<void> {
+    const masters = this.#redis.isCluster
+      ? (this.#redis as Cluster).nodes('master')
+      : [this.#redis as Redis];
+    const answers = await Promise.allSettled(masters.map((master) => master.info()));
+    // Of a cluster some nodes may be down: what they are for is rejected, the rest is not.
+    if (!answers.some(({ status }) => status === 'fulfilled'))
+      throw (
+        (answers[0] as PromiseRejectedResult | undefined)?.reason ??
+        new Error('Redis has no master')
+      );
+    for (const answer of answers) {
+      if (answer.status === 'rejected') continue;
+      const { flaw, replicas } = judgeRedis(answer.value);
+      if (flaw !== undefined) throw new Error(`Redis is not fit for nonces: ${flaw}`);
+      if (replicas > 0) this.#hasReplicas = true;
+    }
+  }
+
+  /** Callers are told nothing but that they should try again: whoever runs the server must hear of it. */
+  #warn(message: string): void {
+    if (this.#closed || message === this.#warned) return;
+    this.#warned = message;
+    process.emitWarning(message, { code: 'COUNTERSIGN_NONCE_STORE' });
   }
 
   /**
-   * Lets all partitions be born that are not: when the store is connected, and when one is found to have lost its memory. So the
-   * time after a birth in which clients without an epoch are refused passes for all access keys at once, and not for each
-   * when it is used first. Partitions that have an epoch keep it. One that cannot be born now will be when it is claimed in.
+   * Looks after partitions that nobody has claimed in for a moment, or that have failed. So a server knows of every claim
+   * until shortly before a rollback, though others made it; epochs begin before somebody calls; replicas acknowledge that they
+   * are there; and what was given up is found to be back.
    */
-  #bearAll(): void {
-    if (this.#births !== undefined) return;
-    const births = Array.from({ length: PARTITIONS }, async (_, partition) => {
-      const [, epoch] = (await this.#run(partition, '', 0, 0, 0, '')) as string[];
-      this.#epochs[partition] = epoch as string;
+  #watchQuiet(): void {
+    if (!this.#tested) {
+      if (this.#redis.status === 'ready') this.#testAnew();
+      return;
+    }
+    const since = performance.now() - (this.#slack * 1000) / 2;
+    for (const partition of this.#partitions) {
+      if (partition.isOpen || partition.heardAt < since)
+        void this.#watch(partition).catch(() => undefined);
+    }
+  }
+
+  #watch(partition: RedisPartition): Promise<unknown> {
+    partition.watch ??= within(this.#timeout, this.#lookAfter(partition)).finally(() => {
+      partition.watch = undefined;
     });
-    this.#births = Promise.allSettled(births).then(() => {
-      this.#births = undefined;
-    });
+    return partition.watch;
+  }
+
+  async #lookAfter(partition: RedisPartition): Promise<void> {
+    const { outcome } = await this.#call(partition, '', undefined);
+    if (outcome === 'pending') await this.#call(partition, '', undefined, true);
   }
 }
 
-/**
- * A connection of the store's own, with settings under which no command is executed twice. By default ioredis sends a command
- * again after its answer was lost, and then the first use of a nonce comes back as "used before".
- */
-function duplicate(redis: Redis | Cluster, timeout: number): Redis | Cluster {
-  const common = { lazyConnect: false, enableAutoPipelining: false };
-  const settings = {
-    ...common,
-    maxRetriesPerRequest: 0,
-    autoResendUnfulfilledCommands: false,
-    enableOfflineQueue: false,
-    commandTimeout: timeout,
-    // A connection that carries nothing any more can stay open for a quarter of an hour.
-    socketTimeout: 2 * timeout,
-    // It can ask for what failed to be sent again.
-    reconnectOnError: null,
-    retryStrategy: reconnectAfter,
-    sentinelRetryStrategy: reconnectAfter,
-    stringNumbers: false,
-  };
-  if (!redis.isCluster) return (redis as Redis).duplicate(settings);
-  return (redis as Cluster).duplicate([], {
-    ...common,
-    // A node is connected to when it is first needed; what is sent to it meanwhile was not executed, and waits.
-    enableOfflineQueue: true,
-    // What was sent on a connection that closed may have been executed.
-    retryDelayOnFailover: 0,
-    clusterRetryStrategy: reconnectAfter,
-    clusterNodeRetryStrategy: null,
-    // ioredis 5 puts these in place of the given ones, passwords and all.
-    redisOptions: { ...(redis as Cluster).options.redisOptions, ...settings },
-  } as Parameters<Cluster['duplicate']>[1]);
-}
-
-/** For ever, whatever the given connection does: the store must come back by itself. */
-function reconnectAfter(attempts: number): number {
-  return Math.min(50 * attempts, 1_000);
+function claimCommand(redis: Redis | Cluster): ClaimCommand {
+  return (redis as unknown as { claimNonce: ClaimCommand }).claimNonce.bind(redis);
 }
 
 function within<T>(milliseconds: number, promise: Promise<T>): Promise<T> {
@@ -214,21 +339,4 @@ function within<T>(milliseconds: number, promise: Promise<T>): Promise<T> {
 
 function newEpoch(): string {
   return randomBytes(16).toString('base64url');
-}
-
-/** What is not an answer of the script must not be taken for one. */
-function parseReply(reply: unknown): ClaimOutcome {
-  const [outcome, epoch, retryAfter] = Array.isArray(reply) ? (reply as unknown[]) : [];
-  if (
-    !OUTCOMES.has(outcome as string) ||
-    typeof epoch !== 'string' ||
-    typeof retryAfter !== 'number'
-  ) {
-    throw new TypeError(
-      `Cannot read the reply of Redis: expected an outcome, got ${quote(outcome)}`,
-    );
-  }
-  return (
-    outcome === 'uncertain' ? { outcome, epoch, retryAfter } : { outcome, epoch }
-  ) as ClaimOutcome;
 }

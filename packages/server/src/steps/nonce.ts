@@ -1,4 +1,4 @@
-import { SignatureError, type SignatureParams } from '@countersign/shared';
+import { quote, SignatureError, type SignatureParams } from '@countersign/shared';
 import type { ClaimOutcome, NonceClaim } from '../nonces/nonce-store.ts';
 import { lifetime, type Window } from './window.ts';
 
@@ -54,9 +54,28 @@ export function checkClaim(claim: ClaimOutcome): string {
           epoch: claim.epoch,
         },
       );
+    case 'early':
+      throw new SignatureError(
+        'ERR_SIGNATURE_NOT_YET_VALID',
+        "By the clock of the nonce store the request is dated too far ahead: set the client's clock",
+        { epoch: claim.epoch },
+      );
     default:
       throw noAnswer();
   }
+}
+
+/** The refusal where a store failed. Only whoever runs the server sees why; callers are told that it is so. */
+export function storeFailed(cause: unknown): SignatureError {
+  const why = cause instanceof Error ? cause.message : cause;
+  return new SignatureError(
+    'ERR_NONCE_STORE_FAILED',
+    `The nonce store failed: ${quote(why, 300)}`,
+    {
+      cause,
+      retryAfter: 1,
+    },
+  );
 }
 
 function noAnswer(): SignatureError {

@@ -1,0 +1,56 @@
+import { quote } from '@countersign/shared';
+import type { ClaimOutcome } from './nonce-store.ts';
+
+/** What the script answers. */
+export interface ScriptReply {
+  readonly outcome: ClaimOutcome['outcome'] | 'alive' | 'pending';
+  readonly epoch: string;
+  /** How long to wait where the outcome is `uncertain`. */
+  readonly seconds: number;
+  readonly tick: number;
+}
+
+const OUTCOMES = new Set([
+  'claimed',
+  'replayed',
+  'uncertain',
+  'stale',
+  'early',
+  'alive',
+  'pending',
+]);
+
+/**
+ * Reads a reply. What is not an answer of the script must not be taken for one.
+ *
+ * @throws Error where Redis cannot be relied on, saying why
+ * @throws TypeError where the reply is none
+ */
+export function parseReply(reply: unknown): ScriptReply {
+  const [outcome, epoch, secondsText, tickText] = Array.isArray(reply) ? (reply as unknown[]) : [];
+  const [seconds, tick] = [Number(secondsText), Number(tickText)];
+  if (outcome === 'apart' && Number.isFinite(seconds)) {
+    const by = Math.abs(seconds).toFixed(1);
+    throw new Error(
+      `The clock of Redis is ${by} s ${seconds > 0 ? 'ahead of' : 'behind'} what it should be by the clock of this server, or by its own of before: set the clocks right`,
+    );
+  }
+  if (outcome === 'replica') throw new Error(REPLICA);
+  if (outcome === 'hidden')
+    throw new Error('Redis does not tell "master_replid" in INFO: let the nonce store see it');
+  const isAnswer =
+    OUTCOMES.has(outcome as string) &&
+    typeof epoch === 'string' &&
+    typeof secondsText === 'string' &&
+    seconds >= 0 &&
+    typeof tickText === 'string' &&
+    tick > 0;
+  if (!isAnswer)
+    throw new TypeError(
+      `Cannot read the reply of Redis: expected an outcome, got ${quote(outcome)}`,
+    );
+  return { outcome: outcome as ScriptReply['outcome'], epoch, seconds, tick };
+}
+
+/** What is said of a Redis that follows another one by now. */
+export const REPLICA = 'Redis is a replica: nonces are claimed on a master';

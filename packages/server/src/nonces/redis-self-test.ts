@@ -1,0 +1,39 @@
+/** What a nonce store finds out of a Redis before it relies on it. */
+export interface SelfTest {
+  /** What is wrong, and what to do; `undefined` where Redis can be relied on. */
+  readonly flaw: string | undefined;
+  readonly replicas: number;
+}
+
+const OLDEST: readonly [number, number] = [6, 2];
+
+/**
+ * Judges a master by its own account. In the positive: what does not say that it is good is not.
+ *
+ * @param info the answer to `INFO`
+ */
+export function judgeRedis(info: string): SelfTest {
+  const replicas = Number(field(info, 'connected_slaves') ?? 0);
+  return { flaw: findFlaw(info), replicas };
+}
+
+function findFlaw(info: string): string | undefined {
+  for (const name of ['redis_version', 'role', 'master_replid', 'maxmemory_policy']) {
+    if (field(info, name) === undefined)
+      return `INFO does not tell "${name}": without it a restored snapshot or another master cannot be noticed; let the user of the nonce store run INFO`;
+  }
+  const version = field(info, 'redis_version') as string;
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (!(major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])))
+    return `it is version ${version}: at least ${OLDEST.join('.')} is needed`;
+  const role = field(info, 'role');
+  if (role !== 'master') return `its role is "${role}": connect to the master`;
+  const policy = field(info, 'maxmemory_policy') as string;
+  if (!/^(?:noeviction|volatile-\w+)$/.test(policy))
+    return `its maxmemory-policy is "${policy}", with which it forgets nonces: set it to noeviction`;
+  return undefined;
+}
+
+function field(info: string, name: string): string | undefined {
+  return new RegExp(`^${name}:(.+?)\\r?$`, 'm').exec(info)?.[1];
+}
