@@ -1,6 +1,9 @@
 import { type ChildProcess, execFile, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { ensureProgram } from './programs.ts';
@@ -18,12 +21,16 @@ export interface RedisServer {
 export interface RedisCluster {
   /** Masters first; the replicas after them. */
   readonly nodes: readonly RedisServer[];
+  /** Starts a node that was stopped, where it was and as what it was. */
+  restart(node: number): Promise<void>;
   stop(): Promise<void>;
 }
 
 export interface RedisOptions {
   /** More arguments for redis-server, after ours (the last one wins). */
   args?: string[];
+  /** The path of a configuration file. */
+  config?: string;
   /** The port of one that was stopped, to start it again; otherwise a free one. */
   port?: number;
 }
@@ -34,14 +41,18 @@ const READY_WITHIN = 10_000;
  * Starts a private, empty Redis (or Valkey) that keeps nothing on disk, on a loopback port. It is killed
  * when the test process ends, whichever way that ends.
  */
-export async function startRedis({ args = [], port }: RedisOptions = {}): Promise<RedisServer> {
+export async function startRedis({
+  args = [],
+  config,
+  port,
+}: RedisOptions = {}): Promise<RedisServer> {
   const program = ensureProgram(['redis-server', 'valkey-server'], ['redis-server']);
   const chosen = port ?? (await freePort());
   const own = ['--port', `${chosen}`, '--bind', '127.0.0.1'];
   const memoryOnly = ['--save', '', '--appendonly', 'no'];
   const guard = fork(
     new URL('guard.mjs', import.meta.url),
-    [program, ...own, ...memoryOnly, ...args],
+    [program, ...(config === undefined ? [] : [config]), ...own, ...memoryOnly, ...args],
     // A process group of its own: Ctrl+C is for the tests; the guard goes when they are gone.
     { detached: true, execArgv: [], stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
   );
@@ -75,12 +86,24 @@ export async function startRedisCluster({
 } = {}): Promise<RedisCluster> {
   const cli = ensureProgram(['redis-cli', 'valkey-cli'], ['redis-tools']);
   const nodes: RedisServer[] = [];
-  const stop = async () => void (await Promise.all(nodes.map((node) => node.stop())));
+  // What a node knows of the cluster outlives it here.
+  const folder = await mkdtemp(join(tmpdir(), 'countersign-cluster-'));
+  const argsOf: string[][] = [];
+  const stop = async () => {
+    await Promise.all(nodes.map((node) => node.stop()));
+    await rm(folder, { recursive: true, force: true });
+  };
+  const restart = async (node: number) => {
+    const { port } = nodes[node] as RedisServer;
+    nodes[node] = await startRedis({ port, args: argsOf[node] as string[] });
+  };
   try {
     while (nodes.length < masters * (1 + replicas)) {
       const bus = ['--cluster-port', `${await freePort()}`, '--cluster-node-timeout', '1000'];
-      const file = ['--cluster-config-file', 'nodes.conf'];
-      nodes.push(await startRedis({ args: ['--cluster-enabled', 'yes', ...bus, ...file] }));
+      const file = ['--cluster-config-file', join(folder, `${nodes.length}.conf`)];
+      const sync = ['--repl-diskless-sync-delay', '0'];
+      argsOf.push(['--cluster-enabled', 'yes', ...bus, ...file, ...sync]);
+      nodes.push(await startRedis({ args: argsOf.at(-1) as string[] }));
     }
     const hosts = nodes.map(({ port }) => `127.0.0.1:${port}`);
     const create = ['--cluster', 'create', ...hosts, '--cluster-replicas', `${replicas}`];
@@ -94,7 +117,7 @@ export async function startRedisCluster({
         }, `the cluster node on port ${port}`);
       }),
     );
-    return { nodes, stop };
+    return { nodes, restart, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -166,6 +189,8 @@ function ask(port: number, command: string): Promise<string> {
     socket.setEncoding('utf8').on('data', (chunk: string) => {
       reply += chunk;
     });
+    // A Sentinel does not know QUIT.
+    socket.setTimeout(500, () => socket.destroy());
     socket.on('error', () => undefined).on('close', () => resolve(reply));
   });
 }

@@ -9,7 +9,7 @@ import {
   type NonceStore,
 } from './nonce-store.ts';
 import { createNonceWords, type Words } from './nonce-words.ts';
-import { WordsSet } from './words-set.ts';
+import { hashWords, WordsSet } from './words-set.ts';
 
 export interface MemoryNonceStoreOptions {
   /** Unix seconds; the system's clock if not given. */
@@ -92,8 +92,9 @@ export class MemoryNonceStore implements NonceStore {
     this.#forgetExpired(now);
 
     const words = this.#wordsOf(claim);
+    const hash = hashWords(words);
     for (const generation of this.#generations.values())
-      if (generation.nonces.has(words)) return { outcome: 'replayed', epoch };
+      if (generation.nonces.has(words, hash)) return { outcome: 'replayed', epoch };
 
     const lifetime = claim.acceptableUntil - claim.signedAt;
     if (!(claim.acceptableUntil > this.#floor)) return this.#uncertain(this.#floor - lifetime, now);
@@ -107,7 +108,7 @@ export class MemoryNonceStore implements NonceStore {
       if (!(claim.acceptableUntil > this.#floor))
         return this.#uncertain(this.#floor - lifetime, now);
     }
-    this.#remember(words, claim.acceptableUntil, now);
+    this.#remember(words, hash, claim.acceptableUntil, now);
     return { outcome: 'claimed', epoch };
   }
 
@@ -117,7 +118,7 @@ export class MemoryNonceStore implements NonceStore {
     return { outcome: 'uncertain', epoch: this.epoch, retryAfter };
   }
 
-  #remember(words: Words, until: number, now: number): void {
+  #remember(words: Words, hash: number, until: number, now: number): void {
     // What lives for long expires in longer steps: so there are never many generations to look through.
     let step = STEP;
     while (until - now > STEPS * step) step *= 2;
@@ -127,7 +128,7 @@ export class MemoryNonceStore implements NonceStore {
       generation = { nonces: new WordsSet(), latest: until };
       this.#generations.set(end, generation);
     }
-    generation.nonces.add(words);
+    generation.nonces.add(words, hash);
     generation.latest = Math.max(generation.latest, until);
     this.#size++;
   }

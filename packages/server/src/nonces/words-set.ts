@@ -1,24 +1,22 @@
-import { randomBytes } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 import type { Words } from './nonce-words.ts';
 
 const WORDS = 4;
 const FEWEST_SLOTS = 64;
-
-/**
- * Random odd numbers: multiplied with them and added up, words give a place that nobody can aim at, neither with nonces of their
- * own choice (multiply-shift hashing: no two meet more often than chance has it).
- */
-const [A, B, C, D] = Int32Array.from(
-  { length: WORDS },
-  () => randomBytes(4).readInt32LE() | 1,
-) as unknown as [number, number, number, number];
+/** Of the slots that a set has outgrown. It divides them all, and so few take no time. */
+const MOVED_AT_ONCE = 8;
 
 /**
  * A set of 128 bits each in one typed array, by open addressing: 22 to 43 bytes each, and nothing for the garbage collector to
  * visit, where a `Set` of strings takes a hundred and stops the process for as many milliseconds.
+ *
+ * To grow does not stop the process either: every call moves a few to the larger array, and soon all have moved.
  */
 export class WordsSet {
   #slots = new Int32Array(FEWEST_SLOTS * WORDS);
+  /** What there was before the array grew. Whole until all of it has moved: look-ups end at a free slot. */
+  #outgrown: Int32Array | undefined;
+  #moved = 0;
   #size = 0;
 
   /** How many are held. */
@@ -26,31 +24,54 @@ export class WordsSet {
     return this.#size;
   }
 
-  has(words: Words): boolean {
-    return this.#slots[find(this.#slots, words)] !== 0;
+  /** @param hash of the words, for who asks several sets */
+  has(words: Words, hash = hashWords(words)): boolean {
+    this.#moveSome();
+    if (holds(this.#slots, words, hash)) return true;
+    return this.#outgrown !== undefined && holds(this.#outgrown, words, hash);
   }
 
   /** Adds what is not held yet. */
-  add(words: Words): void {
+  add(words: Words, hash = hashWords(words)): void {
+    this.#moveSome();
     // Three quarters full: so far a look-up takes a handful of steps.
     if (this.#size * 4 >= (this.#slots.length / WORDS) * 3) this.#grow();
-    put(this.#slots, words);
+    put(this.#slots, words, hash);
     this.#size++;
   }
 
+  /** By then all of the last time have moved: that took fewer calls than there were to add since. */
   #grow(): void {
-    const old = this.#slots;
-    this.#slots = new Int32Array(old.length * 2);
-    for (let slot = 0; slot < old.length; slot += WORDS) {
-      if (old[slot] === 0) continue;
-      put(this.#slots, old.subarray(slot, slot + WORDS) as unknown as Words);
+    this.#outgrown = this.#slots;
+    this.#moved = 0;
+    this.#slots = new Int32Array(this.#outgrown.length * 2);
+  }
+
+  #moveSome(): void {
+    const outgrown = this.#outgrown;
+    if (outgrown === undefined) return;
+    const end = this.#moved + MOVED_AT_ONCE * WORDS;
+    for (let slot = this.#moved; slot < end; slot += WORDS) {
+      if (outgrown[slot] === 0) continue;
+      const words = wordsAt(outgrown, slot);
+      put(this.#slots, words, hashWords(words));
     }
+    this.#moved = end;
+    if (end === outgrown.length) this.#outgrown = undefined;
   }
 }
 
+function wordsAt(slots: Int32Array, slot: number): Words {
+  return [slots[slot], slots[slot + 1], slots[slot + 2], slots[slot + 3]] as unknown as Words;
+}
+
+function holds(slots: Int32Array, words: Words, hash: number): boolean {
+  return slots[find(slots, words, hash)] !== 0;
+}
+
 /** Word by word: `slots.set(words)` costs more than all of a look-up. */
-function put(slots: Int32Array, words: Words): void {
-  const slot = find(slots, words);
+function put(slots: Int32Array, words: Words, hash: number): void {
+  const slot = find(slots, words, hash);
   slots[slot] = marked(words[0]);
   slots[slot + 1] = words[1];
   slots[slot + 2] = words[2];
@@ -58,13 +79,10 @@ function put(slots: Int32Array, words: Words): void {
 }
 
 /** The place of these words, or the free one where they would be. */
-function find(slots: Int32Array, words: Words): number {
+function find(slots: Int32Array, words: Words, hash: number): number {
   const last = slots.length - 1;
   const first = marked(words[0]);
-  const mixed =
-    Math.imul(first, A) + Math.imul(words[1], B) + Math.imul(words[2], C) + Math.imul(words[3], D);
-  // The upper bits of the product are the mixed ones.
-  for (let slot = (mixed >>> Math.clz32(last)) & -WORDS; ; slot = (slot + WORDS) & last) {
+  for (let slot = (hash >>> Math.clz32(last)) & -WORDS; ; slot = (slot + WORDS) & last) {
     const held = slots[slot];
     if (held === 0) return slot;
     if (
@@ -80,4 +98,30 @@ function find(slots: Int32Array, words: Words): number {
 /** Zero in the first word marks a free slot. */
 function marked(first: number): number {
   return first === 0 ? 1 : first;
+}
+
+/** For each of the sixteen bytes, a random number for each value that it can have. */
+const RANDOM = randomFillSync(new Int32Array(4 * WORDS * 256));
+
+/**
+ * 32 bits that nobody can aim at, neither with nonces of their own choice: of each byte they take a random number that nobody knows
+ * (tabulation hashing, under which open addressing takes few steps whatever it is given). A sum of products would not do: nonces that
+ * differ in the upper bits of their words only have but a few.
+ */
+export function hashWords(words: Words): number {
+  return (
+    hashWord(marked(words[0]), 0) ^
+    hashWord(words[1], 1024) ^
+    hashWord(words[2], 2048) ^
+    hashWord(words[3], 3072)
+  );
+}
+
+function hashWord(word: number, at: number): number {
+  return (
+    (RANDOM[at + (word & 255)] as number) ^
+    (RANDOM[at + 256 + ((word >>> 8) & 255)] as number) ^
+    (RANDOM[at + 512 + ((word >>> 16) & 255)] as number) ^
+    (RANDOM[at + 768 + (word >>> 24)] as number)
+  );
 }

@@ -1,0 +1,139 @@
+import { execFile } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { Redis } from 'ioredis';
+import { describe, it, onTestFinished } from 'vitest';
+import { ensureProgram } from '../support/programs.ts';
+import { type RedisCluster, startRedisCluster } from '../support/redis.ts';
+import { endure, openLab } from './lab.ts';
+
+interface Node {
+  readonly id: string;
+  readonly port: number;
+  readonly isMaster: boolean;
+  readonly master: string;
+  readonly slots: string;
+}
+
+/** What the nodes that are up say of the cluster. */
+async function nodesOf(admins: readonly Redis[]): Promise<Node[]> {
+  for (const admin of admins) {
+    const text = await Promise.race([
+      (admin.cluster('NODES') as Promise<string>).catch(() => undefined),
+      sleep(500),
+    ]);
+    if (text === undefined) continue;
+    const lines = (text as string).trim().split('\n');
+    return lines
+      .map((line) => line.split(' '))
+      .filter(([, , flags = '']) => !/fail|noaddr|handshake/.test(flags))
+      .map(([id = '', address = '', flags = '', master = '', , , , ...slots]) => ({
+        id,
+        port: Number(/:(\d+)@/.exec(address)?.[1]),
+        isMaster: flags.includes('master'),
+        master,
+        slots: slots.join(' '),
+      }));
+  }
+  throw new Error('Cannot ask the cluster');
+}
+
+async function startCluster(): Promise<{ cluster: RedisCluster; admins: Redis[] }> {
+  const cluster = await startRedisCluster({ masters: 3, replicas: 1 });
+  onTestFinished(() => cluster.stop());
+  const admins = cluster.nodes.map(({ port }) => {
+    const admin = new Redis({ port, retryStrategy: () => 50, maxRetriesPerRequest: null });
+    admin.on('error', () => undefined);
+    onTestFinished(() => admin.disconnect());
+    return admin;
+  });
+  return { cluster, admins };
+}
+
+async function until(isSo: () => Promise<boolean>, what: string): Promise<void> {
+  const end = performance.now() + 30_000;
+  while (!(await isSo())) {
+    if (performance.now() > end) throw new Error(`Cannot wait longer for ${what}`);
+    await sleep(50);
+  }
+}
+
+describe('nothing is accepted twice, and everybody is in again', { timeout: 900_000 }, () => {
+  it('while a cluster of 3 + 3 loses masters, changes them, and moves slots', async () => {
+    const { cluster, admins } = await startCluster();
+    const adminAt = (port: number) =>
+      admins[cluster.nodes.findIndex((node) => node.port === port)] as Redis;
+    const pidAt = (port: number) =>
+      (cluster.nodes.find((node) => node.port === port) as { pid: number }).pid;
+    /** A master that holds slots and has a replica in step, and that replica. */
+    const pair = async (): Promise<[Node, Node]> => {
+      let found: [Node, Node] | undefined;
+      await until(async () => {
+        const nodes = await nodesOf(admins);
+        for (const master of nodes.filter((it) => it.isMaster && it.slots !== '')) {
+          const replica = nodes.find((it) => it.master === master.id);
+          if (replica === undefined) continue;
+          const info = await adminAt(replica.port).info('replication');
+          if (info.includes('master_link_status:up')) found = [master, replica];
+        }
+        return found !== undefined;
+      }, 'a replica in step');
+      return found as [Node, Node];
+    };
+    const untilMaster = (port: number) =>
+      until(
+        async () => (await nodesOf(admins)).some((it) => it.port === port && it.isMaster),
+        'another master',
+      );
+    const nodes = cluster.nodes.map(({ port }) => ({ host: '127.0.0.1', port }));
+    const lab = await openLab({ redis: { nodes }, store: { waitForReplicas: 1 }, accessKeys: 12 });
+
+    const faults: Record<string, () => Promise<void>> = {
+      async FAILOVER() {
+        const [, replica] = await pair();
+        await adminAt(replica.port).cluster('FAILOVER' as 'NODES');
+        await untilMaster(replica.port);
+      },
+      async TAKEOVER() {
+        const [, replica] = await pair();
+        await adminAt(replica.port).call('CLUSTER', 'FAILOVER', 'TAKEOVER');
+        await untilMaster(replica.port);
+      },
+      async 'a master that is paused'() {
+        const [master, replica] = await pair();
+        process.kill(pidAt(master.port), 'SIGSTOP');
+        await untilMaster(replica.port);
+        process.kill(pidAt(master.port), 'SIGCONT');
+      },
+      async 'a master that is killed'() {
+        const [master, replica] = await pair();
+        const index = cluster.nodes.findIndex(({ port }) => port === master.port);
+        await cluster.nodes[index]?.stop();
+        await untilMaster(replica.port);
+        await lab.run(0.5);
+        await cluster.restart(index);
+      },
+      async 'slots that move'() {
+        const [master] = await pair();
+        const others = (await nodesOf(admins)).filter(
+          (it) => it.isMaster && it.slots !== '' && it.id !== master.id,
+        );
+        const cli = ensureProgram(['redis-cli', 'valkey-cli'], ['redis-tools']);
+        await promisify(execFile)(cli, [
+          ...['--cluster', 'reshard', `127.0.0.1:${master.port}`, '--cluster-yes'],
+          ...['--cluster-from', master.id, '--cluster-to', (others[0] as Node).id],
+          ...['--cluster-slots', '1500'],
+        ]);
+      },
+    };
+    const named = Object.entries(faults).map(([name, fault]) => {
+      // Every slot has a replica again that acknowledges.
+      const endured = async () => {
+        await fault();
+        await pair();
+      };
+      return Object.defineProperty(endured, 'name', { value: name });
+    });
+    await endure(lab, ...named);
+  });
+});

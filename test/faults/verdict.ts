@@ -1,0 +1,90 @@
+import type { Attempt } from './traffic.ts';
+
+/** What an event log shows. */
+export interface Verdict {
+  readonly sent: number;
+  readonly accepted: number;
+  readonly replays: number;
+  /** Nonces that were accepted more than once. */
+  readonly doubles: number;
+  /** Honest requests that were refused as used before. */
+  readonly falseReplays: number;
+  /** Honest requests refused without a reason, or without a word on what would help. */
+  readonly unexplained: readonly Attempt[];
+  /** How many honest requests were refused, by reason. */
+  readonly refused: Readonly<Record<string, number>>;
+  /** Milliseconds: the longest that anybody waited for a 503. */
+  readonly slowest503: number;
+}
+
+/** What an honest client may be told: each says what would help, and when. */
+const RETRYABLE = new Set(['replay-unknown', 'unavailable', 'clock-skew']);
+
+export function judge(log: readonly Attempt[]): Verdict {
+  const accepted = new Map<string, number>();
+  for (const { status, nonce } of log)
+    if (status === 200) accepted.set(nonce, (accepted.get(nonce) ?? 0) + 1);
+  const honest = log.filter(({ sender }) => sender !== 'replay');
+  const refusals = honest.filter(({ status }) => status !== 200);
+  const refused: Record<string, number> = {};
+  for (const { status, reason } of refusals) {
+    const name = `${status} ${reason}`.trim();
+    refused[name] = (refused[name] ?? 0) + 1;
+  }
+  return {
+    sent: honest.length,
+    accepted: honest.length - refusals.length,
+    replays: log.length - honest.length,
+    doubles: [...accepted.values()].filter((times) => times > 1).length,
+    falseReplays: refusals.filter(({ reason }) => reason === 'nonce-reused').length,
+    unexplained: refusals.filter((it) => !isExplained(it)),
+    refused,
+    slowest503: Math.max(
+      0,
+      ...log.filter(({ status }) => status === 503).map(({ milliseconds }) => milliseconds),
+    ),
+  };
+}
+
+function isExplained({ status, reason, retry, retryAfter }: Attempt): boolean {
+  if (!RETRYABLE.has(reason) || retry !== 're-signed') return false;
+  return (
+    reason === 'clock-skew' ||
+    (status === 503 || reason === 'replay-unknown' ? retryAfter > 0 : true)
+  );
+}
+
+/** How clients got in again after a moment. */
+export interface Recovery {
+  /** The most answers beside 503 that a client which echoes got until it was accepted, that one included. */
+  readonly attempts: number;
+  /** Seconds from the first answer beside 503 until each client without the echo was accepted. */
+  readonly plainSeconds: number;
+}
+
+/** @param since milliseconds, by `performance.now()`: when the fault was over */
+export function recovery(log: readonly Attempt[], since: number): Recovery {
+  const after = log
+    .filter(({ at, sender }) => at >= since && sender !== 'replay')
+    .toSorted((a, b) => a.at - b.at);
+  const answered = after.filter(({ status }) => status !== 503 && status !== 0);
+  const clients = new Map<string, Attempt[]>();
+  for (const attempt of answered) {
+    const name = `${attempt.sender} ${attempt.client}`;
+    clients.set(name, [...(clients.get(name) ?? []), attempt]);
+  }
+  const back = answered[0]?.at ?? Number.POSITIVE_INFINITY;
+  let attempts = clients.size === 0 ? Number.POSITIVE_INFINITY : 0;
+  let plainSeconds = attempts;
+  for (const [name, own] of clients) {
+    const index = own.findIndex(({ status }) => status === 200);
+    const isIn = own[index];
+    if (name.startsWith('echoing'))
+      attempts = Math.max(attempts, isIn === undefined ? Number.POSITIVE_INFINITY : index + 1);
+    else {
+      const seconds = isIn === undefined ? Number.POSITIVE_INFINITY : (isIn.at - back) / 1000;
+      plainSeconds = Math.max(plainSeconds, seconds);
+    }
+  }
+  return { attempts, plainSeconds };
+}
