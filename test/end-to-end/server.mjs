@@ -1,7 +1,8 @@
 // One of several servers that share a Redis: an Express app behind `requireSignature`, with the built packages. Tells its
 // parent where it listens, and ends when the parent goes; at SIGTERM it closes everything, and nothing keeps it alive.
 //
-// The environment says the rest: REDIS_URL or REDIS_CLUSTER (ports), ACCESS_KEY (JSON), PREFIX, CLOCK_OFFSET (seconds).
+// The environment says the rest: REDIS_URL or REDIS_CLUSTER (ports), ACCESS_KEY (JSON), PREFIX, CLOCK_OFFSET
+// and TIMEOUT (seconds).
 
 import express from 'express';
 import { Cluster, Redis } from 'ioredis';
@@ -9,12 +10,19 @@ import { requireSignature } from '../../packages/server/dist/express.js';
 import { createVerifier, MemoryKeyStore } from '../../packages/server/dist/index.js';
 import { RedisNonceStore } from '../../packages/server/dist/redis.js';
 
-const { REDIS_URL, REDIS_CLUSTER, ACCESS_KEY, PREFIX, CLOCK_OFFSET = '0' } = process.env;
+const {
+  REDIS_URL,
+  REDIS_CLUSTER,
+  ACCESS_KEY,
+  PREFIX,
+  CLOCK_OFFSET = '0',
+  TIMEOUT = '0.4',
+} = process.env;
 const nodes = REDIS_CLUSTER?.split(',').map((port) => ({ host: '127.0.0.1', port: Number(port) }));
 const redis = nodes === undefined ? new Redis(REDIS_URL) : new Cluster(nodes);
 redis.on('error', () => undefined);
 
-const nonces = new RedisNonceStore({ redis, prefix: PREFIX });
+const nonces = new RedisNonceStore({ redis, prefix: PREFIX, timeout: Number(TIMEOUT) });
 const verifier = createVerifier({
   audience: 'video-api',
   keys: new MemoryKeyStore([JSON.parse(ACCESS_KEY)]),

@@ -29,12 +29,13 @@ export const NOW = 1_795_299_926;
 
 export const clock = (): number => NOW;
 
-/** A verifier that knows the one key, and whose nonce store was always there. */
+/** A verifier that knows the one key, and whose nonce store was always there. Which epochs there are, tests tell themselves. */
 export function buildVerifier(options: Partial<VerifierOptions> = {}): Verifier {
+  const store = new MemoryNonceStore({ clock: options.clock ?? clock, bornAt: 0 });
   return createVerifier({
     audience,
     keys: new MemoryKeyStore([{ ...credentials, subject: 'alice', scopes: [], status: 'active' }]),
-    nonces: new MemoryNonceStore({ clock: options.clock ?? clock, bornAt: 0 }),
+    nonces: { claim: (claim) => store.claim({ ...claim, epoch: undefined }) },
     clock,
     ...options,
   });

@@ -108,8 +108,7 @@ describe('WordsSet', () => {
         for (let index = 0; index < 100_000; index++) {
           const words = [7, 7, 7, 7];
           words[at] = (index + 2) << shift;
-          expect(set.has(words as unknown as Words)).toBe(false);
-          set.add(words as unknown as Words);
+          if (!set.has(words as unknown as Words)) set.add(words as unknown as Words);
         }
         expect(set.size).toBe(100_000);
       }
