@@ -147,6 +147,11 @@ describe('RedisNonceStore', () => {
     expect(build({ prefix: '' })).toThrow(RangeError);
     expect(build({ timeout: 0 })).toThrow(RangeError);
     expect(build({ timeout: 11 })).toThrow(RangeError);
+    expect(build({ waitForReplicas: -1 })).toThrow(RangeError);
+    expect(build({ waitForReplicas: 0.5 })).toThrow(TypeError);
+    expect(build({ slack: 0 })).toThrow(RangeError);
+    expect(build({ slack: Number.NaN })).toThrow(TypeError);
+    expect(build({ clock: 0 })).toThrow('a function that returns Unix seconds');
     expect(build({ retries: 3 })).toThrow('unknown option "retries"');
   });
 
@@ -313,14 +318,14 @@ describe('RedisNonceStore failures', () => {
     expect(back).toEqual({ outcome: 'claimed', epoch });
   });
 
-  it('never takes the first use of a nonce for a replay where a reply is lost, in 50 of 50', async () => {
+  it('never takes the first use of a nonce for a replay where a reply is lost, in 500 of 500', async () => {
     const { port, admin, url } = await startOwn();
     const proxy = await startProxy(port);
     const store = storeOn(`redis://127.0.0.1:${proxy.port}`);
     const other = storeOn(url);
     const now = await nowOf(admin);
     const epoch = await epochOf(store, now);
-    for (let round = 1; round <= 50; round++) {
+    for (let round = 1; round <= 500; round++) {
       proxy.mode = 'lose the next reply';
       const claim = claimOf(now, { epoch });
       await expect(store.claim(claim)).rejects.toThrow();
@@ -329,7 +334,7 @@ describe('RedisNonceStore failures', () => {
       expect((await other.claim(claim)).outcome).toBe('replayed');
       expect((await store.claim(claimOf(now, { epoch }))).outcome).toBe('claimed');
     }
-  });
+  }, 180_000);
 
   it.each([
     ['an outcome that is none', list('maybe', 'e', '0', '9')],
@@ -433,6 +438,233 @@ describe('RedisNonceStore failures', () => {
     await admin.zpopmin('countersign:nonces:0');
     expect((await store.claim(claim)).outcome).toBe('uncertain');
     expect((await store.claim(claimOf(0))).epoch).not.toBe(epoch);
+  });
+});
+
+describe('RedisNonceStore ready()', () => {
+  const info = (changes: Record<string, string | undefined>): string => {
+    const fields: Record<string, string | undefined> = {
+      redis_version: '7.0.15',
+      role: 'master',
+      connected_slaves: '0',
+      master_replid: '8371445ee34de4be9b1cd2a72c5c1ad1cb1b7b0d',
+      maxmemory_policy: 'noeviction',
+      ...changes,
+    };
+    const lines = Object.entries(fields).filter(([, value]) => value !== undefined);
+    return bulk(lines.map(([name, value]) => `${name}:${value}`).join('\r\n'));
+  };
+  const storeThatIsTold = async (answer: string): Promise<RedisNonceStore> => {
+    const port = await startFake(([name = '']) => {
+      if (/^info$/i.test(name)) return answer;
+      return /^eval/i.test(name) ? list('alive', 'e', '0', '9') : undefined;
+    });
+    return storeOn(`redis://127.0.0.1:${port}`);
+  };
+  const warnings: (Error & { code?: string })[] = [];
+  const note = (warning: Error): void => void warnings.push(warning);
+  beforeEach(() => {
+    warnings.length = 0;
+    process.on('warning', note);
+  });
+  afterEach(() => void process.off('warning', note));
+
+  it('waits until Redis is connected to, tested, and has been asked', async () => {
+    const { url, admin } = await startOwn();
+    await storeOn(url).ready();
+    expect(await admin.exists('countersign:nonces:0')).toBe(1);
+  });
+
+  it.each<[string, Record<string, string>]>([
+    ['Redis 6.2', { redis_version: '6.2.0' }],
+    ['Redis 8', { redis_version: '8.4.0' }],
+    ['Valkey', { redis_version: '7.2.4', server_name: 'valkey', valkey_version: '8.1.1' }],
+    ...['lru', 'lfu', 'random', 'ttl'].map((how): [string, Record<string, string>] => [
+      `volatile-${how}`,
+      { maxmemory_policy: `volatile-${how}` },
+    ]),
+  ])('takes %s', async (_, changes) => {
+    await (await storeThatIsTold(info(changes))).ready();
+    expect(warnings).toEqual([]);
+  });
+
+  it.each<[string, Record<string, string | undefined>, string]>([
+    ['is older than 6.2', { redis_version: '6.0.16' }, 'it is version 6.0.16: at least 6.2'],
+    ['is older than 6', { redis_version: '5.9.9' }, 'it is version 5.9.9: at least 6.2'],
+    ['is of no version', { redis_version: 'new' }, 'it is version new: at least 6.2'],
+    ['does not tell its version', { redis_version: undefined }, 'does not tell "redis_version"'],
+    ['is a replica', { role: 'slave' }, 'its role is "slave": connect to the master'],
+    ['does not tell its role', { role: undefined }, 'INFO does not tell "role"'],
+    ['does not tell who it is', { master_replid: undefined }, 'does not tell "master_replid"'],
+    ['hides its policy', { maxmemory_policy: undefined }, 'does not tell "maxmemory_policy"'],
+    ...['lru', 'lfu', 'random'].map((how): [string, Record<string, string>, string] => [
+      `forgets by allkeys-${how}`,
+      { maxmemory_policy: `allkeys-${how}` },
+      `its maxmemory-policy is "allkeys-${how}", with which it forgets nonces: set it to noeviction`,
+    ]),
+  ])(
+    'says what is wrong where Redis %s, warns of it once, and claims nothing',
+    async (_, changes, message) => {
+      const store = await storeThatIsTold(info(changes));
+      await expect(store.ready()).rejects.toThrow(message);
+      await expect(store.claim(claimOf(0))).rejects.toThrow(message);
+      await expect(store.ready()).rejects.toThrow(message);
+      await vi.waitFor(() => expect(warnings).toHaveLength(1));
+      expect(warnings[0]).toMatchObject({ code: 'COUNTERSIGN_NONCE_STORE' });
+      expect(warnings[0]?.message).toContain('Redis is not fit for nonces');
+    },
+  );
+
+  it('says that INFO is forbidden, and works once it is not', async () => {
+    const { url, admin } = await startOwn();
+    await admin.acl('SETUSER', 'default', '-info');
+    // Of its own readiness check ioredis says so by itself.
+    printed.mockImplementation(() => undefined);
+    const warned = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
+    const store = storeOn(url, { timeout: 0.5 });
+    await expect(store.ready()).rejects.toThrow('INFO is refused with "NOPERM');
+    await expect(store.claim(claimOf(0))).rejects.toThrow('let the user of the nonce store run it');
+    expect(warned).toHaveBeenCalled();
+    warned.mockRestore();
+    await admin.acl('SETUSER', 'default', '+info');
+    await vi.waitFor(() => store.ready(), { timeout: 10_000 });
+    expect((await store.claim(claimOf(0))).outcome).toBe('stale');
+  });
+
+  it('finds that a policy was mended, by itself', async () => {
+    const { url, admin } = await startOwn();
+    await admin.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    const store = storeOn(url);
+    await expect(store.ready()).rejects.toThrow('allkeys-lru');
+    await admin.config('SET', 'maxmemory-policy', 'noeviction');
+    await vi.waitFor(() => store.ready(), { timeout: 10_000 });
+  });
+
+  it.each([
+    [-3, '3.0 s ahead of'],
+    [-600, '600.0 s ahead of'],
+    [2, '2.0 s behind'],
+    [600, '600.0 s behind'],
+  ])('says by how much clocks are apart: %d s', async (offset, how) => {
+    const { url, admin } = await startOwn();
+    const store = storeOn(url, { timeout: 0.5, clock: () => Date.now() / 1000 + offset });
+    const error = await store.ready().then(
+      () => new Error('ready'),
+      (reason: Error) => reason,
+    );
+    // A call takes its time.
+    const apart = /is (\d+\.\d) s (ahead of|behind)/.exec(error.message) ?? [];
+    expect(Math.abs(Number(apart[1]) - Number.parseFloat(how))).toBeLessThan(0.5);
+    expect(how).toContain(apart[2]);
+    await expect(store.claim(claimOf(await nowOf(admin)))).rejects.toThrow('set the clocks right');
+    expect(await admin.dbsize()).toBe(0);
+  });
+
+  it('fails within its time where nobody answers', async () => {
+    const store = storeOn('redis://127.0.0.1:1', { timeout: 0.1 });
+    expect(await duration(store.ready())).toBeLessThan(2_000);
+    await expect(store.ready()).rejects.toThrow('did not answer within 100 ms');
+  });
+});
+
+describe('RedisNonceStore circuit', () => {
+  it('asks a Redis that is dead for nothing, and is back by itself', async () => {
+    const { url, pid, admin } = await startOwn();
+    const store = storeOn(url, { timeout: 0.2 });
+    const now = await nowOf(admin);
+    const epoch = await vi.waitFor(() => epochOf(store, now), { timeout: 10_000 });
+    process.kill(pid, 'SIGSTOP');
+    for (let claims = 0; claims < 3; claims++)
+      await expect(store.claim(claimOf(now, { epoch }))).rejects.toThrow();
+    // From now on nobody waits. A second's worth of claims takes as long as one.
+    const spent = await duration(
+      Promise.all(
+        Array.from({ length: 1_000 }, () =>
+          expect(store.claim(claimOf(now, { epoch }))).rejects.toThrow(
+            'Redis is not asked until it answers again; it failed: ',
+          ),
+        ),
+      ),
+    );
+    expect(spent).toBeLessThan(1_000);
+    process.kill(pid, 'SIGCONT');
+    const claim = claimOf(now, { epoch });
+    expect(await vi.waitFor(() => store.claim(claim), { timeout: 10_000 })).toEqual({
+      outcome: 'claimed',
+      epoch,
+    });
+  });
+});
+
+describe('RedisNonceStore and replicas', () => {
+  async function startPair() {
+    const [master, replica] = [await startOwn(), await startOwn()];
+    await master.admin.config('SET', 'repl-diskless-sync-delay', '0');
+    await replica.admin.replicaof('127.0.0.1', master.port);
+    await vi.waitFor(
+      async () =>
+        expect(await replica.admin.info('replication')).toContain('master_link_status:up'),
+      { timeout: 10_000 },
+    );
+    return { master, replica };
+  }
+  /** Until the first epoch is confirmed. */
+  const bornEpoch = async (store: RedisNonceStore, now: number): Promise<string> =>
+    vi.waitFor(() => epochOf(store, now), { timeout: 10_000 });
+
+  it('claims what a replica has, without being told that there is one', async () => {
+    const { master, replica } = await startPair();
+    const store = storeOn(master.url, { timeout: 2 });
+    const now = await nowOf(master.admin);
+    const epoch = await bornEpoch(store, now);
+    for (let claims = 0; claims < 20; claims++) {
+      const claim = claimOf(now, { epoch });
+      expect(await store.claim(claim)).toEqual({ outcome: 'claimed', epoch });
+      expect(await replica.admin.zcard('countersign:nonces:0')).toBe(claims + 3);
+      expect(await store.claim(claim)).toEqual({ outcome: 'replayed', epoch });
+    }
+  });
+
+  it('claims nothing that no replica has, and begins anew once one is back', async () => {
+    const { master, replica } = await startPair();
+    const store = storeOn(master.url, { timeout: 0.5, waitForReplicas: 1 });
+    const now = await nowOf(master.admin);
+    const epoch = await bornEpoch(store, now);
+    const captured = claimOf(now, { epoch });
+    expect((await store.claim(captured)).outcome).toBe('claimed');
+
+    await replica.admin.replicaof('NO', 'ONE');
+    for (let claims = 0; claims < 5; claims++)
+      await expect(store.claim(claimOf(now, { epoch }))).rejects.toThrow();
+    // Longer than the lease: another master may have had the replica meanwhile.
+    await sleep(2_000);
+    await replica.admin.replicaof('127.0.0.1', master.port);
+    const back = await vi.waitFor(() => store.claim(claimOf(now, { epoch })), { timeout: 10_000 });
+    expect(back.outcome).toBe('uncertain');
+    expect(back.epoch).not.toBe(epoch);
+    expect((await store.claim(captured)).outcome).toBe('replayed');
+    const again = claimOf(now, { epoch: back.epoch });
+    expect(await store.claim(again)).toEqual({ outcome: 'claimed', epoch: back.epoch });
+  });
+
+  it('asks for more replicas than there are in vain', async () => {
+    const { master } = await startPair();
+    const store = storeOn(master.url, { timeout: 0.5, waitForReplicas: 2 });
+    await expect(store.claim(claimOf(0))).rejects.toThrow(
+      'Of the replicas of Redis 1 have acknowledged the claim, 2 must',
+    );
+  });
+
+  it('waits for none where it is told so, also for what began by waiting', async () => {
+    const { master, replica } = await startPair();
+    const waiting = storeOn(master.url, { timeout: 0.5, waitForReplicas: 1 });
+    await replica.admin.replicaof('NO', 'ONE');
+    await expect(waiting.claim(claimOf(0))).rejects.toThrow();
+    await waiting.close();
+    const store = storeOn(master.url, { waitForReplicas: 0 });
+    const now = await nowOf(master.admin);
+    const { epoch } = await store.claim(claimOf(now));
+    expect((await store.claim(claimOf(now, { epoch }))).outcome).toBe('claimed');
   });
 });
 

@@ -86,7 +86,7 @@ export class RedisNonceStore implements NonceStore {
   /** Settles with the test of the present connection; nothing is claimed before. */
   #test: Promise<void> | undefined;
   #tested = false;
-  #warned: string | undefined;
+  #warning: string | undefined;
   #closed = false;
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
@@ -216,7 +216,8 @@ export class RedisNonceStore implements NonceStore {
       // Not by its digest: a script that is not known would be sent again behind the WAIT.
       .pipeline([
         ['eval', CLAIM_SCRIPT, 1, key, ...args],
-        ['wait', replicas, Math.ceil(this.#timeout / 2)],
+        // Others wait behind it.
+        ['wait', replicas, Math.ceil(this.#timeout / 4)],
       ])
       .exec();
     const [[failure, answer] = [], [failedToWait, acknowledged] = []] = results ?? [];
@@ -263,7 +264,7 @@ export class RedisNonceStore implements NonceStore {
       for (const partition of this.#partitions) void this.#watch(partition).catch(() => undefined);
     });
     this.#test = test;
-    test.catch((error: Error) => this.#warn(error.message));
+    test.catch(() => undefined);
   }
 
   /** @throws Error where Redis cannot be relied on */
@@ -271,26 +272,28 @@ export class RedisNonceStore implements NonceStore {
     const masters = this.#redis.isCluster
       ? (this.#redis as Cluster).nodes('master')
       : [this.#redis as Redis];
-    const answers = await Promise.allSettled(masters.map((master) => master.info()));
+    const tests = await Promise.allSettled(
+      masters.map(async (it) => judgeRedis(await askInfo(it))),
+    );
     // Of a cluster some nodes may be down: what they are for is rejected, the rest is not.
-    if (!answers.some(({ status }) => status === 'fulfilled'))
+    if (!tests.some(({ status }) => status === 'fulfilled'))
       throw (
-        (answers[0] as PromiseRejectedResult | undefined)?.reason ??
-        new Error('Redis has no master')
+        (tests[0] as PromiseRejectedResult | undefined)?.reason ?? new Error('There is no master')
       );
-    for (const answer of answers) {
-      if (answer.status === 'rejected') continue;
-      const { flaw, replicas } = judgeRedis(answer.value);
-      if (flaw !== undefined) throw new Error(`Redis is not fit for nonces: ${flaw}`);
+    for (const test of tests) {
+      if (test.status === 'rejected') continue;
+      const { flaw, replicas } = test.value;
+      if (flaw !== undefined) throw this.#warned(`Redis is not fit for nonces: ${flaw}`);
       if (replicas > 0) this.#hasReplicas = true;
     }
   }
 
   /** Callers are told nothing but that they should try again: whoever runs the server must hear of it. */
-  #warn(message: string): void {
-    if (this.#closed || message === this.#warned) return;
-    this.#warned = message;
-    process.emitWarning(message, { code: 'COUNTERSIGN_NONCE_STORE' });
+  #warned(message: string): Error {
+    if (message !== this.#warning)
+      process.emitWarning(message, { code: 'COUNTERSIGN_NONCE_STORE' });
+    this.#warning = message;
+    return new Error(message);
   }
 
   /**
@@ -320,6 +323,16 @@ export class RedisNonceStore implements NonceStore {
   async #lookAfter(partition: RedisPartition): Promise<void> {
     const { outcome } = await this.#call(partition, '', undefined);
     if (outcome === 'pending') await this.#call(partition, '', undefined, true);
+  }
+}
+
+/** The account of a Redis, or of why it gives none: then it lacks all that it should tell. */
+async function askInfo(redis: Redis): Promise<string> {
+  try {
+    return await redis.info();
+  } catch (error) {
+    if ((error as Error).name !== 'ReplyError') throw error;
+    return `error:${(error as Error).message}`;
   }
 }
 

@@ -18,6 +18,9 @@ export function judgeRedis(info: string): SelfTest {
 }
 
 function findFlaw(info: string): string | undefined {
+  const error = field(info, 'error');
+  if (error !== undefined)
+    return `INFO is refused with "${error}": let the user of the nonce store run it`;
   for (const name of ['redis_version', 'role', 'master_replid', 'maxmemory_policy']) {
     if (field(info, name) === undefined)
       return `INFO does not tell "${name}": without it a restored snapshot or another master cannot be noticed; let the user of the nonce store run INFO`;
