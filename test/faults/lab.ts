@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { generateAccessKey } from '@countersign/server';
+import { type AccessKey, generateAccessKey } from '@countersign/server';
 import { expect, onTestFinished } from 'vitest';
 import { Traffic } from './traffic.ts';
 import { judge, type Recovery, recovery, type Verdict } from './verdict.ts';
@@ -18,7 +18,7 @@ export const CYCLES = Number(process.env['FAULT_CYCLES'] ?? 1);
 /** A claim is given up after 400 ms; the rest is a machine on which everything here runs at once. */
 const MOST_MILLISECONDS = 2_000;
 
-const AUDIENCE = 'video-api';
+export const AUDIENCE = 'video-api';
 const VERIFIERS = 4;
 
 /** Where a verifier finds its nonces: options of ioredis. */
@@ -50,25 +50,50 @@ export interface Lab {
   recovery(since: number): Recovery;
 }
 
-/** Starts verifiers in processes of their own, and traffic to them, until the test is over. */
-export async function openLab({ redis, store = {}, accessKeys = 2 }: LabOptions): Promise<Lab> {
-  const keys = Array.from({ length: accessKeys }, () => generateAccessKey({ subject: 'alice' }));
+interface Verifiers {
+  readonly ports: readonly number[];
+  readonly accessKeys: readonly AccessKey[];
+  restart(meanwhile: () => Promise<void>): Promise<void>;
+}
+
+/** Starts verifiers in processes of their own, until the test is over. */
+export async function startVerifiers({
+  redis,
+  store = {},
+  accessKeys: count = 2,
+}: LabOptions): Promise<Verifiers> {
+  const accessKeys = Array.from({ length: count }, () => generateAccessKey({ subject: 'alice' }));
   const { window, ahead, slack } = SCALE;
-  const options = store.kind === 'naive' ? store : { slack, ...store };
   const settings = (index: number) => ({
     redis: Array.isArray(redis) ? redis[index % redis.length] : redis,
-    accessKeys: keys,
+    accessKeys,
     audience: AUDIENCE,
     window,
     ahead,
-    store: options,
+    store: store.kind === 'naive' ? store : { slack, ...store },
   });
   let verifiers = await Promise.all(
     Array.from({ length: VERIFIERS }, (_, index) => startVerifier(settings(index))),
   );
-  const ports = verifiers.map(({ port }) => port);
+  return {
+    ports: verifiers.map(({ port }) => port),
+    accessKeys,
+    async restart(meanwhile) {
+      await Promise.all(verifiers.map(({ kill }) => kill()));
+      await meanwhile();
+      verifiers = await Promise.all(
+        verifiers.map(({ port }, index) => startVerifier({ ...settings(index), port })),
+      );
+    },
+  };
+}
+
+/** Starts verifiers, and traffic to them, until the test is over. */
+export async function openLab(options: LabOptions): Promise<Lab> {
+  const { window, ahead } = SCALE;
+  const { ports, accessKeys, restart } = await startVerifiers(options);
   const memory = window + ahead + 1;
-  const traffic = new Traffic(ports, { audience: AUDIENCE, accessKeys: keys, ahead, memory });
+  const traffic = new Traffic(ports, { audience: AUDIENCE, accessKeys, ahead, memory });
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> => {
     stopped ??= traffic.stop();
@@ -80,13 +105,7 @@ export async function openLab({ redis, store = {}, accessKeys = 2 }: LabOptions)
   const lab: Lab = {
     traffic,
     run: (seconds) => sleep(seconds * 1000),
-    async restartVerifiers(meanwhile) {
-      await Promise.all(verifiers.map(({ kill }) => kill()));
-      await meanwhile();
-      verifiers = await Promise.all(
-        verifiers.map(({ port }, index) => startVerifier({ ...settings(index), port })),
-      );
-    },
+    restartVerifiers: restart,
     async untilServed() {
       const since = performance.now();
       const isServed = () => {

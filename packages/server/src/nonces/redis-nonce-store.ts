@@ -54,7 +54,14 @@ const CLUSTER_PARTITIONS = 16;
 /** How many clock slacks may pass without an acknowledgement. Fewer than the two for which a birth is uncertain. */
 const LEASE = 1.5;
 
-type ClaimCommand = (key: string, ...args: (string | number)[]) => Promise<unknown>;
+/** The script, as ioredis makes a command of it. */
+interface ClaimCommand {
+  claimNonce(key: string, ...args: (string | number)[]): Promise<unknown>;
+}
+
+type Times = Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'acceptableUntil' | 'epoch'>;
+
+const NO_CLAIM: Times = { signedAt: 0, acceptableFrom: 0, acceptableUntil: 0 };
 
 /**
  * Nonces in Redis, 6.2 or newer, or Valkey: for all servers that share keys. One script decides each claim, on the
@@ -74,7 +81,8 @@ type ClaimCommand = (key: string, ...args: (string | number)[]) => Promise<unkno
  * @see docs/replay.md
  */
 export class RedisNonceStore implements NonceStore {
-  readonly #redis: Redis | Cluster;
+  readonly #redis: (Redis | Cluster) & ClaimCommand;
+  readonly #epochs = randomBytes(12).toString('base64url');
   readonly #timeout: number;
   readonly #slack: number;
   readonly #clock: () => number;
@@ -87,6 +95,7 @@ export class RedisNonceStore implements NonceStore {
   #test: Promise<void> | undefined;
   #tested = false;
   #warning: string | undefined;
+  #calls = 0;
   #closed = false;
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
@@ -104,8 +113,9 @@ export class RedisNonceStore implements NonceStore {
       { length: redis.isCluster ? CLUSTER_PARTITIONS : 1 },
       (_, partition) => new RedisPartition(`${prefix}:${partition}`),
     );
-    this.#redis = duplicate(redis, this.#timeout);
-    this.#redis.defineCommand('claimNonce', { numberOfKeys: 1, lua: CLAIM_SCRIPT });
+    const own = duplicate(redis, this.#timeout);
+    own.defineCommand('claimNonce', { numberOfKeys: 1, lua: CLAIM_SCRIPT });
+    this.#redis = own as (Redis | Cluster) & ClaimCommand;
     // Errors reach whoever claims; without a listener ioredis would print them.
     this.#redis.on('error', () => undefined);
     this.#redis.on('ready', () => this.#testAnew());
@@ -161,10 +171,10 @@ export class RedisNonceStore implements NonceStore {
       await this.#call(partition, '', undefined, true);
       reply = await this.#call(partition, name, claim);
     }
-    const { outcome, epoch, seconds } = reply;
+    const { outcome, epoch, wait } = reply;
     if (outcome === 'pending' || outcome === 'alive')
       throw new Error('The replicas of Redis have not acknowledged that the store began anew');
-    return outcome === 'uncertain' ? { outcome, epoch, retryAfter: seconds } : { outcome, epoch };
+    return outcome === 'uncertain' ? { outcome, epoch, retryAfter: wait } : { outcome, epoch };
   }
 
   /** One call of the script: a claim, or without a name one that only looks after the partition. */
@@ -175,25 +185,14 @@ export class RedisNonceStore implements NonceStore {
     confirms = false,
   ): Promise<ScriptReply> {
     const replicas = this.#waitForReplicas ?? (this.#hasReplicas ? 1 : 0);
-    const args = [
-      name,
-      ...(claim === undefined
-        ? [0, 0, 0]
-        : [claim.signedAt, claim.acceptableFrom, claim.acceptableUntil]),
-      claim?.epoch ?? '',
-      newEpoch(),
-      partition.epoch,
-      partition.seen,
-      partition.acked,
-      confirms ? 1 : 0,
-      this.#clock(),
-      this.#timeout / 1000,
-      this.#slack,
-      replicas > 0 ? LEASE * this.#slack : 0,
-    ];
+    const { signedAt, acceptableFrom, acceptableUntil, epoch = '' }: Times = claim ?? NO_CLAIM;
+    const args: (string | number)[] = [name, signedAt, acceptableFrom, acceptableUntil, epoch];
+    args.push(this.#newEpoch(), partition.seen, this.#clock(), this.#timeout / 1000, this.#slack);
+    if (replicas > 0)
+      args.push(LEASE * this.#slack, partition.epoch, partition.acked, confirms ? 1 : 0);
     const [answer, acknowledged] =
       replicas === 0
-        ? [await claimCommand(this.#redis)(partition.key, ...args), 0]
+        ? [await this.#redis.claimNonce(partition.key, ...args), 0]
         : await this.#callAndWait(partition.key, args, replicas);
     const reply = this.#read(answer);
     if (!(acknowledged >= replicas))
@@ -254,6 +253,12 @@ export class RedisNonceStore implements NonceStore {
   #untested(): void {
     this.#tested = false;
     this.#test = undefined;
+  }
+
+  /** Never the same, also where the answer was lost: a name that came twice would vouch for the life that had it first. */
+  #newEpoch(): string {
+    this.#calls++;
+    return this.#epochs + this.#calls.toString(36).padStart(6, '0');
   }
 
   #testAnew(): void {
@@ -336,20 +341,21 @@ async function askInfo(redis: Redis): Promise<string> {
   }
 }
 
-function claimCommand(redis: Redis | Cluster): ClaimCommand {
-  return (redis as unknown as { claimNonce: ClaimCommand }).claimNonce.bind(redis);
-}
-
 function within<T>(milliseconds: number, promise: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
       () => reject(new Error(`Redis did not answer within ${milliseconds} ms`)),
       milliseconds,
     );
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+    promise.then(
+      (value) => {
+        clearTimeout(timer);
+        resolve(value);
+      },
+      (error) => {
+        clearTimeout(timer);
+        reject(error);
+      },
+    );
   });
-}
-
-function newEpoch(): string {
-  return randomBytes(16).toString('base64url');
 }

@@ -5,8 +5,8 @@ import type { ClaimOutcome } from './nonce-store.ts';
 export interface ScriptReply {
   readonly outcome: ClaimOutcome['outcome'] | 'alive' | 'pending';
   readonly epoch: string;
-  /** How long to wait where the outcome is `uncertain`. */
-  readonly seconds: number;
+  /** Seconds to wait where the outcome is `uncertain`. */
+  readonly wait: number;
   readonly tick: number;
 }
 
@@ -27,12 +27,11 @@ const OUTCOMES = new Set([
  * @throws TypeError where the reply is none
  */
 export function parseReply(reply: unknown): ScriptReply {
-  const [outcome, epoch, secondsText, tickText] = Array.isArray(reply) ? (reply as unknown[]) : [];
-  const [seconds, tick] = [Number(secondsText), Number(tickText)];
-  if (outcome === 'apart' && Number.isFinite(seconds)) {
-    const by = Math.abs(seconds).toFixed(1);
+  const [outcome, epoch, wait, tick] = Array.isArray(reply) ? (reply as unknown[]) : [];
+  if (outcome === 'apart' && typeof wait === 'number') {
+    const by = Math.abs(wait / 1000).toFixed(1);
     throw new Error(
-      `The clock of Redis is ${by} s ${seconds > 0 ? 'ahead of' : 'behind'} what it should be by the clock of this server, or by its own of before: set the clocks right`,
+      `The clock of Redis is ${by} s ${wait > 0 ? 'ahead of' : 'behind'} what it should be by the clock of this server, or by its own of before: set the clocks right`,
     );
   }
   if (outcome === 'replica') throw new Error(REPLICA);
@@ -41,15 +40,14 @@ export function parseReply(reply: unknown): ScriptReply {
   const isAnswer =
     OUTCOMES.has(outcome as string) &&
     typeof epoch === 'string' &&
-    typeof secondsText === 'string' &&
-    seconds >= 0 &&
-    typeof tickText === 'string' &&
+    typeof wait === 'number' &&
+    typeof tick === 'number' &&
     tick > 0;
   if (!isAnswer)
     throw new TypeError(
       `Cannot read the reply of Redis: expected an outcome, got ${quote(outcome)}`,
     );
-  return { outcome: outcome as ScriptReply['outcome'], epoch, seconds, tick };
+  return { outcome: outcome as ScriptReply['outcome'], epoch, wait, tick };
 }
 
 /** What is said of a Redis that follows another one by now. */
