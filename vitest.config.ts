@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
 const source = (name: string) => new URL(`packages/${name}.ts`, import.meta.url).pathname;
+const FAULTS = ['single', 'replicas', 'cluster', 'copies'].map(
+  (name) => `test/faults/${name}.test.ts`,
+);
 const thresholds = { lines: 95, branches: 95 };
 
 export default defineConfig({
@@ -13,8 +16,21 @@ export default defineConfig({
     ],
   },
   test: {
-    include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'],
-    exclude: ['**/node_modules/**', 'test/house/fixtures/**'],
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'tests',
+          include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'],
+          exclude: ['**/node_modules/**', 'test/house/fixtures/**', ...FAULTS],
+        },
+      },
+      // Each of them wants the whole machine: servers, Redis and an attacker. After all others, one at a time.
+      {
+        extends: true,
+        test: { name: 'faults', include: FAULTS, maxWorkers: 1, sequence: { groupOrder: 1 } },
+      },
+    ],
     // Two workers for the two cores of CI; each file has a process of its own, so faults stay in it.
     pool: 'forks',
     maxWorkers: 2,

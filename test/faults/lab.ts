@@ -39,6 +39,8 @@ export interface Lab {
   readonly traffic: Traffic;
   /** Lets the traffic go on. */
   run(seconds: number): Promise<void>;
+  /** Whether verifiers were killed: then requests on their way get no answer. */
+  readonly hasLostVerifiers: boolean;
   /** Kills all verifiers, lets something happen, and starts them again where they were. */
   restartVerifiers(meanwhile: () => Promise<void>): Promise<void>;
   /** Waits until clients are accepted, of all verifiers that they call. */
@@ -94,6 +96,7 @@ export async function openLab(options: LabOptions): Promise<Lab> {
   const { ports, accessKeys, restart } = await startVerifiers(options);
   const memory = window + ahead + 1;
   const traffic = new Traffic(ports, { audience: AUDIENCE, accessKeys, ahead, memory });
+  let hasLostVerifiers = false;
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> => {
     stopped ??= traffic.stop();
@@ -105,7 +108,13 @@ export async function openLab(options: LabOptions): Promise<Lab> {
   const lab: Lab = {
     traffic,
     run: (seconds) => sleep(seconds * 1000),
-    restartVerifiers: restart,
+    get hasLostVerifiers() {
+      return hasLostVerifiers;
+    },
+    restartVerifiers(meanwhile) {
+      hasLostVerifiers = true;
+      return restart(meanwhile);
+    },
     async untilServed() {
       const since = performance.now();
       const isServed = () => {
@@ -171,18 +180,26 @@ export async function endure(
 ): Promise<Verdict> {
   for (const fault of Array.from({ length: CYCLES }, () => faults).flat()) {
     await lab.run(1.5);
+    const begun = performance.now();
     await fault();
     const since = performance.now();
     await lab.untilServed();
     await lab.run(FLOOR + 1);
     const { attempts, plainSeconds } = lab.recovery(since);
     const what = fault.name === '' ? '' : `, after ${fault.name}`;
+    const { refused } = judge(lab.traffic.log.filter(({ at }) => at >= begun));
+    // A fault that nobody notices is none.
+    if (fault !== nothing) expect(Object.keys(refused), `who was refused${what}`).not.toEqual([]);
     expect(attempts, `attempts of clients that echo${what}`).toBeLessThanOrEqual(2);
     expect(plainSeconds, `seconds without the echo${what}`).toBeLessThan(FLOOR + 2);
     expectPromise(lab.verdict());
+    expect(lab.verdict().unanswered > 0, `no answer${what}`).toBe(lab.hasLostVerifiers);
   }
   return lab.end();
 }
+
+/** The fault that is none. */
+export async function nothing(): Promise<void> {}
 
 /** What holds whatever happens. */
 export function expectPromise(verdict: Verdict): void {

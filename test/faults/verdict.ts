@@ -9,6 +9,8 @@ export interface Verdict {
   readonly doubles: number;
   /** Honest requests that were refused as used before. */
   readonly falseReplays: number;
+  /** Honest requests that got no answer at all. */
+  readonly unanswered: number;
   /** Honest requests refused without a reason, or without a word on what would help. */
   readonly unexplained: readonly Attempt[];
   /** How many honest requests were refused, by reason. */
@@ -25,7 +27,8 @@ export function judge(log: readonly Attempt[]): Verdict {
   for (const { status, nonce } of log)
     if (status === 200) accepted.set(nonce, (accepted.get(nonce) ?? 0) + 1);
   const honest = log.filter(({ sender }) => sender !== 'replay');
-  const refusals = honest.filter(({ status }) => status !== 200);
+  const answered = honest.filter(({ status }) => status !== 0);
+  const refusals = answered.filter(({ status }) => status !== 200);
   const refused: Record<string, number> = {};
   for (const { status, reason } of refusals) {
     const name = `${status} ${reason}`.trim();
@@ -33,7 +36,8 @@ export function judge(log: readonly Attempt[]): Verdict {
   }
   return {
     sent: honest.length,
-    accepted: honest.length - refusals.length,
+    accepted: answered.length - refusals.length,
+    unanswered: honest.length - answered.length,
     replays: log.length - honest.length,
     doubles: [...accepted.values()].filter((times) => times > 1).length,
     falseReplays: refusals.filter(({ reason }) => reason === 'nonce-reused').length,
