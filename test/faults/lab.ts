@@ -7,7 +7,7 @@ import { Traffic } from './traffic.ts';
 import { judge, type Recovery, recovery, type Verdict } from './verdict.ts';
 
 /** Times are scaled, so that a window passes while one looks. Clients tell whole seconds. */
-export const SCALE = { window: 2, ahead: 1, slack: 0.4 };
+const SCALE = { window: 2, ahead: 1, slack: 0.4 };
 
 /** Seconds for which clients without the echo wait after a birth: its floor, and the rest of a second. */
 export const FLOOR = SCALE.ahead + 2 * SCALE.slack + 1;
@@ -22,7 +22,7 @@ export const AUDIENCE = 'video-api';
 const VERIFIERS = 4;
 
 /** Where a verifier finds its nonces: options of ioredis. */
-export type RedisAddress =
+type RedisAddress =
   | { readonly host: string; readonly port: number }
   | { readonly nodes: readonly { readonly host: string; readonly port: number }[] }
   | { readonly sentinels: readonly { readonly host: string; readonly port: number }[] };
