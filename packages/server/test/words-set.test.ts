@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { createNonceWords, type Words } from '../src/nonces/nonce-words.ts';
-import { WordsSet } from '../src/nonces/words-set.ts';
+import { hashWords, WordsSet } from '../src/nonces/words-set.ts';
 
 const wordsOf = createNonceWords();
 const claimOf = (nonce: string, accessKeyId = 'CSAK1', audience = 'video-api') => ({
@@ -70,6 +72,35 @@ describe('createNonceWords()', () => {
   });
 });
 
+describe('hashWords()', () => {
+  it('gives the same for what sets take for the same', () => {
+    expect(hashWords([0, 7, 7, 7])).toBe(hashWords([1, 7, 7, 7]));
+  });
+
+  it('spreads words that differ in a few bits of each only, wherever these are', () => {
+    for (let shift = 0; shift <= 28; shift += 4) {
+      const places = new Set<number>();
+      for (let index = 0; index < 65_536; index++) {
+        const word = (at: number) => ((index >>> (4 * at)) & 15) << shift;
+        places.add(hashWords([word(0), word(1), word(2), word(3)]) >>> 16);
+      }
+      // By chance 63 % of the places are taken; what adds up products gets 16 of them.
+      expect(places.size).toBeGreaterThan(65_536 / 4);
+    }
+  });
+});
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
+
+/** MiB in typed arrays that somebody holds. */
+function arrayBuffers(): number {
+  // Once more: by then what the first has found is freed.
+  collectGarbage();
+  collectGarbage();
+  return process.memoryUsage().arrayBuffers / 2 ** 20;
+}
+
 describe('WordsSet', () => {
   it('has what was added, and nothing else', () => {
     const set = new WordsSet();
@@ -81,6 +112,34 @@ describe('WordsSet', () => {
     }
     for (let index = 0; index < 10_000; index++) expect(set.has(of(index))).toBe(true);
     for (let index = 10_000; index < 20_000; index++) expect(set.has(of(index))).toBe(false);
+  });
+
+  it('has all of it at every step of growing', () => {
+    for (const size of [48, 96, 192, 384]) {
+      const set = new WordsSet();
+      for (let index = 0; index <= size; index++) set.add(of(index));
+      // It is growing now, and every call is a step of it.
+      for (let round = 0; round < 20; round++) {
+        for (let index = 0; index <= size; index += 7) expect(set.has(of(index))).toBe(true);
+        expect(set.has(of('other'))).toBe(false);
+      }
+      expect(set.size).toBe(size + 1);
+    }
+  });
+
+  it('moves little by little to a larger array, and lets go of the smaller one', () => {
+    const set = new WordsSet();
+    // Three quarters of 131,072 slots, which are 2 MiB; calls that add nothing finish what moves.
+    for (let index = 0; index < 98_304; index++) set.add([index, 0, 0, 0]);
+    for (let calls = 0; calls < 131_072 / 8; calls++) set.has([0, 1, 0, 0]);
+    const before = arrayBuffers();
+    set.add([-1, 0, 0, 0]);
+    expect(arrayBuffers() - before).toBeCloseTo(4, 0);
+    for (let calls = 0; calls < 131_072 / 16; calls++) set.has([0, 1, 0, 0]);
+    expect(arrayBuffers() - before).toBeCloseTo(4, 0);
+    for (let calls = 0; calls < 131_072 / 16; calls++) set.has([0, 1, 0, 0]);
+    expect(arrayBuffers() - before).toBeCloseTo(2, 0);
+    expect(set.has([98_303, 0, 0, 0])).toBe(true);
   });
 
   it('holds words that are alike but for one bit, and nothing but zeros', () => {

@@ -21,7 +21,8 @@
  * knows; its last tick that they acknowledged; `1` where it confirms that epoch.
  *
  * Times are microseconds of Unix time in here, and seconds outside. Answers are `{outcome, epoch, wait, tick}`: the wait in seconds
- * where the outcome is `uncertain`; where it is `apart` by how many milliseconds clocks are.
+ * where the outcome is `uncertain`; where it is `apart` by how many milliseconds clocks are; and where a partition is `alive`, how
+ * many replicas it has.
  */
 export const CLAIM_SCRIPT = `
 -- Beyond all times of nonces, and exact: numbers are whole up to 9e15.
@@ -91,7 +92,11 @@ if math.floor(now / CLEANED_EVERY) ~= math.floor(tick / CLEANED_EVERY) then
   local expired = redis.call('ZCOUNT', key, '-inf', string.format('(%.0f', now - slack))
   if expired > 0 then redis.call('ZREMRANGEBYRANK', key, 0, math.min(expired, MOST_CLEANED) - 1) end
 end
-if nonce == '' then return answer('alive') end
+if nonce == '' then
+  local alive = answer('alive')
+  alive[5] = tonumber(string.match(info, 'connected_slaves:(%d+)') or 0)
+  return alive
+end
 if not (signed and from and till and now <= till + slack) then return answer('stale') end
 if not (from <= time + slack) then return answer('early') end
 

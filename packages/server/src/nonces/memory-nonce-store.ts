@@ -44,8 +44,9 @@ const STEPS = 16;
  * Nonces in the memory of this process: for one server process. Several that share keys need `RedisNonceStore`, or each
  * would accept what another has seen.
  *
- * Memory is bounded: 22 to 43 bytes a nonce. When it is full the nonces nearest to expiry go, and the store's floor rises to
- * them: requests below the floor are refused as uncertain, never accepted because their nonce was forgotten.
+ * Memory is bounded: 22 to 43 bytes a nonce, 64 of those few seconds whose room is growing. When it is full the nonces nearest to
+ * expiry go, and the store's floor rises to them: requests below the floor are refused as uncertain, never accepted because their
+ * nonce was forgotten.
  *
  * @example
  * ```ts

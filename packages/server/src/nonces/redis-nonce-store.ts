@@ -1,4 +1,6 @@
 import { hash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
@@ -91,8 +93,10 @@ export class RedisNonceStore implements NonceStore {
   readonly #beat: NodeJS.Timeout;
   /** Replicas were seen: from then on they are waited for, since the next master may have none and not know what it lacks. */
   #hasReplicas = false;
+  #connection: Promise<unknown> | undefined;
   /** Settles with the test of the present connection; nothing is claimed before. */
   #test: Promise<void> | undefined;
+  #isTesting = false;
   #tested = false;
   #warning: string | undefined;
   #calls = 0;
@@ -120,7 +124,7 @@ export class RedisNonceStore implements NonceStore {
     this.#redis.on('error', () => undefined);
     this.#redis.on('ready', () => this.#testAnew());
     this.#redis.on('close', () => this.#untested());
-    this.#redis.on('+node', () => this.#testAnew());
+    this.#redis.on('+node', () => void this.#judge().catch(() => this.#untested()));
     this.#beat = setInterval(() => this.#watchQuiet(), (slack * 1000) / 4).unref();
   }
 
@@ -128,9 +132,12 @@ export class RedisNonceStore implements NonceStore {
    * Waits until the store can be relied on. Not needed before claims, which wait by themselves: for a server that should
    * not start with a Redis that is not fit for nonces.
    *
-   * @throws Error that says what is wrong, and what to do; also where Redis cannot be reached within `timeout`
+   * @param seconds for how long to wait for a connection: 10 if not given
+   * @throws Error that says what is wrong, and what to do
    */
-  async ready(): Promise<void> {
+  async ready(seconds = 10): Promise<void> {
+    const end = performance.now() + seconds * 1000;
+    while (this.#redis.status !== 'ready' && performance.now() < end) await sleep(20);
     await within(this.#timeout, this.#connected());
     await Promise.all(this.#partitions.map((partition) => this.#watch(partition)));
   }
@@ -244,9 +251,12 @@ export class RedisNonceStore implements NonceStore {
   async #connected(): Promise<void> {
     if (this.#tested && this.#redis.status === 'ready') return;
     if (this.#closed) throw new Error('Cannot claim: the nonce store is closed');
-    this.#test ??= new Promise((resolve) => this.#redis.once('ready', resolve)).then(
-      () => this.#test,
-    );
+    if (this.#test === undefined) {
+      this.#connection ??= once(this.#redis, 'ready').finally(() => {
+        this.#connection = undefined;
+      });
+      await this.#connection;
+    }
     await this.#test;
   }
 
@@ -263,12 +273,20 @@ export class RedisNonceStore implements NonceStore {
 
   #testAnew(): void {
     this.#tested = false;
-    const test = this.#judge().then(() => {
-      if (this.#test !== test) return;
-      this.#tested = true;
-      for (const partition of this.#partitions) void this.#watch(partition).catch(() => undefined);
-    });
+    const test = this.#judge().then(
+      () => {
+        if (this.#test !== test) return;
+        this.#tested = true;
+        for (const partition of this.#partitions) this.#lookUp(partition);
+      },
+      (error) => {
+        this.#isTesting = false;
+        throw error;
+      },
+    );
+    this.#isTesting = true;
     this.#test = test;
+    // Whoever claims hears of it.
     test.catch(() => undefined);
   }
 
@@ -302,20 +320,26 @@ export class RedisNonceStore implements NonceStore {
   }
 
   /**
-   * Looks after partitions that nobody has claimed in for a moment, or that have failed. So a server knows of every claim
+   * Looks after partitions that nobody has claimed in for a moment, that have failed, and now and then all. So a server knows of every claim
    * until shortly before a rollback, though others made it; epochs begin before somebody calls; replicas acknowledge that they
    * are there; and what was given up is found to be back.
    */
   #watchQuiet(): void {
     if (!this.#tested) {
-      if (this.#redis.status === 'ready') this.#testAnew();
+      if (this.#redis.status === 'ready' && !this.#isTesting) this.#testAnew();
       return;
     }
-    const since = performance.now() - (this.#slack * 1000) / 2;
+    const now = performance.now();
     for (const partition of this.#partitions) {
-      if (partition.isOpen || partition.heardAt < since)
-        void this.#watch(partition).catch(() => undefined);
+      const isQuiet = partition.heardAt < now - (this.#slack * 1000) / 2;
+      if (partition.isOpen || isQuiet || partition.watchedAt < now - this.#slack * 1000)
+        this.#lookUp(partition);
     }
+  }
+
+  /** Where that fails, claims do. */
+  #lookUp(partition: RedisPartition): void {
+    this.#watch(partition).catch(() => undefined);
   }
 
   #watch(partition: RedisPartition): Promise<unknown> {
@@ -326,7 +350,9 @@ export class RedisNonceStore implements NonceStore {
   }
 
   async #lookAfter(partition: RedisPartition): Promise<void> {
-    const { outcome } = await this.#call(partition, '', undefined);
+    partition.watchedAt = performance.now();
+    const { outcome, replicas } = await this.#call(partition, '', undefined);
+    if (replicas > 0) this.#hasReplicas = true;
     if (outcome === 'pending') await this.#call(partition, '', undefined, true);
   }
 }

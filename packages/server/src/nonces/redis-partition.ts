@@ -14,6 +14,8 @@ export class RedisPartition {
   acked = 0;
   /** Milliseconds, by `performance.now()`: when it answered last. */
   heardAt = Number.NEGATIVE_INFINITY;
+  /** The same: when the store last looked after it. */
+  watchedAt = Number.NEGATIVE_INFINITY;
   /** What the store asks of its own accord; one question at a time. */
   watch: Promise<unknown> | undefined;
   #failures = 0;

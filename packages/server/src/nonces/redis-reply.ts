@@ -8,6 +8,8 @@ export interface ScriptReply {
   /** Seconds to wait where the outcome is `uncertain`. */
   readonly wait: number;
   readonly tick: number;
+  /** How many replicas Redis has, where it was asked only to look after a partition. */
+  readonly replicas: number;
 }
 
 const OUTCOMES = new Set([
@@ -27,7 +29,9 @@ const OUTCOMES = new Set([
  * @throws TypeError where the reply is none
  */
 export function parseReply(reply: unknown): ScriptReply {
-  const [outcome, epoch, wait, tick] = Array.isArray(reply) ? (reply as unknown[]) : [];
+  const [outcome, epoch, wait, tick, replicas = 0] = Array.isArray(reply)
+    ? (reply as unknown[])
+    : [];
   if (outcome === 'apart' && typeof wait === 'number') {
     const by = Math.abs(wait / 1000).toFixed(1);
     throw new Error(
@@ -42,12 +46,13 @@ export function parseReply(reply: unknown): ScriptReply {
     typeof epoch === 'string' &&
     typeof wait === 'number' &&
     typeof tick === 'number' &&
-    tick > 0;
+    tick > 0 &&
+    typeof replicas === 'number';
   if (!isAnswer)
     throw new TypeError(
       `Cannot read the reply of Redis: expected an outcome, got ${quote(outcome)}`,
     );
-  return { outcome: outcome as ScriptReply['outcome'], epoch, wait, tick };
+  return { outcome: outcome as ScriptReply['outcome'], epoch, wait, tick, replicas };
 }
 
 /** What is said of a Redis that follows another one by now. */

@@ -10,7 +10,7 @@ const MOVED_AT_ONCE = 8;
  * A set of 128 bits each in one typed array, by open addressing: 22 to 43 bytes each, and nothing for the garbage collector to
  * visit, where a `Set` of strings takes a hundred and stops the process for as many milliseconds.
  *
- * To grow does not stop the process either: every call moves a few to the larger array, and soon all have moved.
+ * To grow does not stop the process either: every call moves a few to the larger array. Until all have moved, 64 bytes each.
  */
 export class WordsSet {
   #slots = new Int32Array(FEWEST_SLOTS * WORDS);
