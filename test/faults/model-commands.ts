@@ -6,6 +6,9 @@ import type { RedisWorld, World } from './model-worlds.ts';
 
 type Command<W> = fc.AsyncCommand<Model, W>;
 
+/** What may happen, in so many commands at most. */
+export type Story<W> = (maxCommands: number) => fc.Arbitrary<Iterable<Command<W>>>;
+
 /** Verifiers, requests and kept states are named by a number of any size. */
 const pick = fc.nat(60);
 const recent = fc.oneof(fc.nat(3), pick);
@@ -63,8 +66,7 @@ function commands<W extends World>(): fc.WeightedArbitrary<Command<W>>[] {
       const signed: Signing = { ...signing, ...right };
       const answer = await send(model, world, signed.by, model.sign(signed));
       if (answer?.outcome !== 'uncertain') return;
-      model.passTime(answer.retryAfter * 1000);
-      await world.setClocks(model.now, model.offset);
+      await passTime(model, world, answer.retryAfter * 1000);
       // The client's clock is the store's: who has one that is behind waits another time.
       const dated = model.storeTime - model.clockOf(signed.by);
       const again = await send(model, world, signed.by, model.sign({ ...signed, dated }));
@@ -116,10 +118,9 @@ function commands<W extends World>(): fc.WeightedArbitrary<Command<W>>[] {
       { weight: 1, arbitrary: fc.integer({ min: 1, max: 300 }) },
     )
     .map((tenths) =>
-      command<W>(`${tenths / 10} s pass`, async (model, world) => {
-        model.passTime(tenths * 100 + 1);
-        await world.setClocks(model.now, model.offset);
-      }),
+      command<W>(`${tenths / 10} s pass`, async (model, world) =>
+        passTime(model, world, tenths * 100 + 1),
+      ),
     );
 
   const setClock = fc
@@ -132,10 +133,9 @@ function commands<W extends World>(): fc.WeightedArbitrary<Command<W>>[] {
       { weight: 1, arbitrary: fc.constantFrom(-36_000, -300, -60, 300, 36_000) },
     )
     .map((tenths) =>
-      command<W>(`the store's clock is set to ${tenths / 10} s ahead`, async (model, world) => {
-        model.setStoreClock(tenths * 100);
-        await world.setClocks(model.now, model.offset);
-      }),
+      command<W>(`the store's clock is set to ${tenths / 10} s ahead`, async (model, world) =>
+        setStoreClock(model, world, tenths * 100),
+      ),
     );
 
   return [
@@ -195,6 +195,10 @@ const restarted = pick.map((by) =>
   ),
 );
 
+const worst = fc.constant(
+  command<RedisWorld>('clocks are as far apart as can be, and Redis loses its key', loseAtWorst),
+);
+
 /** What happens to a store in the memory of a process. */
 export const memoryStory = storyOf(commands<World>(), [{ weight: 2, arbitrary: startedAnew }]);
 
@@ -206,14 +210,15 @@ export const redisStory = storyOf(commands<RedisWorld>(), [
   { weight: 3, arbitrary: restored },
   { weight: 1, arbitrary: restoredElsewhere },
   { weight: 1, arbitrary: restarted },
+  { weight: 1, arbitrary: worst },
 ]);
 
 /** Stories of faults, and as many without: where nothing is ever lost, more can be forgotten. */
 function storyOf<W extends World>(
   usual: readonly fc.WeightedArbitrary<Command<W>>[],
   faults: readonly fc.WeightedArbitrary<Command<W>>[],
-) {
-  return (maxCommands: number) => {
+): Story<W> {
+  return (maxCommands) => {
     const constraints = { maxCommands, size: 'max' as const };
     return fc.oneof(
       fc.commands([fc.oneof(...usual, ...faults)], constraints),
@@ -225,6 +230,32 @@ function storyOf<W extends World>(
 async function lose(model: Model, world: RedisWorld): Promise<void> {
   await world.lose();
   model.fail();
+}
+
+/** A floor that were lower by any time that clocks may differ by would let the request of this in twice. */
+async function loseAtWorst(model: Model, world: RedisWorld): Promise<void> {
+  const [fast, slow] = [1, 2];
+  await setStoreClock(model, world, -400);
+  await lookAfter(model, world, fast);
+  // To where what is dated ahead needs no epoch; and to a whole second, as requests are dated.
+  await passTime(model, world, 11_000 - (model.clockOf(fast) % 1_000));
+  const owner = { accessKeyId: 'CSAK0', audience: 'video-api' };
+  const ahead = { by: fast, dated: 5_000, lifetime: 20, echo: 'none' as const };
+  await send(model, world, fast, model.sign({ ...owner, ...ahead }));
+  await lose(model, world);
+  await setStoreClock(model, world, -1_400);
+  await restart(model, world, slow);
+  await attackThrough(model, world, slow);
+}
+
+async function passTime(model: Model, world: World, milliseconds: number): Promise<void> {
+  model.passTime(milliseconds);
+  await world.setClocks(model.now, model.offset);
+}
+
+async function setStoreClock(model: Model, world: World, offset: number): Promise<void> {
+  model.setStoreClock(offset);
+  await world.setClocks(model.now, model.offset);
 }
 
 async function promote(model: Model, world: RedisWorld): Promise<void> {

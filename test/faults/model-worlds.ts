@@ -1,8 +1,7 @@
 import { MemoryNonceStore, type NonceClaim, type NonceStore } from '@countersign/server';
 import { RedisNonceStore } from '@countersign/server/redis';
 import { Redis, type RedisOptions } from 'ioredis';
-import type { RedisServer } from '../support/redis.ts';
-import { startRedis } from '../support/redis.ts';
+import { type RedisServer, startRedis } from '../support/redis.ts';
 import type { Answer, Limits } from './model.ts';
 
 /** A store with its verifiers, and clocks that stand still. */
@@ -17,6 +16,7 @@ export interface World {
   contents(): Promise<unknown>;
   /** A verifier looks after the store, as it does by itself after a while. Says whether it could. */
   lookAfter(by: number): Promise<boolean>;
+  close(): Promise<void>;
 }
 
 /** What can happen to a Redis, and to who uses it. */
@@ -39,7 +39,7 @@ const MEMORY: Limits = {
   ahead: 5_000,
   slack: 1_000,
   late: 0,
-  skews: [0],
+  skews: [0, 900, -900],
   isOneClock: true,
   isCapped: false,
 };
@@ -76,6 +76,8 @@ export class MemoryWorld implements World {
     return true;
   }
 
+  async close(): Promise<void> {}
+
   #begin(): MemoryNonceStore {
     return new MemoryNonceStore({ clock: () => this.#time, maxEntries: this.#maxEntries });
   }
@@ -95,7 +97,7 @@ export class ThreeVerifiers implements RedisWorld {
   static #count = 0;
   readonly #admin: Redis;
   readonly #url: string;
-  readonly #change: (lua: string) => string;
+  readonly #script: string;
   readonly #prefix = `model:${++ThreeVerifiers.#count}`;
   readonly #key = `${this.#prefix}:0`;
   readonly #clockKey = `${this.#prefix}:clock`;
@@ -103,11 +105,13 @@ export class ThreeVerifiers implements RedisWorld {
   readonly #kept: { readonly dump: Buffer; readonly tick: number }[] = [];
   #now = 0;
 
-  /** @param change what is done to the script, to see that it is noticed */
-  constructor(admin: Redis, url: string, change: (lua: string) => string = (lua) => lua) {
+  /** @param script what decides claims: that of the store, or one that is broken, to see that it is noticed */
+  constructor(admin: Redis, url: string, script: string) {
     this.#admin = admin;
     this.#url = url;
-    this.#change = change;
+    const read = `redis.call('INCRBY', '${this.#clockKey}', 2)`;
+    const time = `(function(time) return {math.floor(time / 1000000), time % 1000000} end)(${read})`;
+    this.#script = replaceOnce(script, "redis.call('TIME')", time);
   }
 
   async claim(by: number, claim: NonceClaim): Promise<Answer> {
@@ -131,18 +135,19 @@ export class ThreeVerifiers implements RedisWorld {
   }
 
   async lookAfter(by: number): Promise<boolean> {
-    return (this.#stores[by] as RedisNonceStore).ready().then(
+    const store = this.#stores[by] as RedisNonceStore;
+    // The first may be one that was under way before what has just happened.
+    await store.ready().catch(() => undefined);
+    return store.ready().then(
       () => true,
       () => false,
     );
   }
 
   async keep(): Promise<boolean> {
-    const tick = await this.#tick();
     const dump = await this.#admin.dumpBuffer(this.#key);
-    if (dump === null) return false;
-    this.#kept.push({ dump, tick });
-    return true;
+    if (dump !== null) this.#kept.push({ dump, tick: await this.#tick() });
+    return dump !== null;
   }
 
   async isPast(kept: number): Promise<boolean> {
@@ -174,34 +179,32 @@ export class ThreeVerifiers implements RedisWorld {
 
   #begin(by: number): RedisNonceStore {
     const clock = () => (this.#now + (ThreeVerifiers.limits.skews[by] as number)) / 1000;
-    const read = `redis.call('INCRBY', '${this.#clockKey}', 2)`;
-    const time = `(function(time) return {math.floor(time / 1000000), time % 1000000} end)(${read})`;
-    const redis = new ScriptedRedis(this.#url, (lua) =>
-      replaceOnce(this.#change(lua), "redis.call('TIME')", time),
-    );
+    const redis = new ScriptedRedis(this.#url, this.#script);
     return new RedisNonceStore({ redis, prefix: this.#prefix, timeout: TIMEOUT, clock });
   }
 
+  /** How late it is by the state of the store, of whatever form: the one member that is no nonce. */
   async #tick(): Promise<number> {
-    const [, tick = 0] = await this.#admin.zrange(this.#key, '0', '0', 'WITHSCORES');
-    return -tick;
+    const members = await this.#admin.zrange(this.#key, '0', '-1');
+    const state = members.find((member) => member.includes(':'));
+    if (state === undefined) return 0;
+    return Math.abs(Number(await this.#admin.zscore(this.#key, state)));
   }
 }
 
-/** A connection whose copies change the scripts that are defined on them. It is never used itself. */
+/** A connection whose copies run another script than the one that is defined on them. It is never used itself. */
 class ScriptedRedis extends Redis {
-  readonly #change: (lua: string) => string;
+  readonly #script: string;
 
-  constructor(url: string, change: (lua: string) => string) {
+  constructor(url: string, script: string) {
     super(url, { lazyConnect: true });
-    this.#change = change;
+    this.#script = script;
   }
 
   override duplicate(override?: Partial<RedisOptions>) {
     const copy = super.duplicate(override);
     const define = copy.defineCommand.bind(copy);
-    copy.defineCommand = (name, definition) =>
-      define(name, { ...definition, lua: this.#change(definition.lua) });
+    copy.defineCommand = (name, definition) => define(name, { ...definition, lua: this.#script });
     return copy;
   }
 }

@@ -10,16 +10,16 @@ export interface Limits {
   readonly slack: number;
   /** For how long a claim may be on its way: by so much more may the store's clock be ahead. */
   readonly late: number;
-  /** By how much the clock of each verifier is ahead of the true time. */
+  /** By how much the clock of each verifier is ahead. */
   readonly skews: readonly number[];
-  /** Whether store and verifier go by one clock: in one process. */
+  /** Whether the verifiers' clocks go with that of the store: in one process. */
   readonly isOneClock: boolean;
   /** Whether the store may have too little room, and forget before the time. */
   readonly isCapped: boolean;
 }
 
 /** The epoch that a request echoes: of a store, or none. */
-export type Echo = 'present' | 'former' | 'strange' | 'none';
+type Echo = 'present' | 'former' | 'strange' | 'none';
 
 export interface Signing {
   readonly accessKeyId: string;
@@ -57,13 +57,14 @@ export class Model {
   kept = 0;
   /** A state was brought back that only those know who have seen beyond it. */
   isRolledBack = false;
-  readonly outcomes: Map<string, number>;
+  /** How often each answer came, and how often there was but one that is right: to an honest request, to a nonce that is known. */
+  readonly counts: Map<string, number>;
   readonly #limits: Limits;
   /** The epoch, where it is known; the last one that was told; those that must never be told again. */
   #present: string | undefined;
   #told: string | undefined;
   readonly #former = new Set<string>();
-  /** Who has called since the last fault. Others may know of a later time, and take what they find for the past. */
+  /** Who has called since the last fault, or knows of nothing later. Others may take what they find for the past, and begin anew. */
   readonly #settled = new Set<number>();
   /** Claims that were rejected in a row, by verifier. */
   readonly #failures = new Map<number, number>();
@@ -71,9 +72,9 @@ export class Model {
   #highest = START;
   #born = START;
 
-  constructor(limits: Limits, outcomes: Map<string, number>) {
+  constructor(limits: Limits, counts: Map<string, number>) {
     this.#limits = limits;
-    this.outcomes = outcomes;
+    this.counts = counts;
   }
 
   get verifiers(): number {
@@ -97,7 +98,8 @@ export class Model {
 
   /** What the clock of a verifier says. */
   clockOf(by: number): number {
-    return this.#limits.isOneClock ? this.storeTime : this.now + (this.#limits.skews[by] as number);
+    const { isOneClock, skews } = this.#limits;
+    return (isOneClock ? this.storeTime : this.now) + (skews[by] as number);
   }
 
   passTime(milliseconds: number): void {
@@ -151,7 +153,7 @@ export class Model {
     return (
       !this.#limits.isCapped &&
       this.areTogether(by) &&
-      this.#settled.has(by) &&
+      this.#isSettled &&
       this.#isFresh(by, claim) &&
       this.#present !== undefined &&
       this.accepted.get(nameOf(claim)) === this.#present
@@ -173,11 +175,10 @@ export class Model {
     return claim.acceptableFrom * 1000 <= now && now <= claim.acceptableUntil * 1000;
   }
 
-  /** Whether the store must be claimed in, by a request that is used nowhere else. */
-  mustClaim(by: number, claim: NonceClaim): boolean {
-    if (!this.areTogether(by) || !this.#isFresh(by, claim) || this.accepted.has(nameOf(claim)))
-      return false;
-    if (!this.#settled.has(by)) return false;
+  /** Whether a request is an honest one, which must be let in. */
+  #mustClaim(by: number, claim: NonceClaim): boolean {
+    const isHonest = this.#isFresh(by, claim) && !this.accepted.has(nameOf(claim));
+    if (!isHonest || !this.areTogether(by) || !this.#isSettled) return false;
     if (claim.epoch !== undefined) return claim.epoch === this.#present;
     return claim.acceptableFrom * 1000 > this.#born + 2 * this.#limits.slack + BLUR;
   }
@@ -234,40 +235,60 @@ export class Model {
   /** The store answered this verifier. */
   reach(by: number): void {
     this.#failures.delete(by);
-    if (this.#settled.has(by)) return;
-    const isFirst = this.#settled.size === 0;
-    this.#settled.add(by);
-    this.#born = Math.max(this.storeTime, this.#highest);
-    this.#present = undefined;
-    // Nobody knows of a later time: what the first has found is new to all.
-    if (isFirst && this.setBack <= 0) for (const other of this.#verifiers) this.#settled.add(other);
     this.isRolledBack = false;
+    const isFirst = this.#settled.size === 0;
+    this.#settle(by);
+    // What the first has found is new to all, where it is later than anybody knows.
+    const isNew = this.#limits.isOneClock || this.setBack <= 0;
+    if (isFirst && isNew) for (const other of this.#verifiers) this.#settle(other);
   }
 
   /** Another verifier stands in its place, which knows nothing. */
   restart(by: number): void {
     this.#failures.delete(by);
-    if (this.#settled.size > 0) this.#settled.add(by);
+    if (this.#settled.size > 0) this.#settle(by);
+  }
+
+  #settle(by: number): void {
+    if (this.#settled.has(by)) return;
+    this.#settled.add(by);
+    this.#born = Math.max(this.storeTime, this.#highest);
+    this.#present = undefined;
+  }
+
+  /** Nobody has a reason to begin anew. */
+  get #isSettled(): boolean {
+    return this.#settled.size === this.verifiers;
   }
 
   /** Checks an answer, and takes note of it. */
   hear(by: number, claim: NonceClaim, answer: Answer): void {
-    this.outcomes.set(answer.outcome, (this.outcomes.get(answer.outcome) ?? 0) + 1);
+    this.#count(answer.outcome);
     if (answer.outcome === 'rejected') {
       if (!this.mayReject(by)) throw answer.error;
       this.#failures.set(by, (this.#failures.get(by) ?? 0) + 1);
       return;
     }
-    expect(this.mustReject(by), 'claimed in though clocks are apart').toBe(false);
+    expect(this.mustReject(by), 'an answer though clocks are apart').toBe(false);
     const { outcome, epoch } = answer;
     const mustRemember = this.mustRemember(by, claim);
     this.reach(by);
     this.#hearEpoch(epoch);
     if (outcome === 'claimed') this.#checkClaimed(claim, epoch);
     if (outcome === 'uncertain') this.#checkRetryAfter(answer.retryAfter);
-    if (mustRemember) expect(outcome, 'a nonce that is known').toBe('replayed');
-    if (this.mustClaim(by, claim)) this.expectClaimed(answer);
+    if (mustRemember) {
+      this.#count('known');
+      expect(outcome, 'a nonce that is known').toBe('replayed');
+    }
+    if (this.#mustClaim(by, claim)) {
+      this.#count('honest');
+      this.expectClaimed(answer);
+    }
     if (outcome === 'claimed') this.accepted.set(nameOf(claim), epoch);
+  }
+
+  #count(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1);
   }
 
   /** Checks that an honest request is let in. */
@@ -278,7 +299,7 @@ export class Model {
 
   #hearEpoch(epoch: string): void {
     expect([...this.#former], 'an epoch that has ended').not.toContain(epoch);
-    if (this.#present !== undefined)
+    if (this.#isSettled && this.#present !== undefined)
       expect(epoch, 'an epoch goes on while nothing happens').toBe(this.#present);
     if (this.#told !== undefined && this.#told !== epoch) this.#former.add(this.#told);
     this.#present = epoch;
@@ -289,8 +310,9 @@ export class Model {
     const { slack } = this.#limits;
     expect(this.accepted.has(nameOf(claim)), 'claimed twice').toBe(false);
     expect([undefined, epoch], 'claimed with another echo').toContain(claim.epoch);
-    expect(claim.acceptableUntil * 1000 + slack + BLUR).toBeGreaterThanOrEqual(this.storeTime);
-    expect(claim.acceptableFrom * 1000 - slack - BLUR).toBeLessThanOrEqual(this.storeTime);
+    const [from, until] = [claim.acceptableFrom * 1000, claim.acceptableUntil * 1000];
+    expect(until + slack + BLUR, 'not too old').toBeGreaterThanOrEqual(this.storeTime);
+    expect(from - slack - BLUR, 'not too early').toBeLessThanOrEqual(this.storeTime);
   }
 
   #checkRetryAfter(retryAfter: number): void {
