@@ -11,7 +11,10 @@ import { type RedisServer, startRedis, startRedisCluster } from '../support/redi
 
 const AUDIENCE = 'video-api';
 const key = generateAccessKey({ subject: 'alice' });
+const other = generateAccessKey({ subject: 'bob' });
 const credentials = { accessKeyId: key.accessKeyId, secretAccessKey: key.secretAccessKey };
+
+type Credentials = Pick<typeof key, 'accessKeyId' | 'secretAccessKey'>;
 
 interface Server {
   readonly url: string;
@@ -29,7 +32,12 @@ type Store = { readonly REDIS_URL: string } | { readonly REDIS_CLUSTER: string }
 
 /** Starts a server in a process of its own, until the test is over. */
 async function startServer(store: Store, further: Record<string, string> = {}): Promise<Server> {
-  const environment = { ACCESS_KEY: JSON.stringify(key), PREFIX: 'replay', ...store, ...further };
+  const environment = {
+    ACCESS_KEYS: JSON.stringify([key, other]),
+    PREFIX: 'replay',
+    ...store,
+    ...further,
+  };
   const child = fork(new URL('server.mjs', import.meta.url), {
     env: { ...process.env, ...environment },
     execArgv: [],
@@ -281,6 +289,87 @@ describe('two servers that share a Redis', () => {
     await redis.stop();
     expect(await send(await sign(), servers[1])).toMatchObject({ status: 503 });
     expect(await servers[1].end()).toBe(0);
+  }, 60_000);
+});
+
+describe('over the wire', () => {
+  const url = 'http://api.test/VideoParser/';
+  const body = '{"videoUrl":"https://videos.test/cats.mp4"}';
+  const headers = { 'content-type': 'application/json' };
+  const signWith = (
+    { accessKeyId, secretAccessKey }: Credentials,
+    epoch: string,
+    options: { clock?: () => number; nonce?: () => string } = {},
+  ) => {
+    const signer = createSigner({
+      credentials: { accessKeyId, secretAccessKey },
+      audience: AUDIENCE,
+      ...options,
+    });
+    return signer.sign({ method: 'POST', url, headers, body, epoch });
+  };
+  async function open() {
+    const server = await startServer({ REDIS_URL: (await startOwnRedis()).url }, PATIENT);
+    return { server, epoch: await learnEpoch(server) };
+  }
+
+  it('T3, T4: a request lives for its window, on both sides, and is remembered for as long', async () => {
+    const { server, epoch } = await open();
+    const reasons: Record<number, string> = {};
+    for (const offset of [-100_000, -123, -116, -1, 0, 4, 8, 100_000, 365 * 86_400]) {
+      const signed = await signWith(key, epoch, { clock: () => Date.now() / 1000 + offset });
+      const { status, reason } = await send(signed, server);
+      reasons[offset] = status === 200 ? 'accepted' : reason;
+      const again = await send(signed, server);
+      expect([again.status, again.reason]).toEqual([
+        401,
+        status === 200 ? 'nonce-reused' : 'clock-skew',
+      ]);
+    }
+    expect(reasons).toEqual({
+      '-100000': 'clock-skew',
+      '-123': 'clock-skew',
+      '-116': 'accepted',
+      '-1': 'accepted',
+      '0': 'accepted',
+      '4': 'accepted',
+      '8': 'clock-skew',
+      '100000': 'clock-skew',
+      '31536000': 'clock-skew',
+    });
+  }, 60_000);
+
+  it('T5: strangers burn no nonce', async () => {
+    const { server, epoch } = await open();
+    const signed = await signWith(key, epoch);
+    const { authorization = '' } = signed.headers;
+    const digit = authorization.at(-1) === '0' ? '1' : '0';
+    const attempts: Changes[] = [
+      { headers: { authorization: authorization.slice(0, -1) + digit } },
+      { headers: { authorization: authorization.replace(key.accessKeyId, other.accessKeyId) } },
+      { headers: { authorization: authorization.replace(key.accessKeyId, 'CSAK0') } },
+      { body: '{"videoUrl":"https://evil.test/mine.mp4"}' },
+    ];
+    for (const changes of attempts) expect((await send(signed, server, changes)).status).toBe(401);
+    expect(await send(signed, server)).toMatchObject({ status: 200 });
+  }, 60_000);
+
+  it('T6: a nonce is one of an access key, and of one shape', async () => {
+    const { server, epoch } = await open();
+    const nonce = () => 'AAAAAAAAAAAAAAAAAAAAAA';
+    const mine = await signWith(key, epoch, { nonce });
+    const theirs = await signWith(other, epoch, { nonce });
+    for (const signed of [mine, theirs])
+      expect(await send(signed, server)).toMatchObject({ status: 200 });
+    for (const signed of [mine, theirs])
+      expect(await send(signed, server)).toMatchObject({ status: 401, reason: 'nonce-reused' });
+    for (const shape of ['', 'A', 'A'.repeat(21), 'A'.repeat(23), 'A'.repeat(8_000), '\xe9A']) {
+      const changes = { headers: { 'x-countersign-nonce': shape } };
+      expect(await send(mine, server, changes)).toMatchObject({
+        status: 400,
+        reason: 'signature-malformed',
+      });
+    }
   }, 60_000);
 });
 

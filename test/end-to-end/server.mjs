@@ -1,7 +1,7 @@
 // One of several servers that share a Redis: an Express app behind `requireSignature`, with the built packages. Tells its
 // parent where it listens, and ends when the parent goes; at SIGTERM it closes everything, and nothing keeps it alive.
 //
-// The environment says the rest: REDIS_URL or REDIS_CLUSTER (ports), ACCESS_KEY (JSON), PREFIX, CLOCK_OFFSET
+// The environment says the rest: REDIS_URL or REDIS_CLUSTER (ports), ACCESS_KEYS (JSON), PREFIX, CLOCK_OFFSET
 // and TIMEOUT (seconds).
 
 import express from 'express';
@@ -13,7 +13,7 @@ import { RedisNonceStore } from '../../packages/server/dist/redis.js';
 const {
   REDIS_URL,
   REDIS_CLUSTER,
-  ACCESS_KEY,
+  ACCESS_KEYS,
   PREFIX,
   CLOCK_OFFSET = '0',
   TIMEOUT = '0.4',
@@ -25,7 +25,7 @@ redis.on('error', () => undefined);
 const nonces = new RedisNonceStore({ redis, prefix: PREFIX, timeout: Number(TIMEOUT) });
 const verifier = createVerifier({
   audience: 'video-api',
-  keys: new MemoryKeyStore([JSON.parse(ACCESS_KEY)]),
+  keys: new MemoryKeyStore(JSON.parse(ACCESS_KEYS)),
   nonces,
   clock: () => Date.now() / 1000 + Number(CLOCK_OFFSET),
 });

@@ -273,17 +273,15 @@ export class RedisNonceStore implements NonceStore {
 
   #testAnew(): void {
     this.#tested = false;
-    const test = this.#judge().then(
-      () => {
+    const test = this.#judge()
+      .finally(() => {
+        this.#isTesting = false;
+      })
+      .then(() => {
         if (this.#test !== test) return;
         this.#tested = true;
         for (const partition of this.#partitions) this.#lookUp(partition);
-      },
-      (error) => {
-        this.#isTesting = false;
-        throw error;
-      },
-    );
+      });
     this.#isTesting = true;
     this.#test = test;
     // Whoever claims hears of it.
