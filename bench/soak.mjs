@@ -4,8 +4,8 @@
  *     node bench/soak.mjs            SOAK_SECONDS=3600 for the long run
  *
  * Every ten seconds it looks at what is held. After a minute to warm up the rest is halved: it ends with 1 where the largest of the
- * second half is more than a tenth above the largest of the first, where there are more keys at all, or where a new nonce
- * was refused, or more than one in a hundred rejected: the machine may be busy.
+ * second half is more than a tenth above the largest of the first, where there are more keys at all, or where a claim of
+ * a new nonce was refused or rejected.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -27,7 +27,8 @@ if (!(SECONDS >= WARM_UP + 4 * EVERY))
 const now = () => Date.now() / 1000;
 const { redis, stop } = await startRedis();
 const stores = {
-  Redis: new RedisNonceStore({ redis, prefix: 'soak' }),
+  // A machine that is busy with other things keeps claims waiting, and they all count.
+  Redis: new RedisNonceStore({ redis, prefix: 'soak', timeout: 5 }),
   memory: new MemoryNonceStore({ bornAt: 0 }),
 };
 await stores.Redis.ready();
@@ -90,4 +91,4 @@ for (const [index, column] of columns.entries()) {
   console.log(`${column}: at most ${first}, then ${second}${hasGrown ? ': it grows' : ''}`);
   if (hasGrown) process.exitCode = 1;
 }
-if (ends.refused > 0 || ends.rejected > ends.claimed / 100) process.exitCode = 1;
+if (ends.refused > 0 || ends.rejected > 0) process.exitCode = 1;

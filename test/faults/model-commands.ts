@@ -66,11 +66,12 @@ function commands<W extends World>(): fc.WeightedArbitrary<Command<W>>[] {
       const signed: Signing = { ...signing, ...right };
       const answer = await send(model, world, signed.by, model.sign(signed));
       if (answer?.outcome !== 'uncertain') return;
+      const { isSettled } = model;
       await passTime(model, world, answer.retryAfter * 1000);
       // The client's clock is the store's: who has one that is behind waits another time.
       const dated = model.storeTime - model.clockOf(signed.by);
       const again = await send(model, world, signed.by, model.sign({ ...signed, dated }));
-      if (model.areTogether(signed.by)) model.expectClaimed(again);
+      if (isSettled && model.areTogether(signed.by)) model.expectClaimed(again);
     }),
   );
 

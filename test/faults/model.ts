@@ -153,7 +153,7 @@ export class Model {
     return (
       !this.#limits.isCapped &&
       this.areTogether(by) &&
-      this.#isSettled &&
+      this.isSettled &&
       this.#isFresh(by, claim) &&
       this.#present !== undefined &&
       this.accepted.get(nameOf(claim)) === this.#present
@@ -178,7 +178,7 @@ export class Model {
   /** Whether a request is an honest one, which must be let in. */
   #mustClaim(by: number, claim: NonceClaim): boolean {
     const isHonest = this.#isFresh(by, claim) && !this.accepted.has(nameOf(claim));
-    if (!isHonest || !this.areTogether(by) || !this.#isSettled) return false;
+    if (!isHonest || !this.areTogether(by) || !this.isSettled) return false;
     if (claim.epoch !== undefined) return claim.epoch === this.#present;
     return claim.acceptableFrom * 1000 > this.#born + 2 * this.#limits.slack + BLUR;
   }
@@ -257,7 +257,7 @@ export class Model {
   }
 
   /** Nobody has a reason to begin anew. */
-  get #isSettled(): boolean {
+  get isSettled(): boolean {
     return this.#settled.size === this.verifiers;
   }
 
@@ -299,7 +299,7 @@ export class Model {
 
   #hearEpoch(epoch: string): void {
     expect([...this.#former], 'an epoch that has ended').not.toContain(epoch);
-    if (this.#isSettled && this.#present !== undefined)
+    if (this.isSettled && this.#present !== undefined)
       expect(epoch, 'an epoch goes on while nothing happens').toBe(this.#present);
     if (this.#told !== undefined && this.#told !== epoch) this.#former.add(this.#told);
     this.#present = epoch;

@@ -18,6 +18,8 @@ export interface Attempt {
   readonly reason: string;
   readonly retry: string;
   readonly retryAfter: number;
+  /** The epoch that the answer told. */
+  readonly epoch: string | undefined;
   readonly milliseconds: number;
 }
 
@@ -142,7 +144,7 @@ export class Traffic {
     }
     const milliseconds = performance.now() - at;
     const nonce = headers['x-countersign-nonce'] as string;
-    this.log.push({ at, sender, client, nonce, verifier, ...answer, milliseconds });
+    this.log.push({ at, sender, client, nonce, verifier, ...answer, epoch, milliseconds });
     return { status: answer.status, reason: answer.reason, epoch };
   }
 }

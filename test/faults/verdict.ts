@@ -58,35 +58,37 @@ function isExplained({ status, reason, retry, retryAfter }: Attempt): boolean {
   );
 }
 
-/** How clients got in again after a moment. */
+/** How clients got in again after a moment. Where the store began anew more than once, what counts is the last time. */
 export interface Recovery {
-  /** The most answers beside 503 that a client which echoes got until it was accepted, that one included. */
+  /** The most attempts that a client which echoes made in the epoch that let it in. */
   readonly attempts: number;
-  /** Seconds from the first answer beside 503 until each client without the echo was accepted. */
+  /** Seconds for which clients without the echo were refused in the epoch that let them in. */
   readonly plainSeconds: number;
 }
 
 /** @param since milliseconds, by `performance.now()`: when the fault was over */
 export function recovery(log: readonly Attempt[], since: number): Recovery {
-  const after = log
-    .filter(({ at, sender }) => at >= since && sender !== 'replay')
+  const answered = log
+    .filter(({ at, sender, epoch }) => at >= since && sender !== 'replay' && epoch !== undefined)
     .toSorted((a, b) => a.at - b.at);
-  const answered = after.filter(({ status }) => status !== 503 && status !== 0);
   const clients = new Map<string, Attempt[]>();
   for (const attempt of answered) {
     const name = `${attempt.sender} ${attempt.client}`;
     clients.set(name, [...(clients.get(name) ?? []), attempt]);
   }
-  const back = answered[0]?.at ?? Number.POSITIVE_INFINITY;
   let attempts = clients.size === 0 ? Number.POSITIVE_INFINITY : 0;
   let plainSeconds = attempts;
   for (const [name, own] of clients) {
-    const index = own.findIndex(({ status }) => status === 200);
-    const isIn = own[index];
+    const isIn = own.find(({ status }) => status === 200);
+    const inEpoch = own.filter(({ at, epoch }) => epoch === isIn?.epoch && at <= (isIn?.at ?? 0));
+    const [first] = inEpoch;
     if (name.startsWith('echoing'))
-      attempts = Math.max(attempts, isIn === undefined ? Number.POSITIVE_INFINITY : index + 1);
+      attempts = Math.max(
+        attempts,
+        first === undefined ? Number.POSITIVE_INFINITY : inEpoch.length,
+      );
     else {
-      const seconds = isIn === undefined ? Number.POSITIVE_INFINITY : (isIn.at - back) / 1000;
+      const seconds = ((isIn?.at ?? Number.POSITIVE_INFINITY) - (first?.at ?? 0)) / 1000;
       plainSeconds = Math.max(plainSeconds, seconds);
     }
   }
