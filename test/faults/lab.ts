@@ -33,6 +33,8 @@ export interface LabOptions {
   /** What is put to the test, and its options. */
   readonly store?: { readonly kind?: 'naive'; readonly [option: string]: unknown };
   readonly accessKeys?: number;
+  /** Seconds: scaled if not given. */
+  readonly window?: number;
 }
 
 export interface Lab {
@@ -63,9 +65,10 @@ export async function startVerifiers({
   redis,
   store = {},
   accessKeys: count = 2,
+  window = SCALE.window,
 }: LabOptions): Promise<Verifiers> {
   const accessKeys = Array.from({ length: count }, () => generateAccessKey({ subject: 'alice' }));
-  const { window, ahead, slack } = SCALE;
+  const { ahead, slack } = SCALE;
   const settings = (index: number) => ({
     redis: Array.isArray(redis) ? redis[index % redis.length] : redis,
     accessKeys,
