@@ -102,6 +102,38 @@ describe('verifier.verify()', () => {
     );
   });
 
+  it.each([
+    ['replayed', 'ERR_NONCE_REUSED', 401],
+    ['stale', 'ERR_SIGNATURE_EXPIRED', 401],
+    ['early', 'ERR_SIGNATURE_NOT_YET_VALID', 401],
+  ] as const)(
+    'refuses what its store says is %s, and tells the epoch',
+    async (said, code, status) => {
+      const nonces = { claim: async () => ({ outcome: said, epoch: 'epoch-1' }) };
+      const { key, verifier } = createApi({ clock: () => NOW, nonces });
+      const signed = await signerFor(key).sign({}, { clock: () => NOW });
+      await expect(verifier.verify(signed)).rejects.toMatchObject({
+        code,
+        status,
+        retry: 're-signed',
+        epoch: 'epoch-1',
+      });
+    },
+  );
+
+  it('says why its store failed, to whoever runs the server', async () => {
+    const cause = new Error('out of memory');
+    const nonces = { claim: () => Promise.reject(cause) };
+    const { key, verifier } = createApi({ clock: () => NOW, nonces });
+    const signed = await signerFor(key).sign({}, { clock: () => NOW });
+    await expect(verifier.verify(signed)).rejects.toMatchObject({
+      code: 'ERR_NONCE_STORE_FAILED',
+      message: 'The nonce store failed: "out of memory"',
+      retryAfter: 1,
+      cause,
+    });
+  });
+
   it('judges freshness again when the nonce is claimed', async () => {
     let now = NOW;
     const { sign, verifier } = createApi({ clock: () => now });

@@ -81,6 +81,8 @@ if lost or lapsed or is_confirmed then
   birth = lease > 0 and not is_confirmed and 'pending' or string.format('%.0f', now)
   if state then redis.call('ZREM', key, state) end
   state = epoch .. ':' .. birth .. ':' .. incarnation
+  -- At once: what is added last is counted, and must be the nonce alone.
+  redis.call('ZADD', key, STATE + now, state)
 end
 
 local function answer(outcome, wait)
