@@ -102,7 +102,7 @@ describe('RedisNonceStore on a cluster', () => {
         autoResendUnfulfilledCommands: false,
         maxRetriesPerRequest: 0,
         enableOfflineQueue: false,
-        commandTimeout: 400,
+        commandTimeout: 500,
         stringNumbers: false,
         connectionName: 'api',
       },

@@ -93,7 +93,7 @@ describe('RedisNonceStore', () => {
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
       enableOfflineQueue: false,
-      commandTimeout: 400,
+      commandTimeout: 500,
       enableAutoPipelining: false,
       reconnectOnError: null,
       stringNumbers: false,
@@ -573,6 +573,21 @@ describe('RedisNonceStore ready()', () => {
     const store = storeOn('redis://127.0.0.1:1', { timeout: 0.1 });
     expect(await duration(store.ready(0.1))).toBeLessThan(2_000);
     await expect(store.ready(0.1)).rejects.toThrow(/ECONNREFUSED|did not answer within 100 ms/);
+  });
+});
+
+describe('RedisNonceStore in a process that was held up', () => {
+  it('takes the answers that came meanwhile', async () => {
+    const { url, admin } = await startOwn();
+    const store = storeOn(url, { timeout: 0.4 });
+    const now = await nowOf(admin);
+    const epoch = await vi.waitFor(() => epochOf(store, now), { timeout: 10_000 });
+    const claims = Array.from({ length: 20 }, () => store.claim(claimOf(now, { epoch })));
+    // Sent, and then nothing is read for longer than anybody waits.
+    await new Promise((resolve) => setImmediate(resolve));
+    const until = performance.now() + 450;
+    while (performance.now() < until);
+    for (const answer of await Promise.all(claims)) expect(answer.outcome).toBe('claimed');
   });
 });
 

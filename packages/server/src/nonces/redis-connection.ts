@@ -13,7 +13,8 @@ export function duplicate(redis: Redis | Cluster, timeout: number): Redis | Clus
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     enableOfflineQueue: false,
-    commandTimeout: timeout,
+    // Later than the store gives up by itself.
+    commandTimeout: 1.25 * timeout,
     connectTimeout: Math.max(timeout, 1_000),
     // A connection that carries nothing any more can stay open for a quarter of an hour.
     socketTimeout: 2 * timeout,
