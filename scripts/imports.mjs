@@ -15,9 +15,15 @@ const options = /^server\/options\.ts$/;
 const keyStore = /^server\/keys\/key-store\.ts$/;
 const nonceStore = /^server\/nonces\/nonce-store\.ts$/;
 const nonceWords = /^server\/nonces\/(nonce-words|words-set)\.ts$/;
-const redisParts =
-  /^server\/nonces\/(claim-script|redis-(connection|partition|reply|self-test))\.ts$/;
-const serverCore = /^server\/(?!(express|fetch|node|redis)\.ts|(keys|nonces)\/redis)/;
+const redisNonceParts = /^server\/nonces\/(claim-script|redis-(partition|reply))\.ts$/;
+const redis = /^server\/redis-(connection|self-test)\.ts$/;
+// What the life of a key is made of, wherever it is kept.
+const keyParts =
+  /^server\/keys\/(generate-access-key|key-store|key-store-error|managed-key-store|master-keys|record-cache|record-store|revocations|seal)\.ts$/;
+const fileParts = /^server\/keys\/(file-lock|file-records)\.ts$/;
+const sessionSource = /^server\/sessions\/session-source\.ts$/;
+const serverCore =
+  /^server\/(?!(express|fetch|file|node|redis|sessions)\.ts|redis-|(keys|nonces)\/redis|keys\/file|sessions\/(?!session-source))/;
 const serverAny = /^server\//;
 
 const layers = [
@@ -31,16 +37,52 @@ const layers = [
   { files: /^client\//, may: [/^client\/(?!undici\.ts)/, shared, node, zod] },
 
   // A store knows its one interface, and how options are checked; never the verifier, never another store.
-  { files: /^server\/keys\/redis/, may: [keyStore, options, shared, node, zod, /^ioredis$/] },
-  { files: /^server\/keys\//, may: [keyStore, options, shared, node, zod] },
+  {
+    files: /^server\/keys\/redis/,
+    may: [
+      keyParts,
+      /^server\/keys\/redis-records\.ts$/,
+      redis,
+      options,
+      shared,
+      node,
+      zod,
+      /^ioredis$/,
+    ],
+  },
+  {
+    files: /^server\/keys\/(file|master-key-file)/,
+    may: [keyParts, fileParts, options, shared, node, zod],
+  },
+  {
+    files: /^server\/keys\/memory-key-store/,
+    may: [keyParts, /^server\/keys\/memory-records\.ts$/],
+  },
+  { files: /^server\/keys\//, may: [keyParts, options, shared, node, zod] },
   {
     files: /^server\/nonces\/redis/,
-    may: [nonceStore, redisParts, options, shared, node, zod, /^ioredis$/],
+    may: [nonceStore, redisNonceParts, redis, options, shared, node, zod, /^ioredis$/],
+  },
+  { files: /^server\/redis-connection\.ts$/, may: [/^ioredis$/] },
+  // Sessions stand on keys, and the verifier on neither.
+  { files: /^server\/sessions\/session-source\.ts$/, may: [keyStore] },
+  {
+    files: /^server\/sessions\//,
+    may: [
+      keyParts,
+      sessionSource,
+      /^server\/(identity|options|sessions\/session-token)\.ts$/,
+      shared,
+      node,
+      zod,
+      /^jose$/,
+    ],
   },
   { files: /^server\/nonces\//, may: [nonceStore, nonceWords, options, shared, node, zod] },
   { files: /^server\/options\.ts$/, may: [shared, zod] },
   // Adapters know the core, never the other way round.
   { files: /^server\/express\.ts$/, may: [serverAny, shared, node, zod, /^express$/] },
+  { files: /^server\/(file|sessions)\.ts$/, may: [serverAny] },
   { files: /^server\/redis\.ts$/, may: [serverAny, shared, node, zod, /^ioredis$/] },
   { files: /^server\/(fetch|node)\.ts$/, may: [serverAny, shared, node, zod] },
   { files: /^server\//, may: [serverCore, shared, node, zod] },

@@ -1,4 +1,10 @@
-import { createVerifier, MemoryKeyStore, SignatureError, type Verifier } from '@countersign/server';
+import {
+  type AccessKey,
+  createVerifier,
+  MemoryKeyStore,
+  SignatureError,
+  type Verifier,
+} from '@countersign/server';
 import fc from 'fast-check';
 
 export const audience = 'video-api';
@@ -26,12 +32,12 @@ export const patience = 60_000 * Math.max(1, scale);
 
 /** A verifier to which every nonce is new: what is looked at here is what is signed, not what is seen twice. */
 export function buildVerifier(): Verifier {
-  const keys = new MemoryKeyStore([
-    { ...credentials, subject: 'alice', scopes: [], status: 'active' },
-  ]);
+  const key: AccessKey = { ...credentials, subject: 'alice', scopes: [], status: 'active' };
   return createVerifier({
     audience,
-    keys,
+    keys: new MemoryKeyStore([key]),
+    // Opens any token: it is the signature that must notice a change of it.
+    sessions: { find: async () => ({ ...key, session: {} }) },
     nonces: { claim: async () => ({ outcome: 'claimed', epoch: 'epoch-1' }) },
     clock,
   });

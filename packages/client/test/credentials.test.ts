@@ -8,6 +8,7 @@ import {
   type SignerOptions,
 } from '@countersign/client';
 import { signing } from '@countersign/client/undici';
+import type { AccessKey } from '@countersign/server';
 import { countersign } from '@countersign/shared';
 import { describe, expect, it } from 'vitest';
 import { audience, buildVerifier, clock, credentials, failure, judge, NOW } from './support.ts';
@@ -56,13 +57,17 @@ describe('credentials as a value', () => {
     const { headers } = await sign({ ...credentials, sessionToken: 'token/+=.' });
     expect(headers['x-countersign-session-token']).toBe('token/+=.');
     const received = { method: 'GET', url: '/', headers: { ...headers, host: 'api.test' } };
+    const key: AccessKey = { ...credentials, subject: 'alice', scopes: [], status: 'active' };
+    // Opens any token, so that the signature alone decides.
+    const sessions = { find: async () => ({ ...key, session: {} }) };
     expect(
-      await judge(buildVerifier(), {
+      await judge(buildVerifier({ sessions }), {
         ...received,
         headers: { ...received.headers, 'x-countersign-session-token': 'other' },
       }),
     ).toBe('ERR_SIGNATURE_MISMATCH');
-    expect(await judge(buildVerifier(), received)).toBe('accepted');
+    expect(await judge(buildVerifier({ sessions }), received)).toBe('accepted');
+    expect(await judge(buildVerifier(), received)).toBe('ERR_KEY_UNKNOWN');
   });
 
   it('serve for good, also past their expiry: there is nobody to ask', async () => {

@@ -1,3 +1,5 @@
+import type { Session } from './sessions/session-source.ts';
+
 /** Who signed a request, and what the signature covers. */
 export interface Identity {
   readonly accessKeyId: string;
@@ -14,4 +16,8 @@ export interface Identity {
   readonly signedHeaders: readonly string[];
   /** The nonce store's epoch, to be told in `Countersign-Epoch`. */
   readonly epoch?: string | undefined;
+  /** Unix seconds: when the access key, or the session, expires. */
+  readonly expiresAt?: number | undefined;
+  /** Where the request was signed with session credentials. */
+  readonly session?: Session | undefined;
 }

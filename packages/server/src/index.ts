@@ -7,11 +7,22 @@ export {
 } from '@countersign/shared';
 export type { Component, Explanation } from './explanation.ts';
 export type { Identity } from './identity.ts';
+export { deriveAccessKey } from './keys/derive-access-key.ts';
 export { generateAccessKey } from './keys/generate-access-key.ts';
-export type { AccessKey, KeyStore } from './keys/key-store.ts';
+export type { AccessKey, AccessKeyPolicy, DerivedAccessKey, KeyStore } from './keys/key-store.ts';
+export { KeyStoreError, type KeyStoreErrorCode } from './keys/key-store-error.ts';
+export type {
+  AccessKeyInfo,
+  AccessKeyOwner,
+  ManagedKeyStore,
+  Revocation,
+} from './keys/managed-key-store.ts';
+export { generateMasterKey, type MasterKeySource } from './keys/master-keys.ts';
 export { MemoryKeyStore } from './keys/memory-key-store.ts';
+export type { Revocations, SessionFacts } from './keys/revocations.ts';
 export { MemoryNonceStore, type MemoryNonceStoreOptions } from './nonces/memory-nonce-store.ts';
 export type { ClaimOutcome, NonceClaim, NonceStore } from './nonces/nonce-store.ts';
+export type { Session, SessionKey, SessionSource } from './sessions/session-source.ts';
 export type { BodySource } from './steps/body.ts';
 export { createVerifier, type ReceivedRequest, type Verifier } from './verifier.ts';
 export type { VerifierOptions } from './verifier-options.ts';

@@ -1,1 +1,2 @@
+export { RedisKeyStore, type RedisKeyStoreOptions } from './keys/redis-key-store.ts';
 export { RedisNonceStore, type RedisNonceStoreOptions } from './nonces/redis-nonce-store.ts';

@@ -4,6 +4,7 @@ import type { Explanation } from './explanation.ts';
 import type { KeyStore } from './keys/key-store.ts';
 import type { NonceStore } from './nonces/nonce-store.ts';
 import { parseOptions } from './options.ts';
+import type { SessionSource } from './sessions/session-source.ts';
 
 /** What a verifier is built from. Durations are seconds. */
 export interface VerifierOptions {
@@ -11,6 +12,8 @@ export interface VerifierOptions {
   readonly audience: string;
   /** Where access keys are looked up. */
   readonly keys: KeyStore;
+  /** What opens session tokens: `createSessions()`. Without it requests with session credentials are refused. */
+  readonly sessions?: SessionSource | undefined;
   /** Where nonces are claimed: shared by all servers that accept the same keys for the same audience. */
   readonly nonces: NonceStore;
   /** The wire forms that are accepted: our own if not given. */
@@ -50,6 +53,12 @@ const schema = z.strictObject({
     (store) => !Array.isArray(store) && typeof (store as KeyStore | undefined)?.find === 'function',
     'a key store with find(), such as new MemoryKeyStore([accessKey])',
   ),
+  sessions: z
+    .custom<SessionSource>(
+      (sessions) => typeof (sessions as SessionSource | undefined)?.find === 'function',
+      'what createSessions() gives',
+    )
+    .optional(),
   nonces: z.custom<NonceStore>(
     (store) => typeof (store as NonceStore | undefined)?.claim === 'function',
     'a nonce store with claim()',

@@ -1,7 +1,7 @@
 import { type HeadersInput, type SignableRequest, SignatureError } from '@countersign/shared';
 import { describeAttempt, type Explanation } from './explanation.ts';
 import type { Identity } from './identity.ts';
-import type { AccessKey } from './keys/key-store.ts';
+import type { AccessKey, DerivedAccessKey } from './keys/key-store.ts';
 import type { ClaimOutcome } from './nonces/nonce-store.ts';
 import { checkBody, type ReceivedBody } from './steps/body.ts';
 import { checkCoverage } from './steps/coverage.ts';
@@ -89,19 +89,23 @@ export function createVerifier(options: VerifierOptions): Verifier {
     attempt.signed = signed;
     const { scheme, params, signature } = signed;
     checkWindow(params, policy, now);
-    let found: AccessKey | undefined;
+    const scope = scheme.keyScope(params);
+    const { sessionToken } = params;
+    let found: AccessKey | DerivedAccessKey | undefined;
     try {
-      found = await policy.keys.find(params.accessKeyId);
+      found = await (sessionToken === undefined
+        ? policy.keys.find(params.accessKeyId, scope)
+        : policy.sessions?.find(sessionToken));
     } catch (cause) {
       throw new SignatureError('ERR_KEY_STORE_FAILED', 'The key store failed', {
         cause,
         retryAfter: 1,
       });
     }
-    const key = chooseKey(found, scheme, params, now);
+    const key = chooseKey(found, scheme, params, scope, now);
     attempt.key = key;
     checkCoverage(request, params, policy.signedHeaders);
-    const { subject, scopes } = checkSignature(
+    const { subject, scopes, expiresAt, session } = checkSignature(
       scheme.stringToSign(request, params),
       signature,
       params.accessKeyId,
@@ -123,6 +127,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       attempt.claimed = true;
     }
     const { accessKeyId, audience, signedAt, nonce, signedHeaders } = params;
+    if (claims) policy.keys.noteUse?.(session?.parent ?? accessKeyId, now);
     return {
       accessKeyId,
       subject,
@@ -133,6 +138,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
       nonce,
       signedHeaders,
       epoch,
+      expiresAt,
+      session,
     };
   }
 

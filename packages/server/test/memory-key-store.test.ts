@@ -103,7 +103,7 @@ describe('MemoryKeyStore set()', () => {
       thrown(() => new MemoryKeyStore([refused])),
     ]) {
       expect(error).toBeInstanceOf(TypeError);
-      expect(error.message).toContain('Cannot build MemoryKeyStore: option "secretAccessKey" is');
+      expect(error.message).toContain('Cannot build access key: option "secretAccessKey" is');
       const secret =
         typeof secretAccessKey === 'string' && secretAccessKey.trim() !== ''
           ? secretAccessKey

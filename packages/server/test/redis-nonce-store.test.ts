@@ -509,7 +509,7 @@ describe('RedisNonceStore ready()', () => {
     ...['lru', 'lfu', 'random'].map((how): [string, Record<string, string>, string] => [
       `forgets by allkeys-${how}`,
       { maxmemory_policy: `allkeys-${how}` },
-      `its maxmemory-policy is "allkeys-${how}", with which it forgets nonces: set it to noeviction`,
+      `its maxmemory-policy is "allkeys-${how}", with which it forgets what it must keep: set it to noeviction`,
     ]),
   ])(
     'says what is wrong where Redis %s, warns of it once, and claims nothing',
@@ -532,7 +532,7 @@ describe('RedisNonceStore ready()', () => {
     const warned = vi.spyOn(console, 'warn').mockImplementation(() => undefined);
     const store = storeOn(url, { timeout: 0.5 });
     await expect(store.ready()).rejects.toThrow('INFO is refused with "NOPERM');
-    await expect(store.claim(claimOf(0))).rejects.toThrow('let the user of the nonce store run it');
+    await expect(store.claim(claimOf(0))).rejects.toThrow('let the user of the store run it');
     expect(warned).toHaveBeenCalled();
     warned.mockRestore();
     await admin.acl('SETUSER', 'default', '+info');

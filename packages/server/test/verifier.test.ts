@@ -380,7 +380,14 @@ describe('verifier.explain()', () => {
   });
 
   it('leaves tokens, cookies and signatures out', async () => {
-    const { key, verifier, presign } = createApi();
+    const { key, keys, presign } = createApi();
+    const verifier = createVerifier({
+      audience: AUDIENCE,
+      keys,
+      sessions: { find: async () => ({ ...key, session: {} }) },
+      nonces: new MemoryNonceStore({ clock: () => NOW, bornAt: 0 }),
+      clock: () => NOW,
+    });
     const signer = createSigner({
       credentials: { ...key, sessionToken: 'sealed-token' },
       audience: AUDIENCE,

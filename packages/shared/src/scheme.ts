@@ -13,6 +13,8 @@ export interface SignatureParams {
   readonly nonce: string;
   /** The nonce store's epoch, echoed. */
   readonly epoch?: string | undefined;
+  /** Of session credentials. */
+  readonly sessionToken?: string | undefined;
   /** Lower-case names, sorted. */
   readonly signedHeaders: readonly string[];
   /** SHA-256 of the body in lower-case hex, or `UNSIGNED-PAYLOAD`. */

@@ -19,15 +19,21 @@ const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
  * ```
  */
 export function generateAccessKey(
-  owner: Partial<Pick<AccessKey, 'subject' | 'scopes' | 'notBefore' | 'expiresAt'>> = {},
+  owner: Partial<
+    Pick<AccessKey, 'subject' | 'scopes' | 'audiences' | 'label' | 'notBefore' | 'expiresAt'>
+  > = {},
 ): AccessKey {
-  const id = Array.from(randomBytes(20), (byte) => CROCKFORD[byte & 31]).join('');
   return {
-    accessKeyId: `CSAK${id}`,
+    accessKeyId: `CSAK${encodeCrockford(randomBytes(20))}`,
     secretAccessKey: randomBytes(32).toString('base64url'),
     subject: 'user',
     scopes: [],
     status: 'active',
     ...owner,
   };
+}
+
+/** One character per byte, of which five bits count: as random as the bytes are. */
+export function encodeCrockford(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => CROCKFORD[byte & 31]).join('');
 }

@@ -1,21 +1,44 @@
-import { findSecretFlaw, isAccessKeyId } from '@countersign/shared';
+import { findSecretFlaw, isAccessKeyId, isAudience } from '@countersign/shared';
 import * as z from 'zod';
 
-/** An access key as a key store holds it. */
-export interface AccessKey {
+/** What is known of an access key beside its secret. */
+export interface AccessKeyPolicy {
   /** 1 to 128 of `A-Z a-z 0-9 . _ -`. Public: it goes over the wire with every request. */
   readonly accessKeyId: string;
-  /** At least 16 bytes. Never sent, never shown. */
-  readonly secretAccessKey: string;
-  /** Whose key this is: a user, a service. */
+  /** Whose key this is: a user, a service. One may have several. */
   readonly subject: string;
   /** What the key may be used for; see `requireScope`. */
   readonly scopes: readonly string[];
-  readonly status: 'active' | 'disabled';
+  /** The services that the key may be used at: all if not given. */
+  readonly audiences?: readonly string[] | undefined;
+  /** What its owner calls it. */
+  readonly label?: string | undefined;
+  /** `disabled` may become `active` again, `revoked` never. */
+  readonly status: 'active' | 'disabled' | 'revoked';
+  /** Unix seconds: when it was made. */
+  readonly created?: number | undefined;
   /** Unix seconds: refused before. */
   readonly notBefore?: number | undefined;
   /** Unix seconds: refused from then on. */
   readonly expiresAt?: number | undefined;
+  /** Unix seconds: requests that were signed earlier are refused. A key store says so after "log out everywhere". */
+  readonly signedSince?: number | undefined;
+}
+
+/** An access key as a key store holds it. */
+export interface AccessKey extends AccessKeyPolicy {
+  /** At least 16 bytes. Never sent, never shown. */
+  readonly secretAccessKey: string;
+}
+
+/**
+ * An access key whose secret stays elsewhere: with signing keys that are good for one day and one audience each, a verifier
+ * at the edge can check signatures and make none for tomorrow. `deriveAccessKey()` makes one.
+ */
+export interface DerivedAccessKey extends AccessKeyPolicy {
+  readonly secretAccessKey?: undefined;
+  /** 32 bytes each, by the scope that they are good for, such as `20261121/video-api`. */
+  readonly signingKeys: Readonly<Record<string, Uint8Array>>;
 }
 
 /** Where a verifier looks access keys up. */
@@ -25,25 +48,46 @@ export interface KeyStore {
    * waits for it.
    *
    * @param accessKeyId as the request names it, checked for its alphabet and length only
+   * @param scope what a signing key must be good for, such as `20261121/video-api`: for stores that give no secrets
    * @returns `undefined` where there is none; a rejection means that the store failed, and the request is answered 503
    */
-  find(accessKeyId: string): Promise<AccessKey | undefined>;
+  find(accessKeyId: string, scope: string): Promise<AccessKey | DerivedAccessKey | undefined>;
+  /**
+   * Told of every request that was accepted: for a store that remembers when a key was last used. Must return at once.
+   *
+   * @param now Unix seconds
+   */
+  noteUse?(accessKeyId: string, now: number): void;
 }
 
 /** The last second that has four digits of a year. Milliseconds are beyond it. */
 export const LATEST_TIME = 253_402_300_799;
 
+export const time = z.number().min(0).max(LATEST_TIME);
+
+/** What is checked of an access key where it enters a store, but for its secret. */
+export const accessKeyPolicySchema = z.strictObject({
+  accessKeyId: z.string().refine(isAccessKeyId, '1 to 128 of A-Z a-z 0-9 . _ -'),
+  subject: z.string().min(1).max(1_024),
+  scopes: z.array(z.string().min(1)),
+  audiences: z
+    .array(z.string().refine(isAudience, 'a service name: 1 to 128 of A-Z a-z 0-9 . _ : -'))
+    .min(1)
+    .optional(),
+  label: z.string().max(1_024).optional(),
+  status: z.enum(['active', 'disabled', 'revoked']),
+  created: time.optional(),
+  notBefore: time.optional(),
+  expiresAt: time.optional(),
+});
+
 /** What is checked of an access key where it enters a store. */
 export const accessKeySchema = z.strictObject({
-  accessKeyId: z.string().refine(isAccessKeyId, '1 to 128 of A-Z a-z 0-9 . _ -'),
+  accessKeyId: accessKeyPolicySchema.shape.accessKeyId,
   secretAccessKey: z.unknown().superRefine((secret, context) => {
     const flaw = findSecretFlaw(secret);
     if (flaw !== undefined)
       context.addIssue({ code: 'custom', message: `a generated secret: ${flaw}` });
   }),
-  subject: z.string().min(1),
-  scopes: z.array(z.string().min(1)),
-  status: z.enum(['active', 'disabled']),
-  notBefore: z.number().min(0).max(LATEST_TIME).optional(),
-  expiresAt: z.number().min(0).max(LATEST_TIME).optional(),
+  ...accessKeyPolicySchema.omit({ accessKeyId: true }).shape,
 });

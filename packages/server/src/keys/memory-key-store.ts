@@ -1,5 +1,6 @@
-import { parseOptions } from '../options.ts';
-import { type AccessKey, accessKeySchema, type KeyStore } from './key-store.ts';
+import type { AccessKey } from './key-store.ts';
+import { checkKey, ManagedKeyStore, toRecord } from './managed-key-store.ts';
+import { MemoryRecords } from './memory-records.ts';
 
 /**
  * Access keys in the memory of this process: for tests, examples, and servers whose keys come from configuration.
@@ -13,41 +14,34 @@ import { type AccessKey, accessKeySchema, type KeyStore } from './key-store.ts';
  * console.assert((await keys.find(key.accessKeyId))?.subject === 'alice');
  * ```
  */
-export class MemoryKeyStore implements KeyStore {
-  readonly #keys = new Map<string, AccessKey>();
+export class MemoryKeyStore extends ManagedKeyStore {
+  readonly #records: MemoryRecords;
 
   /**
    * @param accessKeys the keys to begin with
+   * @param clock Unix seconds; the system's if not given
    * @throws TypeError or RangeError where a key cannot be used: see {@link MemoryKeyStore.set}
    */
-  constructor(accessKeys: Iterable<AccessKey> = []) {
+  constructor(accessKeys: Iterable<AccessKey> = [], clock: () => number = () => Date.now() / 1000) {
+    const records = new MemoryRecords(clock);
+    super(records, clock);
+    this.#records = records;
     for (const accessKey of accessKeys) this.set(accessKey);
   }
 
-  /** Finds a key by its id. */
-  async find(accessKeyId: string): Promise<AccessKey | undefined> {
-    return this.#keys.get(accessKeyId);
-  }
-
   /**
-   * Adds a key, or replaces the one of that id: for a rotation, or with `status: 'disabled'` for a revocation.
+   * Adds a key, or replaces the one of that id, at once.
    *
    * @throws TypeError where a field is missing or of the wrong type; where the secret is shorter than 16 bytes, repeats a
    * few characters, or is a known placeholder. The secret is never part of the message
    */
   set(accessKey: AccessKey): void {
-    // Of what is no key at all nothing is shown: it may be the secret.
-    const shown = typeof accessKey === 'object' ? accessKey : undefined;
-    const checked = parseOptions('MemoryKeyStore', accessKeySchema, shown) as AccessKey;
-    // Whoever finds a key holds what all other requests are judged by.
-    this.#keys.set(
-      checked.accessKeyId,
-      Object.freeze({ ...checked, scopes: Object.freeze(checked.scopes) }),
-    );
+    const key = checkKey(accessKey);
+    this.#records.put(`key/${key.accessKeyId}`, toRecord(key));
   }
 
   /** Removes a key; requests signed with it are refused from now on. */
   delete(accessKeyId: string): boolean {
-    return this.#keys.delete(accessKeyId);
+    return this.#records.put(`key/${accessKeyId}`, undefined);
   }
 }

@@ -4,12 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
+import { duplicate } from '../redis-connection.ts';
+import { judgeRedis } from '../redis-self-test.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
 import { CLOCK_SLACK, type ClaimOutcome, type NonceClaim, type NonceStore } from './nonce-store.ts';
-import { duplicate } from './redis-connection.ts';
 import { RedisPartition } from './redis-partition.ts';
 import { parseReply, REPLICA, type ScriptReply } from './redis-reply.ts';
-import { judgeRedis } from './redis-self-test.ts';
 
 export interface RedisNonceStoreOptions {
   /** A connection of ioredis. The store makes one of its own of it, at once, with the settings that nonces need. */

@@ -5,7 +5,8 @@ import {
   type SignatureErrorCode,
   type SignatureParams,
 } from '@countersign/shared';
-import { type AccessKey, LATEST_TIME } from '../keys/key-store.ts';
+import { type AccessKey, type DerivedAccessKey, LATEST_TIME } from '../keys/key-store.ts';
+import type { Session } from '../sessions/session-source.ts';
 import { SigningKeys } from './signing-keys.ts';
 
 /** Why a key cannot be accepted, whatever the signature. */
@@ -14,18 +15,22 @@ export interface KeyFlaw {
   readonly text: string;
 }
 
+/** An access key, or what a session token says of one. */
+export type AnyKey = (AccessKey | DerivedAccessKey) & { readonly session?: Session | undefined };
+
 /** The key to verify a signature with. */
 export interface FoundKey {
   readonly signingKey: MacKey;
-  readonly accessKey: AccessKey | undefined;
+  readonly accessKey: AnyKey | undefined;
   readonly flaw: KeyFlaw | undefined;
 }
 
 /** Chooses the key to verify with, of what a key store gave. */
 export type ChooseKey = (
-  accessKey: AccessKey | undefined,
+  accessKey: AnyKey | undefined,
   scheme: Scheme,
   params: SignatureParams,
+  scope: string,
   now: number,
 ) => FoundKey;
 
@@ -36,6 +41,12 @@ const MALFORMED: KeyFlaw = {
   code: 'ERR_KEY_INACTIVE',
   text: 'its record is malformed: expected times in Unix seconds, and a list of scopes',
 };
+const ELSEWHERE: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it is not for this audience' };
+const REVOKED: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it is revoked' };
+const SIGNED_BEFORE: KeyFlaw = {
+  code: 'ERR_KEY_INACTIVE',
+  text: 'what it signed until then is revoked',
+};
 const EXPIRED: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it has expired' };
 
 /**
@@ -45,19 +56,28 @@ const EXPIRED: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it has expired' };
 export function createChooseKey(audience: string): ChooseKey {
   const signingKeys = new SigningKeys();
 
-  return (accessKey, scheme, params, now) => {
+  return (accessKey, scheme, params, scope, now) => {
     const flaw = judge(accessKey, params, audience, now);
-    const secret = flaw === undefined ? (accessKey?.secretAccessKey ?? '') : undefined;
-    const signingKey = signingKeys.get(scheme, params, secret);
+    const secret = flaw === undefined ? secretOf(accessKey, scope) : undefined;
+    const signingKey = signingKeys.get(scheme, params, scope, secret);
     if (typeof signingKey !== 'string') return { signingKey, accessKey, flaw };
     const text = `its secret is unusable: ${signingKey}`;
-    const decoy = signingKeys.get(scheme, params, undefined) as MacKey;
+    const decoy = signingKeys.get(scheme, params, scope, undefined) as MacKey;
     return { signingKey: decoy, accessKey, flaw: { code: 'ERR_KEY_INACTIVE', text } };
   };
 }
 
+/** The secret; or, where a store gives none, the key that was derived of it for this day and audience. */
+function secretOf(key: AnyKey | undefined, scope: string): string | Uint8Array {
+  const secret: unknown = key?.secretAccessKey ?? undefined;
+  if (secret === undefined)
+    return (key as DerivedAccessKey | undefined)?.signingKeys?.[scope] ?? '';
+  // Bytes in place of the secret are none: taken for a signing key, a buffer of zeros would be one.
+  return typeof secret === 'string' ? secret : '';
+}
+
 function judge(
-  key: AccessKey | undefined,
+  key: AnyKey | undefined,
   params: SignatureParams,
   audience: string,
   now: number,
@@ -70,13 +90,22 @@ function judge(
   }
   // A store that looks up names in a plain object finds `__proto__`.
   if (key?.accessKeyId !== params.accessKeyId) return UNKNOWN;
-  if (key.status !== 'active') return INACTIVE;
+  if (key.status !== 'active') return key.status === 'revoked' ? REVOKED : INACTIVE;
   // Stores of somebody's own hand out what their database does: a Date, milliseconds, a list written as text.
-  if (!isTime(key.notBefore) || !isTime(key.expiresAt) || !Array.isArray(key.scopes))
+  const { notBefore, expiresAt, signedSince, scopes, audiences } = key;
+  if (![notBefore, expiresAt, signedSince].every(isTime) || !Array.isArray(scopes))
     return MALFORMED;
-  if (!(now >= (key.notBefore ?? 0))) return NOT_YET_VALID;
-  if (!(now < (key.expiresAt ?? Number.POSITIVE_INFINITY))) return EXPIRED;
+  if (audiences !== undefined && audiences !== null && !isAmong(audiences, audience))
+    return ELSEWHERE;
+  if (!(params.signedAt >= (signedSince ?? 0))) return SIGNED_BEFORE;
+  if (!(now >= (notBefore ?? 0))) return NOT_YET_VALID;
+  if (!(now < (expiresAt ?? Number.POSITIVE_INFINITY))) return EXPIRED;
   return undefined;
+}
+
+/** Text that happens to hold the name is no list of names. */
+function isAmong(audiences: readonly string[], audience: string): boolean {
+  return Array.isArray(audiences) && audiences.includes(audience);
 }
 
 /** Whether a value is a time in Unix seconds, or none. */

@@ -1,6 +1,5 @@
 import { quote, SignatureError, verifyHmacSha256 } from '@countersign/shared';
-import type { AccessKey } from '../keys/key-store.ts';
-import type { FoundKey, KeyFlaw } from './key.ts';
+import type { AnyKey, FoundKey, KeyFlaw } from './key.ts';
 
 const MISMATCH: KeyFlaw = {
   code: 'ERR_SIGNATURE_MISMATCH',
@@ -20,7 +19,7 @@ export function checkSignature(
   received: Uint8Array,
   accessKeyId: string,
   found: FoundKey,
-): AccessKey {
+): AnyKey {
   const { signingKey, accessKey, flaw } = found;
   const matches = verifyHmacSha256(signingKey, stringToSign, received);
   if (matches && flaw === undefined && accessKey !== undefined) return accessKey;

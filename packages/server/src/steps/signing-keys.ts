@@ -13,7 +13,7 @@ const MOST_KEYS = 10_000;
 interface DerivedKey {
   readonly scheme: Scheme;
   readonly scope: string;
-  readonly secret: string;
+  readonly secret: string | Uint8Array;
   readonly key: MacKey;
 }
 
@@ -34,20 +34,25 @@ export class SigningKeys {
   /**
    * The signing key of an access key for what `params` are about; without a secret one that nobody has, after the same look-up.
    *
+   * @param secret the secret itself; or bytes: the signing key that somebody else has derived of it
    * @returns what is wrong with the secret, where no key should be made of it
    */
-  get(scheme: Scheme, params: SignatureParams, secret: string | undefined): MacKey | string {
+  get(
+    scheme: Scheme,
+    params: SignatureParams,
+    scope: string,
+    secret: string | Uint8Array | undefined,
+  ): MacKey | string {
     const { accessKeyId } = params;
-    const scope = scheme.keyScope(params);
     const kept = this.#derived.get(accessKeyId) ?? NONE;
     let known: DerivedKey | undefined;
     for (const it of kept) if (it.scope === scope && it.scheme === scheme) known = it;
     if (secret === undefined) return this.#decoy;
     // A rotated secret must not leave the old key in use.
     if (known !== undefined && known.secret === secret) return known.key;
-    const flaw = findSecretFlaw(secret);
-    if (flaw !== undefined) return flaw;
-    const key = importMacKey(scheme.signingKey(encodeUtf8(secret), params));
+    const bytes = typeof secret === 'string' ? derive(scheme, params, secret) : checkLength(secret);
+    if (typeof bytes === 'string') return bytes;
+    const key = importMacKey(bytes);
     if (this.#derived.size >= MOST_KEYS)
       this.#derived.delete(this.#derived.keys().next().value as string);
     const others = kept.filter((it) => it !== known);
@@ -57,4 +62,12 @@ export class SigningKeys {
     );
     return key;
   }
+}
+
+function derive(scheme: Scheme, params: SignatureParams, secret: string): Uint8Array | string {
+  return findSecretFlaw(secret) ?? scheme.signingKey(encodeUtf8(secret), params);
+}
+
+function checkLength(key: unknown): Uint8Array | string {
+  return key instanceof Uint8Array && key.length === 32 ? key : 'a signing key has 32 bytes';
 }

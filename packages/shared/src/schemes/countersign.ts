@@ -102,6 +102,7 @@ const scheme: Scheme<CountersignParams> = {
       .filter((name) => mustBeSigned(name) || further?.has(name))
       .sort();
     const { accessKeyId, audience, signedAt, expiresIn, nonce, epoch, bodyHash } = intent;
+    const { sessionToken } = intent;
     const credential = formatCredential(accessKeyId, { date: timestamp.slice(0, 8), audience });
     checkNumber(signedHeaders);
     const signedHeadersText = signedHeaders.join(';');
@@ -116,6 +117,7 @@ const scheme: Scheme<CountersignParams> = {
       expiresIn,
       nonce,
       epoch,
+      sessionToken,
       signedHeaders,
       bodyHash,
     };
@@ -198,6 +200,7 @@ function readHeader(
     timestamp: headers.get(DATE) ?? '',
     nonce: headers.get(NONCE) ?? '',
     epoch: headers.get(EPOCH),
+    sessionToken: headers.get(SESSION_TOKEN),
     expiresIn: undefined,
     signedHeaders,
     signature: authorization.slice(signatureAt),
@@ -243,6 +246,7 @@ function readQuery({ query, headers }: SignableRequest): ParsedSignature<Counter
     timestamp,
     nonce,
     epoch: headers.get(EPOCH),
+    sessionToken: headers.get(SESSION_TOKEN),
     expiresIn: Number(expires),
     signedHeaders: parseSignedHeaders(signedHeaders),
     signature,
@@ -256,6 +260,7 @@ interface Parts {
   readonly timestamp: string;
   readonly nonce: string;
   readonly epoch: string | undefined;
+  readonly sessionToken: string | undefined;
   readonly expiresIn: number | undefined;
   readonly signedHeaders: SignedHeaders;
   readonly signature: string;
@@ -264,7 +269,7 @@ interface Parts {
 
 /** Checks everything that a signature says of itself, before anybody acts on a part of it. */
 function parse(parts: Parts): ParsedSignature<CountersignParams> {
-  const { form, timestamp, nonce, epoch, expiresIn, bodyHash } = parts;
+  const { form, timestamp, nonce, epoch, sessionToken, expiresIn, bodyHash } = parts;
   const { text: signedHeadersText, names: signedHeaders } = parts.signedHeaders;
   const { text: credential, accessKeyId, date, audience } = parts.credential;
   const signedAt = parseTimestamp(timestamp);
@@ -296,6 +301,7 @@ function parse(parts: Parts): ParsedSignature<CountersignParams> {
       expiresIn,
       nonce,
       epoch,
+      sessionToken,
       signedHeaders,
       bodyHash,
     },

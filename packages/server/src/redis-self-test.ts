@@ -1,4 +1,4 @@
-/** What a nonce store finds out of a Redis before it relies on it. */
+/** What a store finds out of a Redis before it relies on it. */
 export interface SelfTest {
   /** What is wrong, and what to do; `undefined` where Redis can be relied on. */
   readonly flaw: string | undefined;
@@ -6,24 +6,27 @@ export interface SelfTest {
 }
 
 const OLDEST: readonly [number, number] = [6, 2];
+/** What lies in it without an expiry is kept. */
+const NEVER_EVICTED = /^(?:noeviction|volatile-\w+)$/;
 
 /**
  * Judges a master by its own account. In the positive: what does not say that it is good is not.
  *
  * @param info the answer to `INFO`
+ * @param policies the eviction policies under which what the store puts there stays
  */
-export function judgeRedis(info: string): SelfTest {
+export function judgeRedis(info: string, policies = NEVER_EVICTED): SelfTest {
   const replicas = Number(field(info, 'connected_slaves') ?? 0);
-  return { flaw: findFlaw(info), replicas };
+  return { flaw: findFlaw(info, policies), replicas };
 }
 
-function findFlaw(info: string): string | undefined {
+function findFlaw(info: string, policies: RegExp): string | undefined {
   const error = field(info, 'error');
   if (error !== undefined)
-    return `INFO is refused with "${error}": let the user of the nonce store run it`;
+    return `INFO is refused with "${error}": let the user of the store run it`;
   for (const name of ['redis_version', 'role', 'master_replid', 'maxmemory_policy']) {
     if (field(info, name) === undefined)
-      return `INFO does not tell "${name}": without it a restored snapshot or another master cannot be noticed; let the user of the nonce store run INFO`;
+      return `INFO does not tell "${name}": without it a restored snapshot or another master cannot be noticed; let the user of the store run INFO`;
   }
   const version = field(info, 'redis_version') as string;
   const [major = 0, minor = 0] = version.split('.').map(Number);
@@ -32,8 +35,8 @@ function findFlaw(info: string): string | undefined {
   const role = field(info, 'role');
   if (role !== 'master') return `its role is "${role}": connect to the master`;
   const policy = field(info, 'maxmemory_policy') as string;
-  if (!/^(?:noeviction|volatile-\w+)$/.test(policy))
-    return `its maxmemory-policy is "${policy}", with which it forgets nonces: set it to noeviction`;
+  if (!policies.test(policy))
+    return `its maxmemory-policy is "${policy}", with which it forgets what it must keep: set it to noeviction`;
   return undefined;
 }
 

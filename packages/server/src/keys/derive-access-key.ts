@@ -1,0 +1,46 @@
+import { countersign, encodeUtf8 } from '@countersign/shared';
+import type { AccessKey, DerivedAccessKey } from './key-store.ts';
+
+const DAY = 86_400;
+
+/**
+ * Derives of an access key what a verifier at the edge needs: signing keys for one audience and some days. With them it can check
+ * requests until the last day is over; it cannot get at the secret, nor check or sign anything for another audience.
+ *
+ * @param accessKey with its secret, where that is kept
+ * @param audience the service at whose edge the keys are used
+ * @param day Unix seconds in the first day (UTC) that they are good for: today if not given
+ * @param days for how many days: 2 if not given
+ * @throws RangeError where it is not 1 to 31 days
+ *
+ * @example
+ * ```ts
+ * import { deriveAccessKey, generateAccessKey } from '@countersign/server';
+ *
+ * const atTheEdge = deriveAccessKey(generateAccessKey({ subject: 'alice' }), { audience: 'video-api' });
+ * console.assert(Object.keys(atTheEdge.signingKeys).length === 2 && atTheEdge.secretAccessKey === undefined);
+ * ```
+ * @see docs/wire-format.md, "Signing key"
+ */
+export function deriveAccessKey(
+  accessKey: AccessKey,
+  {
+    audience,
+    day = Date.now() / 1000,
+    days = 2,
+  }: { readonly audience: string; readonly day?: number; readonly days?: number },
+): DerivedAccessKey {
+  if (!(Number.isInteger(days) && days >= 1 && days <= 31))
+    throw new RangeError(`Cannot derive access key for ${days} days: expected 1 to 31`);
+  const { secretAccessKey, ...policy } = accessKey;
+  const secret = encodeUtf8(secretAccessKey);
+  const signingKeys = Array.from({ length: days }, (_, index) => {
+    const date = new Date((day + index * DAY) * 1000);
+    const timestamp = `${date.toISOString().slice(0, 10).replaceAll('-', '')}T000000Z`;
+    const params = { timestamp, audience } as Parameters<typeof scheme.signingKey>[1];
+    return [scheme.keyScope(params), scheme.signingKey(secret, params)] as const;
+  });
+  return { ...policy, signingKeys: Object.fromEntries(signingKeys) };
+}
+
+const scheme = countersign();

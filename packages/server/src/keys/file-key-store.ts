@@ -1,0 +1,49 @@
+import * as z from 'zod';
+import { parseOptions } from '../options.ts';
+import { FileRecords } from './file-records.ts';
+import { ManagedKeyStore } from './managed-key-store.ts';
+import { type MasterKeySource, MasterKeys } from './master-keys.ts';
+
+export interface FileKeyStoreOptions {
+  /** Where the file is, or shall be. Its folder must exist. */
+  readonly path: string;
+  /** What secrets are sealed with: see {@link MasterKeySource}. */
+  readonly masterKey: MasterKeySource;
+  /** Unix seconds; the system's clock if not given. */
+  readonly clock?: (() => number) | undefined;
+}
+
+const optionsSchema = z.strictObject({
+  path: z.string().min(1),
+  masterKey: z.custom<MasterKeySource>(
+    (source) => source !== undefined && source !== null,
+    'a master key, as generateMasterKey() makes it, or masterKeyFile(path)',
+  ),
+  clock: z
+    .custom<() => number>(
+      (clock) => typeof clock === 'function',
+      'a function that returns Unix seconds',
+    )
+    .default(() => () => Date.now() / 1000),
+});
+
+/**
+ * Access keys in one file, for the servers and commands of one machine: secrets are sealed, the file is readable by its owner
+ * only and replaced as a whole, what one process changes others see within a moment, and two that write lose nothing.
+ *
+ * @example
+ * ```ts no-run
+ * import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
+ *
+ * const keys = new FileKeyStore({ path: 'keys.json', masterKey: masterKeyFile('keys.json.master-key') });
+ * const { accessKeyId, secretAccessKey } = await keys.create({ subject: 'alice', scopes: ['videos:parse'] });
+ * ```
+ * @see docs/keys.md
+ */
+export class FileKeyStore extends ManagedKeyStore {
+  /** @throws TypeError naming the option that cannot be used */
+  constructor(options: FileKeyStoreOptions) {
+    const { path, masterKey, clock } = parseOptions('FileKeyStore', optionsSchema, options);
+    super(new FileRecords(path, new MasterKeys(masterKey), clock), clock);
+  }
+}

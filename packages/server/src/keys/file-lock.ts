@@ -1,0 +1,120 @@
+import { randomBytes } from 'node:crypto';
+import { link, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { quote } from '@countersign/shared';
+import { KeyStoreError } from './key-store-error.ts';
+
+/** Milliseconds for which others are waited for. */
+const GIVE_UP = 30_000;
+const PAUSE = 5;
+/** Milliseconds after which a lock is nobody's: twice what its owner may hold it for. */
+const STALE = 10_000;
+
+interface Owner {
+  readonly token: string;
+  readonly pid: number;
+  readonly host: string;
+  /** Milliseconds, by the system's clock. */
+  readonly since: number;
+}
+
+/**
+ * Lets one process of a machine at a time do something: the one whose file it is. What a process that was killed has left
+ * behind is taken away.
+ *
+ * @param path of the lock
+ * @param act is given a way to make sure, before anything is written for good, that the lock is still held
+ * @throws KeyStoreError `ERR_STORE_BUSY` where others hold it for half a minute, or it was lost
+ */
+export async function withLock<T>(
+  path: string,
+  act: (check: () => Promise<void>) => Promise<T>,
+): Promise<T> {
+  const { token, since } = await take(path);
+  const isOurs = async (): Promise<boolean> => (await readOwner(path))?.token === token;
+  const check = async (): Promise<void> => {
+    // Held up for long, as when a computer sleeps, this process is no longer waited for.
+    if (Date.now() - since < STALE / 2 && (await isOurs())) return;
+    throw new KeyStoreError('ERR_STORE_BUSY', `Lost the lock ${quote(path, 200)}: try again`);
+  };
+  try {
+    return await act(check);
+  } finally {
+    if (await isOurs()) await rm(path, { force: true });
+  }
+}
+
+async function take(path: string): Promise<Owner> {
+  const end = performance.now() + GIVE_UP;
+  const token = randomBytes(16).toString('hex');
+  for (;;) {
+    const other = await readOwner(path);
+    if (other === undefined) {
+      const owner = { token, pid: process.pid, host: hostname(), since: Date.now() };
+      if (await create(path, JSON.stringify(owner))) return owner;
+    } else if (isStale(other)) await takeAway(path, other);
+    if (performance.now() > end)
+      throw new KeyStoreError(
+        'ERR_STORE_BUSY',
+        `Cannot lock ${quote(path, 200)}: process ${other?.pid} of ${quote(other?.host)} does not let go of it`,
+      );
+    await sleep(PAUSE * (0.5 + Math.random()));
+  }
+}
+
+/** Makes a file that appears whole, or not at all, and never in place of another. */
+export async function create(path: string, text: string): Promise<boolean> {
+  const draft = `${path}.${randomBytes(8).toString('hex')}`;
+  await writeFile(draft, text, { mode: 0o600, flag: 'wx', flush: true });
+  try {
+    await link(draft, path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    return false;
+  } finally {
+    await rm(draft, { force: true });
+  }
+}
+
+/** One at a time: of two that find the same lock stale, the slower one would take away the quicker one's. */
+async function takeAway(path: string, stale: Owner): Promise<void> {
+  const guard = `${path}.stale`;
+  try {
+    await writeFile(guard, '', { mode: 0o600, flag: 'wx' });
+  } catch {
+    // Killed at this very point, a process leaves the guard.
+    const made = await stat(guard).catch(() => undefined);
+    if (made !== undefined && Date.now() - made.mtimeMs > STALE) await rm(guard, { force: true });
+    return;
+  }
+  try {
+    if ((await readOwner(path))?.token === stale.token) await rm(path, { force: true });
+  } finally {
+    await rm(guard, { force: true });
+  }
+}
+
+async function readOwner(path: string): Promise<Owner | undefined> {
+  try {
+    return JSON.parse(await readFile(path, 'utf8')) as Owner;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function isStale({ pid, host, since }: Owner): boolean {
+  return (host === hostname() && !isAlive(pid)) || !(Math.abs(Date.now() - since) <= STALE);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    // It lives, and is somebody else's.
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

@@ -1,0 +1,208 @@
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, open as openFile, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { quote } from '@countersign/shared';
+import * as z from 'zod';
+import { withLock } from './file-lock.ts';
+import { KeyStoreError } from './key-store-error.ts';
+import type { MasterKeys } from './master-keys.ts';
+import { type Change, isOver, type RecordStore, type StoredRecord } from './record-store.ts';
+import { open, type SealedRecord, seal } from './seal.ts';
+
+const FORMAT = 'countersign keys 1';
+/** Milliseconds between two looks at the file: how long a change by another process takes to be seen. */
+const LOOK_EVERY = 50;
+
+const fileSchema = z.strictObject({
+  format: z.literal(FORMAT),
+  records: z.record(z.string(), z.strictObject({ policy: z.string(), sealed: z.string() })),
+  uses: z.record(z.string(), z.number()),
+});
+
+/** All that is in the file. */
+interface Contents {
+  readonly records: ReadonlyMap<string, SealedRecord>;
+  readonly uses: ReadonlyMap<string, number>;
+}
+
+const NOTHING: Contents = { records: new Map(), uses: new Map() };
+
+/**
+ * Records in one file, sealed: read as a whole, and replaced as a whole by one process at a time. Who reads sees the old one or
+ * the new one.
+ */
+export class FileRecords implements RecordStore {
+  readonly #path: string;
+  readonly #masterKeys: MasterKeys;
+  readonly #clock: () => number;
+  readonly #listeners: ((name?: string) => void)[] = [];
+  readonly #looking: NodeJS.Timeout;
+  /** What the file was when it was read last. */
+  #seen = '';
+  #contents: Promise<Contents> | undefined;
+  /** Within a process one follows the other: only processes wait for the lock. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** @param clock Unix seconds */
+  constructor(path: string, masterKeys: MasterKeys, clock: () => number) {
+    this.#path = path;
+    this.#masterKeys = masterKeys;
+    this.#clock = clock;
+    this.#looking = setInterval(() => void this.#look(), LOOK_EVERY).unref();
+  }
+
+  async read(name: string): Promise<StoredRecord | undefined> {
+    const { records } = await this.#present();
+    const sealed = records.get(name);
+    return sealed === undefined ? undefined : open(name, sealed, this.#masterKeys);
+  }
+
+  async names(): Promise<readonly string[]> {
+    return [...(await this.#present()).records.keys()];
+  }
+
+  async update(name: string, change: Change): Promise<void> {
+    await this.#replace(async ({ records, uses }) => {
+      const present = records.get(name);
+      const next = change(present && (await open(name, present, this.#masterKeys)));
+      const now = this.#clock();
+      const kept = new Map(
+        [...records].filter(([, { policy }]) => !isOver(JSON.parse(policy), now)),
+      );
+      if (next === undefined) kept.delete(name);
+      else kept.set(name, await seal(name, next, this.#masterKeys));
+      return { records: kept, uses: new Map([...uses].filter(([used]) => kept.has(used))) };
+    });
+  }
+
+  async readUses(): Promise<ReadonlyMap<string, number>> {
+    return (await this.#present()).uses;
+  }
+
+  async writeUses(uses: ReadonlyMap<string, number>): Promise<void> {
+    await this.#replace(async (contents) => {
+      const all = new Map(contents.uses);
+      for (const [name, time] of uses) {
+        if (contents.records.has(name)) all.set(name, Math.max(time, all.get(name) ?? 0));
+      }
+      return { records: contents.records, uses: all };
+    });
+  }
+
+  watch(listener: (name?: string) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#looking);
+    await this.#last;
+  }
+
+  /** What is in the file now. It is read again only where it has changed. */
+  async #present(): Promise<Contents> {
+    await this.#look();
+    this.#contents ??= readContents(this.#path);
+    const reading = this.#contents;
+    return reading.catch((error) => {
+      if (this.#contents === reading) this.#contents = undefined;
+      throw error;
+    });
+  }
+
+  async #look(): Promise<void> {
+    const { ino, mtimeNs, size } = await stat(this.#path, { bigint: true }).catch(() => NO_FILE);
+    const seen = `${ino} ${mtimeNs} ${size}`;
+    if (seen === this.#seen) return;
+    this.#seen = seen;
+    this.#contents = undefined;
+    for (const listener of this.#listeners) listener();
+  }
+
+  async #replace(change: (contents: Contents) => Promise<Contents>): Promise<void> {
+    const replaced = this.#last.then(() =>
+      withLock(`${this.#path}.lock`, async (check) => {
+        const next = await change(await readContents(this.#path));
+        await write(this.#path, next, check);
+      }),
+    );
+    this.#last = replaced.catch(() => undefined);
+    await replaced;
+    await this.#look();
+  }
+}
+
+const NO_FILE = { ino: 0n, mtimeNs: 0n, size: 0n };
+
+async function readContents(path: string): Promise<Contents> {
+  const file = await openFile(path, 'r').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (file === undefined) return NOTHING;
+  try {
+    const { mode } = await file.stat();
+    if (process.platform !== 'win32' && (mode & 0o077) !== 0)
+      throw new KeyStoreError(
+        'ERR_STORE_UNFIT',
+        `Cannot use key store ${quote(path, 200)}: others may read or write it; chmod 600 it`,
+      );
+    const { records, uses } = parse(path, await file.readFile('utf8'));
+    return { records: new Map(Object.entries(records)), uses: new Map(Object.entries(uses)) };
+  } finally {
+    await file.close();
+  }
+}
+
+function parse(path: string, text: string): z.output<typeof fileSchema> {
+  try {
+    return fileSchema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new KeyStoreError(
+      'ERR_RECORD_UNREADABLE',
+      `Cannot read key store ${quote(path, 200)}: it is not a file of format ${quote(FORMAT)}`,
+      { cause },
+    );
+  }
+}
+
+/** Beside it, then in its place: a process that dies in the middle leaves the old one as it was. */
+async function write(
+  path: string,
+  { records, uses }: Contents,
+  check: () => Promise<void>,
+): Promise<void> {
+  const draft = `${path}.${randomBytes(8).toString('hex')}.tmp`;
+  const text = JSON.stringify(
+    { format: FORMAT, records: Object.fromEntries(records), uses: Object.fromEntries(uses) },
+    undefined,
+    1,
+  );
+  try {
+    const file = await openFile(draft, 'wx', 0o600);
+    try {
+      await file.writeFile(`${text}\n`);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await check();
+    await rename(draft, path);
+  } catch (error) {
+    await rm(draft, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(path));
+}
+
+/** That a file has another name is written down only with its folder. Not all systems can. */
+async function syncFolder(path: string): Promise<void> {
+  let folder: FileHandle | undefined;
+  try {
+    folder = await openFile(path, 'r');
+    await folder.sync();
+  } catch {
+    // Windows does not open folders.
+  } finally {
+    await folder?.close();
+  }
+}

@@ -1,0 +1,43 @@
+import { mkdir, readFile, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { quote } from '@countersign/shared';
+import { create } from './file-lock.ts';
+import { generateMasterKey } from './master-keys.ts';
+
+/**
+ * Master keys in a file of their own, one per line; the first one seals. It is made when it is first asked for, readable by its
+ * owner only. To rotate, put a new line on top, and call `rewrap()`.
+ *
+ * @param path where it is, or shall be: not where backups of the key store go
+ * @returns a source of master keys; it throws where the file cannot be read, or others may read it
+ *
+ * @example
+ * ```ts no-run
+ * import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
+ *
+ * const keys = new FileKeyStore({ path: 'keys.json', masterKey: masterKeyFile('/etc/video-api/master-key') });
+ * ```
+ */
+export function masterKeyFile(path: string): (id: string | undefined) => Promise<string> {
+  return async (id) => {
+    const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      // To open, it is too late to make one.
+      if (error.code !== 'ENOENT' || id !== undefined) throw error;
+      return make(path);
+    });
+    const { mode } = await stat(path);
+    if (process.platform !== 'win32' && (mode & 0o077) !== 0)
+      throw new Error(`others may read ${quote(path)}: chmod 600 it`);
+    const lines = text.split(/\r?\n/).filter((line) => line !== '');
+    const found = id === undefined ? lines[0] : lines.find((line) => line.startsWith(`${id}:`));
+    if (found === undefined) throw new Error(`it is not in ${quote(path)}`);
+    return found;
+  };
+}
+
+/** Of two processes that make it at once both use the same. */
+async function make(path: string): Promise<string> {
+  await mkdir(dirname(path), { recursive: true });
+  await create(path, `${generateMasterKey()}\n`);
+  return readFile(path, 'utf8');
+}

@@ -1,0 +1,36 @@
+/** What lies under a name: a policy that may be read, and a secret, or none (`''`). */
+export interface StoredRecord {
+  readonly policy: Readonly<Record<string, unknown>>;
+  readonly secret: string;
+}
+
+/**
+ * Where a key store keeps its records: memory, a file, Redis. It knows nothing of keys.
+ */
+export interface RecordStore {
+  read(name: string): Promise<StoredRecord | undefined>;
+  /** The names of all records that there are. */
+  names(): Promise<readonly string[]>;
+  /**
+   * Replaces a record in one step: where somebody else has changed it meanwhile, `change` is called again with what is there now.
+   *
+   * @param change gives what shall be there: `undefined` for nothing, `current` itself to seal it anew
+   * @throws what `change` throws: then nothing is changed
+   */
+  update(name: string, change: Change): Promise<void>;
+  /** When keys were last used, in Unix seconds, by the names of their records. */
+  readUses(names: readonly string[]): Promise<ReadonlyMap<string, number>>;
+  /** Notes that keys were used: the latest time of each counts. */
+  writeUses(uses: ReadonlyMap<string, number>): Promise<void>;
+  /** Calls `listener` whenever somebody, here or elsewhere, has changed a record, or without a name perhaps any. */
+  watch(listener: (name?: string) => void): void;
+  close(): Promise<void>;
+}
+
+/** What shall become of a record. A policy may say `until` (Unix seconds): then the record may go. */
+export type Change = (current: StoredRecord | undefined) => StoredRecord | undefined;
+
+/** Whether a record has had its time. */
+export function isOver({ until }: Readonly<Record<string, unknown>>, now: number): boolean {
+  return typeof until === 'number' && until < now;
+}

@@ -1,0 +1,63 @@
+import type { Cluster, Redis } from 'ioredis';
+import * as z from 'zod';
+import { parseOptions } from '../options.ts';
+import { ManagedKeyStore } from './managed-key-store.ts';
+import { type MasterKeySource, MasterKeys } from './master-keys.ts';
+import { RedisRecords } from './redis-records.ts';
+
+export interface RedisKeyStoreOptions {
+  /** A connection of ioredis. The store makes two of its own of it, at once: one to ask, one to hear of changes. */
+  readonly redis: Redis | Cluster;
+  /** What secrets are sealed with: see {@link MasterKeySource}. */
+  readonly masterKey: MasterKeySource;
+  /** What the names of the store's keys begin with: `countersign:keys` if not given. */
+  readonly prefix?: string | undefined;
+  /** Seconds for which each question to Redis may take: 0.4 if not given. */
+  readonly timeout?: number | undefined;
+  /** Unix seconds; the system's clock if not given. */
+  readonly clock?: (() => number) | undefined;
+}
+
+const optionsSchema = z.strictObject({
+  redis: z.custom<Redis | Cluster>(
+    (redis) => typeof (redis as Redis | undefined)?.duplicate === 'function',
+    'a Redis or Cluster of ioredis',
+  ),
+  masterKey: z.custom<MasterKeySource>(
+    (source) => source !== undefined && source !== null,
+    'a master key, as generateMasterKey() makes it, or a function that gives one',
+  ),
+  prefix: z.string().min(1).default('countersign:keys'),
+  timeout: z.number().min(0.05).max(10).default(0.4),
+  clock: z
+    .custom<() => number>(
+      (clock) => typeof clock === 'function',
+      'a function that returns Unix seconds',
+    )
+    .default(() => () => Date.now() / 1000),
+});
+
+/**
+ * Access keys in Redis, for all servers that share them: secrets are sealed, and what is changed on one server the others hear of
+ * at once.
+ *
+ * @example
+ * ```ts no-run
+ * import { RedisKeyStore } from '@countersign/server/redis';
+ * import { Redis } from 'ioredis';
+ *
+ * const keys = new RedisKeyStore({
+ *   redis: new Redis('redis://127.0.0.1:6379'),
+ *   masterKey: process.env['COUNTERSIGN_MASTER_KEY'] ?? '',
+ * });
+ * await keys.revoke({ accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC' });
+ * ```
+ * @see docs/keys.md
+ */
+export class RedisKeyStore extends ManagedKeyStore {
+  /** @throws TypeError or RangeError naming the option that cannot be used */
+  constructor(options: RedisKeyStoreOptions) {
+    const { masterKey, clock, ...redis } = parseOptions('RedisKeyStore', optionsSchema, options);
+    super(new RedisRecords(redis, new MasterKeys(masterKey)), clock);
+  }
+}

@@ -1,0 +1,192 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import type { Cluster, Redis } from 'ioredis';
+import { duplicate } from '../redis-connection.ts';
+import { judgeRedis } from '../redis-self-test.ts';
+import { KeyStoreError } from './key-store-error.ts';
+import type { MasterKeys } from './master-keys.ts';
+import type { Change, RecordStore, StoredRecord } from './record-store.ts';
+import { open, type SealedRecord, seal } from './seal.ts';
+
+/**
+ * Writes a record where it is still what it was, and tells everybody: in one step, so that nobody hears of what did not happen, and
+ * nothing happens of which nobody hears.
+ */
+const UPDATE_SCRIPT = `
+local key, channel = KEYS[1], ARGV[1]
+local name, revision, new, policy, sealed, till = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+if (redis.call('HGET', key, 'revision') or '') ~= revision then return 0 end
+if sealed == '' then
+  redis.call('DEL', key)
+else
+  redis.call('HSET', key, 'revision', new, 'policy', policy, 'sealed', sealed)
+  if till ~= '' then redis.call('EXPIREAT', key, till) end
+end
+redis.call('PUBLISH', channel, name)
+return 1`;
+
+/** A time of use counts where it is the latest, and the record is still there. */
+const USE_SCRIPT = `
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if tonumber(redis.call('HGET', KEYS[1], 'used') or 0) < tonumber(ARGV[1]) then
+  redis.call('HSET', KEYS[1], 'used', ARGV[1])
+end
+return 1`;
+
+interface Commands {
+  updateRecord(key: string, ...args: (string | number)[]): Promise<unknown>;
+  useRecord(key: string, time: number): Promise<unknown>;
+}
+
+export interface RedisRecordsOptions {
+  readonly redis: Redis | Cluster;
+  readonly prefix: string;
+  /** Seconds. */
+  readonly timeout: number;
+}
+
+/** Records in Redis, sealed: a hash each, and a set of their names. */
+export class RedisRecords implements RecordStore {
+  readonly #redis: (Redis | Cluster) & Commands;
+  readonly #subscriber: Redis | Cluster;
+  readonly #prefix: string;
+  readonly #timeout: number;
+  readonly #masterKeys: MasterKeys;
+  readonly #listeners: ((name?: string) => void)[] = [];
+  #connected: Promise<void> | undefined;
+  #closed = false;
+
+  constructor({ redis, prefix, timeout }: RedisRecordsOptions, masterKeys: MasterKeys) {
+    this.#prefix = prefix;
+    this.#timeout = timeout * 1000;
+    this.#masterKeys = masterKeys;
+    const own = duplicate(redis, this.#timeout);
+    own.defineCommand('updateRecord', { numberOfKeys: 1, lua: UPDATE_SCRIPT });
+    own.defineCommand('useRecord', { numberOfKeys: 1, lua: USE_SCRIPT });
+    this.#redis = own as (Redis | Cluster) & Commands;
+    this.#redis.on('error', () => undefined);
+    this.#redis.on('close', () => {
+      this.#connected = undefined;
+    });
+    this.#subscriber = this.#subscribe(redis);
+  }
+
+  async read(name: string): Promise<StoredRecord | undefined> {
+    return (await this.#read(name)).record;
+  }
+
+  async names(): Promise<readonly string[]> {
+    await this.#connect();
+    return (await this.#redis.smembers(this.#key('names'))).sort();
+  }
+
+  async update(name: string, change: Change): Promise<void> {
+    for (;;) {
+      const { record, revision } = await this.#read(name);
+      const next = change(record);
+      if (next === undefined && record === undefined) return;
+      const sealed = next && (await seal(name, next, this.#masterKeys));
+      // First the name: one without a record does no harm, a record that nobody finds would.
+      if (next !== undefined && record === undefined)
+        await this.#redis.sadd(this.#key('names'), name);
+      const { until } = next?.policy ?? {};
+      const written = await this.#redis.updateRecord(
+        this.#key(name),
+        this.#key('changes'),
+        name,
+        revision,
+        randomBytes(12).toString('base64url'),
+        sealed?.policy ?? '',
+        sealed?.sealed ?? '',
+        typeof until === 'number' ? Math.ceil(until) : '',
+      );
+      if (written !== 1) continue;
+      if (next === undefined) await this.#redis.srem(this.#key('names'), name);
+      for (const listener of this.#listeners) listener(name);
+      return;
+    }
+  }
+
+  async readUses(names: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    await this.#connect();
+    const uses = await Promise.all(names.map((name) => this.#redis.hget(this.#key(name), 'used')));
+    return new Map(names.map((name, index) => [name, Number(uses[index] ?? 0)]));
+  }
+
+  async writeUses(uses: ReadonlyMap<string, number>): Promise<void> {
+    await this.#connect();
+    await Promise.all(
+      [...uses].map(([name, time]) => this.#redis.useRecord(this.#key(name), time)),
+    );
+  }
+
+  watch(listener: (name?: string) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#redis.disconnect();
+    this.#subscriber.disconnect();
+  }
+
+  #key(name: string): string {
+    return `${this.#prefix}:${name}`;
+  }
+
+  async #read(name: string): Promise<{ record: StoredRecord | undefined; revision: string }> {
+    await this.#connect();
+    const [policy, sealed, revision] = await this.#redis.hmget(
+      this.#key(name),
+      'policy',
+      'sealed',
+      'revision',
+    );
+    if (typeof revision !== 'string') return { record: undefined, revision: '' };
+    const found = { policy, sealed } as SealedRecord;
+    return { record: await open(name, found, this.#masterKeys), revision };
+  }
+
+  /** Waits for a connection that is being made, and finds out whether Redis keeps what it is given. */
+  async #connect(): Promise<void> {
+    if (this.#closed) throw new Error('Cannot use the key store: it is closed');
+    this.#connected ??= this.#test();
+    const connected = this.#connected;
+    try {
+      await connected;
+    } catch (error) {
+      if (this.#connected === connected) this.#connected = undefined;
+      throw error;
+    }
+  }
+
+  async #test(): Promise<void> {
+    if (this.#redis.status !== 'ready')
+      await once(this.#redis, 'ready', { signal: AbortSignal.timeout(this.#timeout) });
+    const [node] = this.#redis.isCluster
+      ? (this.#redis as Cluster).nodes('master')
+      : [this.#redis as Redis];
+    const { flaw } = judgeRedis((await node?.info()) ?? '', /^noeviction$/);
+    if (flaw !== undefined)
+      throw new KeyStoreError('ERR_STORE_UNFIT', `Redis is not fit for access keys: ${flaw}`);
+  }
+
+  #subscribe(redis: Redis | Cluster): Redis | Cluster {
+    const subscriber = duplicate(redis, this.#timeout);
+    subscriber.on('error', () => undefined);
+    const channel = this.#key('changes');
+    subscriber.on('message', (_, name: string) => {
+      for (const listener of this.#listeners) listener(name);
+    });
+    // What happened while nobody listened is not known.
+    subscriber.on('ready', () => {
+      subscriber.subscribe(channel).then(
+        () => {
+          for (const listener of this.#listeners) listener();
+        },
+        () => undefined,
+      );
+    });
+    return subscriber;
+  }
+}

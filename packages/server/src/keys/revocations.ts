@@ -1,0 +1,28 @@
+/** What the ids of sessions begin with: no access key may take one. */
+export const SESSION_PREFIX = 'CSSK';
+
+/** Seconds: no session lives longer, and for so long the revocation of one is remembered. */
+export const LONGEST_SESSION = 7 * 86_400;
+
+/** What a session token says of its session. */
+export interface SessionFacts {
+  /** The session's own. */
+  readonly accessKeyId: string;
+  /** The access key that it was lent out on. */
+  readonly parent: string | undefined;
+  readonly subject: string;
+  /** Unix seconds. */
+  readonly issuedAt: number;
+  readonly version: number;
+}
+
+/** What sessions need of a key store: they lie nowhere, so what was revoked of them must. */
+export interface Revocations {
+  isSessionRevoked(session: SessionFacts): Promise<boolean>;
+  /**
+   * Makes sure that revocations of a session would be remembered, before it begins.
+   *
+   * @returns Unix seconds: when it begins, after all that was revoked
+   */
+  beginSession(subject: string): Promise<number>;
+}

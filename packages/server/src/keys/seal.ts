@@ -1,0 +1,79 @@
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { quote } from '@countersign/shared';
+import { KeyStoreError } from './key-store-error.ts';
+import type { MasterKeys } from './master-keys.ts';
+import type { StoredRecord } from './record-store.ts';
+
+/** A record as it lies in a file or in Redis: its policy can be read, its secret not, and neither can be changed. */
+export interface SealedRecord {
+  /** JSON. */
+  readonly policy: string;
+  /** `v1.<master key id>.<nonce>.<secret, encrypted, and tag>`. */
+  readonly sealed: string;
+}
+
+const CIPHER = 'aes-256-gcm';
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+const SEALED = /^v1\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]{22,})$/;
+
+/**
+ * Seals a record with AES-256-GCM. Its name and its policy are associated data: put under another name, or given more scopes, it
+ * does not open any more.
+ *
+ * @throws KeyStoreError `ERR_MASTER_KEY`
+ * @see NIST SP 800-38D
+ */
+export async function seal(
+  name: string,
+  record: StoredRecord,
+  masterKeys: MasterKeys,
+): Promise<SealedRecord> {
+  const { id, bytes } = await masterKeys.current();
+  const policy = JSON.stringify(record.policy);
+  const nonce = randomBytes(NONCE_BYTES);
+  const cipher = createCipheriv(CIPHER, bytes, nonce);
+  cipher.setAAD(associatedData(name, policy));
+  const encrypted = [cipher.update(record.secret, 'utf8'), cipher.final(), cipher.getAuthTag()];
+  const sealed = `v1.${id}.${nonce.toString('base64url')}.${Buffer.concat(encrypted).toString('base64url')}`;
+  return { policy, sealed };
+}
+
+/**
+ * Opens what {@link seal} sealed.
+ *
+ * @throws KeyStoreError `ERR_RECORD_UNREADABLE` where it is not as it was sealed, under this name; `ERR_MASTER_KEY`
+ */
+export async function open(
+  name: string,
+  { policy, sealed }: SealedRecord,
+  masterKeys: MasterKeys,
+): Promise<StoredRecord> {
+  const [, id = '', nonce = '', encrypted = ''] = SEALED.exec(sealed) ?? [];
+  if (id === '') throw unreadable(name, 'it is not sealed');
+  const { bytes } = await masterKeys.get(id);
+  const text = Buffer.from(encrypted, 'base64url');
+  try {
+    const decipher = createDecipheriv(CIPHER, bytes, Buffer.from(nonce, 'base64url'), {
+      authTagLength: TAG_BYTES,
+    });
+    decipher.setAAD(associatedData(name, policy));
+    decipher.setAuthTag(text.subarray(-TAG_BYTES));
+    const secret = Buffer.concat([decipher.update(text.subarray(0, -TAG_BYTES)), decipher.final()]);
+    return { policy: JSON.parse(policy) as StoredRecord['policy'], secret: secret.toString() };
+  } catch {
+    throw unreadable(name, `it was changed, or sealed with another master key than ${quote(id)}`);
+  }
+}
+
+/** Neither part can be taken for the other. */
+function associatedData(name: string, policy: string): Buffer {
+  return Buffer.from(JSON.stringify(['countersign record 1', name, policy]));
+}
+
+function unreadable(name: string, why: string): KeyStoreError {
+  return new KeyStoreError(
+    'ERR_RECORD_UNREADABLE',
+    `Cannot open the record ${quote(name, 160)}: ${why}; restore it, or remove it`,
+  );
+}

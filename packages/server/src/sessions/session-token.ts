@@ -1,0 +1,87 @@
+import { quote } from '@countersign/shared';
+import { CompactEncrypt, compactDecrypt, errors } from 'jose';
+import * as z from 'zod';
+import type { MasterKeys } from '../keys/master-keys.ts';
+
+/** What is sealed in a session token. */
+const claimsSchema = z.strictObject({
+  iss: z.string(),
+  sub: z.string().min(1),
+  aud: z.string().min(1),
+  iat: z.number(),
+  nbf: z.number(),
+  exp: z.number(),
+  jti: z.string().min(1),
+  /** RFC 8693 section 4.2: names, with spaces between them. */
+  scope: z.string(),
+  ver: z.number(),
+  parent: z.string().optional(),
+  /** RFC 7800 section 3.3: the key whose possession every request proves. */
+  cnf: z.strictObject({
+    jwk: z.strictObject({
+      kty: z.literal('oct'),
+      alg: z.literal('HS256'),
+      k: z.string().length(43),
+    }),
+  }),
+});
+
+export type SessionClaims = z.output<typeof claimsSchema>;
+
+const ALGORITHM = 'dir';
+const ENCRYPTION = 'A256GCM';
+const TYPE = 'countersign-session+jwt';
+/** Nothing that is longer is opened. It goes over the wire with every request. */
+const LONGEST = 4_096;
+const COMPACT = /^[A-Za-z0-9_-]{1,512}\.\.[A-Za-z0-9_-]{16}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{22}$/;
+
+/**
+ * Seals claims in a session token.
+ *
+ * @throws RangeError where it would be longer than a server takes
+ * @see RFC 7516, RFC 7519
+ */
+export async function sealToken(claims: SessionClaims, masterKeys: MasterKeys): Promise<string> {
+  const { id, bytes } = await masterKeys.current();
+  const token = await new CompactEncrypt(new TextEncoder().encode(JSON.stringify(claims)))
+    .setProtectedHeader({ alg: ALGORITHM, enc: ENCRYPTION, typ: TYPE, kid: id })
+    .encrypt(bytes);
+  if (token.length > LONGEST)
+    throw new RangeError(
+      `Cannot issue session for ${quote(claims.sub)}: its token has ${token.length} characters, ${LONGEST} are allowed; give it fewer scopes`,
+    );
+  return token;
+}
+
+/**
+ * Opens a session token. Which algorithm it is, is not for the token to say.
+ *
+ * @returns `undefined` where it is none of ours, or not as it was sealed
+ * @throws KeyStoreError `ERR_MASTER_KEY` where a key management service fails
+ */
+export async function openToken(
+  token: string,
+  masterKeys: MasterKeys,
+): Promise<SessionClaims | undefined> {
+  if (!(token.length <= LONGEST && COMPACT.test(token) && isCanonical(token))) return undefined;
+  try {
+    const { plaintext, protectedHeader } = await compactDecrypt(
+      token,
+      async ({ kid }) => (await masterKeys.get(String(kid))).bytes,
+      { keyManagementAlgorithms: [ALGORITHM], contentEncryptionAlgorithms: [ENCRYPTION] },
+    );
+    if (protectedHeader.typ !== TYPE) return undefined;
+    const claims = claimsSchema.safeParse(JSON.parse(new TextDecoder().decode(plaintext)));
+    return claims.data;
+  } catch (error) {
+    if (error instanceof errors.JOSEError) return undefined;
+    throw error;
+  }
+}
+
+/** The last character of base64url has bits that nobody reads: a token is written in one way. */
+function isCanonical(token: string): boolean {
+  return token
+    .split('.')
+    .every((part) => Buffer.from(part, 'base64url').toString('base64url') === part);
+}

@@ -1,0 +1,211 @@
+import { randomBytes } from 'node:crypto';
+import { quote, SignatureError } from '@countersign/shared';
+import * as z from 'zod';
+import type { Identity } from '../identity.ts';
+import { encodeCrockford } from '../keys/generate-access-key.ts';
+import { accessKeyPolicySchema } from '../keys/key-store.ts';
+import { type MasterKeySource, MasterKeys } from '../keys/master-keys.ts';
+import { LONGEST_SESSION, type Revocations, SESSION_PREFIX } from '../keys/revocations.ts';
+import { parseOptions } from '../options.ts';
+import type { SessionKey, SessionSource } from './session-source.ts';
+import { openToken, type SessionClaims, sealToken } from './session-token.ts';
+
+/** What a client signs with for a while. */
+export interface SessionCredentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  /** Sent with every request, signed. */
+  readonly sessionToken: string;
+  /** Unix seconds. */
+  readonly expiresAt: number;
+}
+
+/** Who may do what, and for how long. */
+export interface SessionGrant {
+  readonly subject: string;
+  readonly scopes: readonly string[];
+  /** The one service that the credentials are for. */
+  readonly audience: string;
+  /** Seconds: 3,600 if not given. */
+  readonly ttl?: number | undefined;
+  /** `revoke({ subject, sessionVersion })` ends sessions of lower versions: 0 if not given. */
+  readonly version?: number | undefined;
+}
+
+/** Lends credentials out for minutes, and opens what it lent. */
+export interface Sessions extends SessionSource {
+  /**
+   * Issues session credentials: for a server that knows by its own means who somebody is, as by a password.
+   *
+   * @throws TypeError or RangeError naming the field that cannot be used
+   */
+  issue(grant: SessionGrant): Promise<SessionCredentials>;
+  /**
+   * Issues session credentials to somebody who signed a request: never for more than the access key may do, nor for longer than
+   * it lives; they end with it where it is disabled or revoked.
+   *
+   * @param identity who signed
+   * @param wanted `scopes`: those of the key if not given; `ttl` in seconds
+   * @throws SignatureError `ERR_SCOPE_MISSING` where more is wanted than there is, or the request was signed with a session
+   */
+  lend(
+    identity: Identity,
+    wanted?: { readonly scopes?: readonly string[] | undefined; readonly ttl?: number | undefined },
+  ): Promise<SessionCredentials>;
+}
+
+export interface SessionsOptions {
+  /** Who issues them: a server opens only those of its own issuer. */
+  readonly issuer: string;
+  /** What tokens are sealed with, the same on all servers: see {@link MasterKeySource}. */
+  readonly masterKey: MasterKeySource;
+  /** Where what is revoked stands: the key store. */
+  readonly revocations: Revocations;
+  /** The most seconds that a session may live: 43,200 (12 hours) if not given, at most 604,800. */
+  readonly maxTtl?: number | undefined;
+}
+
+const optionsSchema = z.strictObject({
+  issuer: z.string().min(1).max(256),
+  masterKey: z.custom<MasterKeySource>(
+    (source) => source !== undefined && source !== null,
+    'a master key, as generateMasterKey() makes it, or a function that gives one',
+  ),
+  revocations: z.custom<Revocations>(
+    (store) => typeof (store as Revocations | undefined)?.isSessionRevoked === 'function',
+    'a key store that remembers revocations, such as new RedisKeyStore(…)',
+  ),
+  maxTtl: z.int().min(1).max(LONGEST_SESSION).default(43_200),
+});
+
+/** How far the clocks of servers may differ, in seconds. */
+const SKEW = 5;
+const MOST_OPENED = 10_000;
+
+/**
+ * Builds what lends credentials out. A session lies nowhere: all that a server needs is sealed in its token, the secret too, and
+ * still every request proves that its sender has the secret. A token alone is worth nothing.
+ *
+ * @param options see {@link SessionsOptions}; durations in seconds
+ * @throws TypeError or RangeError naming the option that cannot be used
+ *
+ * @example
+ * ```ts
+ * import { createVerifier, generateMasterKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import { createSessions } from '@countersign/server/sessions';
+ *
+ * const keys = new MemoryKeyStore();
+ * const sessions = createSessions({ issuer: 'video-api', masterKey: generateMasterKey(), revocations: keys });
+ * const verifier = createVerifier({ audience: 'video-api', keys, sessions, nonces: new MemoryNonceStore() });
+ * const credentials = await sessions.issue({ subject: 'alice', scopes: ['videos:parse'], audience: verifier.audience });
+ * console.assert(credentials.expiresAt > Date.now() / 1000);
+ * ```
+ * @see docs/keys.md, RFC 7516 for the token, RFC 7800 for the secret in it
+ */
+export function createSessions(options: SessionsOptions): Sessions {
+  const { issuer, masterKey, revocations, maxTtl } = parseOptions(
+    'sessions',
+    optionsSchema,
+    options,
+  );
+  const masterKeys = new MasterKeys(masterKey);
+  const grantSchema = z.strictObject({
+    subject: accessKeyPolicySchema.shape.subject,
+    // In a token they stand with spaces between them: one with a space in it would become two.
+    scopes: z.array(z.string().regex(/^[^\s]+$/, 'a name without spaces')),
+    audience: accessKeyPolicySchema.shape.audiences.unwrap().element,
+    ttl: z.number().min(1).max(maxTtl).default(Math.min(3_600, maxTtl)),
+    version: z.int().min(0).default(0),
+  });
+  /** A client sends the same token all the time. */
+  const opened = new Map<string, SessionClaims>();
+
+  async function issueFor(
+    grant: SessionGrant,
+    parent: string | undefined,
+    latest: number,
+  ): Promise<SessionCredentials> {
+    const given = Object.entries(grant ?? {}).filter(([, value]) => value !== undefined);
+    const { subject, scopes, audience, ttl, version } = parseOptions(
+      'session',
+      grantSchema,
+      Object.fromEntries(given),
+    );
+    const iat = await revocations.beginSession(subject);
+    const accessKeyId = SESSION_PREFIX + encodeCrockford(randomBytes(20));
+    const secretAccessKey = randomBytes(32).toString('base64url');
+    const exp = Math.floor(Math.min(iat + ttl, latest));
+    const sessionToken = await sealToken(
+      {
+        iss: issuer,
+        sub: subject,
+        aud: audience,
+        iat,
+        nbf: Math.floor(iat) - SKEW,
+        exp,
+        jti: accessKeyId,
+        scope: scopes.join(' '),
+        ver: version,
+        ...(parent === undefined ? {} : { parent }),
+        cnf: { jwk: { kty: 'oct', alg: 'HS256', k: secretAccessKey } },
+      },
+      masterKeys,
+    );
+    return { accessKeyId, secretAccessKey, sessionToken, expiresAt: exp };
+  }
+
+  async function open(token: string): Promise<SessionClaims | undefined> {
+    const known = opened.get(token);
+    if (known !== undefined) return known;
+    const claims = await openToken(token, masterKeys);
+    if (claims?.iss !== issuer) return undefined;
+    if (opened.size >= MOST_OPENED) opened.delete(opened.keys().next().value as string);
+    opened.set(token, claims);
+    return claims;
+  }
+
+  return {
+    issue: (grant) => issueFor(grant, undefined, Number.POSITIVE_INFINITY),
+
+    async lend({ accessKeyId, subject, scopes, audience, expiresAt, session }, wanted = {}) {
+      if (session !== undefined)
+        throw new SignatureError(
+          'ERR_SCOPE_MISSING',
+          'Session credentials cannot be lent on: sign with the access key',
+        );
+      const missing = wanted.scopes?.find((scope) => !scopes.includes(scope));
+      if (missing !== undefined)
+        throw new SignatureError(
+          'ERR_SCOPE_MISSING',
+          `The access key does not have the scope ${quote(missing)}`,
+        );
+      const grant = { subject, scopes: wanted.scopes ?? scopes, audience, ttl: wanted.ttl };
+      return issueFor(grant, accessKeyId, expiresAt ?? Number.POSITIVE_INFINITY);
+    },
+
+    async find(sessionToken): Promise<SessionKey | undefined> {
+      const claims = await open(sessionToken);
+      if (claims === undefined) return undefined;
+      const { jti, sub, aud, iat, nbf, exp, scope, ver, parent, cnf } = claims;
+      const isRevoked = await revocations.isSessionRevoked({
+        accessKeyId: jti,
+        parent,
+        subject: sub,
+        issuedAt: iat,
+        version: ver,
+      });
+      return {
+        accessKeyId: jti,
+        secretAccessKey: cnf.jwk.k,
+        subject: sub,
+        scopes: Object.freeze(scope === '' ? [] : scope.split(' ')),
+        audiences: [aud],
+        status: isRevoked ? 'revoked' : 'active',
+        created: iat,
+        notBefore: nbf,
+        expiresAt: exp,
+        session: { parent },
+      };
+    },
+  };
+}
