@@ -23,7 +23,7 @@ const keyParts =
 const fileParts = /^server\/keys\/(file-lock|file-records)\.ts$/;
 const sessionSource = /^server\/sessions\/session-source\.ts$/;
 const serverCore =
-  /^server\/(?!(express|fetch|file|node|redis|sessions)\.ts|redis-|(keys|nonces)\/redis|keys\/file|sessions\/(?!session-source))/;
+  /^server\/(?!(express|failures|fetch|file|node|redis|sessions)\.ts|redis-|(keys|nonces)\/redis|keys\/file|(failures\/(?!failure-limit)|sessions\/(?!session-source)))/;
 const serverAny = /^server\//;
 
 const layers = [
@@ -79,10 +79,23 @@ const layers = [
     ],
   },
   { files: /^server\/nonces\//, may: [nonceStore, nonceWords, options, shared, node, zod] },
+  // What limits failures is given to the verifier, which knows only what to ask it.
+  {
+    files: /^server\/failures\/redis-failures\.ts$/,
+    may: [
+      /^server\/failures\/failure-counts\.ts$/,
+      /^server\/redis-connection\.ts$/,
+      /^(ioredis|rate-limiter-flexible)$/,
+    ],
+  },
+  {
+    files: /^server\/failures\//,
+    may: [/^server\/failures\//, options, node, zod, /^(ioredis|ipaddr\.js)$/],
+  },
   { files: /^server\/options\.ts$/, may: [shared, zod] },
   // Adapters know the core, never the other way round.
   { files: /^server\/express\.ts$/, may: [serverAny, shared, node, zod, /^express$/] },
-  { files: /^server\/(file|sessions)\.ts$/, may: [serverAny] },
+  { files: /^server\/(failures|file|sessions)\.ts$/, may: [serverAny] },
   { files: /^server\/redis\.ts$/, may: [serverAny, shared, node, zod, /^ioredis$/] },
   { files: /^server\/(fetch|node)\.ts$/, may: [serverAny, shared, node, zod] },
   { files: /^server\//, may: [serverCore, shared, node, zod] },

@@ -22,6 +22,15 @@ export const adapterSchema = z.strictObject({
   body: z.enum(['buffer', 'stream']).default('buffer'),
 });
 
+/** For adapters that do not find out by themselves where a request comes from. */
+export const sourceSchema = <Args extends unknown[]>() =>
+  z
+    .custom<(...args: Args) => string | undefined>(
+      (source) => typeof source === 'function',
+      "a function that tells the caller's network address",
+    )
+    .optional();
+
 /** Adapter options with their defaults. */
 export type AdapterPolicy = z.output<typeof adapterSchema>;
 

@@ -17,6 +17,8 @@ type Check = (typeof checks)[number];
 const checkOf: Partial<Record<SignatureErrorCode, Check>> = {
   ERR_SIGNATURE_EXPIRED: 'time',
   ERR_SIGNATURE_NOT_YET_VALID: 'time',
+  // Before the key is looked up, too.
+  ERR_TOO_MANY_FAILURES: 'key',
   ERR_KEY_STORE_FAILED: 'key',
   ERR_COMPONENT_NOT_COVERED: 'coverage',
   ERR_KEY_UNKNOWN: 'key',

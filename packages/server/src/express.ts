@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http';
 import { quote, SignatureError } from '@countersign/shared';
 import type { Request, RequestHandler } from 'express';
 import * as z from 'zod';
@@ -58,7 +59,7 @@ export function requireSignature(
     // Mounted twice, it would find the nonce used by itself.
     if (verified.get(req)?.verifier === verifier) return next();
     if (policy.preflight === 'pass' && isPreflight(req)) return next();
-    authenticate(verifier, policy, req, res)
+    authenticate(verifier, policy, req, res, sourceOf)
       .then(
         (identity) => {
           verified.set(req, { identity, verifier });
@@ -71,6 +72,11 @@ export function requireSignature(
       )
       .catch(next);
   };
+}
+
+/** The address that Express tells: of the connection, or what proxies say where its `trust proxy` believes them. */
+function sourceOf(req: IncomingMessage): string | undefined {
+  return (req as Request).ip;
 }
 
 /** @see Fetch standard, section 3.2.2 */

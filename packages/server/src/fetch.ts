@@ -6,6 +6,7 @@ import {
   checkHandler,
   isVerifier,
   parseVerifierOrOptions,
+  sourceSchema,
 } from './adapter-options.ts';
 import { HeldBody } from './held-body.ts';
 import type { Identity } from './identity.ts';
@@ -21,7 +22,21 @@ export interface VerifiedRequest {
   readonly request: Request;
 }
 
-const defaults: AdapterPolicy = adapterSchema.parse({});
+/** What is done around a verifier. */
+export interface FetchOptions<Rest extends unknown[] = []> extends AdapterOptions {
+  /**
+   * Tells the network address of a caller, which failures are limited by: a `Request` has none, but the runtime tells it, mostly in
+   * what it gives beside. Not `X-Forwarded-For` as it stands, which anybody can write. Nothing is limited if not given.
+   */
+  readonly source?: ((request: Request, ...rest: Rest) => string | undefined) | undefined;
+}
+
+const fetchSchema = adapterSchema.extend({
+  source: sourceSchema<[request: Request, ...rest: unknown[]]>(),
+});
+type FetchPolicy = ReturnType<typeof fetchSchema.parse>;
+
+const defaults: FetchPolicy = fetchSchema.parse({});
 
 /**
  * Verifies a `Request`, as Hono, Next.js and workers hand it out. What is verified is its `Host` header where it has one, and
@@ -47,7 +62,7 @@ const defaults: AdapterPolicy = adapterSchema.parse({});
 export async function verifyRequest(
   verifier: Verifier,
   request: Request,
-  options?: AdapterOptions,
+  options?: FetchOptions,
 ): Promise<VerifiedRequest> {
   if (!isVerifier(verifier))
     throw new TypeError('Cannot verify request: expected a verifier, from createVerifier()');
@@ -55,7 +70,7 @@ export async function verifyRequest(
     throw new TypeError(`Cannot verify request: expected a Request, got ${typeof request}`);
   return verifyWith(
     verifier,
-    options === undefined ? defaults : parseOptions('adapter', adapterSchema, options),
+    options === undefined ? defaults : parseOptions('adapter', fetchSchema, options),
     request,
   );
 }
@@ -92,15 +107,19 @@ export function refusalResponse(error: unknown, verifier: Pick<Verifier, 'audien
  */
 export function withSignature<Rest extends unknown[]>(
   handler: (request: Request, identity: Identity, ...rest: Rest) => Response | Promise<Response>,
-  given: Verifier | (VerifierOptions & AdapterOptions),
-  options: AdapterOptions = {},
+  given: Verifier | (VerifierOptions & FetchOptions<Rest>),
+  options: FetchOptions<Rest> = {},
 ): (request: Request, ...rest: Rest) => Promise<Response> {
-  const { verifier, policy } = parseVerifierOrOptions(adapterSchema, given, options);
+  const { verifier, policy } = parseVerifierOrOptions(
+    fetchSchema,
+    given as Verifier | (VerifierOptions & FetchOptions<unknown[]>),
+    options as FetchOptions<unknown[]>,
+  );
   checkHandler('handler', handler);
   return async function signedRequestHandler(received, ...rest) {
     let verified: VerifiedRequest;
     try {
-      verified = await verifyWith(verifier, policy, received);
+      verified = await verifyWith(verifier, policy, received, rest);
     } catch (error) {
       return refusalResponse(error, verifier);
     }
@@ -113,8 +132,9 @@ export function withSignature<Rest extends unknown[]>(
 
 async function verifyWith(
   verifier: Verifier,
-  policy: AdapterPolicy,
+  policy: FetchPolicy,
   received: Request,
+  rest: readonly unknown[] = [],
 ): Promise<VerifiedRequest> {
   const { href, origin, host, hash } = new URL(received.url);
   const headers = [...received.headers];
@@ -123,7 +143,13 @@ async function verifyWith(
   const body = requestBody(received, policy);
   // Cut out rather than put together: `/a` and `/a?` have one `search`.
   const url = href.slice(origin.length, href.length - hash.length);
-  const identity = await verifier.verify({ method: received.method, url, headers, body });
+  const identity = await verifier.verify({
+    method: received.method,
+    url,
+    headers,
+    body,
+    source: policy.source?.(received, ...rest),
+  });
   return { identity, request: body.request() };
 }
 

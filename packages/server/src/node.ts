@@ -7,6 +7,7 @@ import {
   adapterSchema,
   checkHandler,
   parseVerifierOrOptions,
+  sourceSchema,
 } from './adapter-options.ts';
 import type { Identity } from './identity.ts';
 import { isWhole, nodeBody, streamOf } from './node-body.ts';
@@ -15,6 +16,18 @@ import type { Verifier } from './verifier.ts';
 import type { VerifierOptions } from './verifier-options.ts';
 
 export { keepRawBody } from './node-body.ts';
+
+/** What `withSignature()` does around a verifier. */
+export interface NodeOptions<Req extends IncomingMessage | Http2ServerRequest = IncomingMessage>
+  extends AdapterOptions {
+  /**
+   * Tells the network address of a caller, which failures are limited by: that of the connection if not given. Behind a proxy all
+   * connections come from the proxy; there it must be what the proxy says, and only the proxy can.
+   */
+  readonly source?: ((req: Req) => string | undefined) | undefined;
+}
+
+const nodeSchema = adapterSchema.extend({ source: sourceSchema<[req: IncomingMessage]>() });
 
 /** Answers a request whose signer is known. */
 export type SignedRequestListener<
@@ -52,16 +65,21 @@ export function withSignature<
   Res extends ServerResponse | Http2ServerResponse = ServerResponse,
 >(
   listener: SignedRequestListener<Req, Res>,
-  given: Verifier | (VerifierOptions & AdapterOptions),
-  options: AdapterOptions = {},
+  given: Verifier | (VerifierOptions & NodeOptions<Req>),
+  options: NodeOptions<Req> = {},
 ): (req: Req, res: Res) => void {
-  const { verifier, policy } = parseVerifierOrOptions(adapterSchema, given, options);
+  const { verifier, policy } = parseVerifierOrOptions(
+    nodeSchema,
+    given as Verifier | (VerifierOptions & NodeOptions),
+    options as NodeOptions,
+  );
+  const sourceOf = policy.source ?? ((req) => req.socket.remoteAddress);
   checkHandler('listener', listener);
   return function signedRequestListener(req, res) {
     // What is used of both has the same names in HTTP/2.
     const [incoming, answer] = [req as IncomingMessage, res as ServerResponse];
     if (isTooLate(incoming)) return;
-    void authenticate(verifier, policy, incoming, answer).then(
+    void authenticate(verifier, policy, incoming, answer, sourceOf).then(
       (identity) => listener(req, res, identity),
       (error) => refuse(incoming, answer, error, verifier.audience),
     );
@@ -71,6 +89,7 @@ export function withSignature<
 /**
  * Verifies a request of `node:http`.
  *
+ * @param sourceOf tells the network address of the caller
  * @returns who signed it; the epoch stands in the answer's headers already
  * @throws SignatureError where it is refused
  */
@@ -79,6 +98,7 @@ export async function authenticate(
   policy: AdapterPolicy,
   req: IncomingMessage,
   res: ServerResponse,
+  sourceOf: (req: IncomingMessage) => string | undefined,
 ): Promise<Identity> {
   const identity = await verifier.verify({
     method: req.method as string,
@@ -86,6 +106,7 @@ export async function authenticate(
     url: (req as { originalUrl?: string }).originalUrl ?? (req.url as string),
     headers: req.rawHeaders,
     body: nodeBody(req, policy, (error) => breakOff(req, res, error, verifier.audience)),
+    source: sourceOf(req),
   });
   if (policy.body === 'stream') onceAnswered(req, res, () => discardUntouched(req));
   if (identity.epoch !== undefined && !res.headersSent)

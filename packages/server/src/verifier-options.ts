@@ -1,6 +1,7 @@
 import { countersign, isAudience, parseTarget, type Scheme } from '@countersign/shared';
 import * as z from 'zod';
 import type { Explanation } from './explanation.ts';
+import type { FailureLimit } from './failures/failure-limit.ts';
 import type { KeyStore } from './keys/key-store.ts';
 import type { NonceStore } from './nonces/nonce-store.ts';
 import { parseOptions } from './options.ts';
@@ -16,6 +17,11 @@ export interface VerifierOptions {
   readonly sessions?: SessionSource | undefined;
   /** Where nonces are claimed: shared by all servers that accept the same keys for the same audience. */
   readonly nonces: NonceStore;
+  /**
+   * Limits failed signatures by where they come from: `createFailureLimit()`. Without it, or where a request's `source` is not
+   * known, nothing is limited.
+   */
+  readonly failures?: FailureLimit | undefined;
   /** The wire forms that are accepted: our own if not given. */
   readonly schemes?: readonly Scheme[] | undefined;
   /** For how long a signed request lives: 120 if not given, at most 3,600. */
@@ -63,6 +69,7 @@ const schema = z.strictObject({
     (store) => typeof (store as NonceStore | undefined)?.claim === 'function',
     'a nonce store with claim()',
   ),
+  failures: z.custom<FailureLimit>(isFailureLimit, 'what createFailureLimit() gives').optional(),
   schemes: z
     .array(
       z.custom<Scheme>(
@@ -107,6 +114,11 @@ export type VerifierPolicy = z.output<typeof schema>;
 /** @throws TypeError or RangeError naming the option that cannot be used */
 export function parseVerifierOptions(options: VerifierOptions): VerifierPolicy {
   return parseOptions('verifier', schema, options);
+}
+
+function isFailureLimit(value: unknown): boolean {
+  const { check, note } = (value ?? {}) as Partial<FailureLimit>;
+  return typeof check === 'function' && typeof note === 'function';
 }
 
 function isOrigin(text: string): boolean {

@@ -5,7 +5,8 @@ import type { AccessKey, DerivedAccessKey } from './keys/key-store.ts';
 import type { ClaimOutcome } from './nonces/nonce-store.ts';
 import { checkBody, type ReceivedBody } from './steps/body.ts';
 import { checkCoverage } from './steps/coverage.ts';
-import { createChooseKey, type FoundKey } from './steps/key.ts';
+import { checkFailures, noteFailure } from './steps/failures.ts';
+import { type AnyKey, createChooseKey, type FoundKey } from './steps/key.ts';
 import { readSignature, type SchemedSignature } from './steps/mechanism.ts';
 import { checkClaim, nonceClaim, storeFailed } from './steps/nonce.ts';
 import { readRequest } from './steps/request.ts';
@@ -22,6 +23,11 @@ export interface ReceivedRequest {
   readonly headers: HeadersInput;
   /** The body as it came over the wire; empty if not given. */
   readonly body?: ReceivedBody;
+  /**
+   * The network address of the caller, which failures are limited by. Not what a header says, unless a proxy of one's own has
+   * written it. Where it is not known nothing is limited.
+   */
+  readonly source?: string | undefined;
 }
 
 /** Says who signed a request, or why it is refused. */
@@ -89,6 +95,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     attempt.signed = signed;
     const { scheme, params, signature } = signed;
     checkWindow(params, policy, now);
+    checkFailures(policy.failures, received.source, params.accessKeyId);
     const scope = scheme.keyScope(params);
     const { sessionToken } = params;
     let found: AccessKey | DerivedAccessKey | undefined;
@@ -105,12 +112,17 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const key = chooseKey(found, scheme, params, scope, now);
     attempt.key = key;
     checkCoverage(request, params, policy.signedHeaders);
-    const { subject, scopes, expiresAt, session } = checkSignature(
-      scheme.stringToSign(request, params),
-      signature,
-      params.accessKeyId,
-      key,
-    );
+    const stringToSign = scheme.stringToSign(request, params);
+    // Others may have failed while the key was looked up: a hundred guesses at once are a hundred guesses.
+    checkFailures(policy.failures, received.source, params.accessKeyId);
+    let accessKey: AnyKey;
+    try {
+      accessKey = checkSignature(stringToSign, signature, params.accessKeyId, key);
+    } catch (error) {
+      if (claims) noteFailure(policy.failures, received.source, params.accessKeyId);
+      throw error;
+    }
+    const { subject, scopes, expiresAt, session } = accessKey;
     const reading = checkBody(received.body, params, policy, now);
     if (reading !== undefined) await reading;
     let epoch: string | undefined;

@@ -1,0 +1,6 @@
+export {
+  type ClosableFailureLimit,
+  createFailureLimit,
+  type FailureLimitOptions,
+} from './failures/create-failure-limit.ts';
+export type { FailureBlock, FailureLimit } from './failures/failure-limit.ts';

@@ -1,0 +1,116 @@
+import type { Cluster, Redis } from 'ioredis';
+import * as z from 'zod';
+import { parseOptions } from '../options.ts';
+import { FailureCounts } from './failure-counts.ts';
+import type { FailureBlock, FailureLimit } from './failure-limit.ts';
+import { RedisFailures } from './redis-failures.ts';
+import { sourceName } from './source-name.ts';
+
+/** What a limit is built from. */
+export interface FailureLimitOptions {
+  /** Failures from one source, after which nothing more is verified that comes from it: 100 if not given. */
+  readonly perSource?: number | undefined;
+  /** Failures from one source with one access key, after which nothing more is verified of the two: 10 if not given. */
+  readonly perKey?: number | undefined;
+  /** Seconds for which failures count, from the first one on: 60 if not given. */
+  readonly per?: number | undefined;
+  /** The most sources, and the most pairs of source and access key, that are counted at once: 100,000 if not given. */
+  readonly maxEntries?: number | undefined;
+  /** A connection of ioredis, so that servers count together. The limit makes one of its own of it, at once. */
+  readonly redis?: Redis | Cluster | undefined;
+  /** What the names of its keys in Redis begin with: `countersign:failures` if not given. */
+  readonly prefix?: string | undefined;
+}
+
+const optionsSchema = z.strictObject({
+  perSource: z.int().min(1).max(1_000_000).default(100),
+  perKey: z.int().min(1).max(1_000_000).default(10),
+  per: z.int().min(1).max(86_400).default(60),
+  maxEntries: z.int().min(1).max(10_000_000).default(100_000),
+  redis: z
+    .custom<Redis | Cluster>(
+      (redis) => typeof (redis as Redis | undefined)?.duplicate === 'function',
+      'a Redis or Cluster of ioredis',
+    )
+    .optional(),
+  prefix: z.string().min(1).default('countersign:failures'),
+});
+
+/** A limit that holds a connection where it was given one. */
+export interface ClosableFailureLimit extends FailureLimit {
+  /** Closes the limit's own connection to Redis, not the one that it was given. What fails from then on is counted here only. */
+  close(): void;
+}
+
+/**
+ * Limits failed signatures, by source and by source and access key: give it to a verifier as `failures`. A request that is
+ * accepted writes nothing and asks nobody.
+ *
+ * Each server counts what it refuses. With Redis it counts there as well, and hears what the others have counted: an attacker gets
+ * the limit, and a guess more from each further server. Where Redis fails nobody is refused for it; a process warning says that each
+ * server counts alone.
+ *
+ * @param options limits; durations in seconds
+ * @throws TypeError or RangeError naming the option that cannot be used
+ *
+ * @example
+ * ```ts
+ * import { createVerifier, generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import { createFailureLimit } from '@countersign/server/failures';
+ *
+ * const failures = createFailureLimit({ perKey: 5 });
+ * const verifier = createVerifier({
+ *   audience: 'video-api',
+ *   keys: new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]),
+ *   nonces: new MemoryNonceStore(),
+ *   failures,
+ * });
+ * console.assert(verifier.audience === 'video-api');
+ * ```
+ * @see docs/errors.md, "ERR_TOO_MANY_FAILURES"
+ */
+export function createFailureLimit(options: FailureLimitOptions = {}): ClosableFailureLimit {
+  const policy = parseOptions('failure limit', optionsSchema, options);
+  const { perSource, perKey, per, maxEntries } = policy;
+  const sources = new FailureCounts(perSource, per, maxEntries);
+  const pairs = new FailureCounts(perKey, per, maxEntries);
+  const shared =
+    policy.redis === undefined
+      ? undefined
+      : new RedisFailures({ ...policy, redis: policy.redis }, sources, pairs);
+
+  function check(source: string, accessKeyId: string): FailureBlock | undefined {
+    // Nearly always: who behaves pays for nothing.
+    if (!sources.blocks && !pairs.blocks) return undefined;
+    const name = sourceName(source);
+    return (
+      blockOf('source', sources.blockedFor(name)) ??
+      blockOf('access key', pairs.blockedFor(pairName(accessKeyId, name)))
+    );
+  }
+
+  return {
+    check,
+
+    note(source, accessKeyId) {
+      // Ids are the caller's to invent: where its source is blocked, none is remembered.
+      if (check(source, accessKeyId) !== undefined) return;
+      const name = sourceName(source);
+      const pair = pairName(accessKeyId, name);
+      sources.add(name);
+      pairs.add(pair);
+      void shared?.add(name, pair);
+    },
+
+    close: () => shared?.close(),
+  };
+}
+
+/** No access key id has a space in it, so no two pairs have one name. */
+function pairName(accessKeyId: string, source: string): string {
+  return `${accessKeyId} ${source}`;
+}
+
+function blockOf(of: FailureBlock['of'], milliseconds: number): FailureBlock | undefined {
+  return milliseconds > 0 ? { of, seconds: Math.ceil(milliseconds / 1000) } : undefined;
+}

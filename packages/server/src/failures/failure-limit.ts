@@ -1,0 +1,23 @@
+/** For how long nothing is verified, and what of. */
+export interface FailureBlock {
+  /** All that comes from the source, or only what it signs with this access key. */
+  readonly of: 'source' | 'access key';
+  /** Seconds until it ends. */
+  readonly seconds: number;
+}
+
+/**
+ * Counts failed signatures, by where they come from: never by access key alone, or a stranger could lock out the owner of a
+ * key by failing in their name.
+ */
+export interface FailureLimit {
+  /**
+   * Says whether a signature may be verified. It is asked about every request, so it answers at once, out of memory.
+   *
+   * @param source the network address of the caller
+   * @returns nothing where it may
+   */
+  check(source: string, accessKeyId: string): FailureBlock | undefined;
+  /** Notes that a signature was wrong, or its key. Never throws, and nobody waits for it. */
+  note(source: string, accessKeyId: string): void;
+}
