@@ -9,6 +9,7 @@ import {
 } from '@countersign/server';
 import { describe, expect, it } from 'vitest';
 import { accessKeySchema } from '../src/keys/key-store.ts';
+import { keyStoreContract } from './key-store-contract.ts';
 
 const NOW = 1_795_300_000;
 const key: AccessKey = {
@@ -18,6 +19,11 @@ const key: AccessKey = {
   scopes: ['videos:parse'],
   status: 'active',
 };
+
+keyStoreContract('MemoryKeyStore', () => ({
+  isShared: false,
+  open: (clock = () => NOW) => new MemoryKeyStore([], clock),
+}));
 
 /** What a call throws. */
 function thrown(call: () => unknown): Error {

@@ -63,10 +63,14 @@ async function take(path: string): Promise<Owner> {
   }
 }
 
-/** Makes a file that appears whole, or not at all, and never in place of another. */
-export async function create(path: string, text: string): Promise<boolean> {
+/**
+ * Makes a file that appears whole, or not at all, and never in place of another.
+ *
+ * @param flush whether it must outlive a loss of power
+ */
+export async function create(path: string, text: string, flush = false): Promise<boolean> {
   const draft = `${path}.${randomBytes(8).toString('hex')}`;
-  await writeFile(draft, text, { mode: 0o600, flag: 'wx', flush: true });
+  await writeFile(draft, text, { mode: 0o600, flag: 'wx', flush });
   try {
     await link(draft, path);
     return true;

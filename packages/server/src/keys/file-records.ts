@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { type FileHandle, open as openFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { quote } from '@countersign/shared';
@@ -171,7 +170,9 @@ async function write(
   { records, uses }: Contents,
   check: () => Promise<void>,
 ): Promise<void> {
-  const draft = `${path}.${randomBytes(8).toString('hex')}.tmp`;
+  // Whoever was killed here has left one.
+  const draft = `${path}.next`;
+  await rm(draft, { force: true });
   const text = JSON.stringify(
     { format: FORMAT, records: Object.fromEntries(records), uses: Object.fromEntries(uses) },
     undefined,

@@ -35,15 +35,16 @@ export type AccessKeyOwner = Partial<
  * What is revoked, for good and on all servers at once:
  *
  * - `accessKeyId`: a key and the sessions that were lent out on it, or one session.
- * - `subject`: all keys and all sessions that somebody has now.
- * - `subject` and `sessionVersion`: somebody's sessions of lower versions.
- * - `signedBefore` (Unix seconds), for everybody or for one `subject`: what was signed earlier, and all sessions that began earlier.
+ * - `subject`: all keys and all sessions that somebody has now; with `only: 'sessions'` not the keys.
+ * - `everybody: 'sessions'`: all sessions that there are.
+ * - `signedBefore` (Unix seconds), for everybody or for one `subject`: what was signed earlier, and all sessions that began earlier,
+ *   by the clocks of who signed.
  */
 export type Revocation =
   | { readonly accessKeyId: string }
-  | { readonly subject: string }
-  | { readonly subject: string; readonly sessionVersion: number }
-  | { readonly subject?: string; readonly signedBefore: number };
+  | { readonly subject: string; readonly only?: 'sessions' | undefined }
+  | { readonly everybody: 'sessions' }
+  | { readonly subject?: string | undefined; readonly signedBefore: number };
 
 /** Seconds between two reads of a record that nobody says was changed: how long a revocation takes where no message comes. */
 const MAX_AGE = 3;
@@ -52,12 +53,15 @@ const NOTE_EVERY = 60;
 /** How far the clocks of servers may differ, in seconds. */
 const SKEW = 5;
 
-/** What is kept of a subject, or of everybody. */
+/**
+ * What is kept of a subject, or of everybody. Versions rather than times where all is ended that there is: clocks of servers differ,
+ * and a key from one that is ahead would live on.
+ */
 const cutoffsSchema = z.strictObject({
+  keyVersion: z.int().min(0).optional(),
+  sessionVersion: z.int().min(0).optional(),
   signedSince: time.optional(),
-  keysSince: time.optional(),
   sessionsSince: time.optional(),
-  sessionVersion: z.number().optional(),
   until: time.optional(),
 });
 type Cutoffs = z.output<typeof cutoffsSchema>;
@@ -76,8 +80,11 @@ const rotateSchema = z.strictObject({
 });
 const revocationSchema = z.union([
   z.strictObject({ accessKeyId: accessKeyPolicySchema.shape.accessKeyId }),
-  z.strictObject({ subject: accessKeyPolicySchema.shape.subject }),
-  z.strictObject({ subject: accessKeyPolicySchema.shape.subject, sessionVersion: z.int().min(0) }),
+  z.strictObject({
+    subject: accessKeyPolicySchema.shape.subject,
+    only: z.literal('sessions').optional(),
+  }),
+  z.strictObject({ everybody: z.literal('sessions') }),
   z.strictObject({ subject: accessKeyPolicySchema.shape.subject.optional(), signedBefore: time }),
 ]);
 
@@ -88,7 +95,7 @@ const revocationSchema = z.union([
 export class ManagedKeyStore implements KeyStore, Revocations {
   readonly #records: RecordStore;
   readonly #clock: () => number;
-  readonly #keys: RecordCache<AccessKey>;
+  readonly #keys: RecordCache<KeptKey>;
   readonly #cutoffs: RecordCache<Cutoffs>;
   /** Uses that are not noted yet, and when each key's was noted last. */
   readonly #uses = new Map<string, number>();
@@ -114,23 +121,16 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     const found = this.#keys.get(keyName(accessKeyId));
     const key = found instanceof Promise ? await found : found;
     // Also where there is none: strangers must not be able to tell by the time that it takes.
-    const cutoffs = this.#cutoffsOf(key?.subject ?? '');
+    const cutoffs = this.#cutoffsOf(key?.accessKey.subject ?? '');
     const [own, all] = cutoffs instanceof Promise ? await cutoffs : cutoffs;
-    if (key === undefined || (own === undefined && all === undefined)) return key;
-    return limited(key, own, all);
+    return key === undefined ? undefined : limited(key, own, all);
   }
 
   noteUse(accessKeyId: string, now: number): void {
     const name = keyName(accessKeyId);
     this.#uses.set(name, now);
     if (this.#noting !== undefined) return;
-    this.#noting = setTimeout(() => {
-      this.#noteUses().catch((error) =>
-        process.emitWarning(`Cannot note which keys were used: ${error.message}`, {
-          code: 'COUNTERSIGN_KEY_STORE',
-        }),
-      );
-    }, NOTE_EVERY * 1000).unref();
+    this.#noting = setTimeout(() => void this.#noteUses(), NOTE_EVERY * 1000).unref();
   }
 
   /**
@@ -142,7 +142,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    */
   async create(owner: AccessKeyOwner = {}): Promise<AccessKey> {
     const made = generateAccessKey(owner);
-    const key = { ...made, created: await this.#beginning(made.subject) };
+    const key = { ...made, created: this.#clock() };
     await this.add(key);
     return key;
   }
@@ -156,13 +156,14 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    */
   async add(accessKey: AccessKey): Promise<void> {
     const key = checkKey(accessKey);
+    const { keyVersion } = await this.#readCutoffs(subjectName(key.subject));
     await this.#records.update(keyName(key.accessKeyId), (current) => {
       if (current !== undefined)
         throw new KeyStoreError(
           'ERR_KEY_EXISTS',
           `Cannot add access key ${quote(key.accessKeyId)}: there is one of this id`,
         );
-      return toRecord(key);
+      return toRecord(key, keyVersion);
     });
   }
 
@@ -246,19 +247,22 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     const it = parseOptions('revocation', revocationSchema, what);
     const now = this.#clock();
     if ('accessKeyId' in it) return this.#revokeKey(it.accessKeyId, now);
-    if ('sessionVersion' in it)
-      return this.#raise(subjectName(it.subject), { sessionVersion: it.sessionVersion });
+    if ('everybody' in it) return this.#cutOff(EVERYBODY, endSessions);
     if (!('signedBefore' in it))
-      return this.#raise(subjectName(it.subject as string), { keysSince: now, sessionsSince: now });
+      return this.#cutOff(
+        subjectName(it.subject),
+        it.only === 'sessions' ? endSessions : endKeysAndSessions,
+      );
     const { subject, signedBefore } = it;
     if (!(signedBefore <= now + SKEW))
       throw new RangeError(
         `Cannot revoke what is signed before ${signedBefore}: it is ${Math.ceil(signedBefore - now)} s ahead`,
       );
-    await this.#raise(subject === undefined ? EVERYBODY : subjectName(subject), {
-      signedSince: signedBefore,
-      sessionsSince: signedBefore,
-    });
+    await this.#cutOff(subject === undefined ? EVERYBODY : subjectName(subject), (cutoffs) => ({
+      ...cutoffs,
+      signedSince: Math.max(signedBefore, cutoffs.signedSince ?? 0),
+      sessionsSince: Math.max(signedBefore, cutoffs.sessionsSince ?? 0),
+    }));
   }
 
   /**
@@ -273,30 +277,36 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   }
 
   async isSessionRevoked(session: SessionFacts): Promise<boolean> {
-    const { accessKeyId, parent, subject, issuedAt, version } = session;
+    const { accessKeyId, parent, subject, issuedAt, versions } = session;
     const [own, all] = await this.#cutoffsOf(subject);
     if ((await this.#cutoffs.get(sessionName(accessKeyId))) !== undefined) return true;
     // The store has never heard of sessions: it has lost its memory, and what was revoked with it.
     if (all?.sessionsSince === undefined) return true;
     const isCurrent =
       issuedAt >= Math.max(all.sessionsSince, own?.sessionsSince ?? 0) &&
-      version >= (own?.sessionVersion ?? 0);
+      versions.all >= (all.sessionVersion ?? 0) &&
+      versions.subject >= (own?.sessionVersion ?? 0);
     if (!isCurrent) return true;
     return parent !== undefined && (await this.find(parent))?.status !== 'active';
   }
 
-  async beginSession(subject: string): Promise<number> {
-    await this.#records.update(EVERYBODY, (current) => {
-      const cutoffs = readCutoffs(EVERYBODY, current);
-      if (cutoffs?.sessionsSince !== undefined) return current;
-      return { policy: given({ ...cutoffs, sessionsSince: this.#clock() }), secret: '' };
-    });
-    return this.#beginning(subject);
+  async beginSession(subject: string): Promise<Pick<SessionFacts, 'issuedAt' | 'versions'>> {
+    const now = this.#clock();
+    if ((await this.#readCutoffs(EVERYBODY)).sessionsSince === undefined)
+      await this.#cutOff(EVERYBODY, (cutoffs) => ({ sessionsSince: now, ...cutoffs }));
+    const own = await this.#readCutoffs(subjectName(subject));
+    const all = await this.#readCutoffs(EVERYBODY);
+    return {
+      // A server whose clock is ahead may have revoked what began before a moment that has not come here.
+      issuedAt: Math.max(now, own.sessionsSince ?? 0, all.sessionsSince ?? 0),
+      versions: { subject: own.sessionVersion ?? 0, all: all.sessionVersion ?? 0 },
+    };
   }
 
   /** Notes which keys were used, and lets go of files and connections. */
   async close(): Promise<void> {
-    await this.#noteUses().finally(() => this.#records.close());
+    await this.#noteUses();
+    await this.#records.close();
   }
 
   #cutoffsOf(subject: string): CutoffsOf | Promise<CutoffsOf> {
@@ -306,15 +316,9 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     return [own, all];
   }
 
-  /** Now; or, where another server's clock is ahead and has revoked what began earlier, a little later. */
-  async #beginning(subject: string): Promise<number> {
-    const [own, all] = await this.#cutoffsOf(subject);
-    const cutoffs = [own, all].flatMap((it) => [
-      it?.keysSince ?? 0,
-      it?.sessionsSince ?? 0,
-      it?.signedSince ?? 0,
-    ]);
-    return Math.max(this.#clock(), ...cutoffs);
+  /** As they are now, not as they were a moment ago. */
+  async #readCutoffs(name: string): Promise<Cutoffs> {
+    return readCutoffs(name, await this.#records.read(name)) ?? {};
   }
 
   async #infos(names: readonly string[]): Promise<AccessKeyInfo[]> {
@@ -336,8 +340,8 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     await this.#records.update(name, (current) => {
       const key = readKey(name, current);
       if (key === undefined) throw notFound(accessKeyId);
-      if (key.status === 'revoked') throw revoked(accessKeyId);
-      return toRecord(change(key));
+      if (key.accessKey.status === 'revoked') throw revoked(accessKeyId);
+      return toRecord(change(key.accessKey), key.version);
     });
   }
 
@@ -354,18 +358,16 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     await this.#records.update(name, (current) => {
       const key = readKey(name, current);
       if (key === undefined) throw notFound(accessKeyId);
-      return toRecord({ ...key, status: 'revoked' });
+      return toRecord({ ...key.accessKey, status: 'revoked' }, key.version);
     });
   }
 
   /** Cutoffs only rise: of two that revoke at once both have their way. */
-  async #raise(name: string, cutoffs: Cutoffs): Promise<void> {
-    await this.#records.update(name, (current) => {
-      const policy: Record<string, number | undefined> = { ...readCutoffs(name, current) };
-      for (const [key, value] of Object.entries(cutoffs))
-        policy[key] = Math.max(value as number, policy[key] ?? 0);
-      return { policy, secret: '' };
-    });
+  async #cutOff(name: string, change: (cutoffs: Cutoffs) => Cutoffs): Promise<void> {
+    await this.#records.update(name, (current) => ({
+      policy: change(readCutoffs(name, current) ?? {}),
+      secret: '',
+    }));
   }
 
   async #noteUses(): Promise<void> {
@@ -373,7 +375,14 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     this.#noting = undefined;
     const uses = new Map(this.#uses);
     this.#uses.clear();
-    if (uses.size > 0) await this.#records.writeUses(uses);
+    if (uses.size === 0) return;
+    try {
+      await this.#records.writeUses(uses);
+    } catch (error) {
+      process.emitWarning(`Cannot note which keys were used: ${(error as Error).message}`, {
+        code: 'COUNTERSIGN_KEY_STORE',
+      });
+    }
   }
 }
 
@@ -389,24 +398,42 @@ export function checkKey(accessKey: unknown): AccessKey {
   return key;
 }
 
-/** A revoked key is never used again: its secret goes. */
-export function toRecord({ secretAccessKey, accessKeyId: _, ...policy }: AccessKey): StoredRecord {
-  return { policy: given(policy), secret: policy.status === 'revoked' ? '' : secretAccessKey };
+/** A key, and of which version its subject's keys were when it came to the store. */
+interface KeptKey {
+  readonly accessKey: AccessKey;
+  readonly version: number;
 }
 
-function readKey(name: string, record: StoredRecord | undefined): AccessKey | undefined {
+/**
+ * A key as it is kept.
+ *
+ * @param version of its subject's keys: 0 where none of them were ever revoked together
+ */
+export function toRecord(
+  { secretAccessKey, accessKeyId: _, ...policy }: AccessKey,
+  version = 0,
+): StoredRecord {
+  return {
+    policy: given({ ...policy, version }),
+    // A revoked key is never used again: its secret goes.
+    secret: policy.status === 'revoked' ? '' : secretAccessKey,
+  };
+}
+
+function readKey(name: string, record: StoredRecord | undefined): KeptKey | undefined {
   if (record === undefined) return undefined;
   const { policy, secret } = record;
+  const { version, ...fields } = policy;
   const parsed = accessKeyPolicySchema.safeParse({
-    ...policy,
+    ...fields,
     accessKeyId: name.slice(keyName('').length),
   });
   if (!parsed.success) throw unreadable(name, parsed.error);
-  const key = { ...parsed.data, secretAccessKey: secret } as AccessKey;
+  const accessKey = { ...parsed.data, secretAccessKey: secret } as AccessKey;
   // Whoever finds a key holds what all other requests are judged by.
-  Object.freeze(key.scopes);
-  Object.freeze(key.audiences);
-  return Object.freeze(key);
+  Object.freeze(accessKey.scopes);
+  Object.freeze(accessKey.audiences);
+  return { accessKey: Object.freeze(accessKey), version: Number(version) };
 }
 
 function readCutoffs(name: string, record: StoredRecord | undefined): Cutoffs | undefined {
@@ -417,12 +444,23 @@ function readCutoffs(name: string, record: StoredRecord | undefined): Cutoffs | 
 }
 
 /** A key, and what was revoked of all that its subject, or everybody, had. */
-function limited(key: AccessKey, own: Cutoffs | undefined, all: Cutoffs | undefined): AccessKey {
-  const created = key.created ?? 0;
-  if (created < (own?.keysSince ?? 0)) return { ...key, status: 'revoked' };
-  const since = Math.max(own?.signedSince ?? 0, all?.signedSince ?? 0);
-  // A key that is younger has signed nothing before.
-  return created < since ? { ...key, signedSince: since } : key;
+function limited(
+  { accessKey, version }: KeptKey,
+  own: Cutoffs | undefined,
+  all: Cutoffs | undefined,
+): AccessKey {
+  if (own === undefined && all === undefined) return accessKey;
+  if (!(version >= (own?.keyVersion ?? 0))) return { ...accessKey, status: 'revoked' };
+  const signedSince = Math.max(own?.signedSince ?? 0, all?.signedSince ?? 0);
+  return signedSince > 0 ? { ...accessKey, signedSince } : accessKey;
+}
+
+function endSessions(cutoffs: Cutoffs): Cutoffs {
+  return { ...cutoffs, sessionVersion: (cutoffs.sessionVersion ?? 0) + 1 };
+}
+
+function endKeysAndSessions(cutoffs: Cutoffs): Cutoffs {
+  return { ...endSessions(cutoffs), keyVersion: (cutoffs.keyVersion ?? 0) + 1 };
 }
 
 /** Only what is given: an option that is `undefined` must not overwrite a default. */

@@ -38,6 +38,6 @@ export function masterKeyFile(path: string): (id: string | undefined) => Promise
 /** Of two processes that make it at once both use the same. */
 async function make(path: string): Promise<string> {
   await mkdir(dirname(path), { recursive: true });
-  await create(path, `${generateMasterKey()}\n`);
+  await create(path, `${generateMasterKey()}\n`, true);
   return readFile(path, 'utf8');
 }

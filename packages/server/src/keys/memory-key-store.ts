@@ -37,7 +37,8 @@ export class MemoryKeyStore extends ManagedKeyStore {
    */
   set(accessKey: AccessKey): void {
     const key = checkKey(accessKey);
-    this.#records.put(`key/${key.accessKeyId}`, toRecord(key));
+    const version = this.#records.peek(`subject/${key.subject}`)?.policy['keyVersion'];
+    this.#records.put(`key/${key.accessKeyId}`, toRecord(key, version as number | undefined));
   }
 
   /** Removes a key; requests signed with it are refused from now on. */

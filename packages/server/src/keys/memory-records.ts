@@ -16,6 +16,11 @@ export class MemoryRecords implements RecordStore {
     return this.#records.get(name);
   }
 
+  /** The same, at once. */
+  peek(name: string): StoredRecord | undefined {
+    return this.#records.get(name);
+  }
+
   async names(): Promise<readonly string[]> {
     return [...this.#records.keys()];
   }

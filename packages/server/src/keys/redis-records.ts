@@ -33,6 +33,9 @@ if tonumber(redis.call('HGET', KEYS[1], 'used') or 0) < tonumber(ARGV[1]) then
 end
 return 1`;
 
+/** Milliseconds. */
+const PING_EVERY = 1_000;
+
 interface Commands {
   updateRecord(key: string, ...args: (string | number)[]): Promise<unknown>;
   useRecord(key: string, time: number): Promise<unknown>;
@@ -53,6 +56,7 @@ export class RedisRecords implements RecordStore {
   readonly #timeout: number;
   readonly #masterKeys: MasterKeys;
   readonly #listeners: ((name?: string) => void)[] = [];
+  readonly #beat: NodeJS.Timeout;
   #connected: Promise<void> | undefined;
   #closed = false;
 
@@ -69,6 +73,11 @@ export class RedisRecords implements RecordStore {
       this.#connected = undefined;
     });
     this.#subscriber = this.#subscribe(redis);
+    // A connection over which nothing comes any more is noticed only by who asks for something.
+    this.#beat = setInterval(
+      () => void this.#subscriber.ping().catch(() => undefined),
+      PING_EVERY,
+    ).unref();
   }
 
   async read(name: string): Promise<StoredRecord | undefined> {
@@ -126,6 +135,7 @@ export class RedisRecords implements RecordStore {
 
   async close(): Promise<void> {
     this.#closed = true;
+    clearInterval(this.#beat);
     this.#redis.disconnect();
     this.#subscriber.disconnect();
   }
@@ -162,7 +172,9 @@ export class RedisRecords implements RecordStore {
 
   async #test(): Promise<void> {
     if (this.#redis.status !== 'ready')
-      await once(this.#redis, 'ready', { signal: AbortSignal.timeout(this.#timeout) });
+      await once(this.#redis, 'ready', { signal: AbortSignal.timeout(this.#timeout) }).catch(() => {
+        throw new Error(`Cannot reach Redis within ${this.#timeout} ms`);
+      });
     const [node] = this.#redis.isCluster
       ? (this.#redis as Cluster).nodes('master')
       : [this.#redis as Redis];

@@ -13,7 +13,8 @@ export interface SessionFacts {
   readonly subject: string;
   /** Unix seconds. */
   readonly issuedAt: number;
-  readonly version: number;
+  /** Of the subject's sessions, and of everybody's, when it was issued. */
+  readonly versions: { readonly subject: number; readonly all: number };
 }
 
 /** What sessions need of a key store: they lie nowhere, so what was revoked of them must. */
@@ -22,7 +23,7 @@ export interface Revocations {
   /**
    * Makes sure that revocations of a session would be remembered, before it begins.
    *
-   * @returns Unix seconds: when it begins, after all that was revoked
+   * @returns when it begins, after all that was revoked until now
    */
-  beginSession(subject: string): Promise<number>;
+  beginSession(subject: string): Promise<Pick<SessionFacts, 'issuedAt' | 'versions'>>;
 }

@@ -14,7 +14,7 @@ const claimsSchema = z.strictObject({
   jti: z.string().min(1),
   /** RFC 8693 section 4.2: names, with spaces between them. */
   scope: z.string(),
-  ver: z.number(),
+  ver: z.strictObject({ subject: z.int().min(0), all: z.int().min(0) }),
   parent: z.string().optional(),
   /** RFC 7800 section 3.3: the key whose possession every request proves. */
   cnf: z.strictObject({

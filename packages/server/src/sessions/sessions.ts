@@ -28,8 +28,6 @@ export interface SessionGrant {
   readonly audience: string;
   /** Seconds: 3,600 if not given. */
   readonly ttl?: number | undefined;
-  /** `revoke({ subject, sessionVersion })` ends sessions of lower versions: 0 if not given. */
-  readonly version?: number | undefined;
 }
 
 /** Lends credentials out for minutes, and opens what it lent. */
@@ -115,7 +113,6 @@ export function createSessions(options: SessionsOptions): Sessions {
     scopes: z.array(z.string().regex(/^[^\s]+$/, 'a name without spaces')),
     audience: accessKeyPolicySchema.shape.audiences.unwrap().element,
     ttl: z.number().min(1).max(maxTtl).default(Math.min(3_600, maxTtl)),
-    version: z.int().min(0).default(0),
   });
   /** A client sends the same token all the time. */
   const opened = new Map<string, SessionClaims>();
@@ -126,12 +123,12 @@ export function createSessions(options: SessionsOptions): Sessions {
     latest: number,
   ): Promise<SessionCredentials> {
     const given = Object.entries(grant ?? {}).filter(([, value]) => value !== undefined);
-    const { subject, scopes, audience, ttl, version } = parseOptions(
+    const { subject, scopes, audience, ttl } = parseOptions(
       'session',
       grantSchema,
       Object.fromEntries(given),
     );
-    const iat = await revocations.beginSession(subject);
+    const { issuedAt: iat, versions } = await revocations.beginSession(subject);
     const accessKeyId = SESSION_PREFIX + encodeCrockford(randomBytes(20));
     const secretAccessKey = randomBytes(32).toString('base64url');
     const exp = Math.floor(Math.min(iat + ttl, latest));
@@ -145,7 +142,7 @@ export function createSessions(options: SessionsOptions): Sessions {
         exp,
         jti: accessKeyId,
         scope: scopes.join(' '),
-        ver: version,
+        ver: versions,
         ...(parent === undefined ? {} : { parent }),
         cnf: { jwk: { kty: 'oct', alg: 'HS256', k: secretAccessKey } },
       },
@@ -192,7 +189,7 @@ export function createSessions(options: SessionsOptions): Sessions {
         parent,
         subject: sub,
         issuedAt: iat,
-        version: ver,
+        versions: ver,
       });
       return {
         accessKeyId: jti,

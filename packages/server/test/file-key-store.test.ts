@@ -1,0 +1,125 @@
+import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { generateMasterKey } from '@countersign/server';
+import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { judge, keyStoreContract } from './key-store-contract.ts';
+import { sealedStoreContract } from './sealed-store-contract.ts';
+
+async function newFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'countersign-keys-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  return folder;
+}
+
+function openFile(...[options]: ConstructorParameters<typeof FileKeyStore>): FileKeyStore {
+  const keys = new FileKeyStore(options);
+  onTestFinished(() => keys.close());
+  return keys;
+}
+
+const masterKey = generateMasterKey();
+const NOW = 1_795_299_926;
+
+keyStoreContract('FileKeyStore', async () => {
+  const path = join(await newFolder(), 'keys.json');
+  return {
+    isShared: true,
+    open: (clock = () => NOW) => openFile({ path, masterKey, clock }),
+  };
+});
+
+sealedStoreContract('FileKeyStore', async () => {
+  const path = join(await newFolder(), 'keys.json');
+  const read = async () => JSON.parse(await readFile(path, 'utf8'));
+  return {
+    open: (source) => openFile({ path, masterKey: source }),
+    dump: () => readFile(path, 'utf8'),
+    async change(edit) {
+      const contents = await read();
+      edit(contents.records);
+      await writeFile(path, JSON.stringify(contents));
+    },
+  };
+});
+
+describe('FileKeyStore', () => {
+  it('is a file that only its owner can read, and leaves nothing beside it', async () => {
+    const folder = await newFolder();
+    const path = join(folder, 'keys.json');
+    const keys = openFile({ path, masterKey });
+    await Promise.all(Array.from({ length: 20 }, () => keys.create()));
+    expect((await stat(path)).mode & 0o777).toBe(0o600);
+    expect(await readdir(folder)).toEqual(['keys.json']);
+    expect(await keys.list()).toHaveLength(20);
+  });
+
+  it('refuses a file that others can read, or that is something else', async () => {
+    const path = join(await newFolder(), 'keys.json');
+    const keys = openFile({ path, masterKey });
+    const key = await keys.create();
+    await chmod(path, 0o640);
+    await expect(openFile({ path, masterKey }).list()).rejects.toMatchObject({
+      code: 'ERR_STORE_UNFIT',
+    });
+    await chmod(path, 0o600);
+    expect(await judge(openFile({ path, masterKey }), key)).toBe('accepted');
+    for (const text of ['', '{', '{"format":"countersign keys 2","records":{},"uses":{}}']) {
+      await writeFile(path, text);
+      await expect(openFile({ path, masterKey }).list()).rejects.toMatchObject({
+        code: 'ERR_RECORD_UNREADABLE',
+      });
+      await expect(openFile({ path, masterKey }).create()).rejects.toMatchObject({
+        code: 'ERR_RECORD_UNREADABLE',
+      });
+      expect(await readFile(path, 'utf8')).toBe(text);
+    }
+  });
+
+  it('says what it needs', async () => {
+    expect(() => new FileKeyStore({} as never)).toThrow('option "path"');
+    expect(() => new FileKeyStore({ path: 'keys.json' } as never)).toThrow('option "masterKey"');
+    expect(() => new FileKeyStore({ path: 'keys.json', masterKey: 'hush-hush' })).toThrow(
+      /^(?!.*hush).*expected <id>:<32 bytes in base64url>/,
+    );
+    const nowhere = openFile({ path: join(await newFolder(), 'none', 'keys.json'), masterKey });
+    await expect(nowhere.create()).rejects.toThrow('ENOENT');
+    expect(await nowhere.list()).toEqual([]);
+  });
+});
+
+describe('masterKeyFile()', () => {
+  it('makes a key once, also where several ask at once, and nobody else can read it', async () => {
+    const folder = await newFolder();
+    const path = join(folder, 'master-key');
+    const made = await Promise.all(
+      Array.from({ length: 20 }, () => masterKeyFile(path)(undefined)),
+    );
+    expect(new Set(made).size).toBe(1);
+    expect((await stat(path)).mode & 0o777).toBe(0o600);
+    expect(await readdir(folder)).toEqual(['master-key']);
+    await chmod(path, 0o644);
+    await expect(masterKeyFile(path)(undefined)).rejects.toThrow('chmod 600');
+  });
+
+  it('rotates with a line on top', async () => {
+    const folder = await newFolder();
+    const path = join(folder, 'master-key');
+    const masterKey = masterKeyFile(path);
+    const store = join(folder, 'keys.json');
+    const keys = openFile({ path: store, masterKey });
+    const key = await keys.create();
+    const old = await readFile(path, 'utf8');
+    const fresh = generateMasterKey('second');
+    await writeFile(path, `${fresh}\n${old}`);
+    expect(await keys.rewrap()).toBe(1);
+    await writeFile(path, fresh);
+    expect(await judge(openFile({ path: store, masterKey }), key)).toBe('accepted');
+    await rm(path);
+    // To open what is sealed with a key that is lost, a new one does not help.
+    await expect(openFile({ path: store, masterKey }).find(key.accessKeyId)).rejects.toMatchObject({
+      code: 'ERR_MASTER_KEY',
+    });
+  });
+});

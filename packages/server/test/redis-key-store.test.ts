@@ -1,0 +1,175 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { generateMasterKey } from '@countersign/server';
+import { RedisKeyStore } from '@countersign/server/redis';
+import { Cluster, Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished, vi } from 'vitest';
+import { type RedisCluster, startRedis, startRedisCluster } from '../../../test/support/redis.ts';
+import { judge, keyStoreContract } from './key-store-contract.ts';
+import { startProxy } from './redis-faults.ts';
+import { sealedStoreContract } from './sealed-store-contract.ts';
+
+const NOW = 1_795_299_926;
+/** Answers are waited for until they come: what is slow here is the machine. */
+const PATIENT = 10;
+const masterKey = generateMasterKey();
+
+let prefixes = 0;
+const newPrefix = (): string => `test:keys:${process.pid}:${++prefixes}`;
+
+type Options = Partial<ConstructorParameters<typeof RedisKeyStore>[0]>;
+
+function storeOn(redis: Redis | Cluster, options: Options = {}): RedisKeyStore {
+  const keys = new RedisKeyStore({ redis, masterKey, timeout: PATIENT, ...options });
+  onTestFinished(() => keys.close());
+  return keys;
+}
+
+function connect(url: string): Redis {
+  const redis = new Redis(url);
+  redis.on('error', () => undefined);
+  onTestFinished(() => redis.disconnect());
+  return redis;
+}
+
+/** All hashes below a prefix, on some nodes. */
+async function hashesOf(nodes: readonly Redis[], prefix: string) {
+  const found: { node: Redis; key: string; fields: Record<string, string> }[] = [];
+  for (const node of nodes) {
+    for (const key of await node.keys(`${prefix}:*`)) {
+      if ((await node.type(key)) !== 'hash') continue;
+      found.push({ node, key, fields: (await node.hgetall(key)) as Record<string, string> });
+    }
+  }
+  return found;
+}
+
+function contracts(name: string, open: () => Promise<{ redis: Redis | Cluster; nodes: Redis[] }>) {
+  keyStoreContract(name, async () => {
+    const prefix = newPrefix();
+    const { redis } = await open();
+    return { isShared: true, open: (clock = () => NOW) => storeOn(redis, { prefix, clock }) };
+  });
+
+  sealedStoreContract(name, async () => {
+    const prefix = newPrefix();
+    const { redis, nodes } = await open();
+    return {
+      open: (source) => storeOn(redis, { prefix, masterKey: source }),
+      async dump() {
+        const hashes = await hashesOf(nodes, prefix);
+        return JSON.stringify(hashes.map(({ key, fields }) => [key, fields]));
+      },
+      async change(edit) {
+        const hashes = await hashesOf(nodes, prefix);
+        const nameOf = (key: string) => key.slice(prefix.length + 1);
+        const records = Object.fromEntries(
+          hashes.map(({ key, fields }) => [
+            nameOf(key),
+            { policy: fields['policy'] as string, sealed: fields['sealed'] as string },
+          ]),
+        );
+        edit(records);
+        for (const { node, key } of hashes) await node.hset(key, records[nameOf(key)] as object);
+      },
+    };
+  });
+}
+
+contracts('RedisKeyStore', async () => {
+  const redis = connect(inject('redisUrl'));
+  return { redis, nodes: [redis] };
+});
+
+describe('on a cluster of three masters', () => {
+  let cluster: RedisCluster;
+  beforeAll(async () => {
+    cluster = await startRedisCluster({ masters: 3 });
+  }, 60_000);
+  afterAll(() => cluster?.stop());
+
+  contracts('RedisKeyStore on a cluster', async () => {
+    const redis = new Cluster(cluster.nodes.map(({ port }) => ({ host: '127.0.0.1', port })));
+    redis.on('error', () => undefined);
+    onTestFinished(() => redis.disconnect());
+    return { redis, nodes: cluster.nodes.map(({ url }) => connect(url)) };
+  });
+});
+
+describe('RedisKeyStore', () => {
+  it('answers from memory what it was asked a moment ago, also that there is no such key', async () => {
+    const server = await startRedis();
+    onTestFinished(() => server.stop());
+    const redis = connect(server.url);
+    const keys = storeOn(redis);
+    const key = await keys.create();
+    // The subscription stands, and what was read before it is read again.
+    await sleep(300);
+    await keys.find(key.accessKeyId);
+    await keys.find('CSAK-unknown');
+    const asked = async () =>
+      /cmdstat_hmget:calls=(\d+)/.exec(await redis.info('commandstats'))?.[1];
+    const before = await asked();
+    const since = performance.now();
+    for (let round = 0; round < 100; round++) {
+      expect(await keys.find(key.accessKeyId)).toEqual(key);
+      expect(await keys.find('CSAK-unknown')).toBeUndefined();
+    }
+    if (performance.now() - since < 2_000) expect(await asked()).toBe(before);
+  });
+
+  it('fails quickly where Redis is gone, and is back with it', async () => {
+    const server = await startRedis();
+    const keys = storeOn(connect(server.url), { timeout: 0.4 });
+    await keys.create();
+    await server.stop();
+    await vi.waitFor(() => expect(keys.find('CSAK1')).rejects.toThrow(), 10_000);
+    const since = performance.now();
+    await expect(keys.find('CSAK2')).rejects.toThrow();
+    // 0.4 s, and what the machine takes.
+    expect(performance.now() - since).toBeLessThan(2_000);
+    const again = await startRedis({ port: server.port });
+    onTestFinished(() => again.stop());
+    await vi.waitFor(async () => expect(await keys.find('CSAK3')).toBeUndefined(), 10_000);
+  });
+
+  it('forgets what it knew while nobody told it of changes', async () => {
+    const url = inject('redisUrl');
+    const proxy = await startProxy(Number(new URL(url).port));
+    const prefix = newPrefix();
+    const admin = storeOn(connect(url), { prefix, clock: () => NOW });
+    const edge = storeOn(connect(`redis://127.0.0.1:${proxy.port}`), {
+      prefix,
+      clock: () => NOW,
+      timeout: 0.4,
+    });
+    const key = await admin.create();
+    expect(await judge(edge, key)).toBe('accepted');
+    // Open connections carry nothing any more, and nobody notices: new ones are made when an answer is missed.
+    proxy.mode = 'swallow';
+    const since = performance.now();
+    await admin.disable(key.accessKeyId);
+    await vi.waitFor(async () => expect(await judge(edge, key)).not.toBe('accepted'), 10_000);
+    expect(performance.now() - since).toBeLessThan(5_000);
+  });
+
+  it.each(['allkeys-lru', 'volatile-ttl'])('refuses a Redis that evicts: %s', async (policy) => {
+    const server = await startRedis({ args: ['--maxmemory-policy', policy] });
+    onTestFinished(() => server.stop());
+    const keys = storeOn(connect(server.url));
+    for (const act of [() => keys.create(), () => keys.find('CSAK1')])
+      await expect(act()).rejects.toMatchObject({ code: 'ERR_STORE_UNFIT' });
+  });
+
+  it('says what it needs', () => {
+    const redis = connect(inject('redisUrl'));
+    expect(() => new RedisKeyStore({} as never)).toThrow('option "redis"');
+    expect(() => new RedisKeyStore({ redis } as never)).toThrow('option "masterKey"');
+    expect(() => new RedisKeyStore({ redis, masterKey: '' })).toThrow(
+      '<id>:<32 bytes in base64url>',
+    );
+    expect(() => new RedisKeyStore({ redis, masterKey: [] })).toThrow(
+      '<id>:<32 bytes in base64url>',
+    );
+    expect(() => new RedisKeyStore({ redis, masterKey, timeout: Number.NaN })).toThrow('"timeout"');
+  });
+});
