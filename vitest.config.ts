@@ -50,6 +50,7 @@ export default defineConfig({
         'packages/shared/src/**': thresholds,
         'packages/client/src/**': thresholds,
         'packages/server/src/**': thresholds,
+        'packages/cli/src/**': thresholds,
       },
     },
   },

@@ -1,4 +1,4 @@
-// Checks who may import whom: client → shared ← server, core ← adapters, and no dependency that is not
+// Checks who may import whom: client → shared ← server ← cli, core ← adapters, and no dependency that is not
 // listed here. The first layer whose `files` match a file decides; anything not allowed is refused.
 // Read with a parser, types included: a layer that knows another's types depends on it.
 
@@ -25,6 +25,8 @@ const sessionSource = /^server\/sessions\/session-source\.ts$/;
 const serverCore =
   /^server\/(?!(express|failures|fetch|file|node|redis|sessions)\.ts|redis-|(keys|nonces)\/redis|keys\/file|(failures\/(?!failure-limit)|sessions\/(?!session-source)))/;
 const serverAny = /^server\//;
+const serverPackage = /^@countersign\/server(\/(file|redis|sessions))?$/;
+const cliAny = /^cli\//;
 
 const layers = [
   // Schemes share the steps of the pipeline, never each other.
@@ -99,10 +101,15 @@ const layers = [
   { files: /^server\/redis\.ts$/, may: [serverAny, shared, node, zod, /^ioredis$/] },
   { files: /^server\/(fetch|node)\.ts$/, may: [serverAny, shared, node, zod] },
   { files: /^server\//, may: [serverCore, shared, node, zod] },
+
+  // Commands work with what the server package gives everybody; what they write for shells knows the tree of commands alone.
+  { files: /^cli\/completion\//, may: [/^cli\/(command-tree|completion\/quote-word)\.ts$/] },
+  { files: /^cli\/store\.ts$/, may: [cliAny, shared, serverPackage, node, /^ioredis$/] },
+  { files: /^cli\//, may: [cliAny, shared, serverPackage, node, /^commander$/] },
 ];
 
 const root = resolve(process.argv[2] ?? '.');
-const files = ['shared', 'client', 'server'].flatMap((it) => {
+const files = readdirSync(join(root, 'packages')).flatMap((it) => {
   const src = `packages/${it}/src`;
   const names = readdirSync(join(root, src), { recursive: true });
   return names.filter((path) => path.endsWith('.ts')).map((path) => join(src, path));

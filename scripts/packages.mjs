@@ -1,5 +1,5 @@
 // Checks the packages as users get them: packed, looked at by publint and attw, installed together in a
-// project of their own, every entry point imported. Needs the packages built (`tsc -b`).
+// project of their own, every entry point imported, the command run. Needs the packages built (`tsc -b`).
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 const pnpm = ['npx', '-y', 'pnpm@10.34.9'];
-const names = ['shared', 'client', 'server'];
+const names = ['shared', 'client', 'server', 'cli'];
 const folder = mkdtempSync(join(tmpdir(), 'countersign-packages-'));
 
 try {
@@ -17,7 +17,9 @@ try {
     run(['node_modules/.bin/attw', '--profile', 'esm-only', tarball]);
   }
   importAll(tarballs);
-  console.log('publint and attw have no complaint; every entry point can be imported');
+  console.log(
+    'publint and attw have no complaint; every entry point can be imported, the command run',
+  );
 } catch (error) {
   console.error(error.message);
   process.exitCode = 1;
@@ -56,6 +58,7 @@ function importAll(tarballs) {
   );
   writeFileSync(join(project, 'import-all.js'), lines.join('\n'));
   run(['node', 'import-all.js'], project);
+  run(['node_modules/.bin/countersign', '--version'], project);
 }
 
 function read(path) {

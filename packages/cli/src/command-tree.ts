@@ -1,0 +1,61 @@
+import type { Command, Option } from 'commander';
+
+/** One command, as completions need it. */
+export interface CommandNode {
+  /** `countersign keys rotate`. */
+  readonly place: string;
+  /** What may stand next: commands, or the values of an argument. */
+  readonly words: readonly Word[];
+  readonly options: readonly Flag[];
+}
+
+export interface Word {
+  readonly name: string;
+  readonly description: string;
+}
+
+export interface Flag {
+  readonly names: readonly string[];
+  readonly description: string;
+  /** What follows it. */
+  readonly value: 'none' | 'text' | 'file';
+}
+
+/** All commands of a program, each before those below it. */
+export function listCommands(program: Command): CommandNode[] {
+  return listBelow(program, program.name());
+}
+
+/** The command that `argv` names, as far as it names one. */
+export function commandOf(program: Command, argv: readonly string[]): { readonly place: string } {
+  let command = program;
+  let place = program.name();
+  for (const word of argv) {
+    const next = command.commands.find((it) => it.name() === word);
+    if (next === undefined) break;
+    command = next;
+    place += ` ${word}`;
+  }
+  return { place };
+}
+
+function listBelow(command: Command, place: string): CommandNode[] {
+  const help = command.createHelp();
+  const commands = help.visibleCommands(command);
+  const words = commands.map((it) => ({ name: it.name(), description: it.description() }));
+  const choices = command.registeredArguments.flatMap(({ argChoices = [] }) => argChoices);
+  const node = {
+    place,
+    words: [...words, ...choices.map((name) => ({ name, description: '' }))],
+    options: help.visibleOptions(command).map(flagOf),
+  };
+  return [node, ...commands.flatMap((it) => listBelow(it, `${place} ${it.name()}`))];
+}
+
+function flagOf({ short, long, description, flags, required }: Option): Flag {
+  return {
+    names: [short, long].filter((name) => name !== undefined),
+    description,
+    value: required ? (flags.endsWith('<path>') ? 'file' : 'text') : 'none',
+  };
+}

@@ -1,0 +1,13 @@
+/** What a command knows of the world: the process's own, or a test's. */
+export interface Io {
+  /** Data, and nothing else. */
+  readonly stdout: { write(text: string): unknown };
+  /** What people read. */
+  readonly stderr: { write(text: string): unknown };
+  readonly stdin: NodeJS.ReadableStream;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Whether somebody sits there who can be asked. */
+  readonly isTTY: boolean;
+  /** Unix seconds. */
+  readonly clock: () => number;
+}

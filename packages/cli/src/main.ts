@@ -1,0 +1,48 @@
+import { CommanderError } from 'commander';
+import { commandOf } from './command-tree.ts';
+import { codeOf, isUsageError, messageOf } from './errors.ts';
+import type { Io } from './io.ts';
+import { buildProgram } from './program.ts';
+import { printable } from './table.ts';
+
+export type { Io } from './io.ts';
+
+/**
+ * Runs one command.
+ *
+ * @param argv what follows the name of the program
+ * @param io what the command knows of the world; nothing else of the process is touched
+ * @returns the exit code: 0 done, 1 the operation failed, 2 wrong usage
+ */
+export async function main(argv: readonly string[], io: Io): Promise<number> {
+  const program = buildProgram(io);
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return 0;
+      // A group without a command: its help has been shown.
+      if (error.code === 'commander.help') return 2;
+      report(error, `; see ${commandOf(program, argv).place} --help`, argv, io);
+      return 2;
+    }
+    report(error as Error, '', argv, io);
+    return isUsageError(error) ? 2 : 1;
+  }
+}
+
+/** One line for people, and a document for programs. */
+function report(error: Error, advice: string, argv: readonly string[], io: Io): void {
+  const code = codeOf(error);
+  const message = printable(`${messageOf(error)}${advice}`);
+  if (argv.includes('--json'))
+    io.stdout.write(`${JSON.stringify({ error: { code, message } }, undefined, 2)}\n`);
+  io.stderr.write(`${message}\n`);
+  if (io.env['DEBUG']) io.stderr.write(`${stackOf(error)}\n`);
+}
+
+function stackOf(error: Error): string {
+  const { stack = '', cause } = error;
+  return cause instanceof Error ? `${stack}\nCaused by ${stackOf(cause)}` : stack;
+}

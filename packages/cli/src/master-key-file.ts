@@ -1,0 +1,43 @@
+import { randomBytes } from 'node:crypto';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { quote } from '@countersign/shared';
+import { OperationError } from './errors.ts';
+
+/**
+ * Puts a master key on top of a file, where it seals from then on; the file is readable by its owner only.
+ *
+ * @throws OperationError `ERR_MASTER_KEY_FILE`
+ */
+export async function addMasterKeyTo(path: string, id: string, key: string): Promise<void> {
+  try {
+    const before = await readIfThere(path);
+    // The upper one would hide the lower one, and what that has sealed.
+    if (before.split(/\r?\n/).some((line) => line.startsWith(`${id}:`)))
+      throw new Error(`there is one called ${quote(id)}; give another --id`);
+    await replace(path, `${key}\n${before}`);
+  } catch (cause) {
+    throw new OperationError(
+      'ERR_MASTER_KEY_FILE',
+      `Cannot add a master key to ${quote(path, 200)}: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+}
+
+async function readIfThere(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  });
+}
+
+/** As a whole: a server that reads meanwhile finds the old one or the new one. */
+async function replace(path: string, text: string): Promise<void> {
+  const draft = `${path}.${randomBytes(8).toString('hex')}`;
+  try {
+    await writeFile(draft, text, { mode: 0o600, flag: 'wx', flush: true });
+    await rename(draft, path);
+  } finally {
+    await rm(draft, { force: true });
+  }
+}

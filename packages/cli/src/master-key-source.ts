@@ -1,0 +1,60 @@
+import { existsSync } from 'node:fs';
+import type { MasterKeySource } from '@countersign/server';
+import { masterKeyFile } from '@countersign/server/file';
+import { quote } from '@countersign/shared';
+import { UsageError } from './errors.ts';
+import type { Io } from './io.ts';
+import type { Place } from './store-url.ts';
+
+/** Master keys, and the file that they come from. */
+export interface ChosenMasterKeys {
+  readonly source: MasterKeySource;
+  readonly path?: string;
+}
+
+/**
+ * Chooses where master keys come from: a file that is named, the environment, or the file beside a file of keys. Never the command
+ * line, which everybody on the machine can read.
+ *
+ * @throws UsageError where there are none, or what there is cannot be one. No key is part of the message
+ */
+export function chooseMasterKeys(
+  { env }: Io,
+  { masterKeyFile: named }: { readonly masterKeyFile?: string | undefined },
+  place: Place,
+): ChosenMasterKeys {
+  if (named !== undefined) return fromNamedFile(named);
+  const given = env['COUNTERSIGN_MASTER_KEY'];
+  if (given !== undefined && given !== '') return { source: parseMasterKeys(given) };
+  if (place.kind === 'file') return fromFileBeside(place.path);
+  throw new UsageError(
+    'Cannot open the store without a master key: set COUNTERSIGN_MASTER_KEY, or name a file with --master-key-file',
+  );
+}
+
+/** A file that is named is there: one made by a slip of the pen would seal what no server can open. */
+function fromNamedFile(path: string): ChosenMasterKeys {
+  if (!existsSync(path))
+    throw new UsageError(
+      `Cannot find master key file ${quote(path, 200)}: make it with countersign master-key --into`,
+    );
+  return { source: masterKeyFile(path), path };
+}
+
+function fromFileBeside(keys: string): ChosenMasterKeys {
+  const path = `${keys}.master-key`;
+  if (existsSync(keys) && !existsSync(path))
+    throw new UsageError(
+      `Cannot find master key file ${quote(path, 200)}, which the keys in ${quote(keys, 200)} need: restore it, or set COUNTERSIGN_MASTER_KEY`,
+    );
+  return { source: masterKeyFile(path), path };
+}
+
+function parseMasterKeys(text: string): readonly string[] {
+  const keys = text.split(',').map((key) => key.trim());
+  if (!keys.every((key) => /^[\w-]{1,64}:[\w-]{43}$/.test(key)))
+    throw new UsageError(
+      'Cannot use COUNTERSIGN_MASTER_KEY: expected <id>:<32 bytes in base64url>, as countersign master-key prints it, or several with commas between',
+    );
+  return keys;
+}

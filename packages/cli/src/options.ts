@@ -1,0 +1,80 @@
+import { isAccessKeyId, isAudience, quote } from '@countersign/shared';
+import type { Command } from 'commander';
+import { UsageError } from './errors.ts';
+
+/** What all commands have that work with a store; last, so that their own options stand above. */
+export function addStoreOptions(command: Command): Command {
+  return addJsonOption(command)
+    .optionsGroup('Store:')
+    .option(
+      '--store <url>',
+      'file:PATH, redis://HOST:PORT, rediss://… or redis-cluster://HOST:PORT,…; otherwise COUNTERSIGN_STORE, then file:./countersign-keys.json',
+    )
+    .option(
+      '--prefix <name>',
+      'what names in Redis begin with; otherwise countersign:keys',
+      parsePrefix,
+    )
+    .option(
+      '--master-key-file <path>',
+      'master keys, one per line; otherwise COUNTERSIGN_MASTER_KEY, then PATH.master-key of a file',
+    );
+}
+
+export function addJsonOption(command: Command): Command {
+  return command
+    .optionsGroup('Output:')
+    .option('--json', 'print one JSON document; times are Unix seconds');
+}
+
+/** For an option that may be given several times. */
+export function several(
+  check: (text: string) => string,
+): (text: string, before?: readonly string[]) => string[] {
+  return (text, before = []) => [...before, check(text)];
+}
+
+/** @throws UsageError, as all of these */
+export function parseAccessKeyId(text: string): string {
+  if (isAccessKeyId(text)) return text;
+  throw wrong('access key id', text, '1 to 128 of A-Z a-z 0-9 . _ -');
+}
+
+export function parseSessionId(text: string): string {
+  if (/^CSSK[0-9A-HJKMNP-TV-Z]{20}$/.test(text)) return text;
+  throw wrong('session id', text, 'CSSK and 20 letters and digits, as sessions issue prints it');
+}
+
+export function parseSubject(text: string): string {
+  if (text.length >= 1 && text.length <= 1_024) return text;
+  throw wrong('subject', text, '1 to 1024 characters');
+}
+
+export function parseScope(text: string): string {
+  if (/^\S+$/.test(text)) return text;
+  throw wrong('scope', text, 'a name without spaces; give --scope several times for several');
+}
+
+export function parseAudience(text: string): string {
+  if (isAudience(text)) return text;
+  throw wrong('audience', text, 'a service name: 1 to 128 of A-Z a-z 0-9 . _ : -');
+}
+
+export function parseLabel(text: string): string {
+  if (text.length <= 1_024) return text;
+  throw wrong('label', text, 'at most 1024 characters');
+}
+
+export function parseIssuer(text: string): string {
+  if (text.length >= 1 && text.length <= 256) return text;
+  throw wrong('issuer', text, '1 to 256 characters');
+}
+
+function parsePrefix(text: string): string {
+  if (text !== '') return text;
+  throw wrong('prefix', text, 'a name');
+}
+
+function wrong(what: string, text: string, expected: string): UsageError {
+  return new UsageError(`Cannot use ${what} ${quote(text)}: expected ${expected}`);
+}

@@ -1,0 +1,44 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { addCompletion } from './completion.ts';
+import type { Io } from './io.ts';
+import { addKeys } from './keys.ts';
+import { addMasterKey } from './master-key.ts';
+import { addSessions } from './sessions.ts';
+
+/** Adds a group of commands to the program. */
+type Group = (program: Command, io: Io) => void;
+
+const groups: readonly Group[] = [addKeys, addSessions, addMasterKey, addCompletion];
+
+const ENVIRONMENT = `
+Environment:
+  COUNTERSIGN_STORE       where keys are kept: file:PATH, redis://…; a password belongs here
+  COUNTERSIGN_MASTER_KEY  what secrets are sealed with; several with commas between, the first seals
+  COUNTERSIGN_ISSUER      who issues sessions
+  DEBUG                   show where an error comes from
+`;
+
+const EXIT_CODES = `Exit codes: 0 done, 1 the operation failed, 2 wrong usage (nothing was done)`;
+
+/** All commands, as they are parsed, helped with and completed. */
+export function buildProgram(io: Io): Command {
+  const program = new Command('countersign')
+    .description('Access keys and sessions of an API whose requests are signed')
+    .version(version(), '--version', 'show the version')
+    .helpOption('-h, --help', 'show this help')
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => void io.stdout.write(text),
+      writeErr: (text) => void io.stderr.write(text),
+      // An error is told once, by main().
+      outputError: () => undefined,
+    });
+  for (const addGroup of groups) addGroup(program, io);
+  return program.addHelpText('after', ENVIRONMENT).addHelpText('afterAll', EXIT_CODES);
+}
+
+function version(): string {
+  const manifest = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(manifest) as { version: string }).version;
+}

@@ -1,0 +1,67 @@
+import { fileURLToPath } from 'node:url';
+import { UsageError } from './errors.ts';
+
+interface Node {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Where keys are kept. */
+export type Place =
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'redis'; readonly url: string }
+  | {
+      readonly kind: 'cluster';
+      readonly nodes: readonly Node[];
+      readonly username: string;
+      readonly password: string;
+    };
+
+const EXPECTED =
+  'expected file:PATH, redis://HOST:PORT, rediss://HOST:PORT or redis-cluster://HOST:PORT,HOST:PORT';
+
+/**
+ * Reads where keys are kept.
+ *
+ * @throws UsageError where it is no such place. No password is part of the message
+ */
+export function parseStoreUrl(text: string): Place {
+  const [, scheme, rest = ''] = /^([a-z-]+):(.*)$/s.exec(text) ?? [];
+  if (scheme === 'file' && rest !== '') return { kind: 'file', path: pathOf(text, rest) };
+  try {
+    if (/^rediss?:\/\/./.test(text)) return { kind: 'redis', url: new URL(text).href };
+    if (/^redis-cluster:\/\/./.test(text)) return parseCluster(rest.slice(2));
+  } catch {
+    // What is wrong with a URL is not worth a password in a message.
+  }
+  throw new UsageError(`Cannot open store "${withoutPassword(text)}": ${EXPECTED}`);
+}
+
+/** A store's URL as it can be shown. */
+export function withoutPassword(text: string): string {
+  return text
+    .replace(/^([a-z-]+:\/\/[^:@/?#]*):.*@/s, '$1:***@')
+    .replace(/([?&][^=&]*password=)[^&]*/gi, '$1***');
+}
+
+function pathOf(text: string, rest: string): string {
+  return rest.startsWith('///') ? fileURLToPath(text) : rest;
+}
+
+function parseCluster(text: string): Place {
+  const at = text.lastIndexOf('@');
+  const { username, password } = new URL(`redis://${text.slice(0, at + 1)}host`);
+  const nodes = text
+    .slice(at + 1)
+    .split(',')
+    .map((node) => {
+      const { hostname, port } = new URL(`redis://${node}`);
+      return { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(port || 6379) };
+    });
+  return {
+    kind: 'cluster',
+    nodes,
+    username: decodeURIComponent(username),
+    password: decodeURIComponent(password),
+  };
+}

@@ -1,0 +1,252 @@
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { generateMasterKey } from '@countersign/server';
+import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
+import { RedisKeyStore } from '@countersign/server/redis';
+import { Redis } from 'ioredis';
+import { afterAll, describe, expect, inject, it } from 'vitest';
+import { NOW, runner, UNKNOWN } from './support.ts';
+
+const folder = await mkdtemp(join(tmpdir(), 'countersign-cli-'));
+afterAll(() => rm(folder, { recursive: true }));
+let places = 0;
+
+/** A store of its own for each test, as a command line and as a server see it. */
+const stores = {
+  file: () => {
+    const path = join(folder, `keys-${places++}.json`);
+    return {
+      env: { COUNTERSIGN_STORE: `file:${path}` },
+      open: () => new FileKeyStore({ path, masterKey: masterKeyFile(`${path}.master-key`) }),
+    };
+  },
+  redis: () => {
+    const masterKey = generateMasterKey();
+    const prefix = `cli-${process.pid}-${places++}`;
+    return {
+      env: { COUNTERSIGN_STORE: inject('redisUrl'), COUNTERSIGN_MASTER_KEY: masterKey },
+      prefix,
+      open: () => {
+        const redis = new Redis(inject('redisUrl'), { lazyConnect: true });
+        return new RedisKeyStore({ redis, masterKey, prefix, timeout: 10 });
+      },
+    };
+  },
+};
+
+describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
+  function begin() {
+    const { env, open, prefix } = { prefix: undefined, ...stores[kind]() };
+    const { run, json, count } = runner(env);
+    const here = (line: string) => (prefix === undefined ? line : `${line} --prefix ${prefix}`);
+    return {
+      run: (line: string, world?: Parameters<typeof run>[1]) => run(here(line), world),
+      json: (line: string, world?: Parameters<typeof run>[1]) => json(here(line), world),
+      count,
+      masterKey: (env as { COUNTERSIGN_MASTER_KEY?: string }).COUNTERSIGN_MASTER_KEY,
+      /** What a server finds. */
+      find: async (id: string) => {
+        const store = open();
+        try {
+          return await store.find(id);
+        } finally {
+          await store.close();
+        }
+      },
+    };
+  }
+
+  it('live: made, looked at, rotated, disabled, enabled, revoked; the secret is shown once', async () => {
+    const { run, json, count, find, masterKey } = begin();
+    const key = await json(
+      'keys create --subject alice --scope videos:parse --scope videos:list --audience video-api --label Laptop --expires-in 90d --not-before 2026-11-24',
+    );
+    expect(key).toMatchObject({
+      subject: 'alice',
+      scopes: ['videos:parse', 'videos:list'],
+      audiences: ['video-api'],
+      label: 'Laptop',
+      status: 'active',
+      created: NOW,
+      notBefore: NOW - 81_005,
+      expiresAt: NOW + 90 * 86_400,
+    });
+    const id: string = key.accessKeyId;
+    const secrets: string[] = [key.secretAccessKey];
+    expect((await find(id))?.secretAccessKey).toBe(key.secretAccessKey);
+
+    const { secretAccessKey: _, ...shown } = key;
+    expect(await json(`keys show ${id}`)).toEqual(shown);
+    expect(await json('keys list')).toEqual([shown]);
+    expect(await json('keys list --subject bob')).toEqual([]);
+    const { stdout } = await run(`keys show ${id}`);
+    expect(stdout).toBe(
+      [
+        `Access key ID  ${id}`,
+        'Subject        alice',
+        'Label          Laptop',
+        'Scopes         videos:parse videos:list',
+        'Audiences      video-api',
+        'Created        2026-11-24 22:30:05 UTC',
+        'Not before     2026-11-24 00:00:00 UTC',
+        'Expires        2027-02-22 22:30:05 UTC',
+        'Status         active',
+        'Last used      never',
+        '',
+      ].join('\n'),
+    );
+
+    const fresh = await json(`keys rotate ${id} --overlap 24h`);
+    expect(fresh).toMatchObject({ subject: 'alice', label: 'Laptop', status: 'active' });
+    expect(fresh.replaces).toEqual({ accessKeyId: id, expiresAt: NOW + 86_400 });
+    expect((await find(id))?.expiresAt).toBe(NOW + 86_400);
+    secrets.push(fresh.secretAccessKey);
+
+    expect(await json(`keys disable ${id}`)).toMatchObject({ accessKeyId: id, status: 'disabled' });
+    expect((await find(id))?.status).toBe('disabled');
+    expect(await json(`keys enable ${id}`)).toMatchObject({ accessKeyId: id, status: 'active' });
+    expect(await json('keys rewrap')).toEqual({ records: 2 });
+    expect(await json(`keys revoke ${id} --yes`)).toEqual({ revoked: { accessKeyId: id } });
+    expect((await find(id))?.status).toBe('revoked');
+    expect((await find(fresh.accessKeyId))?.status).toBe('active');
+
+    for (const secret of secrets) expect(count(secret)).toBe(1);
+    if (masterKey !== undefined) expect(count(masterKey.split(':')[1] as string)).toBe(0);
+  });
+
+  it('are shown to people in a table and in fields, and told about on stderr', async () => {
+    const { run, count } = begin();
+    const made = await run('keys create --subject alice --expires-in 1h');
+    const [, id = ''] = /^Access key ID +(CSAK\w{20})$/m.exec(made.stdout) ?? [];
+    const [, secret = ''] = /^Secret access key +([\w-]{43})$/m.exec(made.stdout) ?? [];
+    expect(made.stdout).toMatch(/^Audiences +all$/m);
+    expect(made.stderr).toMatch(/^Keep the secret access key now: it is not shown again$/m);
+    await run('keys create --subject bob --scope a --label Phone --not-before 2030-01-01', {
+      now: NOW + 60,
+    });
+
+    const later = { now: NOW + 3_600 };
+    const { stdout, stderr } = await run('keys list', later);
+    const [head, first, second] = stdout.split('\n');
+    expect(head?.split(/ {2,}/)).toEqual(
+      'ID SUBJECT STATUS SCOPES CREATED_(UTC) EXPIRES LAST_USED LABEL'
+        .replaceAll('_', ' ')
+        .split(/ (?!\(|USED)/),
+    );
+    expect(first?.split(/ {2,}/)).toEqual([
+      id,
+      'alice',
+      'expired',
+      '-',
+      '2026-11-24 22:30',
+      '2026-11-24 23:30',
+      '-',
+    ]);
+    expect(second?.split(/ {2,}/).slice(1)).toEqual([
+      'bob',
+      'not yet valid',
+      'a',
+      '2026-11-24 22:31',
+      '-',
+      '-',
+      'Phone',
+    ]);
+    expect(stderr).toBe('');
+
+    const rotated = await run(`keys rotate ${id} --overlap 2h`);
+    expect(rotated.stderr).toBe(
+      `Access key ${id} works until 2026-11-24 23:30:05 UTC\nKeep the secret access key now: it is not shown again\n`,
+    );
+    for (const [line, told] of [
+      [`keys disable ${id}`, `Access key ${id} is disabled`],
+      [`keys enable ${id}`, `Access key ${id} is enabled`],
+      [`keys revoke ${id} --yes`, `Done: revoke access key ${id} of "alice" for good`],
+      ['keys rewrap', 'Sealed 3 records with the first master key'],
+    ] as const) {
+      expect(await run(line)).toEqual({ code: 0, stdout: '', stderr: `${told}\n` });
+    }
+    expect(count(secret)).toBe(1);
+  });
+
+  it('are revoked by subject, and by when requests were signed', async () => {
+    const { run, json, find } = begin();
+    const one = await json('keys create --subject alice');
+    const other = await json('keys create --subject bob');
+    await json('keys revoke --signed-before now --subject alice --yes', { now: NOW + 60 });
+    expect(await find(one.accessKeyId)).toMatchObject({ status: 'active', signedSince: NOW + 60 });
+    expect((await find(other.accessKeyId))?.signedSince).toBeUndefined();
+    const all = await json('keys revoke --signed-before 2026-11-24T22:30:30Z --yes', {
+      now: NOW + 60,
+    });
+    expect(all).toEqual({ revoked: { signedBefore: NOW + 25 } });
+    expect((await find(other.accessKeyId))?.signedSince).toBe(NOW + 25);
+    const told = await run('keys revoke --subject alice --yes', { now: NOW + 120 });
+    expect(told.stderr).toBe('Done: revoke all access keys (1) and sessions of "alice" for good\n');
+    expect((await find(one.accessKeyId))?.status).toBe('revoked');
+    expect((await find(other.accessKeyId))?.status).toBe('active');
+    // What was revoked with its subject cannot be brought back one by one.
+    const { code, stderr } = await run(`keys enable ${one.accessKeyId}`);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(/^Access key "CSAK\w+" is revoked, .*: make a new one\n$/),
+    ]);
+  });
+
+  it('fail with exit code 1, a line on stderr, and a document with the code', async () => {
+    const { run, json } = begin();
+    for (const line of [
+      `keys show ${UNKNOWN}`,
+      `keys rotate ${UNKNOWN} --overlap 1h`,
+      `keys disable ${UNKNOWN}`,
+      `keys enable ${UNKNOWN}`,
+      `keys revoke ${UNKNOWN} --yes`,
+    ]) {
+      const message = `There is no access key "${UNKNOWN}"`;
+      expect(await run(line)).toEqual({ code: 1, stdout: '', stderr: `${message}\n` });
+      const { code, stdout } = await run(`${line} --json`);
+      expect(code).toBe(1);
+      expect(JSON.parse(stdout)).toEqual({ error: { code: 'ERR_KEY_NOT_FOUND', message } });
+    }
+    const { accessKeyId } = await json('keys create --subject alice');
+    await json(`keys revoke ${accessKeyId} --yes`);
+    const { code, stderr } = await run(`keys rotate ${accessKeyId} --overlap 1h`);
+    expect([code, stderr]).toEqual([
+      1,
+      `Access key "${accessKeyId}" is revoked, for good: make a new one\n`,
+    ]);
+  });
+
+  it('are none at first, which is no failure', async () => {
+    const { run } = begin();
+    const { code, stdout, stderr } = await run('keys list');
+    expect([code, stdout]).toEqual([0, '']);
+    expect(stderr).toMatch(/^There are no such access keys in (file:|redis:\/\/)\S+\n$/);
+  });
+});
+
+it('the file of keys and its master key are their owner’s only', async () => {
+  const { env } = stores.file();
+  const { run } = runner(env);
+  const { stderr } = await run('keys create --subject alice');
+  const path = env.COUNTERSIGN_STORE.slice('file:'.length);
+  expect(stderr).toContain(`Made master key file "${path}.master-key": keep a copy apart`);
+  for (const file of [path, `${path}.master-key`]) expect((await stat(file)).mode & 0o077).toBe(0);
+  const [, bytes = ''] = (await readFile(`${path}.master-key`, 'utf8')).trim().split(':');
+  expect(stderr).not.toContain(bytes);
+  expect((await run('keys create --subject bob')).stderr).not.toContain('master key file');
+});
+
+it('keys tell when they were used last', async () => {
+  const { env, open } = stores.file();
+  const { run, json } = runner(env);
+  const { accessKeyId } = await json('keys create --subject alice');
+  const server = open();
+  server.noteUse(accessKeyId, NOW + 30);
+  await server.close();
+  expect((await json(`keys show ${accessKeyId}`)).lastUsedAt).toBe(NOW + 30);
+  expect((await run(`keys show ${accessKeyId}`)).stdout).toMatch(
+    /^Last used +2026-11-24 22:30:35 UTC$/m,
+  );
+  expect((await run('keys list')).stdout).toContain('2026-11-24 22:30  -        2026-11-24 22:30');
+});

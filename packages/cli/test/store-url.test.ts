@@ -1,0 +1,72 @@
+import { describe, expect, it } from 'vitest';
+import { parseStoreUrl, withoutPassword } from '../src/store-url.ts';
+
+describe('parseStoreUrl()', () => {
+  it.each([
+    ['file:./keys.json', { kind: 'file', path: './keys.json' }],
+    ['file:keys.json', { kind: 'file', path: 'keys.json' }],
+    ['file:/srv/keys.json', { kind: 'file', path: '/srv/keys.json' }],
+    ['file:///srv/my%20keys.json', { kind: 'file', path: '/srv/my keys.json' }],
+    ['redis://127.0.0.1:6380/2', { kind: 'redis', url: 'redis://127.0.0.1:6380/2' }],
+    ['rediss://:pw@redis.test', { kind: 'redis', url: 'rediss://:pw@redis.test' }],
+    [
+      'redis-cluster://10.0.0.1:7000,[::1]:7001,redis.test',
+      {
+        kind: 'cluster',
+        nodes: [
+          { host: '10.0.0.1', port: 7000 },
+          { host: '::1', port: 7001 },
+          { host: 'redis.test', port: 6379 },
+        ],
+        username: '',
+        password: '',
+      },
+    ],
+    [
+      'redis-cluster://keys:p%40ss@redis.test:7000',
+      {
+        kind: 'cluster',
+        nodes: [{ host: 'redis.test', port: 7000 }],
+        username: 'keys',
+        password: 'p@ss',
+      },
+    ],
+  ])('reads %s', (text, place) => expect(parseStoreUrl(text)).toEqual(place));
+
+  it.each([
+    '',
+    'keys.json',
+    'file:',
+    'http://redis.test',
+    'redis:',
+    'redis://',
+    'redis-cluster://',
+    'redis://a b',
+    'redis-cluster://a:b',
+  ])('refuses "%s"', (text) =>
+    expect(() => parseStoreUrl(text)).toThrow(
+      /^Cannot open store ".*": expected file:PATH, redis:\/\//,
+    ),
+  );
+
+  it('shows no password in what it refuses', () => {
+    for (const text of [
+      'postgres://me:hunter2@db',
+      'redis://me:hunter2@a b',
+      'redis-cluster://:hunter2@h:x',
+    ])
+      expect(() => parseStoreUrl(text)).toThrow(/^(?!.*hunter2)/);
+  });
+});
+
+describe('withoutPassword()', () => {
+  it.each([
+    ['redis://127.0.0.1:6379', 'redis://127.0.0.1:6379'],
+    ['redis://me@redis.test', 'redis://me@redis.test'],
+    ['redis://:hunter2@redis.test', 'redis://:***@redis.test'],
+    ['redis://me:hun@ter:2@redis.test', 'redis://me:***@redis.test'],
+    ['redis://h?password=hunter2&db=1', 'redis://h?password=***&db=1'],
+    ['redis://h?db=1&sentinelPassword=hunter2', 'redis://h?db=1&sentinelPassword=***'],
+    ['file:./a@b:c', 'file:./a@b:c'],
+  ])('shows %s as %s', (text, shown) => expect(withoutPassword(text)).toBe(shown));
+});

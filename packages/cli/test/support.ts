@@ -1,0 +1,72 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
+import { onTestFinished } from 'vitest';
+import { main } from '../src/main.ts';
+
+/** 2026-11-24 22:30:05 UTC. */
+export const NOW = 1_795_559_405;
+export const UNKNOWN = 'CSAK7Q2M5X9R4T8W3Y6Z0ABC';
+
+export interface Result {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface World {
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** What somebody types; `undefined` where nobody sits there. */
+  readonly typed?: string | undefined;
+  /** Unix seconds. */
+  readonly now?: number;
+}
+
+/** Runs a command in this process. */
+export async function run(argv: readonly string[], world: World = {}): Promise<Result> {
+  const written = { stdout: '', stderr: '' };
+  const stream = (name: 'stdout' | 'stderr') => ({
+    write: (text: string) => {
+      written[name] += text;
+    },
+  });
+  const stdin = new PassThrough();
+  stdin.end(world.typed);
+  const code = await main(argv, {
+    stdout: stream('stdout'),
+    stderr: stream('stderr'),
+    stdin,
+    env: world.env ?? {},
+    isTTY: world.typed !== undefined,
+    clock: () => world.now ?? NOW,
+  });
+  return { code, ...written };
+}
+
+/** Runs commands against one store, and remembers all that they printed. */
+export function runner(env: NonNullable<World['env']>) {
+  const printed: string[] = [];
+  const runHere = async (line: string, world: Omit<World, 'env'> = {}): Promise<Result> => {
+    const result = await run(line.split(' '), { ...world, env });
+    printed.push(result.stdout, result.stderr);
+    return result;
+  };
+  return {
+    run: runHere,
+    /** Runs a command with `--json` that succeeds, and gives its document. */
+    json: async (line: string, world?: Omit<World, 'env'>) => {
+      const { code, stdout, stderr } = await runHere(`${line} --json`, world);
+      if (code !== 0) throw new Error(stderr);
+      return JSON.parse(stdout);
+    },
+    /** How often something was printed. */
+    count: (text: string): number => printed.join('').split(text).length - 1,
+  };
+}
+
+export async function newFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'countersign-cli-'));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  return folder;
+}
