@@ -12,6 +12,7 @@ import {
   type SignatureError,
 } from '@countersign/server';
 import { keepRawBody, requireSignature } from '@countersign/server/express';
+import { createFailureLimit } from '@countersign/server/failures';
 import express from 'express';
 import { describe, expect, it } from 'vitest';
 import {
@@ -910,6 +911,42 @@ describe('keys and comparison', () => {
         expect.objectContaining({ message: expect.not.stringContaining('hunter2') }),
       );
     }
+  });
+
+  it('K8: guessing is limited by where it comes from, so that nobody can be locked out by failing in their name', async () => {
+    const failures = createFailureLimit({ perKey: 5, perSource: 20 });
+    const { key, sign, verifier } = createApi({ failures });
+    const from = (source: string, request: Received) => ({ ...request, source });
+    const guess = async (accessKeyId: string, source: string): Promise<string> => {
+      const { secretAccessKey } = generateAccessKey();
+      const request = await signerFor({ accessKeyId, secretAccessKey }).sign();
+      return outcome(verifier, from(source, request));
+    };
+    const guesses = (count: number, accessKeyId: () => string, source: string) =>
+      Promise.all(Array.from({ length: count }, () => guess(accessKeyId(), source)));
+    const howMany = (ends: string[], code: string) => ends.filter((end) => end === code).length;
+
+    const atOne = await guesses(50, () => key.accessKeyId, '192.0.2.66');
+    expect(howMany(atOne, 'ERR_SIGNATURE_MISMATCH')).toBe(5);
+    expect(howMany(atOne, 'ERR_TOO_MANY_FAILURES')).toBe(45);
+    // Not even a right guess is told from a wrong one any more.
+    expect(await outcome(verifier, from('192.0.2.66', await sign()))).toBe('ERR_TOO_MANY_FAILURES');
+
+    const atMany = await guesses(50, () => generateAccessKey().accessKeyId, '192.0.2.66');
+    expect(howMany(atMany, 'ERR_KEY_UNKNOWN')).toBe(15);
+    expect(howMany(atMany, 'ERR_TOO_MANY_FAILURES')).toBe(35);
+
+    // A thousand addresses of one network are one source, written in whatever way.
+    const addresses = Array.from({ length: 1000 }, (_, index) => `2001:db8::${index.toString(16)}`);
+    const spread = await Promise.all(addresses.map((source) => guess(key.accessKeyId, source)));
+    expect(howMany(spread, 'ERR_SIGNATURE_MISMATCH')).toBe(5);
+    for (const same of ['::ffff:192.0.2.66', '::FFFF:C000:0242', '192.0.2.66:50000'])
+      expect(await guess(key.accessKeyId, same)).toBe('ERR_TOO_MANY_FAILURES');
+
+    // The owner of the key is served, and the failures of others are not forgiven by that.
+    for (const source of ['198.51.100.7', '2001:db8:0:1::1'])
+      expect(await outcome(verifier, from(source, await sign()))).toBe(ACCEPTED);
+    expect(await guess(key.accessKeyId, '192.0.2.66')).toBe('ERR_TOO_MANY_FAILURES');
   });
 });
 
