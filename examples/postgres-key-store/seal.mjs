@@ -1,0 +1,43 @@
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+
+const CIPHER = 'aes-256-gcm';
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+
+/** Reads the key that secrets are sealed with: `<name>:<32 bytes in base64url>`, as `generateMasterKey()` makes it. */
+export function parseMasterKey(text = '') {
+  const bytes = Buffer.from(text.slice(text.indexOf(':') + 1), 'base64url');
+  if (bytes.length === 32) return bytes;
+  throw new TypeError('Cannot read the master key: expected <name>:<32 bytes in base64url>');
+}
+
+/** Encrypts the secret of an access key, so that it opens together with this id and this policy only. */
+export function seal({ secretAccessKey, ...policy }, masterKey) {
+  const nonce = randomBytes(NONCE_BYTES);
+  const cipher = createCipheriv(CIPHER, masterKey, nonce).setAAD(associatedData(policy));
+  const encrypted = [cipher.update(secretAccessKey, 'utf8'), cipher.final()];
+  return Buffer.concat([nonce, ...encrypted, cipher.getAuthTag()]);
+}
+
+/** Decrypts what `seal()` made. Throws where anything in the row was changed since. */
+export function open(sealed, policy, masterKey) {
+  try {
+    const nonce = sealed.subarray(0, NONCE_BYTES);
+    const decipher = createDecipheriv(CIPHER, masterKey, nonce, { authTagLength: TAG_BYTES })
+      .setAAD(associatedData(policy))
+      .setAuthTag(sealed.subarray(-TAG_BYTES));
+    const encrypted = sealed.subarray(NONCE_BYTES, -TAG_BYTES);
+    return Buffer.concat([decipher.update(encrypted), decipher.final()]).toString();
+  } catch (cause) {
+    throw new Error(
+      `Cannot open access key "${policy.accessKeyId}": its row was changed, or sealed with another master key`,
+      { cause },
+    );
+  }
+}
+
+/** As JSON none of it can be taken for another; what is not given is `null`, as in the database. */
+function associatedData({ accessKeyId, subject, scopes, audiences, status, notBefore, expiresAt }) {
+  const policy = [accessKeyId, subject, scopes, audiences, status, notBefore, expiresAt];
+  return Buffer.from(JSON.stringify(policy));
+}
