@@ -84,9 +84,9 @@ describe('node examples/login/story.mjs', () => {
 });
 
 describe('checkPassword()', () => {
-  type Record = { readonly cost: number; readonly hash: Buffer };
-  let hashPassword: (password: string) => Promise<Record>;
-  let checkPassword: (password: string, record: Record | undefined) => Promise<boolean>;
+  type Hashed = { readonly cost: number; readonly hash: Buffer };
+  let hashPassword: (password: string) => Promise<Hashed>;
+  let checkPassword: (password: string, record: Hashed | undefined) => Promise<boolean>;
   beforeAll(async () => {
     const module = pathToFileURL('examples/login/passwords.mjs').href;
     ({ hashPassword, checkPassword } = await import(/* @vite-ignore */ module));
@@ -121,6 +121,30 @@ describe('checkPassword()', () => {
     const { cost, ...record } = await hashPassword('correct horse');
     expect(await checkPassword('correct horse', { ...record, cost })).toBe(true);
     expect(await checkPassword('correct horse', { ...record, cost: cost / 2 })).toBe(false);
+  });
+});
+
+describe('createLoginLimits()', () => {
+  const fail = async (...sources: string[]) => {
+    const module = pathToFileURL('examples/login/limits.mjs').href;
+    const { createLoginLimits } = await import(/* @vite-ignore */ module);
+    const limits = createLoginLimits();
+    const attempts = [];
+    for (const source of sources) attempts.push(await limits.begin(source, 'alice'));
+    return attempts.filter(({ retryAfter }) => retryAfter > 0).length;
+  };
+
+  it('counts addresses of one IPv6 network as one, however they are written', async () => {
+    const one = [...Array(5).keys()].map((host) => `2001:db8::${host}`);
+    expect(await fail(...one, '2001:db8:0:0:1:2:3:4')).toBe(1);
+    expect(await fail(...one, '2001:db8::1:2:3:4')).toBe(1);
+    expect(await fail(...one, '2001:db8:0:1::1', '2001:db8::1:1:2:3:4', '::1')).toBe(0);
+  });
+
+  it('counts addresses of IPv4 each for itself, also where they are written as IPv6', async () => {
+    const each = [...Array(10).keys()].map((host) => `::ffff:192.0.2.${host}`);
+    expect(await fail(...each)).toBe(0);
+    expect(await fail(...Array(5).fill('::ffff:192.0.2.1'), '192.0.2.1')).toBe(1);
   });
 });
 
