@@ -33,6 +33,10 @@ type Mac = Uint8Array | ArrayBuffer;
 
 /** Seconds before their expiry at which credentials are renewed: a signed request still has to get there. */
 const RENEW_BEFORE = 60;
+/** The part of their life, where that is short. */
+const RENEW_BEFORE_PART = 0.6;
+/** Seconds for which nobody asks again after a renewal failed, while the old credentials serve. */
+const RENEWAL_PAUSE = 5;
 
 /** The last second that a timestamp can tell. More than that is milliseconds. */
 const LATEST = 253_402_300_799;
@@ -53,24 +57,28 @@ export function createCredentials(
     return () => credentials;
   }
   let current: Credentials | undefined;
+  /** Unix seconds: when the present ones are to be renewed. */
+  let renewAt = Number.NEGATIVE_INFINITY;
   let renewal: Promise<Credentials> | undefined;
+
+  const isAlive = (): boolean =>
+    current !== undefined && clock() < (current.expiresAt ?? Number.POSITIVE_INFINITY);
 
   const renew = async (): Promise<Credentials> => {
     try {
       current = checkCredentials(await source());
+      const { expiresAt = Number.POSITIVE_INFINITY } = current;
+      renewAt = expiresAt - Math.min(RENEW_BEFORE, RENEW_BEFORE_PART * (expiresAt - clock()));
       return current;
     } catch (error) {
-      if (current?.expiresAt !== undefined && clock() < current.expiresAt) return current;
-      throw error;
+      if (!isAlive()) throw error;
+      renewAt = clock() + RENEWAL_PAUSE;
+      return current as Credentials;
     }
   };
 
   return () => {
-    if (
-      current !== undefined &&
-      !(clock() >= (current.expiresAt ?? Number.POSITIVE_INFINITY) - RENEW_BEFORE)
-    )
-      return current;
+    if (current !== undefined && isAlive() && !(clock() >= renewAt)) return current;
     // Cleared here, not in `renew`: what throws before its first `await` would be kept for good.
     renewal ??= renew().finally(() => {
       renewal = undefined;

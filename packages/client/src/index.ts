@@ -8,6 +8,7 @@ export {
 export type { SignableBody } from './body.ts';
 export type { Credentials, CredentialsSource } from './credentials.ts';
 export { type CreateFetchOptions, createFetch, type SignedFetch } from './fetch.ts';
+export { type SessionCredentialsOptions, sessionCredentials } from './session-credentials.ts';
 export {
   createSigner,
   type SignedRequest,

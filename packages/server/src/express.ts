@@ -5,10 +5,13 @@ import * as z from 'zod';
 import { type AdapterOptions, adapterSchema, parseVerifierOrOptions } from './adapter-options.ts';
 import type { Identity } from './identity.ts';
 import { answerRefusal, authenticate, isTooLate } from './node.ts';
+import { createSessionEndpoint, type SessionEndpointOptions } from './session-endpoint.ts';
+import type { Sessions } from './sessions/sessions.ts';
 import type { Verifier } from './verifier.ts';
 import type { VerifierOptions } from './verifier-options.ts';
 
 export { keepRawBody } from './node-body.ts';
+export type { SessionEndpointOptions } from './session-endpoint.ts';
 
 /** What `requireSignature()` does around a verifier. */
 export interface RequireSignatureOptions extends AdapterOptions {
@@ -132,4 +135,36 @@ export function requireScope(...scopes: string[]): RequestHandler {
     );
     answerRefusal(req, res, error, identity.audience);
   };
+}
+
+/**
+ * Lends session credentials to whoever signed the request: for no more than the access key may do, and a while only. Mount it
+ * below `requireSignature()`. `sessionCredentials()` of the client asks it.
+ *
+ * It takes `POST` with `{ scopes?, ttl? }` as JSON, also where no body parser stands above, and answers 201 with
+ * `{ accessKeyId, secretAccessKey, sessionToken, expiresAt }`.
+ *
+ * @param sessions what `createSessions()` gives
+ * @param options see {@link SessionEndpointOptions}
+ * @throws TypeError where what is given are no sessions, or an option cannot be used
+ *
+ * @example
+ * ```ts
+ * import { createVerifier, generateMasterKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import { requireSignature, sessionEndpoint } from '@countersign/server/express';
+ * import { createSessions } from '@countersign/server/sessions';
+ * import express from 'express';
+ *
+ * const keys = new MemoryKeyStore();
+ * const sessions = createSessions({ issuer: 'video-api', masterKey: generateMasterKey(), revocations: keys });
+ * const verifier = createVerifier({ audience: 'video-api', keys, sessions, nonces: new MemoryNonceStore() });
+ * const app = express();
+ * app.post('/session', requireSignature(verifier), sessionEndpoint(sessions));
+ * ```
+ */
+export function sessionEndpoint(
+  sessions: Sessions,
+  options: SessionEndpointOptions = {},
+): RequestHandler {
+  return createSessionEndpoint(identityOf, sessions, options);
 }

@@ -17,6 +17,10 @@ export interface MasterKey {
   readonly bytes: Uint8Array;
 }
 
+/** Milliseconds, and how many within them: then who is asked is left in peace. */
+const FORGET_FAILURES = 5_000;
+const MOST_FAILURES = 100;
+
 const MASTER_KEY = /^([A-Za-z0-9_-]{1,64}):([A-Za-z0-9_-]{43})$/;
 
 /**
@@ -44,9 +48,14 @@ export function generateMasterKey(id: string = new Date().toISOString().slice(0,
 export class MasterKeys {
   readonly #ask: (id: string | undefined) => string | Promise<string>;
   readonly #known = new Map<string, MasterKey>();
+  /** What was asked for in vain a moment ago: whoever writes tokens may name any key. */
+  readonly #failed = new Map<string, KeyStoreError>();
+  #failedSince = 0;
+  readonly #isList: boolean;
 
   /** @throws TypeError where a key that is given directly is none. No key is part of the message */
   constructor(source: MasterKeySource) {
+    this.#isList = typeof source !== 'function';
     if (typeof source === 'function') {
       this.#ask = source;
       return;
@@ -78,6 +87,30 @@ export class MasterKeys {
    */
   async get(id: string): Promise<MasterKey> {
     return this.#known.get(id) ?? this.#get(id);
+  }
+
+  /**
+   * The key of an id that a stranger named.
+   *
+   * @returns `undefined` where there is none of that id
+   * @throws KeyStoreError `ERR_MASTER_KEY` where that cannot be told, because who was asked has failed
+   */
+  async find(id: string): Promise<MasterKey | undefined> {
+    const known = this.#known.get(id);
+    if (known !== undefined || this.#isList) return known;
+    if (performance.now() - this.#failedSince > FORGET_FAILURES) {
+      this.#failed.clear();
+      this.#failedSince = performance.now();
+    }
+    const failure = this.#failed.get(id);
+    if (failure !== undefined) throw failure;
+    if (this.#failed.size >= MOST_FAILURES) return undefined;
+    try {
+      return await this.#get(id);
+    } catch (error) {
+      this.#failed.set(id, error as KeyStoreError);
+      throw error;
+    }
   }
 
   async #get(id: string | undefined): Promise<MasterKey> {

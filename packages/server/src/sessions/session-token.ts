@@ -67,7 +67,11 @@ export async function openToken(
   try {
     const { plaintext, protectedHeader } = await compactDecrypt(
       token,
-      async ({ kid }) => (await masterKeys.get(String(kid))).bytes,
+      async ({ kid }) => {
+        const key = typeof kid === 'string' ? await masterKeys.find(kid) : undefined;
+        if (key === undefined) throw new errors.JWEDecryptionFailed();
+        return key.bytes;
+      },
       { keyManagementAlgorithms: [ALGORITHM], contentEncryptionAlgorithms: [ENCRYPTION] },
     );
     if (protectedHeader.typ !== TYPE) return undefined;

@@ -1,0 +1,88 @@
+import { quote } from '@countersign/shared';
+import { type Credentials, createCredentials } from './credentials.ts';
+import { type CreateFetchOptions, createFetch } from './fetch.ts';
+
+/** Where session credentials come from, and what they are for. */
+export interface SessionCredentialsOptions extends Omit<CreateFetchOptions, 'origins'> {
+  /** Of a server's `sessionEndpoint()`. */
+  readonly url: string | URL;
+  /** What they may be used for: all that the access key may if not given. */
+  readonly scopes?: readonly string[] | undefined;
+  /** Seconds for which they live: what the server gives if not given. */
+  readonly ttl?: number | undefined;
+  /** Seconds for which an answer is waited for: 10 if not given. */
+  readonly timeout?: number | undefined;
+  /**
+   * `tls` (if not given), or to this machine itself. `allow-plain-http` sends the secret of the session so that everybody on
+   * the way can read it.
+   */
+  readonly transport?: 'tls' | 'allow-plain-http' | undefined;
+}
+
+/**
+ * Builds a source of credentials that borrows them for a while: a long-lived access key signs one request, what comes back signs
+ * all others. They are renewed before they expire, by one request at a time; where that fails, the old ones serve while they live.
+ *
+ * @param options see {@link SessionCredentialsOptions}; durations in seconds
+ * @returns a function to be given as `credentials`, to several signers too. It rejects where the server refuses
+ * @throws TypeError naming the option that cannot be used
+ *
+ * @example
+ * ```ts no-run
+ * import { createFetch, sessionCredentials } from '@countersign/client';
+ *
+ * const credentials = sessionCredentials({
+ *   url: 'https://api.example.com/session',
+ *   credentials: { accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC', secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA' },
+ *   audience: 'video-api',
+ *   scopes: ['videos:parse'],
+ * });
+ * const signedFetch = createFetch({ credentials, audience: 'video-api' });
+ * ```
+ */
+export function sessionCredentials(options: SessionCredentialsOptions): () => Promise<Credentials> {
+  const { url, scopes, ttl, timeout = 10, transport = 'tls', ...fetchOptions } = options ?? {};
+  const where = checkUrl(url, transport);
+  if (!(typeof timeout === 'number' && timeout > 0 && timeout <= 600))
+    throw new TypeError(
+      `Cannot build session credentials: option "timeout" is ${quote(timeout)}: expected seconds, at most 600`,
+    );
+  const call = createFetch(fetchOptions);
+
+  async function borrow(): Promise<Credentials> {
+    const response = await call(where, {
+      method: 'POST',
+      body: { scopes, ttl },
+      signal: AbortSignal.timeout(timeout * 1000),
+    });
+    const answer: unknown = await response.json().catch(() => undefined);
+    if (response.ok && typeof answer === 'object') return answer as Credentials;
+    const { reason, detail } = (answer ?? {}) as { reason?: unknown; detail?: unknown };
+    const why = [reason, detail].filter((it) => it !== undefined).map((it) => quote(it, 200));
+    throw new Error(
+      `Cannot get session credentials from ${quote(where)}: it answered ${[response.status, ...why].join(', ')}`,
+    );
+  }
+
+  const current = createCredentials(borrow, fetchOptions.clock ?? (() => Date.now() / 1000));
+  return async () => current();
+}
+
+function checkUrl(url: unknown, transport: unknown): string {
+  const text = String(url);
+  if (!URL.canParse(text))
+    throw new TypeError(
+      `Cannot build session credentials: option "url" is ${quote(text)}: expected an absolute URL`,
+    );
+  if (transport !== 'tls' && transport !== 'allow-plain-http')
+    throw new TypeError(
+      `Cannot build session credentials: option "transport" is ${quote(transport)}: expected "tls" or "allow-plain-http"`,
+    );
+  const { protocol, hostname } = new URL(text);
+  const isLocal = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
+  if (protocol !== 'https:' && !isLocal && transport !== 'allow-plain-http')
+    throw new TypeError(
+      `Cannot build session credentials: option "url" is ${quote(text)}: expected https, since a secret comes back`,
+    );
+  return text;
+}

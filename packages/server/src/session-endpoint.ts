@@ -1,0 +1,104 @@
+import { SignatureError } from '@countersign/shared';
+import type { Request, RequestHandler, Response } from 'express';
+import * as z from 'zod';
+import type { Identity } from './identity.ts';
+import { answerRefusal } from './node.ts';
+import { parseOptions } from './options.ts';
+import type { Sessions } from './sessions/sessions.ts';
+
+/** How session credentials are handed out. */
+export interface SessionEndpointOptions {
+  /**
+   * `tls` (if not given), or to callers on this machine. `allow-plain-http` sends the secret of the session so that everybody on
+   * the way can read it. Behind a proxy that ends TLS, set Express' `trust proxy`.
+   */
+  readonly transport?: 'tls' | 'allow-plain-http' | undefined;
+}
+
+const optionsSchema = z.strictObject({
+  transport: z.enum(['tls', 'allow-plain-http']).default('tls'),
+});
+
+/** What a client may ask for. */
+const wantedSchema = z.strictObject({
+  scopes: z.array(z.string()).max(1_000).optional(),
+  ttl: z.number().optional(),
+});
+
+const LONGEST_BODY = 16_384;
+const LOOPBACK = /^(?:(?:::ffff:)?127\.\d+\.\d+\.\d+|::1)$/;
+
+/**
+ * Builds a handler that lends session credentials to whoever signed the request.
+ *
+ * @param identityOf who signed a request
+ * @throws TypeError where what is given are no sessions, or an option cannot be used
+ */
+export function createSessionEndpoint(
+  identityOf: (req: Request) => Identity,
+  sessions: Sessions,
+  options: SessionEndpointOptions = {},
+): RequestHandler {
+  if (typeof (sessions as Sessions | undefined)?.lend !== 'function')
+    throw new TypeError('Cannot build session endpoint: expected what createSessions() gives');
+  const { transport } = parseOptions('session endpoint', optionsSchema, options);
+  return function sessionEndpoint(req, res, next) {
+    const identity = identityOf(req);
+    if (transport === 'tls' && !req.secure && !LOOPBACK.test(req.socket.remoteAddress ?? '')) {
+      next(
+        new TypeError(
+          'Cannot lend session credentials: the secret would cross the wire in clear; use TLS, or set "trust proxy" where a proxy ends it',
+        ),
+      );
+      return;
+    }
+    lend(sessions, identity, req)
+      .then(
+        (credentials) => answer(res, 201, 'application/json', credentials),
+        (error) => {
+          if (error instanceof SignatureError) answerRefusal(req, res, error, identity.audience);
+          else if (error instanceof TypeError || error instanceof RangeError)
+            answer(res, 400, 'application/problem+json', {
+              type: 'about:blank',
+              title: 'Bad Request',
+              status: 400,
+              detail: error.message,
+            });
+          else throw error;
+        },
+      )
+      .catch(next);
+  };
+}
+
+async function lend(sessions: Sessions, identity: Identity, req: Request): Promise<object> {
+  const body: unknown = req.body ?? (await readJson(req));
+  const wanted = parseOptions('session', wantedSchema, body ?? {});
+  return sessions.lend(identity, wanted);
+}
+
+/** The body where no parser stands above: what `requireSignature()` has let through can be read. */
+async function readJson(req: Request): Promise<unknown> {
+  let text = '';
+  req.setEncoding('utf8');
+  for await (const chunk of req) {
+    text += chunk as string;
+    if (!(text.length <= LONGEST_BODY))
+      throw new RangeError(
+        `Cannot lend session credentials: the body has more than ${LONGEST_BODY} characters`,
+      );
+  }
+  if (text === '') return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new TypeError('Cannot lend session credentials: the body is not JSON');
+  }
+}
+
+function answer(res: Response, status: number, type: string, body: object): void {
+  res
+    .status(status)
+    .set({ 'content-type': type, 'cache-control': 'no-store' })
+    .end(JSON.stringify(body));
+}

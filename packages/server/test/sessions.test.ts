@@ -1,0 +1,465 @@
+import { inspect } from 'node:util';
+import { createFetch, createSigner, sessionCredentials } from '@countersign/client';
+import {
+  type AccessKey,
+  createVerifier,
+  generateMasterKey,
+  type Identity,
+  MemoryKeyStore,
+  MemoryNonceStore,
+} from '@countersign/server';
+import { identityOf, requireSignature, sessionEndpoint } from '@countersign/server/express';
+import {
+  createSessions,
+  type SessionCredentials,
+  type Sessions,
+  type SessionsOptions,
+} from '@countersign/server/sessions';
+import express from 'express';
+import { CompactEncrypt } from 'jose';
+import { describe, expect, it } from 'vitest';
+import { listen } from './sockets.ts';
+
+const AUDIENCE = 'video-api';
+const NOW = 1_795_299_926;
+const masterKey = generateMasterKey('first');
+
+function open(options: Partial<SessionsOptions> = {}, clock = () => NOW) {
+  const keys = new MemoryKeyStore([], clock);
+  const sessions = createSessions({
+    issuer: 'video-api',
+    masterKey,
+    revocations: keys,
+    ...options,
+  });
+  const verifier = createVerifier({
+    audience: AUDIENCE,
+    keys,
+    sessions,
+    nonces: new MemoryNonceStore({ clock, bornAt: 0 }),
+    clock,
+  });
+  /** Who a verifier says that a request was signed by; or the code of its refusal. */
+  const verify = async (
+    credentials: SessionCredentials | AccessKey,
+    headers: Record<string, string> = {},
+  ): Promise<Identity | string> => {
+    const signer = createSigner({ credentials, audience: AUDIENCE, clock });
+    const signed = await signer.sign({ method: 'GET', url: 'http://api.test/' });
+    return verifier
+      .verify({
+        method: 'GET',
+        url: '/',
+        headers: { ...signed.headers, host: 'api.test', ...headers },
+      })
+      .catch((error) => error.code ?? `not refused, but failed: ${error}`);
+  };
+  return { keys, sessions, verifier, verify };
+}
+
+const grant = { subject: 'alice', scopes: ['videos:parse', 'videos:list'], audience: AUDIENCE };
+
+describe('session credentials', () => {
+  it('sign requests for a while, as their subject, with their scopes', async () => {
+    let now = NOW;
+    const { sessions, verify } = open({}, () => now);
+    const credentials = await sessions.issue({ ...grant, ttl: 600 });
+    expect(credentials).toEqual({
+      accessKeyId: expect.stringMatching(/^CSSK[0-9A-Z]{20}$/),
+      secretAccessKey: expect.stringMatching(/^[\w-]{43}$/),
+      sessionToken: expect.stringMatching(/^[\w-]+\.\.[\w-]{16}\.[\w-]+\.[\w-]{22}$/),
+      expiresAt: NOW + 600,
+    });
+    expect(await verify(credentials)).toMatchObject({
+      accessKeyId: credentials.accessKeyId,
+      subject: 'alice',
+      scopes: grant.scopes,
+      expiresAt: NOW + 600,
+      session: { parent: undefined },
+    });
+    now = NOW + 599;
+    expect(await verify(credentials)).toMatchObject({ subject: 'alice' });
+    now = NOW + 600;
+    expect(await verify(credentials)).toBe('ERR_KEY_INACTIVE');
+  });
+
+  it('prove their possession: a token alone, or with another secret, is worth nothing', async () => {
+    const { keys, sessions, verify } = open();
+    const [mine, theirs] = [await sessions.issue(grant), await sessions.issue(grant)];
+    const key = await keys.create({ subject: 'mallory' });
+    const { sessionToken } = theirs;
+    expect(await verify({ ...theirs, secretAccessKey: mine.secretAccessKey })).toBe(
+      'ERR_SIGNATURE_MISMATCH',
+    );
+    expect(await verify({ ...mine, sessionToken })).toBe('ERR_KEY_UNKNOWN');
+    expect(await verify({ ...key, sessionToken } as AccessKey)).toBe('ERR_KEY_UNKNOWN');
+    // A token that is sent and not signed is refused, whoever signed.
+    expect(await verify(key, { 'x-countersign-session-token': sessionToken })).toMatch(/^ERR_/);
+    const { sessionToken: _, ...without } = theirs;
+    expect(await verify(without as SessionCredentials)).toBe('ERR_KEY_UNKNOWN');
+  });
+
+  it('are refused by a verifier that has no sessions, or those of another issuer', async () => {
+    const { sessions, keys } = open();
+    const credentials = await sessions.issue(grant);
+    expect(await open({ issuer: 'other' }).verify(credentials)).toBe('ERR_KEY_UNKNOWN');
+    expect(await open({ masterKey: generateMasterKey('first') }).verify(credentials)).toBe(
+      'ERR_KEY_UNKNOWN',
+    );
+    expect(await open({ masterKey: generateMasterKey('second') }).verify(credentials)).toBe(
+      'ERR_KEY_UNKNOWN',
+    );
+    const source = { find: () => Promise.reject(new Error('The vault is locked')) };
+    const verifier = createVerifier({
+      audience: AUDIENCE,
+      keys,
+      sessions: source,
+      nonces: new MemoryNonceStore({ clock: () => NOW, bornAt: 0 }),
+      clock: () => NOW,
+    });
+    const signer = createSigner({ credentials, audience: AUDIENCE, clock: () => NOW });
+    const { headers } = await signer.sign({ method: 'GET', url: 'http://api.test/' });
+    await expect(
+      verifier.verify({ method: 'GET', url: '/', headers: { ...headers, host: 'api.test' } }),
+    ).rejects.toMatchObject({ code: 'ERR_KEY_STORE_FAILED', status: 503 });
+  });
+
+  it('die where the store of revocations has lost its memory', async () => {
+    const first = open();
+    const credentials = await first.sessions.issue(grant);
+    expect(await first.verify(credentials)).toMatchObject({ subject: 'alice' });
+    const restarted = open();
+    expect(await restarted.verify(credentials)).toBe('ERR_KEY_INACTIVE');
+    const later = open({}, () => NOW + 1);
+    await later.sessions.issue(grant);
+    expect(await later.verify(credentials)).toBe('ERR_KEY_INACTIVE');
+  });
+
+  it('outlive a change of the master key, as long as the old one is kept', async () => {
+    const keys = new MemoryKeyStore([], () => NOW);
+    const second = generateMasterKey('second');
+    const { sessions } = open({ revocations: keys });
+    const credentials = await sessions.issue(grant);
+    const rolled = open({ revocations: keys, masterKey: [second, masterKey] });
+    expect(await rolled.verify(credentials)).toMatchObject({ subject: 'alice' });
+    expect(await open({ revocations: keys, masterKey: second }).verify(credentials)).toMatch(
+      /^ERR/,
+    );
+  });
+
+  it.each([
+    ['a ttl beyond the limit', { ttl: 43_201 }, 'option "ttl" is 43201'],
+    ['a ttl of NaN', { ttl: Number.NaN }, 'option "ttl" is NaN'],
+    ['a ttl of nothing', { ttl: 0 }, 'option "ttl" is 0'],
+    ['a scope with a space', { scopes: ['videos:parse admin'] }, 'a name without spaces'],
+    ['no subject', { subject: '' }, 'option "subject"'],
+    ['no audience', { audience: undefined }, 'option "audience"'],
+    ['a field that is unknown', { scope: 'admin' }, 'unknown option "scope"'],
+    [
+      'more than a token can carry',
+      { scopes: Array.from({ length: 500 }, (_, index) => `videos:${index}`) },
+      'give it fewer scopes',
+    ],
+  ])('are not issued with %s', async (_, wrong, message) => {
+    const { sessions } = open();
+    await expect(sessions.issue({ ...grant, ...wrong } as typeof grant)).rejects.toThrow(message);
+  });
+
+  it('are lent for no more, and no longer, than the access key is good for', async () => {
+    const { keys, sessions, verify } = open();
+    const key = await keys.create({ subject: 'alice', scopes: ['a', 'b'], expiresAt: NOW + 100 });
+    const identity = (await verify(key)) as Identity;
+    const all = await sessions.lend(identity);
+    expect(await verify(all)).toMatchObject({
+      subject: 'alice',
+      scopes: ['a', 'b'],
+      expiresAt: NOW + 100,
+      session: { parent: key.accessKeyId },
+    });
+    const narrow = await sessions.lend(identity, { scopes: ['b'], ttl: 60 });
+    expect(await verify(narrow)).toMatchObject({ scopes: ['b'], expiresAt: NOW + 60 });
+    for (const scopes of [['a', 'c'], ['c'], ['A'], ['a b']])
+      await expect(sessions.lend(identity, { scopes })).rejects.toMatchObject({
+        code: 'ERR_SCOPE_MISSING',
+      });
+    const borrower = (await verify(narrow)) as Identity;
+    await expect(sessions.lend(borrower)).rejects.toMatchObject({ code: 'ERR_SCOPE_MISSING' });
+  });
+
+  it('cannot be forged: 10,000 tokens that were changed, mixed, or made otherwise', async () => {
+    const { keys, sessions, verify } = open();
+    const [mine, theirs] = [
+      await sessions.issue(grant),
+      await sessions.issue({ ...grant, subject: 'admin', scopes: ['admin'] }),
+    ];
+    expect(await verify(mine)).toMatchObject({ subject: 'alice' });
+    const tokens: string[] = [];
+    const { sessionToken } = mine;
+    const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ é';
+    for (let at = 0; at < sessionToken.length; at++) {
+      // Its neighbours, of which the last bits may not count, and some that are far off.
+      const index = alphabet.indexOf(sessionToken[at] as string);
+      for (let step = 1; step <= 20; step++) {
+        const other = alphabet[(index + (step <= 10 ? step : step * 7)) % alphabet.length];
+        if (other === sessionToken[at]) continue;
+        tokens.push(sessionToken.slice(0, at) + other + sessionToken.slice(at + 1));
+      }
+      tokens.push(sessionToken.slice(0, at), sessionToken.slice(at));
+      tokens.push(sessionToken.slice(0, at) + sessionToken.slice(at + 1));
+    }
+    const [ours, others] = [sessionToken.split('.'), theirs.sessionToken.split('.')];
+    for (let mix = 1; mix < 31; mix++) {
+      const parts = ours.map((part, index) => (mix & (1 << index) ? others[index] : part));
+      if (parts.join('.') !== sessionToken && parts.join('.') !== theirs.sessionToken)
+        tokens.push(parts.join('.'));
+    }
+    tokens.push(...(await otherwise(mine)));
+    const unique = [...new Set(tokens)].filter((token) => token !== sessionToken && token !== '');
+    expect(unique.length).toBeGreaterThan(10_000);
+    const outcomes = new Map<string, number>();
+    for (const token of unique) {
+      // Some cannot even be sent.
+      const isSendable = /^[!-~]+$/.test(token);
+      const outcome = isSendable
+        ? await verify({ ...mine, sessionToken: token })
+        : ((await sessions.find(token)) ?? 'not found');
+      const name = typeof outcome === 'string' ? outcome : `ACCEPTED ${JSON.stringify(outcome)}`;
+      outcomes.set(name, (outcomes.get(name) ?? 0) + 1);
+    }
+    for (const outcome of outcomes.keys())
+      expect(['ERR_KEY_UNKNOWN', 'ERR_KEY_INACTIVE', 'not found']).toContain(outcome);
+    // Those that say when they are good, and for whom, and were made by ourselves.
+    let now = NOW;
+    const clocked = open({}, () => now);
+    const early = await clocked.sessions.issue(grant);
+    now = NOW - 6;
+    expect(await clocked.verify(early)).toBe('ERR_KEY_INACTIVE');
+    const elsewhere = await sessions.issue({ ...grant, audience: 'other-api' });
+    expect(await verify(elsewhere)).toBe('ERR_KEY_INACTIVE');
+    expect(await verify({ ...mine, accessKeyId: theirs.accessKeyId })).toBe('ERR_KEY_UNKNOWN');
+    expect(await keys.list()).toEqual([]);
+  }, 120_000);
+
+  it('show neither their secret nor their token in errors, explanations and inspections', async () => {
+    const explanations: unknown[] = [];
+    const { keys, sessions } = open();
+    const verifier = createVerifier({
+      audience: AUDIENCE,
+      keys,
+      sessions,
+      nonces: new MemoryNonceStore({ clock: () => NOW, bornAt: 0 }),
+      clock: () => NOW,
+      onRefused: (explanation) => explanations.push(explanation),
+    });
+    const credentials = await sessions.issue(grant);
+    await keys.revoke({ accessKeyId: credentials.accessKeyId });
+    const signer = createSigner({ credentials, audience: AUDIENCE, clock: () => NOW });
+    const { headers } = await signer.sign({ method: 'GET', url: 'http://api.test/' });
+    const received = { method: 'GET', url: '/', headers: { ...headers, host: 'api.test' } };
+    const error = await verifier.verify(received).catch((thrown: unknown) => thrown);
+    const seen = [error, explanations, await verifier.explain(received), sessions, keys, verifier];
+    expect(explanations).toHaveLength(1);
+    const text = seen.map((it) => inspect(it, { depth: 12, showHidden: true })).join('\n');
+    expect(text).toContain('it is revoked');
+    expect(text).not.toContain(credentials.secretAccessKey);
+    expect(text).not.toContain(credentials.sessionToken);
+    expect(text).not.toContain(masterKey.split(':')[1]);
+  });
+});
+
+/** Tokens that are made otherwise than ours: with other algorithms, other claims, or none of all that. */
+async function otherwise({ accessKeyId, secretAccessKey }: SessionCredentials): Promise<string[]> {
+  const bytes = Buffer.from(masterKey.split(':')[1] as string, 'base64url');
+  const claims = {
+    iss: 'video-api',
+    sub: 'admin',
+    aud: AUDIENCE,
+    iat: NOW,
+    nbf: NOW - 5,
+    exp: NOW + 3_600,
+    jti: accessKeyId,
+    scope: 'admin',
+    ver: { subject: 0, all: 0 },
+    cnf: { jwk: { kty: 'oct', alg: 'HS256', k: secretAccessKey } },
+  };
+  const header = { alg: 'dir', enc: 'A256GCM', typ: 'countersign-session+jwt', kid: 'first' };
+  const encode = (value: unknown): string =>
+    Buffer.from(JSON.stringify(value)).toString('base64url');
+  const seal = (payload: unknown, changes: object, key: Uint8Array = bytes) =>
+    new CompactEncrypt(new TextEncoder().encode(JSON.stringify(payload)))
+      .setProtectedHeader({ ...header, ...changes } as { alg: string; enc: string })
+      .encrypt(key);
+  const { cnf: _, ...withoutKey } = claims;
+  return [
+    // With the right master key, which nobody has: the algorithm is still not the token's to choose.
+    await seal(claims, { alg: 'A256GCMKW' }),
+    await seal(claims, { alg: 'A256KW' }),
+    await seal(claims, { enc: 'A128GCM' }, bytes.subarray(0, 16)),
+    await seal(claims, { enc: 'A256CBC-HS512' }, Buffer.concat([bytes, bytes])),
+    await seal(claims, { typ: 'JWT' }),
+    // And what it claims is read strictly.
+    await seal({ ...claims, iss: 'other' }, {}),
+    await seal({ ...claims, aud: 'other-api' }, {}),
+    await seal({ ...claims, aud: [AUDIENCE] }, {}),
+    await seal({ ...claims, exp: NOW }, {}),
+    await seal({ ...claims, exp: undefined }, {}),
+    await seal({ ...claims, exp: 'never' }, {}),
+    await seal({ ...claims, nbf: NOW + 6 }, {}),
+    await seal({ ...claims, jti: 'CSSK7Q2M5X9R4T8W3Y6Z0ABC' }, {}),
+    await seal({ ...claims, scope: ['admin'] }, {}),
+    await seal({ ...claims, cnf: { jwk: { kty: 'oct', alg: 'none', k: secretAccessKey } } }, {}),
+    await seal({ ...claims, cnf: { jwk: { kty: 'oct', alg: 'HS256', k: '' } } }, {}),
+    await seal(withoutKey, {}),
+    await seal([], {}),
+    // With another key of the same name.
+    await seal(claims, {}, Buffer.alloc(32, 7)),
+    // Not sealed at all.
+    `${encode({ alg: 'none' })}.${encode(claims)}.`,
+    `${encode({ alg: 'HS256', typ: 'JWT' })}.${encode(claims)}.${encode('signature')}`,
+    `${encode({ ...header, enc: 'none' })}..AAAAAAAAAAAAAAAA.${encode(claims)}.AAAAAAAAAAAAAAAAAAAAAA`,
+    `${encode({ ...header, alg: 'none' })}..AAAAAAAAAAAAAAAA.${encode(claims)}.AAAAAAAAAAAAAAAAAAAAAA`,
+    `${encode({ ...header, crit: ['exp'], exp: 1 })}..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA`,
+    `${encode({ ...header, kid: '__proto__' })}..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA`.replace(
+      'first',
+      '',
+    ),
+    'a'.repeat(5_000),
+    '....',
+    '.',
+  ];
+}
+
+describe('sessionEndpoint() and sessionCredentials()', () => {
+  async function serve(before: express.RequestHandler[] = []) {
+    const keys = new MemoryKeyStore();
+    const sessions: Sessions = createSessions({
+      issuer: 'video-api',
+      masterKey,
+      revocations: keys,
+    });
+    const verifier = createVerifier({
+      audience: AUDIENCE,
+      keys,
+      sessions,
+      nonces: new MemoryNonceStore(),
+    });
+    const key = await keys.create({ subject: 'alice', scopes: ['a', 'b'] });
+    const app = express();
+    app.post('/session', requireSignature(verifier), ...before, sessionEndpoint(sessions));
+    app.get('/whoami', requireSignature(verifier), (req, res) => void res.json(identityOf(req)));
+    const { origin } = await listen(app);
+    return { keys, key, origin, url: `${origin}/session` };
+  }
+
+  it('lend credentials that sign, with a parser above and without', async () => {
+    for (const before of [[], [express.json()]]) {
+      const { key, origin, url } = await serve(before);
+      const credentials = sessionCredentials({
+        url,
+        credentials: key,
+        audience: AUDIENCE,
+        scopes: ['b'],
+        ttl: 60,
+      });
+      const signedFetch = createFetch({ credentials, audience: AUDIENCE });
+      const answers = await Promise.all(
+        Array.from(
+          { length: 20 },
+          async () => (await (await signedFetch(`${origin}/whoami`)).json()) as Identity,
+        ),
+      );
+      expect(new Set(answers.map(({ accessKeyId }) => accessKeyId)).size).toBe(1);
+      expect(answers[0]).toMatchObject({
+        subject: 'alice',
+        scopes: ['b'],
+        session: { parent: key.accessKeyId },
+      });
+    }
+  });
+
+  it('say why nothing is lent', async () => {
+    const { keys, key, url } = await serve();
+    const ask = (options: object) =>
+      sessionCredentials({ url, credentials: key, audience: AUDIENCE, ...options })();
+    await expect(ask({ scopes: ['c'] })).rejects.toThrow(/answered 403, "scope-missing"/);
+    await expect(ask({ ttl: 1e9 })).rejects.toThrow(/answered 400, .*ttl/);
+    const call = createFetch({ credentials: key, audience: AUDIENCE });
+    for (const body of ['{', '[]', '"', '{"scopes":"a"}', '{"scope":["a"]}', 'x'.repeat(20_000)]) {
+      const answer = await call(url, { method: 'POST', body });
+      expect(answer.status, body).toBe(400);
+      expect(answer.headers.get('cache-control')).toBe('no-store');
+    }
+    await keys.disable(key.accessKeyId);
+    await expect(ask({})).rejects.toThrow(/answered 401, "signature-invalid"/);
+  });
+
+  it('do not send a secret over a wire that others read', async () => {
+    const { key } = await serve();
+    const of = (url: string, options = {}) =>
+      sessionCredentials({ url, credentials: key, audience: AUDIENCE, ...options });
+    expect(() => of('http://api.example.com/session')).toThrow('expected https');
+    expect(() => of('/session')).toThrow('expected an absolute URL');
+    expect(() => of('https://api.test/', { timeout: Number.NaN })).toThrow('"timeout"');
+    expect(() => of('https://api.test/', { transport: 'http' })).toThrow('"transport"');
+    expect(() => of('https://api.test/', { audience: 'a b' })).toThrow('"audience"');
+    expect(() => of('http://api.example.com/', { transport: 'allow-plain-http' })).not.toThrow();
+    // The server's side: as if the caller were not on this machine.
+    const elsewhere = await serve([
+      (req, _res, next) => {
+        Object.defineProperty(req.socket, 'remoteAddress', { value: '203.0.113.7' });
+        next();
+      },
+    ]);
+    const call = createFetch({ credentials: elsewhere.key, audience: AUDIENCE });
+    const answer = await call(elsewhere.url, { method: 'POST' });
+    expect(answer.status).toBe(500);
+    expect(await answer.text()).not.toContain('secretAccessKey');
+    expect(() => sessionEndpoint({} as Sessions)).toThrow('expected what createSessions() gives');
+    expect(() => sessionEndpoint({ lend() {} } as never, { transport: 'no' as 'tls' })).toThrow(
+      '"transport"',
+    );
+  });
+
+  it('renew in time, one request at a time, and live on where that fails', async () => {
+    let now = NOW;
+    let asked = 0;
+    let isDown = false;
+    const answer = (): Response => {
+      asked++;
+      if (isDown) return new Response('down', { status: 502 });
+      return Response.json({
+        accessKeyId: `CSSK${asked}`,
+        secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA',
+        sessionToken: 'token',
+        expiresAt: now + 600,
+      });
+    };
+    const credentials = sessionCredentials({
+      url: 'https://api.test/session',
+      credentials: {
+        accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC',
+        secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA',
+      },
+      audience: AUDIENCE,
+      clock: () => now,
+      fetch: async () => answer(),
+    });
+    const ids = async (count: number) =>
+      new Set(
+        (await Promise.all(Array.from({ length: count }, credentials))).map((it) => it.accessKeyId),
+      );
+    expect(await ids(20)).toEqual(new Set(['CSSK1']));
+    now = NOW + 540;
+    expect(await ids(20)).toEqual(new Set(['CSSK2']));
+    isDown = true;
+    now += 540;
+    for (let second = 0; second < 60; second += 1, now += 1)
+      expect(await ids(5)).toEqual(new Set(['CSSK2']));
+    // Not with each call: once in five seconds.
+    expect(asked).toBe(2 + 12);
+    await expect(credentials()).rejects.toThrow('answered 502');
+    isDown = false;
+    const last = asked;
+    expect(await ids(20)).toEqual(new Set([`CSSK${last + 1}`]));
+  });
+});
