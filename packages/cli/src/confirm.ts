@@ -32,13 +32,14 @@ export async function confirm(io: Io, { act, word, yes = false }: Question): Pro
 function readLine({ stdin, stderr }: Io): Promise<string | undefined> {
   const lines = createInterface({ input: stdin, terminal: false });
   return new Promise((resolve) => {
-    lines.once('line', (line) => {
-      resolve(line);
-      lines.close();
-    });
-    lines.once('close', () => {
+    const end = (): void => {
       stderr.write('\n');
       resolve(undefined);
+    };
+    lines.once('close', end);
+    lines.once('line', (line) => {
+      lines.off('close', end).close();
+      resolve(line);
     });
   });
 }

@@ -16,7 +16,7 @@ Environment:
   COUNTERSIGN_STORE       where keys are kept: file:PATH, redis://…; a password belongs here
   COUNTERSIGN_MASTER_KEY  what secrets are sealed with; several with commas between, the first seals
   COUNTERSIGN_ISSUER      who issues sessions
-  DEBUG                   show where an error comes from
+  DEBUG=1                 show where an error comes from
 `;
 
 const EXIT_CODES = `Exit codes: 0 done, 1 the operation failed, 2 wrong usage (nothing was done)`;

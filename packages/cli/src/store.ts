@@ -4,11 +4,11 @@ import { KeyStoreError, type ManagedKeyStore, type MasterKeySource } from '@coun
 import { FileKeyStore } from '@countersign/server/file';
 import { RedisKeyStore } from '@countersign/server/redis';
 import { quote } from '@countersign/shared';
-import { Cluster, Redis } from 'ioredis';
 import { isUsageError, OperationError, UsageError } from './errors.ts';
 import type { Io } from './io.ts';
 import { chooseMasterKeys } from './master-key-source.ts';
 import type { Output } from './output.ts';
+import { connectionOf, reach, TIMEOUT } from './redis-connection.ts';
 import { type Place, parseStoreUrl, withoutPassword } from './store-url.ts';
 
 /** Which store, as the command line says. */
@@ -27,8 +27,6 @@ export interface OpenStore {
 }
 
 const DEFAULT_URL = 'file:./countersign-keys.json';
-/** Seconds: somebody waits, but no request does. */
-const TIMEOUT = 5;
 
 /**
  * Opens the store that is asked for, lets a command work with it, and closes it.
@@ -45,15 +43,17 @@ export async function withStore(
   const text = chooseUrl(io, options);
   const place = parseStoreUrl(text);
   const url = withoutPassword(text);
+  if (place.kind === 'file' && options.prefix !== undefined)
+    throw new UsageError('Cannot use --prefix with a file: it is for stores in Redis');
   const { source: masterKey, path } = chooseMasterKeys(io, options, place);
   const isNew = path !== undefined && !existsSync(path);
-  const { keys, close } = build(place, options, masterKey, io);
   try {
-    await act({ keys, masterKey, url });
+    // A store would wait for one that does not answer, and for its own connections when it is closed.
+    if (place.kind !== 'file') await reach(place);
+    const keys = build(place, options, masterKey, io);
+    await act({ keys, masterKey, url }).finally(() => keys.close());
   } catch (error) {
     throw explained(error as Error, url, place);
-  } finally {
-    await close();
   }
   if (isNew && existsSync(path))
     output.note(
@@ -74,31 +74,14 @@ function build(
   { prefix }: StoreOptions,
   masterKey: MasterKeySource,
   { clock }: Io,
-): { keys: ManagedKeyStore; close: () => Promise<void> } {
+): ManagedKeyStore {
   try {
-    if (place.kind === 'file') {
-      if (prefix !== undefined)
-        throw new UsageError('Cannot use --prefix with a file: it is for stores in Redis');
-      const keys = new FileKeyStore({ path: place.path, masterKey, clock });
-      return { keys, close: () => keys.close() };
-    }
-    // The store makes connections of its own of this one, which is never opened.
-    const redis = place.kind === 'redis' ? new Redis(place.url, LAZY) : clusterOf(place);
-    const keys = new RedisKeyStore({ redis, masterKey, prefix, timeout: TIMEOUT, clock });
-    return { keys, close: () => keys.close() };
+    if (place.kind === 'file') return new FileKeyStore({ path: place.path, masterKey, clock });
+    const redis = connectionOf(place);
+    return new RedisKeyStore({ redis, masterKey, prefix, timeout: TIMEOUT, clock });
   } catch (error) {
-    throw isUsageError(error) ? error : new UsageError((error as Error).message, { cause: error });
+    throw new UsageError((error as Error).message, { cause: error });
   }
-}
-
-const LAZY = { lazyConnect: true };
-
-function clusterOf({ nodes, username, password }: Extract<Place, { kind: 'cluster' }>): Cluster {
-  const redisOptions = {
-    ...(username === '' ? {} : { username }),
-    ...(password === '' ? {} : { password }),
-  };
-  return new Cluster([...nodes], { ...LAZY, redisOptions });
 }
 
 /** What systems and Redis say, with the store that they say it of. */
