@@ -217,6 +217,15 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     ]);
   });
 
+  it('that never expire do so when they are rotated, after the overlap', async () => {
+    const { json } = begin();
+    const { accessKeyId } = await json('keys create --subject alice');
+    const fresh = await json(`keys rotate ${accessKeyId} --overlap 15m`);
+    expect(fresh.replaces).toEqual({ accessKeyId, expiresAt: NOW + 900 });
+    expect(fresh.expiresAt).toBeUndefined();
+    expect((await json(`keys show ${accessKeyId}`)).expiresAt).toBe(NOW + 900);
+  });
+
   it('are none at first, which is no failure', async () => {
     const { run } = begin();
     const { code, stdout, stderr } = await run('keys list');

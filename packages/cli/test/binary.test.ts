@@ -1,0 +1,136 @@
+// What only a process of its own shows: exit codes, streams, and what others see of it.
+
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { generateMasterKey } from '@countersign/server';
+import { build } from 'esbuild';
+import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
+
+const folder = mkdtempSync(join(tmpdir(), 'countersign-cli-'));
+const binary = join(folder, 'dist/bin.mjs');
+const masterKey = generateMasterKey();
+
+beforeAll(async () => {
+  const source = (path: string) => new URL(`../../${path}.ts`, import.meta.url).pathname;
+  mkdirSync(join(folder, 'dist'));
+  cpSync(new URL('../package.json', import.meta.url), join(folder, 'package.json'));
+  await build({
+    entryPoints: [source('cli/src/bin')],
+    outfile: binary,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    logLevel: 'silent',
+    // Some of what is bundled asks for modules of Node the old way.
+    banner: {
+      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+    },
+    alias: {
+      '@countersign/shared': source('shared/src/index'),
+      ...Object.fromEntries(
+        ['', '/file', '/redis', '/sessions'].map((path) => [
+          `@countersign/server${path}`,
+          source(`server/src${path || '/index'}`),
+        ]),
+      ),
+      '#digest': source('shared/src/digest.node'),
+    },
+  });
+}, 60_000);
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function environment(store: string): NodeJS.ProcessEnv {
+  const { PATH } = process.env;
+  return { PATH, COUNTERSIGN_STORE: store, COUNTERSIGN_MASTER_KEY: masterKey };
+}
+
+function countersign(store: string, ...args: string[]) {
+  const options = { cwd: folder, env: environment(store), encoding: 'utf8' } as const;
+  const { status, stdout, stderr } = spawnSync(process.execPath, [binary, ...args], options);
+  return { status, stdout, stderr };
+}
+
+/** What everybody on the machine can read of a process. */
+function commandLineOf(pid: number): string {
+  const path = `/proc/${pid}/cmdline`;
+  if (existsSync(path)) return readFileSync(path, 'utf8').split('\0').join(' ').trim();
+  return spawnSync('ps', ['-o', 'args=', '-p', `${pid}`], { encoding: 'utf8' }).stdout.trim();
+}
+
+describe.each(['file', 'redis'])('the command, with keys in %s', (kind) => {
+  it('makes, lists, rotates and revokes', () => {
+    const store = kind === 'file' ? 'file:./keys.json' : inject('redisUrl');
+    const prefix = kind === 'file' ? [] : ['--prefix', `cli-binary-${process.pid}`];
+    const call = (...args: string[]) => countersign(store, ...args, ...prefix);
+    const made = call('keys', 'create', '--subject', 'alice', '--json');
+    expect([made.status, made.stderr]).toEqual([
+      0,
+      'Keep the secret access key now: it is not shown again\n',
+    ]);
+    const { accessKeyId, secretAccessKey } = JSON.parse(made.stdout);
+    const rotated = call('keys', 'rotate', accessKeyId, '--overlap', '24h', '--json');
+    expect(rotated.status).toBe(0);
+    expect(call('keys', 'revoke', accessKeyId)).toMatchObject({ status: 2, stdout: '' });
+    expect(call('keys', 'revoke', accessKeyId, '--yes').status).toBe(0);
+    const listed = call('keys', 'list');
+    expect(listed.stdout).toMatch(new RegExp(`^${accessKeyId} +alice +revoked`, 'm'));
+    expect(listed.stdout).toContain(JSON.parse(rotated.stdout).accessKeyId);
+    expect(call('keys', 'enable', accessKeyId).status).toBe(1);
+    expect(listed.stdout + listed.stderr).not.toContain(secretAccessKey);
+  });
+});
+
+describe('the command', () => {
+  it('says what is wrong in one line, without a stack', () => {
+    expect(countersign('file:./other.json', 'keys', 'show', 'CSAK-none')).toEqual({
+      status: 1,
+      stdout: '',
+      stderr: 'There is no access key "CSAK-none"\n',
+    });
+    expect(countersign('nonsense', 'keys', 'list').status).toBe(2);
+  });
+
+  it('shows neither passwords nor master keys to those who list processes', async () => {
+    // A Redis that never answers: the command waits for it, and can be looked at.
+    const silent = createServer().listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    const child: ChildProcess = spawn(process.execPath, [binary, 'keys', 'list'], {
+      env: environment(`redis://:hunter2@127.0.0.1:${port}`),
+      stdio: 'ignore',
+    });
+    const exit = once(child, 'exit');
+    onTestFinished(async () => {
+      child.kill('SIGKILL');
+      await exit;
+      silent.close();
+    });
+    await once(silent, 'connection');
+    expect(commandLineOf(child.pid as number)).toBe(`${process.execPath} ${binary} keys list`);
+  });
+
+  it('ends quietly where nobody reads on', () => {
+    const script = `"$0" "$1" completion fish | head -1; echo "\${PIPESTATUS[0]}"`;
+    const { stdout, stderr } = spawnSync(
+      'bash',
+      ['--norc', '-c', script, process.execPath, binary],
+      {
+        env: environment('file:./keys.json'),
+        encoding: 'utf8',
+      },
+    );
+    expect([stdout, stderr]).toEqual([expect.stringMatching(/^# Completion .*\n0\n$/), '']);
+  });
+
+  it('is what package.json says', () => {
+    const { bin } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+    expect(bin).toEqual({ countersign: './dist/bin.js' });
+    expect(readFileSync(binary, 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/);
+    expect(countersign('', '--version').stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+});
