@@ -41,7 +41,7 @@ const statusAfter: Record<string, string> = {
 
 /** A process that does so many things, and what it says is noted. */
 function work(store: object, name: string, operations: number, log: Log): ChildProcess {
-  const child = fork(new URL('worker.mjs', import.meta.url), {
+  const child = fork(new URL('contender.mjs', import.meta.url), {
     env: { ...process.env, SETTINGS: JSON.stringify({ store, masterKey, operations, name }) },
     execArgv: [],
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
