@@ -29,6 +29,7 @@ export async function reach(place: RedisPlace): Promise<void> {
     probe.connect().catch(() => undefined);
     try {
       await ready;
+      if (place.kind === 'cluster') await probe.cluster('SLOTS');
       return;
     } catch (error) {
       failures.push(error);

@@ -100,5 +100,7 @@ function reasonOf(error: NodeJS.ErrnoException, place: Place): string {
     return `no answer within ${TIMEOUT} s`;
   if (error.code === 'ENOENT' && place.kind === 'file')
     return `there is no folder ${quote(dirname(place.path), 200)}`;
+  if (error.message.startsWith('NOAUTH'))
+    return 'it asks for a password; put the URL with it into COUNTERSIGN_STORE';
   return error.message.replace(/\.$/, '');
 }

@@ -60,6 +60,23 @@ it('a store that nobody listens at is told about, with its name', async () => {
   }
 });
 
+it.each([
+  ['redis-cluster', 'ERR This instance has cluster support disabled'],
+  ['redis', 'it asks for a password; put the URL with it into COUNTERSIGN_STORE'],
+])('a Redis that is not what %s:// says is told about', async (scheme, reason) => {
+  const server = await startRedis();
+  onTestFinished(() => server.stop());
+  if (scheme === 'redis') {
+    const admin = new Redis(server.url);
+    await admin.config('SET', 'requirepass', 'hunter2-hunter2');
+    admin.disconnect();
+  }
+  const url = server.url.replace('redis', scheme);
+  const env = { COUNTERSIGN_MASTER_KEY };
+  const { code, stderr } = await run(['keys', 'list', '--store', url], { env });
+  expect([code, stderr]).toEqual([1, `Cannot use store "${url}": ${reason}\n`]);
+});
+
 it('a Redis that would forget keys is refused', async () => {
   const server = await startRedis({ args: ['--maxmemory-policy', 'allkeys-lru'] });
   onTestFinished(() => server.stop());
