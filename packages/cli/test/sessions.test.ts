@@ -1,17 +1,22 @@
 import { join } from 'node:path';
 import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
 import { createSessions } from '@countersign/server/sessions';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { NOW, newFolder, runner } from './support.ts';
 
 async function begin() {
   const path = join(await newFolder(), 'keys.json');
   const env = { COUNTERSIGN_STORE: `file:${path}`, COUNTERSIGN_ISSUER: 'video-api' };
   const masterKey = masterKeyFile(`${path}.master-key`);
-  // As a server: it has the same file, and the same issuer.
-  const revocations = new FileKeyStore({ path, masterKey, clock: () => NOW });
-  onTestFinished(() => revocations.close());
-  const { find } = createSessions({ issuer: 'video-api', masterKey, revocations });
+  // As a server that has just begun: one that runs hears of changes a moment later.
+  const find = async (token: string) => {
+    const revocations = new FileKeyStore({ path, masterKey, clock: () => NOW });
+    try {
+      return await createSessions({ issuer: 'video-api', masterKey, revocations }).find(token);
+    } finally {
+      await revocations.close();
+    }
+  };
   return { ...runner(env), find };
 }
 
