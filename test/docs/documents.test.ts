@@ -28,6 +28,18 @@ describe('docs/errors.md', () => {
   );
 });
 
+describe('docs/keys.md', () => {
+  it('has a heading for every code of a KeyStoreError, and for nothing else', () => {
+    const source = read('packages/server/src/keys/key-store-error.ts');
+    const codes = [...source.matchAll(/^ {2}\| '(ERR_\w+)'/gm)].map(([, code]) => code).sort();
+    const headings = [...read('docs/keys.md').matchAll(/^### (ERR_.*)$/gm)]
+      .map(([, heading]) => heading)
+      .sort();
+    expect(codes.length).toBeGreaterThan(5);
+    expect(headings).toEqual(codes);
+  });
+});
+
 describe('docs/wire-format.md', () => {
   it('has the reason and status of every refusal that can go over the wire', () => {
     const source = read('packages/shared/src/errors.ts');
@@ -82,7 +94,7 @@ describe('docs/attacks.md', () => {
 });
 
 describe('packages', () => {
-  it.each(['shared', 'client', 'server'])('%s ships the license', (name) => {
+  it.each(['shared', 'client', 'server', 'cli'])('%s ships the license', (name) => {
     expect(read(`packages/${name}/LICENSE`)).toBe(read('LICENSE'));
   });
 });

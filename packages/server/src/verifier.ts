@@ -104,10 +104,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
         ? policy.keys.find(params.accessKeyId, scope)
         : policy.sessions?.find(sessionToken));
     } catch (cause) {
-      throw new SignatureError('ERR_KEY_STORE_FAILED', 'The key store failed', {
-        cause,
-        retryAfter: 1,
-      });
+      throw storeFailed('ERR_KEY_STORE_FAILED', 'key', cause);
     }
     const key = chooseKey(found, scheme, params, scope, now);
     attempt.key = key;
@@ -133,7 +130,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       try {
         answer = await policy.nonces.claim(nonceClaim(params, policy));
       } catch (cause) {
-        throw storeFailed(cause);
+        throw storeFailed('ERR_NONCE_STORE_FAILED', 'nonce', cause);
       }
       epoch = checkClaim(answer);
       attempt.claimed = true;

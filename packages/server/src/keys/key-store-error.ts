@@ -1,4 +1,4 @@
-/** What went wrong where keys are kept: for programs, one heading each in `docs/errors.md`. */
+/** What went wrong where keys are kept: for programs, one heading each in `docs/keys.md`. */
 export type KeyStoreErrorCode =
   | 'ERR_KEY_EXISTS'
   | 'ERR_KEY_NOT_FOUND'

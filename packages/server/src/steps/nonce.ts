@@ -66,16 +66,16 @@ export function checkClaim(claim: ClaimOutcome): string {
 }
 
 /** The refusal where a store failed. Only whoever runs the server sees why; callers are told that it is so. */
-export function storeFailed(cause: unknown): SignatureError {
+export function storeFailed(
+  code: 'ERR_KEY_STORE_FAILED' | 'ERR_NONCE_STORE_FAILED',
+  which: 'key' | 'nonce',
+  cause: unknown,
+): SignatureError {
   const why = cause instanceof Error ? cause.message : cause;
-  return new SignatureError(
-    'ERR_NONCE_STORE_FAILED',
-    `The nonce store failed: ${quote(why, 300)}`,
-    {
-      cause,
-      retryAfter: 1,
-    },
-  );
+  return new SignatureError(code, `The ${which} store failed: ${quote(why, 300)}`, {
+    cause,
+    retryAfter: 1,
+  });
 }
 
 function noAnswer(): SignatureError {
