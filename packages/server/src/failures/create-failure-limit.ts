@@ -79,24 +79,32 @@ export function createFailureLimit(options: FailureLimitOptions = {}): ClosableF
       ? undefined
       : new RedisFailures({ ...policy, redis: policy.redis }, sources, pairs);
 
-  function check(source: string, accessKeyId: string): FailureBlock | undefined {
-    // Nearly always: who behaves pays for nothing.
-    if (!sources.blocks && !pairs.blocks) return undefined;
-    const name = sourceName(source);
+  let last = { source: '', name: '' };
+  /** Of each request it is asked twice or more. */
+  function nameOf(source: string): string {
+    if (source !== last.source) last = { source, name: sourceName(source) };
+    return last.name;
+  }
+
+  function blockOf(name: string, pair: string): FailureBlock | undefined {
     return (
-      blockOf('source', sources.blockedFor(name)) ??
-      blockOf('access key', pairs.blockedFor(pairName(accessKeyId, name)))
+      toBlock('source', sources.blockedFor(name)) ?? toBlock('access key', pairs.blockedFor(pair))
     );
   }
 
   return {
-    check,
+    check(source, accessKeyId) {
+      // Nearly always: who behaves pays for nothing.
+      if (!sources.blocks && !pairs.blocks) return undefined;
+      const name = nameOf(source);
+      return blockOf(name, pairName(accessKeyId, name));
+    },
 
     note(source, accessKeyId) {
-      // Ids are the caller's to invent: where its source is blocked, none is remembered.
-      if (check(source, accessKeyId) !== undefined) return;
-      const name = sourceName(source);
+      const name = nameOf(source);
       const pair = pairName(accessKeyId, name);
+      // Ids are the caller's to invent: where its source is blocked, none is remembered.
+      if (blockOf(name, pair) !== undefined) return;
       sources.add(name);
       pairs.add(pair);
       void shared?.add(name, pair);
@@ -111,6 +119,6 @@ function pairName(accessKeyId: string, source: string): string {
   return `${accessKeyId} ${source}`;
 }
 
-function blockOf(of: FailureBlock['of'], milliseconds: number): FailureBlock | undefined {
+function toBlock(of: FailureBlock['of'], milliseconds: number): FailureBlock | undefined {
   return milliseconds > 0 ? { of, seconds: Math.ceil(milliseconds / 1000) } : undefined;
 }

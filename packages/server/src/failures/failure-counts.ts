@@ -5,17 +5,20 @@ interface Count {
 }
 
 /**
- * Counts failures by name, each name's from its first on for a fixed time. All at once, without a promise: of copies that are sent in one
- * go the limit stops those beyond it, and not only those after.
+ * Counts failures by name, each name's from its first on for a fixed time. At once and without a promise: of guesses that are sent all
+ * together the limit stops those beyond it, not only those that come later.
  */
 export class FailureCounts {
-  readonly #counts = new Map<string, Count>();
+  /** Counts of two times, of which the older are forgotten together: to find the oldest among many would be dear. */
+  #young = new Map<string, Count>();
+  #old = new Map<string, Count>();
+  #youngSince = performance.now();
+  #lastBlockEndsAt = 0;
   readonly #limit: number;
   readonly #milliseconds: number;
   readonly #maxEntries: number;
-  #lastBlockEndsAt = 0;
 
-  /** @param maxEntries the most names that are kept: beyond, the oldest is forgotten */
+  /** @param maxEntries the most names that are kept; where there are more, the older half is forgotten */
   constructor(limit: number, seconds: number, maxEntries: number) {
     this.#limit = limit;
     this.#milliseconds = seconds * 1000;
@@ -23,7 +26,7 @@ export class FailureCounts {
   }
 
   get size(): number {
-    return this.#counts.size;
+    return this.#young.size + this.#old.size;
   }
 
   /** Whether any name is blocked. Mostly none is, and that is found out without looking one up. */
@@ -33,20 +36,18 @@ export class FailureCounts {
 
   /** Milliseconds for which a name is blocked; 0 if it is not. */
   blockedFor(name: string): number {
-    const count = this.#counts.get(name);
+    const count = this.#get(name);
     if (count === undefined || !(count.failures >= this.#limit)) return 0;
     return Math.max(0, count.endsAt - performance.now());
   }
 
   add(name: string): void {
     const now = performance.now();
-    let count = this.#counts.get(name);
-    if (count !== undefined && count.endsAt > now) count.failures += 1;
-    else {
-      count = { failures: 1, endsAt: now + this.#milliseconds };
-      this.#set(name, count, now);
-    }
-    if (count.failures >= this.#limit) this.#noteBlock(count);
+    const count = this.#get(name);
+    if (count !== undefined && count.endsAt > now) {
+      count.failures += 1;
+      this.#noteBlock(count);
+    } else this.#set(name, { failures: 1, endsAt: now + this.#milliseconds }, now);
   }
 
   /**
@@ -57,25 +58,28 @@ export class FailureCounts {
   hear(name: string, failures: number, milliseconds: number): void {
     if (!(failures >= this.#limit && milliseconds > this.blockedFor(name))) return;
     const now = performance.now();
-    // Servers may be set up for longer than this one is.
-    const endsAt = now + Math.min(milliseconds, this.#milliseconds);
-    const count = { failures, endsAt };
-    this.#set(name, count, now);
-    this.#noteBlock(count);
+    // Other servers may be set up to count for longer.
+    this.#set(name, { failures, endsAt: now + Math.min(milliseconds, this.#milliseconds) }, now);
   }
 
-  #noteBlock({ endsAt }: Count): void {
-    this.#lastBlockEndsAt = Math.max(this.#lastBlockEndsAt, endsAt);
+  #get(name: string): Count | undefined {
+    return this.#young.get(name) ?? this.#old.get(name);
   }
 
   #set(name: string, count: Count, now: number): void {
-    this.#counts.delete(name);
-    // From the oldest on. None is kept for longer than the time, by much, since what is behind it is younger.
-    for (const [oldest, { endsAt }] of this.#counts) {
-      if (endsAt > now && this.#counts.size < this.#maxEntries) break;
-      this.#counts.delete(oldest);
+    const isFull = !(this.#young.size < this.#maxEntries / 2);
+    // By then all that is older has ended.
+    if (isFull || !(now < this.#youngSince + this.#milliseconds)) {
+      this.#old = this.#young;
+      this.#young = new Map();
+      this.#youngSince = now;
     }
-    // A copy: text that was cut out of a header would keep all of it.
-    this.#counts.set(JSON.parse(JSON.stringify(name)) as string, count);
+    // A copy: text that was cut out of a header keeps all of it.
+    this.#young.set(JSON.parse(JSON.stringify(name)) as string, count);
+    this.#noteBlock(count);
+  }
+
+  #noteBlock({ failures, endsAt }: Count): void {
+    if (failures >= this.#limit) this.#lastBlockEndsAt = Math.max(this.#lastBlockEndsAt, endsAt);
   }
 }

@@ -16,7 +16,9 @@ const IPV4_INSIDE: readonly string[] = ['ipv4Mapped', 'rfc6145', 'rfc6052'];
  * itself, and IPv4 within IPv6 as the IPv4 that it is. What is no address is taken as it stands.
  */
 export function sourceName(source: string): string {
-  if (isIPv4(source)) return source;
+  // As IPv4 comes to servers that listen to both: mostly.
+  const plain = source.startsWith('::ffff:') ? source.slice(7) : source;
+  if (isIPv4(plain)) return plain;
   if (!(source.length <= LONGEST)) return hash('sha256', source, 'base64url');
   const [, ipv4, ipv6 = source] = WITH_PORT.exec(source) ?? [];
   if (ipv4 !== undefined) return ipv4;

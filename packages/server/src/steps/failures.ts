@@ -18,11 +18,14 @@ export function checkFailures(
   const { of, seconds } = block;
   // The address is not told: behind a proxy it may be one that nobody outside should know.
   const what = of === 'source' ? '' : ` of access key ${quote(accessKeyId)}`;
-  throw new SignatureError(
-    'ERR_TOO_MANY_FAILURES',
-    `Cannot verify signatures${what} from this source: too many have failed, wait ${seconds} s`,
-    { retryAfter: seconds },
-  );
+  const message = `Cannot verify signatures${what} from this source: too many have failed, wait ${seconds} s`;
+  // Where it comes from is known, and to find out costs more than all the rest of a refusal.
+  const { stackTraceLimit } = Error;
+  // Not an assignment, which throws where intrinsics are frozen.
+  Reflect.set(Error, 'stackTraceLimit', 0);
+  const error = new SignatureError('ERR_TOO_MANY_FAILURES', message, { retryAfter: seconds });
+  Reflect.set(Error, 'stackTraceLimit', stackTraceLimit);
+  throw error;
 }
 
 /** Notes that a signature was refused: it did not match, or its key is unknown or inactive. */
