@@ -96,10 +96,9 @@ describe('master keys', () => {
     expect(await json(`keys list --master-key-file ${file}`)).toHaveLength(1);
     await chmod(file, 0o644);
     const { code, stderr } = await here(`keys create --subject bob --master-key-file ${file}`);
-    expect([code, stderr]).toEqual([
-      1,
-      `Cannot get the master key that seals now: others may read "${file}": chmod 600 it\n`,
-    ]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^Cannot get the master key "[\w-]+": others may read /);
+    expect(stderr).toContain(`"${file}": chmod 600 it\n`);
   });
 
   it.each([

@@ -121,5 +121,9 @@ describe('masterKeyFile()', () => {
     await expect(openFile({ path: store, masterKey }).find(key.accessKeyId)).rejects.toMatchObject({
       code: 'ERR_MASTER_KEY',
     });
+    await expect(openFile({ path: store, masterKey }).create()).rejects.toMatchObject({
+      code: 'ERR_MASTER_KEY',
+    });
+    expect(await readdir(folder)).toEqual(['keys.json']);
   });
 });

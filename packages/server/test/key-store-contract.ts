@@ -52,7 +52,7 @@ export async function judge(
 }
 
 const masterKey = generateMasterKey();
-export const createTestSessions = (keys: ManagedKeyStore) =>
+const createTestSessions = (keys: ManagedKeyStore) =>
   createSessions({ issuer: 'video-api', masterKey, revocations: keys });
 
 const inactive = (why: string) => `ERR_KEY_INACTIVE: ${why}`;
@@ -122,6 +122,7 @@ export function keyStoreContract(
       ['an expiry in milliseconds', { expiresAt: NOW * 1000 }],
       ['an audience that is none', { audiences: ['a b'] }],
       ['no audience at all', { audiences: [] }],
+      ['a scope that would be two', { scopes: ['videos:parse admin'] }],
       ['a field that is unknown', { scope: 'admin' }],
     ])('are refused with %s', async (_, wrong) => {
       const { keys } = await openStore();
@@ -255,9 +256,12 @@ export function keyStoreContract(
       for (const key of [one, two, old]) {
         expect(await judge(keys, key)).toBe(inactive('it is revoked'));
         expect((await keys.show(key.accessKeyId))?.status).toBe('revoked');
-        await expect(keys.rotate(key.accessKeyId, { overlap: 60 })).rejects.toMatchObject({
-          code: 'ERR_KEY_REVOKED',
-        });
+        for (const act of [
+          () => keys.rotate(key.accessKeyId, { overlap: 60 }),
+          () => keys.enable(key.accessKeyId),
+          () => keys.disable(key.accessKeyId),
+        ])
+          await expect(act()).rejects.toMatchObject({ code: 'ERR_KEY_REVOKED' });
       }
       expect(await judge(keys, other)).toBe('accepted');
       expect(await judge(keys, await keys.create({ subject: 'alice' }))).toBe('accepted');

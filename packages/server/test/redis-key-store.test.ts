@@ -124,7 +124,7 @@ describe('RedisKeyStore', () => {
     await server.stop();
     await vi.waitFor(() => expect(keys.find('CSAK1')).rejects.toThrow(), 10_000);
     const since = performance.now();
-    await expect(keys.find('CSAK2')).rejects.toThrow();
+    await expect(keys.find('CSAK2')).rejects.toThrow(/ECONNREFUSED|Connection is closed/);
     // 0.4 s, and what the machine takes.
     expect(performance.now() - since).toBeLessThan(2_000);
     const again = await startRedis({ port: server.port });

@@ -6,7 +6,7 @@ import { withLock } from './file-lock.ts';
 import { KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import { type Change, isOver, type RecordStore, type StoredRecord } from './record-store.ts';
-import { open, type SealedRecord, seal } from './seal.ts';
+import { masterKeyIdOf, open, type SealedRecord, seal } from './seal.ts';
 
 const FORMAT = 'countersign keys 1';
 /** Milliseconds between two looks at the file: how long a change by another process takes to be seen. */
@@ -63,6 +63,10 @@ export class FileRecords implements RecordStore {
   async update(name: string, change: Change): Promise<void> {
     await this.#replace(async ({ records, uses }) => {
       const present = records.get(name);
+      // Whoever has lost the master key must not go on with a new one that opens nothing of what is there.
+      const [some] = records.values();
+      if (present === undefined && some !== undefined)
+        await this.#masterKeys.get(masterKeyIdOf(some));
       const next = change(present && (await open(name, present, this.#masterKeys)));
       const now = this.#clock();
       const kept = new Map(

@@ -69,7 +69,8 @@ export const time = z.number().min(0).max(LATEST_TIME);
 export const accessKeyPolicySchema = z.strictObject({
   accessKeyId: z.string().refine(isAccessKeyId, '1 to 128 of A-Z a-z 0-9 . _ -'),
   subject: z.string().min(1).max(1_024),
-  scopes: z.array(z.string().min(1)),
+  // In a session token they stand with spaces between them (RFC 8693 section 4.2).
+  scopes: z.array(z.string().regex(/^\S+$/, 'a name without spaces')),
   audiences: z
     .array(z.string().refine(isAudience, 'a service name: 1 to 128 of A-Z a-z 0-9 . _ : -'))
     .min(1)

@@ -337,6 +337,8 @@ export class ManagedKeyStore implements KeyStore, Revocations {
 
   async #change(accessKeyId: string, change: (key: AccessKey) => AccessKey): Promise<void> {
     const name = keyName(accessKeyId);
+    // With its subject, perhaps: then its own record does not say so.
+    if ((await this.find(accessKeyId))?.status === 'revoked') throw revoked(accessKeyId);
     await this.#records.update(name, (current) => {
       const key = readKey(name, current);
       if (key === undefined) throw notFound(accessKeyId);

@@ -58,6 +58,8 @@ export class RedisRecords implements RecordStore {
   readonly #listeners: ((name?: string) => void)[] = [];
   readonly #beat: NodeJS.Timeout;
   #connected: Promise<void> | undefined;
+  /** Why the connection could not be made last. */
+  #failure: Error | undefined;
   #closed = false;
 
   constructor({ redis, prefix, timeout }: RedisRecordsOptions, masterKeys: MasterKeys) {
@@ -68,7 +70,12 @@ export class RedisRecords implements RecordStore {
     own.defineCommand('updateRecord', { numberOfKeys: 1, lua: UPDATE_SCRIPT });
     own.defineCommand('useRecord', { numberOfKeys: 1, lua: USE_SCRIPT });
     this.#redis = own as (Redis | Cluster) & Commands;
-    this.#redis.on('error', () => undefined);
+    this.#redis.on('error', (error) => {
+      this.#failure = error;
+    });
+    this.#redis.on('ready', () => {
+      this.#failure = undefined;
+    });
     this.#redis.on('close', () => {
       this.#connected = undefined;
     });
@@ -172,9 +179,12 @@ export class RedisRecords implements RecordStore {
 
   async #test(): Promise<void> {
     if (this.#redis.status !== 'ready')
-      await once(this.#redis, 'ready', { signal: AbortSignal.timeout(this.#timeout) }).catch(() => {
-        throw new Error(`Cannot reach Redis within ${this.#timeout} ms`);
-      });
+      await once(this.#redis, 'ready', { signal: AbortSignal.timeout(this.#timeout) }).catch(
+        (cause) => {
+          const why = this.#failure?.message ?? `no answer within ${this.#timeout} ms`;
+          throw new Error(`Cannot reach Redis: ${why}`, { cause });
+        },
+      );
     const [node] = this.#redis.isCluster
       ? (this.#redis as Cluster).nodes('master')
       : [this.#redis as Redis];

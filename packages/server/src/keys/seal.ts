@@ -66,6 +66,11 @@ export async function open(
   }
 }
 
+/** Which master key a record was sealed with. */
+export function masterKeyIdOf({ sealed }: SealedRecord): string {
+  return SEALED.exec(sealed)?.[1] ?? '';
+}
+
 /** Neither part can be taken for the other. */
 function associatedData(name: string, policy: string): Buffer {
   return Buffer.from(JSON.stringify(['countersign record 1', name, policy]));

@@ -109,8 +109,7 @@ export function createSessions(options: SessionsOptions): Sessions {
   const masterKeys = new MasterKeys(masterKey);
   const grantSchema = z.strictObject({
     subject: accessKeyPolicySchema.shape.subject,
-    // In a token they stand with spaces between them: one with a space in it would become two.
-    scopes: z.array(z.string().regex(/^[^\s]+$/, 'a name without spaces')),
+    scopes: accessKeyPolicySchema.shape.scopes,
     audience: accessKeyPolicySchema.shape.audiences.unwrap().element,
     ttl: z.number().min(1).max(maxTtl).default(Math.min(3_600, maxTtl)),
   });
