@@ -1,9 +1,10 @@
 import { defineConfig } from 'vitest/config';
 
 const source = (name: string) => new URL(`packages/${name}.ts`, import.meta.url).pathname;
-const FAULTS = ['single', 'replicas', 'cluster', 'copies'].map(
-  (name) => `test/faults/${name}.test.ts`,
-);
+const FAULTS = [
+  ...['single', 'replicas', 'cluster', 'copies'].map((name) => `test/faults/${name}.test.ts`),
+  ...['contention', 'life'].map((name) => `test/keys/${name}.test.ts`),
+];
 const thresholds = { lines: 95, branches: 95 };
 
 export default defineConfig({

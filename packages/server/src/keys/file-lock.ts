@@ -7,7 +7,7 @@ import { KeyStoreError } from './key-store-error.ts';
 
 /** Milliseconds for which others are waited for. */
 const GIVE_UP = 30_000;
-const PAUSE = 5;
+const PAUSE = 15;
 /** Milliseconds after which a lock is nobody's: twice what its owner may hold it for. */
 const STALE = 10_000;
 
