@@ -46,8 +46,10 @@ export type Revocation =
   | { readonly everybody: 'sessions' }
   | { readonly subject?: string | undefined; readonly signedBefore: number };
 
-/** Seconds between two reads of a record that nobody says was changed: how long a revocation takes where no message comes. */
+/** Seconds between two reads of a record that nobody says was changed. */
 const MAX_AGE = 3;
+/** Seconds for which an answer is kept that was put together of them: with those, how long a revocation takes where no message comes. */
+const ANSWER_AGE = 1;
 /** Seconds between two notes of what keys were used. */
 const NOTE_EVERY = 60;
 /** How far the clocks of servers may differ, in seconds. */
@@ -95,6 +97,8 @@ const revocationSchema = z.union([
 export class ManagedKeyStore implements KeyStore, Revocations {
   readonly #records: RecordStore;
   readonly #clock: () => number;
+  /** What is found, put together of what follows. */
+  readonly #answers: RecordCache<AccessKey>;
   readonly #keys: RecordCache<KeptKey>;
   readonly #cutoffs: RecordCache<Cutoffs>;
   /** Uses that are not noted yet, and when each key's was noted last. */
@@ -110,25 +114,21 @@ export class ManagedKeyStore implements KeyStore, Revocations {
       async (name) => readCutoffs(name, await records.read(name)),
       MAX_AGE,
     );
+    this.#answers = new RecordCache((accessKeyId) => this.#find(accessKeyId), ANSWER_AGE);
     records.watch((name) => {
+      this.#answers.forget();
       this.#keys.forget(name);
       this.#cutoffs.forget(name);
     });
   }
 
   /** Finds a key by its id, as a verifier needs it. What was revoked of its subject, or of everybody, it says too. */
-  async find(accessKeyId: string): Promise<AccessKey | undefined> {
-    const found = this.#keys.get(keyName(accessKeyId));
-    const key = found instanceof Promise ? await found : found;
-    // Also where there is none: strangers must not be able to tell by the time that it takes.
-    const cutoffs = this.#cutoffsOf(key?.accessKey.subject ?? '');
-    const [own, all] = cutoffs instanceof Promise ? await cutoffs : cutoffs;
-    return key === undefined ? undefined : limited(key, own, all);
+  find(accessKeyId: string): Promise<AccessKey | undefined> {
+    return Promise.resolve(this.#answers.get(accessKeyId));
   }
 
   noteUse(accessKeyId: string, now: number): void {
-    const name = keyName(accessKeyId);
-    this.#uses.set(name, now);
+    this.#uses.set(accessKeyId, now);
     if (this.#noting !== undefined) return;
     this.#noting = setTimeout(() => void this.#noteUses(), NOTE_EVERY * 1000).unref();
   }
@@ -309,16 +309,21 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     await this.#records.close();
   }
 
-  #cutoffsOf(subject: string): CutoffsOf | Promise<CutoffsOf> {
+  #cutoffsOf(subject: string): Promise<CutoffsOf> {
     const own = this.#cutoffs.get(subjectName(subject));
-    const all = this.#cutoffs.get(EVERYBODY);
-    if (own instanceof Promise || all instanceof Promise) return Promise.all([own, all]);
-    return [own, all];
+    return Promise.all([own, this.#cutoffs.get(EVERYBODY)]);
   }
 
   /** As they are now, not as they were a moment ago. */
   async #readCutoffs(name: string): Promise<Cutoffs> {
     return readCutoffs(name, await this.#records.read(name)) ?? {};
+  }
+
+  async #find(accessKeyId: string): Promise<AccessKey | undefined> {
+    const key = await this.#keys.get(keyName(accessKeyId));
+    // Also where there is none: strangers must not be able to tell by the time that it takes.
+    const [own, all] = await this.#cutoffsOf(key?.accessKey.subject ?? '');
+    return key === undefined ? undefined : limited(key, own, all);
   }
 
   async #infos(names: readonly string[]): Promise<AccessKeyInfo[]> {
@@ -328,7 +333,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
         const key = await this.find(name.slice(keyName('').length));
         if (key === undefined) return [];
         const { secretAccessKey: _, signedSince: __, ...info } = key;
-        const lastUsedAt = Math.max(this.#uses.get(name) ?? 0, uses.get(name) ?? 0);
+        const lastUsedAt = Math.max(this.#uses.get(key.accessKeyId) ?? 0, uses.get(name) ?? 0);
         return [lastUsedAt > 0 ? { ...info, lastUsedAt } : info];
       }),
     );
@@ -375,7 +380,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   async #noteUses(): Promise<void> {
     clearTimeout(this.#noting);
     this.#noting = undefined;
-    const uses = new Map(this.#uses);
+    const uses = new Map(Array.from(this.#uses, ([id, time]) => [keyName(id), time] as const));
     this.#uses.clear();
     if (uses.size === 0) return;
     try {
