@@ -210,6 +210,24 @@ export function keyStoreContract(
       expect(await judge(keys, another, { signedAt: now })).toBe('accepted');
     });
 
+    it('do not rotate where they are revoked meanwhile: nobody gets a new one', async () => {
+      const { place, keys } = await openStore();
+      const other = place.isShared ? place.open(() => NOW) : keys;
+      for (let round = 0; round < 5; round++) {
+        const { accessKeyId, subject } = await keys.create({ subject: `subject-${round}` });
+        const [rotated] = await Promise.allSettled([
+          keys.rotate(accessKeyId, { overlap: 60 }),
+          other.revoke({ accessKeyId }),
+        ]);
+        // It came first, or not at all.
+        const fresh = rotated.status === 'fulfilled' ? [rotated.value.accessKeyId] : [];
+        const present = await (place.isShared ? place.open(() => NOW) : keys).list({ subject });
+        const alive = present.filter(({ status }) => status === 'active');
+        expect(alive.map((info) => info.accessKeyId)).toEqual(fresh);
+        expect(present).toHaveLength(1 + fresh.length);
+      }
+    });
+
     it.each([Number.NaN, -1, '60', undefined])(
       'do not rotate with an overlap of %s',
       async (overlap) => {
@@ -229,10 +247,11 @@ export function keyStoreContract(
       keys.noteUse(accessKeyId, NOW);
       keys.noteUse('CSAK-unknown', NOW);
       expect((await keys.show(accessKeyId))?.lastUsedAt).toBe(NOW);
+      await keys.close();
+      expect((await keys.show(accessKeyId).catch(() => undefined))?.lastUsedAt ?? NOW).toBe(NOW);
       if (!place.isShared) return;
       const other = place.open();
       other.noteUse(accessKeyId, NOW - 60);
-      await keys.close();
       await other.close();
       const third = place.open();
       expect((await third.show(accessKeyId))?.lastUsedAt).toBe(NOW);

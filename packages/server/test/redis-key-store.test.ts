@@ -160,6 +160,25 @@ describe('RedisKeyStore', () => {
       await expect(act()).rejects.toMatchObject({ code: 'ERR_STORE_UNFIT' });
   });
 
+  it('is closed once and for all', async () => {
+    const keys = storeOn(connect(inject('redisUrl')));
+    await keys.find('CSAK1');
+    await keys.close();
+    await expect(keys.find('CSAK2')).rejects.toThrow('Cannot use the key store: it is closed');
+    await expect(keys.create()).rejects.toThrow('it is closed');
+  });
+
+  it('says why Redis cannot be reached', async () => {
+    const server = await startRedis();
+    onTestFinished(() => server.stop());
+    await connect(server.url).config('SET', 'requirepass', 'mT0pQ7vYx2Zr');
+    const keys = storeOn(connect(server.url.replace('//', '//:wrong@')), { timeout: 0.4 });
+    await vi.waitFor(
+      () => expect(keys.find('CSAK1')).rejects.toThrow(/NOAUTH|WRONGPASS|invalid/),
+      10_000,
+    );
+  });
+
   it('says what it needs', () => {
     const redis = connect(inject('redisUrl'));
     expect(() => new RedisKeyStore({} as never)).toThrow('option "redis"');

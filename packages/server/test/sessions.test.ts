@@ -7,6 +7,7 @@ import {
   type Identity,
   MemoryKeyStore,
   MemoryNonceStore,
+  type Revocations,
 } from '@countersign/server';
 import { identityOf, requireSignature, sessionEndpoint } from '@countersign/server/express';
 import {
@@ -109,6 +110,8 @@ describe('session credentials', () => {
     expect(await open({ masterKey: generateMasterKey('second') }).verify(credentials)).toBe(
       'ERR_KEY_UNKNOWN',
     );
+    const locked = open({ masterKey: () => Promise.reject(new Error('The vault is locked')) });
+    expect(await locked.verify(credentials)).toBe('ERR_KEY_STORE_FAILED');
     const source = { find: () => Promise.reject(new Error('The vault is locked')) };
     const verifier = createVerifier({
       audience: AUDIENCE,
@@ -330,12 +333,12 @@ async function otherwise({ accessKeyId, secretAccessKey }: SessionCredentials): 
 }
 
 describe('sessionEndpoint() and sessionCredentials()', () => {
-  async function serve(before: express.RequestHandler[] = []) {
+  async function serve(before: express.RequestHandler[] = [], revocations?: Revocations) {
     const keys = new MemoryKeyStore();
     const sessions: Sessions = createSessions({
       issuer: 'video-api',
       masterKey,
-      revocations: keys,
+      revocations: revocations ?? keys,
     });
     const verifier = createVerifier({
       audience: AUDIENCE,
@@ -391,6 +394,16 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
     }
     await keys.disable(key.accessKeyId);
     await expect(ask({})).rejects.toThrow(/answered 401, "signature-invalid"/);
+  });
+
+  it('are not lent where revocations cannot be remembered', async () => {
+    const { origin, url, key } = await serve([], {
+      beginSession: () => Promise.reject(new Error('The store is down')),
+      isSessionRevoked: async () => true,
+    });
+    const call = createFetch({ credentials: key, audience: AUDIENCE });
+    expect((await call(url, { method: 'POST' })).status).toBe(500);
+    expect((await call(`${origin}/whoami`)).status).toBe(200);
   });
 
   it('do not send a secret over a wire that others read', async () => {

@@ -1,0 +1,81 @@
+import { inspect } from 'node:util';
+import { generateMasterKey } from '@countersign/server';
+import { describe, expect, it } from 'vitest';
+import { MasterKeys } from '../src/keys/master-keys.ts';
+
+const [first, second] = [generateMasterKey('first'), generateMasterKey('second')];
+
+describe('generateMasterKey()', () => {
+  it('makes 32 random bytes with a name, that of the day if none is given', () => {
+    expect(first).toMatch(/^first:[\w-]{43}$/);
+    expect(generateMasterKey()).toMatch(/^\d{4}-\d\d-\d\d:[\w-]{43}$/);
+    expect(generateMasterKey('a')).not.toBe(generateMasterKey('a'));
+    for (const id of ['', 'a:b', 'a b', 'x'.repeat(65)])
+      expect(() => generateMasterKey(id)).toThrow('Cannot make master key');
+  });
+});
+
+describe('MasterKeys', () => {
+  it('takes one, or several of which the first seals and all open', async () => {
+    expect((await new MasterKeys(first).current()).id).toBe('first');
+    const keys = new MasterKeys([second, first]);
+    expect((await keys.current()).id).toBe('second');
+    expect((await keys.get('first')).id).toBe('first');
+    expect((await keys.find('first'))?.id).toBe('first');
+    expect(await keys.find('third')).toBeUndefined();
+    const error = await keys.get('third').catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({
+      code: 'ERR_MASTER_KEY',
+      message: 'Cannot get the master key "third": it is not among those that were given',
+    });
+  });
+
+  it.each([
+    ['nothing', ''],
+    ['no name', first.slice('first'.length)],
+    ['half of it', first.slice(0, -1)],
+    ['no key at all', []],
+    ['two of one name', [first, generateMasterKey('first')]],
+    ['zeros', `zeros:${'A'.repeat(43)}`],
+    ['something else', [42 as unknown as string]],
+  ])('refuses %s, and does not show it', (_, source) => {
+    let error: unknown;
+    try {
+      new MasterKeys(source);
+    } catch (thrown) {
+      error = thrown;
+    }
+    expect(error).toBeInstanceOf(TypeError);
+    expect(inspect(error)).not.toContain(first.slice(-20));
+  });
+
+  it('asks a function for each key once, and for what it has not only so often', async () => {
+    let asked = 0;
+    const keys = new MasterKeys(async (id) => {
+      asked++;
+      if (id === undefined || id === 'first') return first;
+      throw new Error(`no key ${id} in the vault`);
+    });
+    for (let round = 0; round < 5; round++) expect((await keys.find('first'))?.id).toBe('first');
+    expect(asked).toBe(1);
+    for (let round = 0; round < 5; round++)
+      await expect(keys.find('strange')).rejects.toMatchObject({ code: 'ERR_MASTER_KEY' });
+    expect(asked).toBe(2);
+    // A stranger may name as many as he likes.
+    for (let index = 0; index < 500; index++) await keys.find(`strange-${index}`).catch(() => {});
+    expect(asked).toBeLessThanOrEqual(101);
+    expect((await keys.find('first'))?.id).toBe('first');
+    // What seals is asked for each time: another may seal now.
+    await keys.current();
+    expect(asked).toBeGreaterThan(100);
+  });
+
+  it('refuses a function that gives another key than it was asked for, or none', async () => {
+    await expect(new MasterKeys(() => second).get('first')).rejects.toThrow(
+      'Cannot get the master key "first": another was given, "second"',
+    );
+    await expect(new MasterKeys(() => 'hush-hush').current()).rejects.toThrow(
+      /^(?!.*hush).*expected <id>:<32 bytes in base64url>/,
+    );
+  });
+});
