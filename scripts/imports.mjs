@@ -23,7 +23,7 @@ const keyParts =
 const fileParts = /^server\/keys\/(file-lock|file-records)\.ts$/;
 const sessionSource = /^server\/sessions\/session-source\.ts$/;
 const serverCore =
-  /^server\/(?!(express|failures|fetch|file|node|redis|sessions)\.ts|redis-|(keys|nonces)\/redis|keys\/file|(failures\/(?!failure-limit)|sessions\/(?!session-source)))/;
+  /^server\/(?!(callbacks|express|failures|fetch|file|node|redis|sessions)\.ts|redis-|(callbacks|keys|nonces)\/redis|keys\/file|(failures\/(?!failure-limit)|sessions\/(?!session-source)))/;
 const serverAny = /^server\//;
 const serverPackage = /^@countersign\/server(\/(file|redis|sessions))?$/;
 const cliAny = /^cli\//;
@@ -65,6 +65,7 @@ const layers = [
     files: /^server\/nonces\/redis/,
     may: [nonceStore, redisNonceParts, redis, options, shared, node, zod, /^ioredis$/],
   },
+  { files: /^server\/session-endpoint\.ts$/, may: [serverAny, shared, zod, /^express$/] },
   { files: /^server\/redis-connection\.ts$/, may: [/^ioredis$/] },
   // Sessions stand on keys, and the verifier on neither.
   { files: /^server\/sessions\/session-source\.ts$/, may: [keyStore] },
@@ -94,10 +95,15 @@ const layers = [
     files: /^server\/failures\//,
     may: [/^server\/failures\//, options, node, zod, /^(ioredis|ipaddr\.js)$/],
   },
+  // A form of callbacks knows its one interface and what forms share; never another form, never a store.
+  {
+    files: /^server\/callbacks\/(schemes\/|signature-headers)/,
+    may: [/^server\/callbacks\/(callback-scheme|signature-headers)\.ts$/, shared, node],
+  },
   { files: /^server\/options\.ts$/, may: [shared, zod] },
   // Adapters know the core, never the other way round.
   { files: /^server\/express\.ts$/, may: [serverAny, shared, node, zod, /^express$/] },
-  { files: /^server\/(failures|file|sessions)\.ts$/, may: [serverAny] },
+  { files: /^server\/(callbacks|failures|file|sessions)\.ts$/, may: [serverAny] },
   { files: /^server\/redis\.ts$/, may: [serverAny, shared, node, zod, /^ioredis$/] },
   { files: /^server\/(fetch|node)\.ts$/, may: [serverAny, shared, node, zod] },
   { files: /^server\//, may: [serverCore, shared, node, zod] },

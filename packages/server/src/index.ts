@@ -5,6 +5,7 @@ export {
   SignatureError,
   type SignatureErrorCode,
 } from '@countersign/shared';
+export { standardWebhooks } from './callbacks/schemes/standard-webhooks.ts';
 export type { Component, Explanation } from './explanation.ts';
 export type { Identity } from './identity.ts';
 export { deriveAccessKey } from './keys/derive-access-key.ts';

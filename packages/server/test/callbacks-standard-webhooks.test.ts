@@ -1,0 +1,204 @@
+import { createPublicKey, generateKeyPairSync, sign, verify } from 'node:crypto';
+import { standardWebhooks } from '@countersign/server/callbacks';
+import { readHeaders } from '@countersign/shared';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+
+const scheme = standardWebhooks();
+const SECRET = `whsec_${Buffer.alloc(24, 'countersign').toString('base64')}`;
+const PARAMS = { id: 'msg_2KWPBgLlAfxdpx2AI54pPJ85f4W', signedAt: 1_674_087_231 };
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+/** A key pair of node:crypto, as the format writes it. */
+function ed25519() {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+  const { d = '', x = '' } = privateKey.export({ format: 'jwk' });
+  const [seed, point] = [Buffer.from(d, 'base64url'), Buffer.from(x, 'base64url')];
+  const whole = Buffer.concat([seed, point]);
+  return {
+    privateKey,
+    publicKey,
+    whsk: `whsk_${seed.toString('base64')}`,
+    whsk64: `whsk_${whole.toString('base64')}`,
+    whpk: `whpk_${point.toString('base64')}`,
+  };
+}
+
+function headers(fields: Record<string, string> = {}) {
+  return readHeaders({
+    'webhook-id': PARAMS.id,
+    'webhook-timestamp': String(PARAMS.signedAt),
+    'webhook-signature': 'v1,AAAA',
+    ...fields,
+  });
+}
+
+describe('standardWebhooks()', () => {
+  it('signs what the specification gives as its example', () => {
+    // Of the reference libraries' own tests.
+    const key = scheme.parseKey('whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw');
+    const params = { id: 'msg_p5jXN8AQM9LWM0D4loKWxJek', signedAt: 1_614_265_330 };
+    const content = scheme.content(params, bytes('{"test": 2432232314}'));
+    expect(key.sign?.(content)).toBe('v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=');
+  });
+
+  it('signs bytes: the bodies ff and fe differ', () => {
+    const key = scheme.parseKey(SECRET);
+    const of = (byte: number) => key.sign?.(scheme.content(PARAMS, Uint8Array.of(byte)));
+    expect(of(0xff)).not.toBe(of(0xfe));
+  });
+
+  it('writes what it reads', () => {
+    const ids = fc.stringMatching(/^[!-\-/-~]{1,256}$/);
+    fc.assert(
+      fc.property(ids, fc.nat(), fc.uint8Array(), (id, signedAt, body) => {
+        const key = scheme.parseKey(SECRET);
+        const content = scheme.content({ id, signedAt }, body);
+        const written = scheme.write?.({ id, signedAt }, [key.sign?.(content) ?? '']) ?? {};
+        const received = scheme.read(readHeaders(written));
+        expect(received).toMatchObject({ id, signedAt });
+        expect(
+          key.verify(scheme.content(received ?? PARAMS, body), received?.signatures ?? []),
+        ).toBe(true);
+      }),
+    );
+  });
+
+  it('never gives two callbacks one content', () => {
+    const one = fc.record({
+      id: fc.stringMatching(/^[0-9a]{1,3}$/),
+      signedAt: fc.nat(99),
+      body: fc.stringMatching(/^[0-9.]{0,6}$/),
+    });
+    fc.assert(
+      fc.property(one, one, (a, b) => {
+        fc.pre(JSON.stringify(a) !== JSON.stringify(b));
+        const [left, right] = [a, b].map((it) =>
+          Buffer.from(scheme.content(it, bytes(it.body))).toString(),
+        );
+        expect(left).not.toBe(right);
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  it('verifies what node:crypto signs with Ed25519, and the other way round', () => {
+    const { privateKey, publicKey, whsk, whsk64, whpk } = ed25519();
+    const content = scheme.content(PARAMS, Uint8Array.of(0xff, 0));
+    const theirs = `v1a,${sign(null, content, privateKey).toString('base64')}`;
+    for (const text of [whpk, whsk, whsk64]) {
+      expect(scheme.parseKey(text).verify(content, ['v1,AAAA', theirs])).toBe(true);
+      expect(scheme.parseKey(text).verify(content, [theirs.replace('v1a,', 'v1,')])).toBe(false);
+    }
+    for (const text of [whsk, whsk64]) {
+      const ours = scheme.parseKey(text).sign?.(content) ?? '';
+      expect(ours).toBe(theirs);
+      expect(
+        verify(
+          null,
+          content,
+          createPublicKey(publicKey.export({ format: 'pem', type: 'spki' })),
+          Buffer.from(ours.slice(4), 'base64'),
+        ),
+      ).toBe(true);
+    }
+    expect(scheme.parseKey(whpk).sign).toBeUndefined();
+  });
+
+  it('accepts one good signature among others, wherever it stands', () => {
+    const key = scheme.parseKey(SECRET);
+    const content = scheme.content(PARAMS, bytes('{}'));
+    const good = key.sign?.(content) ?? '';
+    const bad = `v1,${Buffer.alloc(32).toString('base64')}`;
+    for (const signatures of [[good], [good, bad], [bad, good], ['v9,x', good, 'v1a,x']])
+      expect(key.verify(content, signatures)).toBe(true);
+    for (const signatures of [[], [bad], [''], [good.slice(3)], [`${good}=`], [good.slice(0, -1)]])
+      expect(key.verify(content, signatures)).toBe(false);
+  });
+
+  it.each([
+    ['nothing', ''],
+    ['no prefix', SECRET.slice(6)],
+    ['another prefix', SECRET.replace('whsec_', 'whsec-')],
+    ['a prefix only', 'whsec_'],
+    ['23 bytes', `whsec_${Buffer.alloc(23, 'k').toString('base64')}`],
+    ['65 bytes', `whsec_${Buffer.alloc(65, 'k').toString('base64')}`],
+    ['a missing padding', `whsec_${Buffer.alloc(25, 'k').toString('base64').replace(/=+$/, '')}`],
+    ['base64url', `whsec_${Buffer.alloc(24, 0xff).toString('base64').replaceAll('/', '_')}`],
+    ['a line feed', `${SECRET}\n`],
+    ['a space in front', ` ${SECRET}`],
+    [
+      'bits that are not there',
+      `whsec_${Buffer.alloc(25, 'k')
+        .toString('base64')
+        .replace(/a(?===)/, 'b')
+        .replace(/w(?===)/, 'x')}`,
+    ],
+    ['a public key of 31 bytes', `whpk_${Buffer.alloc(31, 'k').toString('base64')}`],
+    ['a private key of 33 bytes', `whsk_${Buffer.alloc(33, 'k').toString('base64')}`],
+    ['halves that do not belong together', `whsk_${Buffer.alloc(64, 'k').toString('base64')}`],
+    ['no text', 42 as unknown as string],
+  ])('parseKey() refuses %s, and does not show it', (_, text) => {
+    const key = String(text)
+      .slice(String(text).indexOf('_') + 1)
+      .trim();
+    let error: unknown;
+    try {
+      scheme.parseKey(text);
+    } catch (thrown) {
+      error = thrown;
+    }
+    expect(error).toBeInstanceOf(TypeError);
+    expect((error as Error).message).toMatch(/^Cannot read callback key: /);
+    if (key.length > 8) expect((error as Error).message).not.toContain(key.slice(0, 8));
+  });
+
+  it('read() leaves alone what carries no signature of this form', () => {
+    expect(
+      scheme.read(readHeaders({ 'webhook-id': 'msg_1', 'x-hub-signature-256': 'x' })),
+    ).toBeUndefined();
+  });
+
+  it.each([
+    ['an id with a full stop', { 'webhook-id': 'a.1' }],
+    ['an empty id', { 'webhook-id': '' }],
+    ['an id with a space', { 'webhook-id': 'a b' }],
+    ['an id of 257 characters', { 'webhook-id': 'a'.repeat(257) }],
+    ['an id beyond ASCII', { 'webhook-id': 'ä' }],
+    ...['', '-1', '+1', '1.5', '1e3', '0x10', '01', ' ', '1 2', 'NaN', '9'.repeat(13)].map(
+      (time): [string, Record<string, string>] => [
+        `the time "${time}"`,
+        { 'webhook-timestamp': time },
+      ],
+    ),
+    ['17 signatures', { 'webhook-signature': 'v1,A '.repeat(17).trim() }],
+    ['4,097 characters of signature', { 'webhook-signature': 'v'.repeat(4_097) }],
+  ])('read() refuses %s', (_, fields) => {
+    expect(() => scheme.read(headers(fields))).toThrow(
+      expect.objectContaining({ code: 'ERR_SIGNATURE_MALFORMED' }),
+    );
+  });
+
+  it('read() refuses what occurs twice or not at all', () => {
+    for (const name of ['webhook-id', 'webhook-timestamp', 'webhook-signature']) {
+      const twice = readHeaders([...headers().raw, name, 'x']);
+      expect(() => scheme.read(twice)).toThrow(
+        expect.objectContaining({ code: 'ERR_SIGNATURE_AMBIGUOUS' }),
+      );
+    }
+    for (const name of ['webhook-id', 'webhook-timestamp']) {
+      const { raw } = headers();
+      const at = raw.indexOf(name);
+      const without = readHeaders(raw.filter((_, index) => index !== at && index !== at + 1));
+      expect(() => scheme.read(without)).toThrow(
+        expect.objectContaining({ code: 'ERR_SIGNATURE_MALFORMED' }),
+      );
+    }
+  });
+
+  it('write() refuses what read() would', () => {
+    expect(() => scheme.write?.({ id: 'a.b', signedAt: 1 }, [])).toThrow(TypeError);
+    for (const signedAt of [1.5, -1, Number.NaN])
+      expect(() => scheme.write?.({ id: 'a', signedAt }, [])).toThrow(RangeError);
+  });
+});
