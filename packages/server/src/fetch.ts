@@ -8,11 +8,11 @@ import {
   parseVerifierOrOptions,
   sourceSchema,
 } from './adapter-options.ts';
-import { HeldBody } from './held-body.ts';
+import { readFetchBody, untouchedBody } from './fetch-body.ts';
 import type { Identity } from './identity.ts';
 import { parseOptions } from './options.ts';
 import { problemOf } from './problem-details.ts';
-import { type BodySource, checkBodyHash, tooLarge, tooSlow } from './steps/body.ts';
+import { type BodySource, checkBodyHash } from './steps/body.ts';
 import type { Verifier } from './verifier.ts';
 import type { VerifierOptions } from './verifier-options.ts';
 
@@ -161,61 +161,25 @@ function requestBody(
   return {
     request: () => verified,
     async check(declared, seconds) {
-      const { body, bodyUsed } = received;
-      if (bodyUsed || body?.locked) {
-        throw new SignatureError(
-          'ERR_BODY_CONSUMED',
-          'The body was read before the signature was verified: call verifyRequest() first',
-        );
-      }
-      if (body === null) return checkBodyHash(sha256Hex(''), declared);
       if (policy.body === 'stream') {
+        const body = untouchedBody(received, 'verifyRequest()');
+        if (body === null) return checkBodyHash(sha256Hex(''), declared);
         verified = new Request(received, {
           body: body.pipeThrough(hashOnTheWay(declared)),
           duplex: 'half',
         } as RequestInit);
         return;
       }
-      if (!(Number(received.headers.get('content-length') ?? 0) <= policy.limit))
-        throw tooLarge(policy.limit);
-      const bytes = await readBody(body, policy.limit, seconds);
+      const { bytes, request } = await readFetchBody(
+        received,
+        policy.limit,
+        seconds,
+        'verifyRequest()',
+      );
       checkBodyHash(sha256Hex(bytes), declared);
-      verified = new Request(received, { body: bytes });
+      verified = request;
     },
   };
-}
-
-async function readBody(
-  body: ReadableStream<Uint8Array>,
-  limit: number,
-  seconds: number,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const reader = body.getReader();
-  const held = new HeldBody(limit);
-  let refusal: SignatureError | undefined;
-  const refuse = (error: SignatureError): void => {
-    refusal = error;
-    // Ends the read that is waiting, too.
-    reader.cancel(error).catch(() => undefined);
-  };
-  const timer = setTimeout(() => refuse(tooSlow()), Math.max(0, seconds) * 1000);
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (refusal !== undefined) throw refusal;
-      if (done) return held.bytes;
-      if (!held.add(value)) refuse(tooLarge(limit));
-    }
-  } catch (cause) {
-    throw (
-      refusal ??
-      new SignatureError('ERR_BODY_MISMATCH', 'The connection closed before the body had arrived', {
-        cause,
-      })
-    );
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** Passes bytes on as they come; fails instead of ending where their hash is wrong. */

@@ -51,17 +51,47 @@ export function nodeBody(
 ): BodySource {
   return {
     check(declared, seconds) {
-      const kept = rawBodies.get(req);
-      if (kept !== undefined) return checkBodyHash(sha256Hex(kept), declared);
-      if ((req.readableDidRead && !putBack.has(req)) || req.readableEncoding !== null)
-        throw consumed();
-      // Read to its end without a byte in it: somebody has looked for a body where there is none.
-      if (req.readableEnded) return checkBodyHash(sha256Hex(''), declared);
-      if (req.destroyed) throw cutShort(req);
+      const known = knownBody(req, 'requireSignature()');
+      if (known !== undefined) return checkBodyHash(sha256Hex(known), declared);
       if (policy.body === 'stream') return hashOnTheWay(req, declared, onMismatch);
-      return holdBack(req, declared, policy.limit, seconds);
+      const digest = createSha256();
+      const arriving = holdBack(req, policy.limit, seconds, digest.update);
+      if (arriving instanceof Uint8Array) return checkBodyHash(digest.hex(), declared);
+      return arriving.then(() => checkBodyHash(digest.hex(), declared));
     },
   };
+}
+
+/**
+ * Reads the whole body of such a request, and leaves it as it was.
+ *
+ * @param limit the most bytes that are held
+ * @param seconds for how long it is waited for
+ * @param middleware what is named where a parser came first
+ * @throws SignatureError `ERR_BODY_CONSUMED`, `ERR_BODY_TOO_LARGE`, `ERR_BODY_MISMATCH`, `ERR_SIGNATURE_EXPIRED`
+ */
+export function readNodeBody(
+  req: IncomingMessage,
+  limit: number,
+  seconds: number,
+  middleware: string,
+): Promise<Uint8Array> | Uint8Array {
+  const known = knownBody(req, middleware);
+  if (known === undefined) return holdBack(req, limit, seconds, () => undefined);
+  if (!(known.length <= limit)) throw tooLarge(limit);
+  return known;
+}
+
+/** The body where there is nothing to wait for: a parser has kept it, or there is none. */
+function knownBody(req: IncomingMessage, middleware: string): Uint8Array | undefined {
+  const kept = rawBodies.get(req);
+  if (kept !== undefined) return kept;
+  if ((req.readableDidRead && !putBack.has(req)) || req.readableEncoding !== null)
+    throw consumed(middleware);
+  // Read to its end without a byte in it: somebody has looked for a body where there is none.
+  if (req.readableEnded) return new Uint8Array(0);
+  if (req.destroyed) throw cutShort(req);
+  return undefined;
 }
 
 /** The stream of an HTTP/2 request. */
@@ -79,10 +109,10 @@ export function isWhole(req: IncomingMessage): boolean {
   return req.complete || (coding === undefined && length === '0');
 }
 
-function consumed(): SignatureError {
+function consumed(middleware: string): SignatureError {
   return new SignatureError(
     'ERR_BODY_CONSUMED',
-    'A body parser ran before the signature was verified, and kept no raw bytes: mount requireSignature() above ' +
+    `A body parser ran before the signature was verified, and kept no raw bytes: mount ${middleware} above ` +
       'express.json(), or give the parser the hook, express.json({ verify: keepRawBody }), which cannot keep compressed bodies',
   );
 }
@@ -108,20 +138,24 @@ function peek(req: IncomingMessage): Buffer {
   return bytes;
 }
 
-/** Lets no more of a body through until all of it has arrived and is the signed one. */
+/**
+ * Lets no more of a body through until all of it has arrived.
+ *
+ * @param see what to do with each piece as it comes
+ * @returns all of it, which whoever reads next gets too
+ */
 function holdBack(
   req: IncomingMessage,
-  declared: string,
   limit: number,
   seconds: number,
-): Promise<void> | void {
+  see: (bytes: Uint8Array) => void,
+): Promise<Uint8Array> | Uint8Array {
   if (!(Number(req.headers['content-length'] ?? 0) <= limit)) throw tooLarge(limit);
   const early = peek(req);
   if (!(early.length <= limit)) throw tooLarge(limit);
-  if (isWhole(req)) return checkBodyHash(sha256Hex(early), declared);
+  see(early);
+  if (isWhole(req)) return early;
 
-  const digest = createSha256();
-  digest.update(early);
   const held = new HeldBody(limit - early.length);
   const arrived = new Promise<void>((resolve, reject) => {
     const { push } = req;
@@ -141,7 +175,7 @@ function holdBack(
         const { buffer, length } = held.bytes;
         if (length > 0) req.push(Buffer.from(buffer, 0, length));
       } else if (held.add(chunk)) {
-        digest.update(chunk);
+        see(chunk);
         return true;
       } else {
         settle(tooLarge(limit));
@@ -150,7 +184,7 @@ function holdBack(
     };
     askForMore(req);
   });
-  return arrived.then(() => checkBodyHash(digest.hex(), declared));
+  return arrived.then(() => (early.length === 0 ? held.bytes : Buffer.concat([early, held.bytes])));
 }
 
 /** Hashes a body while it is read, by whomever. Its end is let through only where it is the signed one. */

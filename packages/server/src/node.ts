@@ -11,7 +11,7 @@ import {
 } from './adapter-options.ts';
 import type { Identity } from './identity.ts';
 import { isWhole, nodeBody, streamOf } from './node-body.ts';
-import { problemOf } from './problem-details.ts';
+import { type ProblemAnswer, problemOf } from './problem-details.ts';
 import type { Verifier } from './verifier.ts';
 import type { VerifierOptions } from './verifier-options.ts';
 
@@ -121,7 +121,15 @@ export function answerRefusal(
   error: SignatureError,
   audience: string,
 ): void {
-  const { status, headers, body } = problemOf(error, audience);
+  answerProblem(req, res, problemOf(error, audience));
+}
+
+/** The same with an answer that is made already. */
+export function answerProblem(
+  req: IncomingMessage,
+  res: ServerResponse,
+  { status, headers, body }: ProblemAnswer,
+): void {
   answerUnread(req, res, status, headers, body);
 }
 
