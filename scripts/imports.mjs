@@ -21,7 +21,10 @@ const redis = /^server\/redis-(connection|self-test)\.ts$/;
 const keyParts =
   /^server\/keys\/(generate-access-key|key-store|key-store-error|managed-key-store|master-keys|record-cache|record-store|revocations|seal)\.ts$/;
 const fileParts = /^server\/keys\/(file-lock|file-records)\.ts$/;
+const storeFailed = /^server\/store-failed\.ts$/;
 const sessionSource = /^server\/sessions\/session-source\.ts$/;
+const sendParts = /^server\/callbacks\/send\/(?!bullmq-)/;
+const callbackForms = /^server\/callbacks\/(callback-scheme|schemes\/standard-webhooks)\.ts$/;
 const serverCore =
   /^server\/(?!(callbacks|express|failures|fetch|file|node|redis|sessions)\.ts|redis-|(callbacks|keys|nonces)\/redis|keys\/file|(failures\/(?!failure-limit)|sessions\/(?!session-source)))/;
 const serverAny = /^server\//;
@@ -63,7 +66,15 @@ const layers = [
   { files: /^server\/keys\//, may: [keyParts, options, shared, node, zod] },
   {
     files: /^server\/nonces\/redis/,
-    may: [nonceStore, redisNonceParts, redis, options, shared, node, zod, /^ioredis$/],
+    may: [nonceStore, redisNonceParts, redis, storeFailed, options, shared, node, zod, /^ioredis$/],
+  },
+  {
+    files: /^server\/callbacks\/redis-once-store\.ts$/,
+    may: [/^server\/callbacks\/once-store\.ts$/, redis, options, node, zod, /^ioredis$/],
+  },
+  {
+    files: /^server\/callbacks\/require-callback\.ts$/,
+    may: [serverCore, shared, node, /^express$/],
   },
   { files: /^server\/session-endpoint\.ts$/, may: [serverAny, shared, zod, /^express$/] },
   { files: /^server\/redis-connection\.ts$/, may: [/^ioredis$/] },
@@ -74,7 +85,7 @@ const layers = [
     may: [
       keyParts,
       sessionSource,
-      /^server\/(identity|options|sessions\/session-token)\.ts$/,
+      /^server\/(identity|options|store-failed|sessions\/session-token)\.ts$/,
       shared,
       node,
       zod,
@@ -97,10 +108,24 @@ const layers = [
   },
   // A form of callbacks knows its one interface and what forms share; never another form, never a store.
   {
-    files: /^server\/callbacks\/(schemes\/|signature-headers)/,
-    may: [/^server\/callbacks\/(callback-scheme|signature-headers)\.ts$/, shared, node],
+    files: /^server\/callbacks\/(schemes\/|body-id|signature-headers|text-secret)/,
+    may: [
+      /^server\/callbacks\/(body-id|callback-scheme|signature-headers|text-secret)\.ts$/,
+      shared,
+      node,
+    ],
   },
   { files: /^server\/options\.ts$/, may: [shared, zod] },
+  // What sends callbacks takes only the form of them from what receives them, and one file of it knows Redis.
+  {
+    files: /^server\/callbacks\/send\/bullmq-/,
+    may: [sendParts, options, shared, zod, /^(bullmq|ioredis)$/],
+  },
+  {
+    files: /^server\/callbacks\/send\//,
+    may: [sendParts, callbackForms, options, shared, node, zod, /^ipaddr\.js$/],
+  },
+  { files: /^server\/bullmq\.ts$/, may: [/^server\/callbacks\/send\/bullmq-callback-queue\.ts$/] },
   // Adapters know the core, never the other way round.
   { files: /^server\/express\.ts$/, may: [serverAny, shared, node, zod, /^express$/] },
   { files: /^server\/(callbacks|failures|file|sessions)\.ts$/, may: [serverAny] },

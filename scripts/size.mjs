@@ -11,13 +11,14 @@ const limits = {
   shared: { limit: 8_000 },
   // What the client adds to shared.
   client: { limit: 8_000, external: ['@countersign/shared'] },
-  'client with shared': { entry: 'client', limit: 12_000 },
+  'client with shared': { entry: 'client', limit: 12_400 },
 };
 
 /** What may be reached from the entry points of a package; `only` names the entry points that may. */
 const dependencies = {
   undici: { only: ['client/undici'] },
   ioredis: { only: ['server/redis'] },
+  bullmq: { only: ['server/bullmq'] },
   express: { only: ['server/express'] },
   jose: { only: ['server/sessions'] },
   'rate-limiter-flexible': { only: ['server/failures'] },

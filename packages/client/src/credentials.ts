@@ -25,8 +25,26 @@ export interface Credentials {
   readonly expiresAt?: number | undefined;
 }
 
-/** Credentials, or where they come from. */
-export type CredentialsSource = Credentials | (() => Credentials | Promise<Credentials>);
+/**
+ * Credentials, or where they come from: a function, called with the id of credentials that a server has just refused, if that is why
+ * it is called.
+ */
+export type CredentialsSource =
+  | Credentials
+  | ((refused?: string) => Credentials | Promise<Credentials>);
+
+/** The one way to credentials. */
+export interface CredentialsNow {
+  (): Promise<Credentials> | Credentials;
+  /**
+   * Asks for others than those of an id, which a server has refused: they may have been revoked, or rotated away.
+   *
+   * @returns whether there are any; nobody asks more often than every few seconds
+   */
+  replace(refused: string): Promise<boolean>;
+  /** Whether that would be of any use. */
+  isReplaceable(refused: string): boolean;
+}
 
 /** 32 bytes, as they are or as WebCrypto gives them. */
 type Mac = Uint8Array | ArrayBuffer;
@@ -48,25 +66,27 @@ const LATEST = 253_402_300_799;
  * @param clock Unix seconds
  * @throws TypeError where a value given directly cannot be used
  */
-export function createCredentials(
-  source: CredentialsSource,
-  clock: () => number,
-): () => Promise<Credentials> | Credentials {
+export function createCredentials(source: CredentialsSource, clock: () => number): CredentialsNow {
   if (typeof source !== 'function') {
     const credentials = checkCredentials(source);
-    return () => credentials;
+    return Object.assign(() => credentials, {
+      replace: async () => false,
+      isReplaceable: () => false,
+    });
   }
   let current: Credentials | undefined;
   /** Unix seconds: when the present ones are to be renewed. */
   let renewAt = Number.NEGATIVE_INFINITY;
   let renewal: Promise<Credentials> | undefined;
+  /** Unix seconds: when they were doubted last. */
+  let doubtedAt = Number.NEGATIVE_INFINITY;
 
   const isAlive = (): boolean =>
     current !== undefined && clock() < (current.expiresAt ?? Number.POSITIVE_INFINITY);
 
-  const renew = async (): Promise<Credentials> => {
+  const renew = async (refused?: string): Promise<Credentials> => {
     try {
-      current = checkCredentials(await source());
+      current = checkCredentials(await source(refused));
       const { expiresAt = Number.POSITIVE_INFINITY } = current;
       renewAt = expiresAt - Math.min(RENEW_BEFORE, RENEW_BEFORE_PART * (expiresAt - clock()));
       return current;
@@ -77,14 +97,31 @@ export function createCredentials(
     }
   };
 
-  return () => {
-    if (current !== undefined && isAlive() && !(clock() >= renewAt)) return current;
+  const renewOnce = (refused?: string): Promise<Credentials> => {
     // Cleared here, not in `renew`: what throws before its first `await` would be kept for good.
-    renewal ??= renew().finally(() => {
+    renewal ??= renew(refused).finally(() => {
       renewal = undefined;
     });
     return renewal;
   };
+
+  const now = (): Promise<Credentials> | Credentials =>
+    current !== undefined && isAlive() && !(clock() >= renewAt) ? current : renewOnce();
+
+  // Where others are there already, or on their way, somebody else was refused before.
+  const isReplaceable = (refused: string): boolean =>
+    current?.accessKeyId !== refused ||
+    renewal !== undefined ||
+    clock() >= doubtedAt + RENEWAL_PAUSE;
+
+  const replace = async (refused: string): Promise<boolean> => {
+    if (current?.accessKeyId !== refused) return true;
+    if (!isReplaceable(refused)) return false;
+    doubtedAt = clock();
+    const { accessKeyId } = await renewOnce(refused).catch(() => ({ accessKeyId: refused }));
+    return accessKeyId !== refused;
+  };
+  return Object.assign(now, { replace, isReplaceable });
 }
 
 /** Computes MACs with credentials, keeping the signing key derived last: it is good for a day. */

@@ -12,16 +12,6 @@ export function isEpoch(value: unknown): value is string {
   return typeof value === 'string' && SHAPE.test(value);
 }
 
-/**
- * Whether a refusal asks for the one attempt that a client makes by itself: the request was not executed, and signed
- * anew with the server's epoch it can be judged.
- *
- * @param challenge the answer's `WWW-Authenticate`
- */
-export function asksForEpoch(status: number, challenge: string | null | undefined): boolean {
-  return status === 401 && /\berror="replay-unknown"/.test(challenge ?? '');
-}
-
 /** Builds a memory of epochs. */
 export function createEpochs(): Epochs {
   const byOrigin = new Map<string, string>();

@@ -1,8 +1,9 @@
 import { quote } from '@countersign/shared';
 import { isPlain, isStream, prepareBody, type SignableBody } from './body.ts';
-import { asksForEpoch, createEpochs } from './epochs.ts';
+import { createEpochs } from './epochs.ts';
 import { originOf, readOrigins } from './origins.ts';
-import { createSigner, type UnsignedRequest } from './signer.ts';
+import { accessKeyIdOf, type Cure, cureOf } from './refusals.ts';
+import { buildSigner, type UnsignedRequest } from './signer.ts';
 import type { SignerOptions } from './signer-options.ts';
 import { parseUrl } from './unsigned-request.ts';
 
@@ -53,7 +54,7 @@ const MOST_REDIRECTS = 20;
  */
 export function createFetch(options: CreateFetchOptions): SignedFetch {
   const { origins: given, fetch: underlying, ...signerOptions } = options ?? {};
-  const signer = createSigner(signerOptions);
+  const { signer, credentials } = buildSigner(signerOptions);
   const origins = given === undefined ? undefined : readOrigins(given);
   if (underlying !== undefined && typeof underlying !== 'function') {
     throw new TypeError(
@@ -68,7 +69,7 @@ export function createFetch(options: CreateFetchOptions): SignedFetch {
     request: UnsignedRequest,
     origin: string,
     init: RequestInit,
-  ): Promise<Response> {
+  ): Promise<{ readonly response: Response; readonly accessKeyId: string }> {
     const { url, ...signed } = await signer.sign({ ...request, epoch: epochs.get(origin) });
     const duplex = isStream(signed.body) ? { duplex: 'half' } : {};
     const response = await send(url, {
@@ -78,7 +79,7 @@ export function createFetch(options: CreateFetchOptions): SignedFetch {
       redirect: 'manual',
     } as RequestInit);
     epochs.note(origin, response.headers.get('countersign-epoch'));
-    return response;
+    return { response, accessKeyId: accessKeyIdOf(signed.headers) };
   }
 
   async function signedAttempt(
@@ -86,14 +87,15 @@ export function createFetch(options: CreateFetchOptions): SignedFetch {
     origin: string,
     init: RequestInit,
   ): Promise<Response> {
-    const response = await attempt(request, origin, init);
-    if (
-      !asksForEpoch(response.status, response.headers.get('www-authenticate')) ||
-      isStream(request.body)
-    )
-      return response;
-    discard(response);
-    return attempt(request, origin, init);
+    const tried = new Set<Cure>();
+    for (;;) {
+      const { response, accessKeyId } = await attempt(request, origin, init);
+      const cure = cureOf(response.status, response.headers.get('www-authenticate'));
+      if (cure === undefined || tried.has(cure) || isStream(request.body)) return response;
+      if (cure === 'credentials' && !(await credentials.replace(accessKeyId))) return response;
+      tried.add(cure);
+      discard(response);
+    }
   }
 
   return async function signedFetch(input, init = {}) {

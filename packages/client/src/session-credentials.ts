@@ -40,7 +40,9 @@ export interface SessionCredentialsOptions extends Omit<CreateFetchOptions, 'ori
  * const signedFetch = createFetch({ credentials, audience: 'video-api' });
  * ```
  */
-export function sessionCredentials(options: SessionCredentialsOptions): () => Promise<Credentials> {
+export function sessionCredentials(
+  options: SessionCredentialsOptions,
+): (refused?: string) => Promise<Credentials> {
   const { url, scopes, ttl, timeout = 10, transport = 'tls', ...fetchOptions } = options ?? {};
   const where = checkUrl(url, transport);
   if (!(typeof timeout === 'number' && timeout > 0 && timeout <= 600))
@@ -65,7 +67,10 @@ export function sessionCredentials(options: SessionCredentialsOptions): () => Pr
   }
 
   const current = createCredentials(borrow, fetchOptions.clock ?? (() => Date.now() / 1000));
-  return async () => current();
+  return async (refused) => {
+    if (refused !== undefined) await current.replace(refused);
+    return current();
+  };
 }
 
 function checkUrl(url: unknown, transport: unknown): string {

@@ -1,6 +1,6 @@
 import { EMPTY_SHA256, type HeadersInput, parseTarget, quote } from '@countersign/shared';
 import { prepareBody, type SignableBody, type StreamBody } from './body.ts';
-import { createCredentials, createMac } from './credentials.ts';
+import { type CredentialsNow, createCredentials, createMac } from './credentials.ts';
 import { isEpoch } from './epochs.ts';
 import { checkOptions, type SignerOptions } from './signer-options.ts';
 import {
@@ -86,6 +86,14 @@ export interface Signer {
  * @see docs/wire-format.md
  */
 export function createSigner(options: SignerOptions): Signer {
+  return buildSigner(options).signer;
+}
+
+/** A signer, and what it is told of credentials that were refused. */
+export function buildSigner(options: SignerOptions): {
+  readonly signer: Signer;
+  readonly credentials: Pick<CredentialsNow, 'replace' | 'isReplaceable'>;
+} {
   const {
     credentials: source,
     audience,
@@ -128,7 +136,7 @@ export function createSigner(options: SignerOptions): Signer {
     return scheme.write(prepared.request, prepared.params, signature);
   }
 
-  return {
+  const signer: Signer = {
     async sign({ method, url, headers = {}, body, epoch }) {
       if (epoch !== undefined && !isEpoch(epoch)) {
         throw new TypeError(
@@ -168,6 +176,7 @@ export function createSigner(options: SignerOptions): Signer {
       return unsigned.origin + target;
     },
   };
+  return { signer, credentials: credentialsNow };
 }
 
 const NONCE = /^[A-Za-z0-9_-]{22}$/;

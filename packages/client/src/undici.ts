@@ -2,9 +2,10 @@ import { stringify } from 'node:querystring';
 import { quote } from '@countersign/shared';
 import type { Dispatcher } from 'undici';
 import { isStream, type SignableBody } from './body.ts';
-import { asksForEpoch, createEpochs } from './epochs.ts';
+import { createEpochs } from './epochs.ts';
 import { originOf, readOrigins } from './origins.ts';
-import { createSigner } from './signer.ts';
+import { accessKeyIdOf, type Cure, cureOf } from './refusals.ts';
+import { buildSigner } from './signer.ts';
 import type { SignerOptions } from './signer-options.ts';
 
 /** What `signing` is built from. */
@@ -44,7 +45,7 @@ export interface SigningOptions extends SignerOptions {
  */
 export function signing(options: SigningOptions): Dispatcher.DispatcherComposeInterceptor {
   const { origins: given, ...signerOptions } = options ?? {};
-  const signer = createSigner(signerOptions);
+  const { signer, credentials } = buildSigner(signerOptions);
   const origins = readOrigins(given);
   const epochs = createEpochs();
 
@@ -53,18 +54,26 @@ export function signing(options: SigningOptions): Dispatcher.DispatcherComposeIn
       const origin = readOrigin(opts.origin);
       if (!origins.has(origin)) return dispatch(opts, handler);
 
-      const attempt = (isFirst: boolean): void => {
+      const attempt = (tried: readonly Cure[]): void => {
         sign(opts, origin, epochs.get(origin))
           .then((signed) => {
-            const repeat = isFirst && !isStream(opts.body) ? () => attempt(false) : undefined;
+            const id = accessKeyIdOf(signed.headers as Record<string, string>);
+            const isUseful = (cure: Cure): boolean =>
+              !tried.includes(cure) &&
+              !isStream(opts.body) &&
+              (cure === 'epoch' || credentials.isReplaceable(id));
+            const repeat = async (cure: Cure): Promise<void> => {
+              if (cure === 'credentials') await credentials.replace(id);
+              attempt([...tried, cure]);
+            };
             dispatch(
               signed,
-              watch(handler, (epoch) => epochs.note(origin, epoch), repeat),
+              watch(handler, (epoch) => epochs.note(origin, epoch), isUseful, repeat),
             );
           })
           .catch((error) => handler.onResponseError?.(undefined as never, withCode(error)));
       };
-      attempt(true);
+      attempt([]);
       return true;
     };
 
@@ -107,7 +116,8 @@ function readOrigin(origin: string | URL | undefined): string {
 function watch(
   handler: Dispatcher.DispatchHandler,
   note: (epoch: string | undefined) => void,
-  repeat: (() => void) | undefined,
+  isUseful: (cure: Cure) => boolean,
+  repeat: (cure: Cure) => Promise<void>,
 ): Dispatcher.DispatchHandler {
   let repeating = false;
   return {
@@ -116,12 +126,13 @@ function watch(
       handler.onRequestUpgrade?.(controller, status, headers, socket),
     onResponseStart(controller, status, headers, message) {
       note(first(headers['countersign-epoch']));
-      if (repeat === undefined || !asksForEpoch(status, first(headers['www-authenticate'])))
+      const cure = cureOf(status, first(headers['www-authenticate']));
+      if (cure === undefined || !isUseful(cure))
         return handler.onResponseStart?.(controller, status, headers, message);
       repeating = true;
       // Nothing more of it is wanted, and it might never end.
       controller.abort(new Error('The request is signed again'));
-      repeat();
+      void repeat(cure);
     },
     onResponseData(controller, chunk) {
       if (!repeating) handler.onResponseData?.(controller, chunk);

@@ -186,6 +186,61 @@ describe('credentials from a function', () => {
     expect(idOf(await signer.sign(request))).toBe(credentials.accessKeyId);
   });
 
+  it('are asked for again where a server refuses them, at most every five seconds', async () => {
+    let now = NOW;
+    const refusal = () =>
+      new Response('{}', {
+        status: 401,
+        headers: { 'www-authenticate': 'COUNTERSIGN1-HMAC-SHA256 error="signature-invalid"' },
+      });
+    const asked: (string | undefined)[] = [];
+    const sent: unknown[] = [];
+    const signedFetch = createFetch({
+      credentials: (refused) => {
+        asked.push(refused);
+        return { ...credentials, accessKeyId: `key-${Math.min(asked.length, 2)}` };
+      },
+      audience,
+      clock: () => now,
+      fetch: async (_url, init) => {
+        const id = idOf({ headers: init?.headers as Record<string, string> });
+        sent.push(id);
+        return id === 'key-2' && sent.length < 4 ? new Response('ok') : refusal();
+      },
+    });
+    expect((await signedFetch(request.url)).status).toBe(200);
+    expect([asked, sent]).toEqual([
+      [undefined, 'key-1'],
+      ['key-1', 'key-2'],
+    ]);
+    expect((await signedFetch(request.url)).status).toBe(200);
+    // Refused for good: one question each five seconds, and no second request without an answer that differs.
+    for (let call = 0; call < 5; call++) expect((await signedFetch(request.url)).status).toBe(401);
+    expect(asked).toHaveLength(2);
+    now += 5;
+    for (let call = 0; call < 5; call++) expect((await signedFetch(request.url)).status).toBe(401);
+    expect(asked).toEqual([undefined, 'key-1', 'key-2']);
+    expect(sent).toHaveLength(3 + 10);
+  });
+
+  it('that are a value are not asked for again', async () => {
+    let sent = 0;
+    const signedFetch = createFetch({
+      credentials,
+      audience,
+      clock,
+      fetch: async () => {
+        sent++;
+        return new Response('{}', {
+          status: 401,
+          headers: { 'www-authenticate': 'COUNTERSIGN1-HMAC-SHA256 error="signature-invalid"' },
+        });
+      },
+    });
+    expect((await signedFetch(request.url)).status).toBe(401);
+    expect(sent).toBe(1);
+  });
+
   it('are checked each time, and good ones outlive bad ones', async () => {
     let now = NOW;
     const given = [

@@ -29,6 +29,8 @@ export function duplicate(redis: Redis | Cluster, timeout: number): Redis | Clus
     ...common,
     // A node is connected to when it is first needed; what is sent to it meanwhile was not executed, and waits.
     enableOfflineQueue: true,
+    // A replica may lag behind, and say that a key is still good.
+    scaleReads: 'master',
     // What was sent on a connection that closed may have been executed.
     retryDelayOnFailover: 0,
     // A node that is gone may be the one that is asked where the others are.

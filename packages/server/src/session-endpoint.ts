@@ -26,6 +26,7 @@ const wantedSchema = z.strictObject({
 });
 
 const LONGEST_BODY = 16_384;
+const FORWARDED = ['forwarded', 'x-forwarded-for', 'x-forwarded-proto', 'x-real-ip', 'via'];
 const LOOPBACK = /^(?:(?:::ffff:)?127\.\d+\.\d+\.\d+|::1)$/;
 
 /**
@@ -44,7 +45,7 @@ export function createSessionEndpoint(
   const { transport } = parseOptions('session endpoint', optionsSchema, options);
   return function sessionEndpoint(req, res, next) {
     const identity = identityOf(req);
-    if (transport === 'tls' && !req.secure && !LOOPBACK.test(req.socket.remoteAddress ?? '')) {
+    if (transport === 'tls' && !req.secure && !isLocal(req)) {
       next(
         new TypeError(
           'Cannot lend session credentials: the secret would cross the wire in clear; use TLS, or set "trust proxy" where a proxy ends it',
@@ -69,6 +70,12 @@ export function createSessionEndpoint(
       )
       .catch(next);
   };
+}
+
+/** Whether the caller is on this machine itself, and not behind a proxy that is. */
+function isLocal({ socket, headers }: Request): boolean {
+  const isForwarded = FORWARDED.some((name) => headers[name] !== undefined);
+  return LOOPBACK.test(socket.remoteAddress ?? '') && !isForwarded;
 }
 
 async function lend(sessions: Sessions, identity: Identity, req: Request): Promise<object> {

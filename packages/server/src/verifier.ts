@@ -8,10 +8,11 @@ import { checkCoverage } from './steps/coverage.ts';
 import { checkFailures, noteFailure } from './steps/failures.ts';
 import { type AnyKey, createChooseKey, type FoundKey } from './steps/key.ts';
 import { readSignature, type SchemedSignature } from './steps/mechanism.ts';
-import { checkClaim, nonceClaim, storeFailed } from './steps/nonce.ts';
+import { checkClaim, nonceClaim } from './steps/nonce.ts';
 import { readRequest } from './steps/request.ts';
-import { checkSignature } from './steps/signature.ts';
+import { checkKey, checkSignature } from './steps/signature.ts';
 import { checkWindow } from './steps/window.ts';
+import { storeFailed } from './store-failed.ts';
 import { parseVerifierOptions, type VerifierOptions } from './verifier-options.ts';
 
 /** A request as a server received it. */
@@ -48,6 +49,9 @@ export interface Verifier {
   explain(request: ReceivedRequest): Promise<Explanation>;
 }
 
+/** Seconds that a body may take without its key being looked at anew. */
+const LONGEST_GLANCE = 1;
+
 /** What the steps have seen so far, for an explanation. */
 export interface Attempt {
   /** Unix seconds, when verification began. */
@@ -82,6 +86,11 @@ export function createVerifier(options: VerifierOptions): Verifier {
   const policy = parseVerifierOptions(options);
   const chooseKey = createChooseKey(policy.audience);
 
+  const lookUp = (accessKeyId: string, scope: string, sessionToken: string | undefined) =>
+    sessionToken === undefined
+      ? policy.keys.find(accessKeyId, scope)
+      : policy.sessions?.find(sessionToken);
+
   /** The steps, in their order: cheap before dear, and nothing is read, buffered or stored for strangers. */
   async function run(
     attempt: Attempt,
@@ -100,11 +109,9 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const { sessionToken } = params;
     let found: AccessKey | DerivedAccessKey | undefined;
     try {
-      found = await (sessionToken === undefined
-        ? policy.keys.find(params.accessKeyId, scope)
-        : policy.sessions?.find(sessionToken));
+      found = await lookUp(params.accessKeyId, scope, sessionToken);
     } catch (cause) {
-      throw storeFailed('ERR_KEY_STORE_FAILED', 'key', cause);
+      throw storeFailed('key', cause);
     }
     const key = chooseKey(found, scheme, params, scope, now);
     attempt.key = key;
@@ -121,7 +128,19 @@ export function createVerifier(options: VerifierOptions): Verifier {
     }
     const { subject, scopes, expiresAt, session } = accessKey;
     const reading = checkBody(received.body, params, policy, now);
-    if (reading !== undefined) await reading;
+    if (reading !== undefined) {
+      await reading;
+      const later = policy.clock();
+      // Whoever has stolen a key could send headers, and the body once the key is revoked.
+      if (!(later - now <= LONGEST_GLANCE)) {
+        try {
+          found = await lookUp(params.accessKeyId, scope, sessionToken);
+        } catch (cause) {
+          throw storeFailed('key', cause);
+        }
+        checkKey(params.accessKeyId, chooseKey(found, scheme, params, scope, later));
+      }
+    }
     let epoch: string | undefined;
     if (claims && (params.expiresIn === undefined || policy.presignedUrls === 'once')) {
       // The body may have taken its time: freshness is judged when the nonce is claimed.
@@ -130,13 +149,15 @@ export function createVerifier(options: VerifierOptions): Verifier {
       try {
         answer = await policy.nonces.claim(nonceClaim(params, policy));
       } catch (cause) {
-        throw storeFailed('ERR_NONCE_STORE_FAILED', 'nonce', cause);
+        throw storeFailed('nonce', cause);
       }
       epoch = checkClaim(answer);
       attempt.claimed = true;
     }
     const { accessKeyId, audience, signedAt, nonce, signedHeaders } = params;
-    if (claims) policy.keys.noteUse?.(session?.parent ?? accessKeyId, now);
+    // A session is in no store; what it was lent out on may be.
+    const used = session === undefined ? accessKeyId : session.parent;
+    if (claims && used !== undefined) policy.keys.noteUse?.(used, now);
     return {
       accessKeyId,
       subject,

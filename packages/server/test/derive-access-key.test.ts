@@ -94,6 +94,17 @@ describe('deriveAccessKey()', () => {
     expect(await judge({ ...derived, signingKeys })).toBe('ERR_KEY_INACTIVE');
   });
 
+  it.each([
+    ['an empty secret', { secretAccessKey: '' }, {}],
+    ['no secret', { secretAccessKey: undefined }, {}],
+    ['an audience that is none', {}, { audience: 'a b' }],
+    ['no audience', {}, { audience: undefined }],
+  ])('refuses %s: of it anybody could derive a key', (_, changes, options) => {
+    const wrong = { ...key, ...changes } as typeof key;
+    const given = { audience: AUDIENCE, ...options } as { audience: string };
+    expect(() => deriveAccessKey(wrong, given)).toThrow(TypeError);
+  });
+
   it('refuses days that are none', () => {
     for (const days of [0, 32, 1.5, Number.NaN])
       expect(() => deriveAccessKey(key, { audience: AUDIENCE, days })).toThrow(RangeError);

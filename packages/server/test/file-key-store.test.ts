@@ -77,6 +77,29 @@ describe('FileKeyStore', () => {
     }
   });
 
+  it('writes nothing where it lost the lock to another, and spoils nothing of the other’s', async () => {
+    const folder = await newFolder();
+    const path = join(folder, 'keys.json');
+    const other = openFile({ path, masterKey });
+    const kept = await other.create();
+    let theirs: unknown;
+    // Held up in the middle, for so long that another process has taken the lock away.
+    const slow = openFile({
+      path,
+      masterKey: async (id) => {
+        if (id === undefined && theirs === undefined) {
+          await rm(`${path}.lock`);
+          theirs = await other.create();
+        }
+        return masterKey;
+      },
+    });
+    await expect(slow.create()).rejects.toMatchObject({ code: 'ERR_STORE_BUSY' });
+    const ids = (await openFile({ path, masterKey }).list()).map(({ accessKeyId }) => accessKeyId);
+    expect(ids.sort()).toEqual([kept, theirs as typeof kept].map((it) => it.accessKeyId).sort());
+    expect(await readdir(folder)).toEqual(['keys.json']);
+  });
+
   it('says what it needs', async () => {
     expect(() => new FileKeyStore({} as never)).toThrow('option "path"');
     expect(() => new FileKeyStore({ path: 'keys.json' } as never)).toThrow('option "masterKey"');

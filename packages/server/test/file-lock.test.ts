@@ -71,6 +71,17 @@ describe('withLock()', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  it.each(['', 'null', '{', '{"pid":1}'])(
+    'takes away a lock that is only %j, after a while',
+    async (text) => {
+      const { path } = await newLock();
+      await writeFile(path, text);
+      const longAgo = new Date(Date.now() - 20_000);
+      await utimes(path, longAgo, longAgo);
+      expect(await withLock(path, async () => 'mine')).toBe('mine');
+    },
+  );
+
   it('notices that it was lost, and does not take away another’s', async () => {
     const { path } = await newLock();
     const lost = withLock(path, async (check) => {

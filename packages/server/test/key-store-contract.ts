@@ -210,6 +210,20 @@ export function keyStoreContract(
       expect(await judge(keys, another, { signedAt: now })).toBe('accepted');
     });
 
+    it('do not rotate where they are disabled or have expired: nothing comes back to life', async () => {
+      let now = NOW;
+      const { keys } = await openStore(() => now);
+      const disabled = await keys.create();
+      await keys.disable(disabled.accessKeyId);
+      const expired = await keys.create({ expiresAt: NOW + 10 });
+      now += 10;
+      for (const { accessKeyId } of [disabled, expired])
+        await expect(keys.rotate(accessKeyId, { overlap: 60 })).rejects.toMatchObject({
+          code: 'ERR_KEY_INACTIVE',
+        });
+      expect(await keys.list()).toHaveLength(2);
+    });
+
     it('do not rotate where they are revoked meanwhile: nobody gets a new one', async () => {
       const { place, keys } = await openStore();
       const other = place.isShared ? place.open(() => NOW) : keys;

@@ -26,7 +26,7 @@ describe('MasterKeys', () => {
     const error = await keys.get('third').catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({
       code: 'ERR_MASTER_KEY',
-      message: 'Cannot get the master key "third": it is not among those that were given',
+      message: 'Cannot get the master key "third": it is not among those that there are',
     });
   });
 
@@ -68,6 +68,26 @@ describe('MasterKeys', () => {
     // What seals is asked for each time: another may seal now.
     await keys.current();
     expect(asked).toBeGreaterThan(100);
+  });
+
+  it('shares one question among all who ask, and asks for nothing that is no id', async () => {
+    const asked: (string | undefined)[] = [];
+    const keys = new MasterKeys(async (id) => {
+      asked.push(id);
+      return id === 'first' ? first : undefined;
+    });
+    const found = await Promise.all(Array.from({ length: 100 }, () => keys.find('first')));
+    expect(found.every((key) => key?.id === 'first')).toBe(true);
+    for (const id of ['../../etc/passwd', '', 'a/b', 'x'.repeat(65), '__proto__ '])
+      expect(await keys.find(id)).toBeUndefined();
+    expect(asked).toEqual(['first']);
+    // At once, as many as a stranger likes: but few are asked for, and nobody is told that there is no such key.
+    const strange = await Promise.allSettled(
+      Array.from({ length: 3_000 }, (_, index) => keys.find(`strange-${index}`)),
+    );
+    expect(asked.length).toBeLessThanOrEqual(100);
+    const told = strange.map((it) => (it.status === 'fulfilled' ? it.value : it.reason.code));
+    expect(new Set(told)).toEqual(new Set([undefined, 'ERR_MASTER_KEY']));
   });
 
   it('refuses a function that gives another key than it was asked for, or none', async () => {

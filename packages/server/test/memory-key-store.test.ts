@@ -200,6 +200,18 @@ describe('MemoryKeyStore on a running verifier', () => {
     return { keys, verify };
   }
 
+  it('does not take a key back that was revoked, by itself or with all of its subject', async () => {
+    const { keys, verify } = running(key);
+    await keys.revoke({ accessKeyId: key.accessKeyId });
+    expect(() => keys.set(key)).toThrow('is revoked, for good');
+    const other = generateAccessKey({ subject: 'bob' });
+    keys.set(other);
+    await keys.revoke({ subject: 'bob' });
+    expect(() => keys.set(other)).toThrow('is revoked, for good');
+    keys.set(generateAccessKey({ subject: 'bob' }));
+    expect(await verify()).toBe('ERR_KEY_INACTIVE');
+  });
+
   it('refuses a key from the moment it is disabled, and accepts it again when it is active', async () => {
     const { keys, verify } = running(key);
     expect(await verify()).toBeUndefined();

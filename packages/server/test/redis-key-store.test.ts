@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { generateMasterKey } from '@countersign/server';
+import { inspect } from 'node:util';
+import { generateAccessKey, generateMasterKey } from '@countersign/server';
 import { RedisKeyStore } from '@countersign/server/redis';
 import { Cluster, Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished, vi } from 'vitest';
@@ -172,11 +173,16 @@ describe('RedisKeyStore', () => {
     const server = await startRedis();
     onTestFinished(() => server.stop());
     await connect(server.url).config('SET', 'requirepass', 'mT0pQ7vYx2Zr');
-    const keys = storeOn(connect(server.url.replace('//', '//:wrong@')), { timeout: 0.4 });
+    const keys = storeOn(connect(server.url.replace('//', '//:mT0pQ7wrong@')), { timeout: 0.4 });
     await vi.waitFor(
       () => expect(keys.find('CSAK1')).rejects.toThrow(/NOAUTH|WRONGPASS|invalid/),
       10_000,
     );
+    const thrown = [
+      await keys.find('CSAK1').catch((error: unknown) => error),
+      await judge(keys, generateAccessKey()).catch((error: unknown) => error),
+    ];
+    expect(inspect(thrown, { depth: 12, showHidden: true })).not.toContain('mT0pQ7wrong');
   });
 
   it('says what it needs', () => {

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
 import { createFetch, createSigner, sessionCredentials } from '@countersign/client';
+import { signing } from '@countersign/client/undici';
 import {
   type AccessKey,
   createVerifier,
@@ -18,6 +19,7 @@ import {
 } from '@countersign/server/sessions';
 import express from 'express';
 import { CompactEncrypt } from 'jose';
+import { Agent, request } from 'undici';
 import { describe, expect, it } from 'vitest';
 import { listen } from './sockets.ts';
 
@@ -380,6 +382,34 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
     }
   });
 
+  it('are borrowed anew where a server does not know them any more', async () => {
+    const { keys, key, origin, url } = await serve();
+    const credentials = sessionCredentials({ url, credentials: key, audience: AUDIENCE });
+    const dispatcher = new Agent().compose(
+      signing({ credentials, audience: AUDIENCE, origins: [origin] }),
+    );
+    const calls = {
+      fetch: createFetch({ credentials, audience: AUDIENCE }),
+      undici: async (target: string) => {
+        const { statusCode, body } = await request(target, { dispatcher });
+        return { status: statusCode, json: () => body.json() };
+      },
+    };
+    const ids = new Set<string>();
+    for (const call of Object.values(calls)) {
+      const answers = await Promise.all(
+        Array.from({ length: 10 }, async () => {
+          const answer = await call(`${origin}/whoami`);
+          expect(answer.status).toBe(200);
+          return (await answer.json()) as Identity;
+        }),
+      );
+      for (const { accessKeyId } of answers) ids.add(accessKeyId);
+      await keys.revoke({ everybody: 'sessions' });
+    }
+    expect(ids.size).toBe(2);
+  });
+
   it('say why nothing is lent', async () => {
     const { keys, key, url } = await serve();
     const ask = (options: object) =>
@@ -402,7 +432,9 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
       isSessionRevoked: async () => true,
     });
     const call = createFetch({ credentials: key, audience: AUDIENCE });
-    expect((await call(url, { method: 'POST' })).status).toBe(500);
+    const refused = await call(url, { method: 'POST' });
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '1']);
+    expect(await refused.text()).not.toContain('The store is down');
     expect((await call(`${origin}/whoami`)).status).toBe(200);
   });
 
@@ -427,6 +459,13 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
     const answer = await call(elsewhere.url, { method: 'POST' });
     expect(answer.status).toBe(500);
     expect(await answer.text()).not.toContain('secretAccessKey');
+    // On this machine stands a proxy, and the caller elsewhere.
+    const proxied = await serve();
+    const through = createFetch({ credentials: proxied.key, audience: AUDIENCE });
+    for (const name of ['x-forwarded-for', 'x-forwarded-proto', 'forwarded'])
+      expect(
+        (await through(proxied.url, { method: 'POST', headers: { [name]: 'x' } })).status,
+      ).toBe(500);
     expect(() => sessionEndpoint({} as Sessions)).toThrow('expected what createSessions() gives');
     expect(() => sessionEndpoint({ lend() {} } as never, { transport: 'no' as 'tls' })).toThrow(
       '"transport"',

@@ -1,6 +1,7 @@
 import { createSigner } from '@countersign/client';
 import {
   type AccessKey,
+  type BodySource,
   createVerifier,
   type Explanation,
   generateAccessKey,
@@ -62,6 +63,33 @@ describe('verifier.verify()', () => {
       await expect(
         verifier.verify({ ...text, headers: form(text.headers), body: 'grüße' }),
       ).resolves.toMatchObject({ subject: 'alice' });
+    }
+  });
+
+  it('refuses a key that ended while the body was on its way', async () => {
+    const ends: Record<string, (keys: MemoryKeyStore, id: string) => unknown> = {
+      revoked: (keys, accessKeyId) => keys.revoke({ accessKeyId }),
+      disabled: (keys, accessKeyId) => keys.disable(accessKeyId),
+      deleted: (keys, accessKeyId) => keys.delete(accessKeyId),
+      nothing: () => undefined,
+    };
+    for (const [what, end] of Object.entries(ends)) {
+      let now = NOW;
+      const { key, keys, sign, verifier } = createApi({ clock: () => now });
+      const request = await sign();
+      const body: BodySource = {
+        async check() {
+          await end(keys, key.accessKeyId);
+          now += 2;
+        },
+      };
+      const verdict = await verifier.verify({ ...request, body }).then(
+        () => 'accepted',
+        ({ code }) => code as string,
+      );
+      expect(verdict, what).toBe(
+        { nothing: 'accepted', deleted: 'ERR_KEY_UNKNOWN' }[what] ?? 'ERR_KEY_INACTIVE',
+      );
     }
   });
 

@@ -1,4 +1,4 @@
-import { countersign, encodeUtf8 } from '@countersign/shared';
+import { countersign, encodeUtf8, findSecretFlaw, isAudience, quote } from '@countersign/shared';
 import type { AccessKey, DerivedAccessKey } from './key-store.ts';
 
 const DAY = 86_400;
@@ -12,6 +12,7 @@ const DAY = 86_400;
  * @param day Unix seconds in the first day (UTC) that they are good for: today if not given
  * @param days for how many days: 2 if not given
  * @throws RangeError where it is not 1 to 31 days
+ * @throws TypeError where the secret or the audience cannot be used
  *
  * @example
  * ```ts
@@ -33,6 +34,16 @@ export function deriveAccessKey(
   if (!(Number.isInteger(days) && days >= 1 && days <= 31))
     throw new RangeError(`Cannot derive access key for ${days} days: expected 1 to 31`);
   const { secretAccessKey, ...policy } = accessKey;
+  // The edge could not tell: what is derived of an empty secret anybody can derive.
+  const flaw = findSecretFlaw(secretAccessKey);
+  if (flaw !== undefined)
+    throw new TypeError(
+      `Cannot derive access key ${quote(accessKey.accessKeyId)}: its secret is unusable: ${flaw}`,
+    );
+  if (typeof audience !== 'string' || !isAudience(audience))
+    throw new TypeError(
+      `Cannot derive access key for audience ${quote(audience)}: expected the name of a service`,
+    );
   const secret = encodeUtf8(secretAccessKey);
   const signingKeys = Array.from({ length: days }, (_, index) => {
     const date = new Date((day + index * DAY) * 1000);

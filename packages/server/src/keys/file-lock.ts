@@ -102,11 +102,15 @@ async function takeAway(path: string, stale: Owner): Promise<void> {
 
 async function readOwner(path: string): Promise<Owner | undefined> {
   try {
-    return JSON.parse(await readFile(path, 'utf8')) as Owner;
+    const owner = JSON.parse(await readFile(path, 'utf8')) as Owner;
+    if (typeof owner?.token === 'string') return owner;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
+    if (!(error instanceof SyntaxError)) throw error;
   }
+  // What a loss of power has left of one: nobody's, after a while.
+  const made = await stat(path).catch(() => undefined);
+  return made && { token: '', pid: process.pid, host: '', since: made.mtimeMs };
 }
 
 function isStale({ pid, host, since }: Owner): boolean {

@@ -1,5 +1,6 @@
-import { type FileHandle, open as openFile, rename, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, open as openFile, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
 import { withLock } from './file-lock.ts';
@@ -113,8 +114,10 @@ export class FileRecords implements RecordStore {
   }
 
   async #look(): Promise<void> {
-    const { ino, mtimeNs, size } = await stat(this.#path, { bigint: true }).catch(() => NO_FILE);
-    const seen = `${ino} ${mtimeNs} ${size}`;
+    const { ino, ctimeNs, mtimeNs, size } = await stat(this.#path, { bigint: true }).catch(
+      () => NO_FILE,
+    );
+    const seen = `${ino} ${ctimeNs} ${mtimeNs} ${size}`;
     if (seen === this.#seen) return;
     this.#seen = seen;
     this.#contents = undefined;
@@ -134,7 +137,7 @@ export class FileRecords implements RecordStore {
   }
 }
 
-const NO_FILE = { ino: 0n, mtimeNs: 0n, size: 0n };
+const NO_FILE = { ino: 0n, ctimeNs: 0n, mtimeNs: 0n, size: 0n };
 
 async function readContents(path: string): Promise<Contents> {
   const file = await openFile(path, 'r').catch((error: NodeJS.ErrnoException) => {
@@ -174,9 +177,9 @@ async function write(
   { records, uses }: Contents,
   check: () => Promise<void>,
 ): Promise<void> {
-  // Whoever was killed here has left one.
-  const draft = `${path}.next`;
-  await rm(draft, { force: true });
+  await sweep(path);
+  // A name of its own: who has lost the lock, and does not know it yet, must not get at another's.
+  const draft = `${path}.${randomBytes(8).toString('hex')}.next`;
   const text = JSON.stringify(
     { format: FORMAT, records: Object.fromEntries(records), uses: Object.fromEntries(uses) },
     undefined,
@@ -197,6 +200,15 @@ async function write(
     throw error;
   }
   await syncFolder(dirname(path));
+}
+
+/** Takes away what processes have left that were killed while they wrote. Who writes now holds the lock. */
+async function sweep(path: string): Promise<void> {
+  const folder = dirname(path);
+  for (const name of await readdir(folder)) {
+    if (name.startsWith(`${basename(path)}.`) && name.endsWith('.next'))
+      await rm(join(folder, name), { force: true });
+  }
 }
 
 /** That a file has another name is written down only with its folder. Not all systems can. */

@@ -1,6 +1,7 @@
 /** What went wrong where keys are kept: for programs, one heading each in `docs/keys.md`. */
 export type KeyStoreErrorCode =
   | 'ERR_KEY_EXISTS'
+  | 'ERR_KEY_INACTIVE'
   | 'ERR_KEY_NOT_FOUND'
   | 'ERR_KEY_REVOKED'
   | 'ERR_MASTER_KEY'

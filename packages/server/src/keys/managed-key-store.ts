@@ -157,14 +157,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   async add(accessKey: AccessKey): Promise<void> {
     const key = checkKey(accessKey);
     const { keyVersion } = await this.#readCutoffs(subjectName(key.subject));
-    await this.#records.update(keyName(key.accessKeyId), (current) => {
-      if (current !== undefined)
-        throw new KeyStoreError(
-          'ERR_KEY_EXISTS',
-          `Cannot add access key ${quote(key.accessKeyId)}: there is one of this id`,
-        );
-      return toRecord(key, keyVersion);
-    });
+    await this.#insert(key, keyVersion);
   }
 
   /** What is known of a key, without its secret. */
@@ -191,20 +184,26 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    *
    * @param overlap seconds for which the old key still works: longer than its users take to fetch the new one
    * @returns the new key. Its secret cannot be asked for again
-   * @throws KeyStoreError `ERR_KEY_NOT_FOUND`, `ERR_KEY_REVOKED`
+   * @throws KeyStoreError `ERR_KEY_NOT_FOUND`, `ERR_KEY_REVOKED`, `ERR_KEY_INACTIVE`
    */
   async rotate(accessKeyId: string, options: { readonly overlap: number }): Promise<AccessKey> {
     const { overlap } = parseOptions('rotation', rotateSchema, options);
-    const old = await this.show(accessKeyId);
-    if (old === undefined) throw notFound(accessKeyId);
-    if (old.status === 'revoked') throw revoked(accessKeyId);
+    const { accessKey: old, version } = await this.#present(accessKeyId);
     const now = this.#clock();
     const { subject, scopes, audiences, label, created, expiresAt } = old;
+    if (old.status !== 'active' || !(now < (expiresAt ?? Number.POSITIVE_INFINITY)))
+      throw new KeyStoreError(
+        'ERR_KEY_INACTIVE',
+        `Cannot rotate access key ${quote(accessKeyId)}: it is disabled or has expired`,
+      );
     const life = expiresAt === undefined ? undefined : expiresAt - (created ?? now);
-    const fresh = await this.create({
-      ...given({ subject, scopes, audiences, label }),
+    const fresh: AccessKey = {
+      ...generateAccessKey(given({ subject, scopes, audiences, label })),
+      created: now,
       ...(life === undefined ? {} : { expiresAt: now + life }),
-    });
+    };
+    // Of the same version: where all keys of the subject are revoked meanwhile, it is among them.
+    await this.#insert(fresh, version);
     try {
       await this.#change(accessKeyId, (key) => ({
         ...key,
@@ -340,10 +339,34 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     return infos.flat();
   }
 
+  async #insert(key: AccessKey, version: number | undefined): Promise<void> {
+    await this.#records.update(keyName(key.accessKeyId), (current) => {
+      if (current !== undefined)
+        throw new KeyStoreError(
+          'ERR_KEY_EXISTS',
+          `Cannot add access key ${quote(key.accessKeyId)}: there is one of this id`,
+        );
+      return toRecord(key, version);
+    });
+  }
+
+  /**
+   * A key as it is now, not as it was a moment ago.
+   *
+   * @throws KeyStoreError where there is none, or it is revoked: by itself, or with all keys of its subject
+   */
+  async #present(accessKeyId: string): Promise<KeptKey> {
+    const name = keyName(accessKeyId);
+    const key = readKey(name, await this.#records.read(name));
+    if (key === undefined) throw notFound(accessKeyId);
+    const own = await this.#readCutoffs(subjectName(key.accessKey.subject));
+    if (limited(key, own, undefined).status === 'revoked') throw revoked(accessKeyId);
+    return key;
+  }
+
   async #change(accessKeyId: string, change: (key: AccessKey) => AccessKey): Promise<void> {
     const name = keyName(accessKeyId);
-    // With its subject, perhaps: then its own record does not say so.
-    if ((await this.find(accessKeyId))?.status === 'revoked') throw revoked(accessKeyId);
+    await this.#present(accessKeyId);
     await this.#records.update(name, (current) => {
       const key = readKey(name, current);
       if (key === undefined) throw notFound(accessKeyId);
@@ -481,7 +504,7 @@ function notFound(accessKeyId: string): KeyStoreError {
   return new KeyStoreError('ERR_KEY_NOT_FOUND', `There is no access key ${quote(accessKeyId)}`);
 }
 
-function revoked(accessKeyId: string): KeyStoreError {
+export function revoked(accessKeyId: string): KeyStoreError {
   return new KeyStoreError(
     'ERR_KEY_REVOKED',
     `Access key ${quote(accessKeyId)} is revoked, for good: make a new one`,

@@ -6,7 +6,7 @@ import { generateMasterKey } from './master-keys.ts';
 
 /**
  * Master keys in a file of their own, one per line; the first one seals. It is made when it is first asked for, readable by its
- * owner only. To rotate, put a new line on top, and call `rewrap()`.
+ * owner only. To rotate, put a new line on top, and call `rewrap()`. A line that is taken away opens nothing any more, a minute later.
  *
  * @param path where it is, or shall be: not where backups of the key store go
  * @returns a source of master keys; it throws where the file cannot be read, or others may read it
@@ -18,7 +18,9 @@ import { generateMasterKey } from './master-keys.ts';
  * const keys = new FileKeyStore({ path: 'keys.json', masterKey: masterKeyFile('/etc/video-api/master-key') });
  * ```
  */
-export function masterKeyFile(path: string): (id: string | undefined) => Promise<string> {
+export function masterKeyFile(
+  path: string,
+): (id: string | undefined) => Promise<string | undefined> {
   return async (id) => {
     const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
       // To open, it is too late to make one.
@@ -29,9 +31,7 @@ export function masterKeyFile(path: string): (id: string | undefined) => Promise
     if (process.platform !== 'win32' && (mode & 0o077) !== 0)
       throw new Error(`others may read ${quote(path)}: chmod 600 it`);
     const lines = text.split(/\r?\n/).filter((line) => line !== '');
-    const found = id === undefined ? lines[0] : lines.find((line) => line.startsWith(`${id}:`));
-    if (found === undefined) throw new Error(`it is not in ${quote(path)}`);
-    return found;
+    return id === undefined ? lines[0] : lines.find((line) => line.startsWith(`${id}:`));
   };
 }
 

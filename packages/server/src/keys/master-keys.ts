@@ -4,12 +4,13 @@ import { KeyStoreError } from './key-store-error.ts';
 
 /**
  * The keys that secrets are sealed with, as text: `<id>:<32 bytes in base64url>`. Of a list the first one seals, and all open; a
- * function is asked for one by its id, or without one for the key that seals now (a key management service).
+ * function is asked for one by its id, or without one for the key that seals now (a key management service), and gives `undefined`
+ * where there is none of that id, or none any more.
  */
 export type MasterKeySource =
   | string
   | readonly string[]
-  | ((id: string | undefined) => string | Promise<string>);
+  | ((id: string | undefined) => string | undefined | Promise<string | undefined>);
 
 /** A key that secrets are sealed with. */
 export interface MasterKey {
@@ -17,10 +18,14 @@ export interface MasterKey {
   readonly bytes: Uint8Array;
 }
 
-/** Milliseconds, and how many within them: then who is asked is left in peace. */
-const FORGET_FAILURES = 5_000;
-const MOST_FAILURES = 100;
+/** Milliseconds after which a key is asked for again: somebody may have taken it away. */
+const GOOD_FOR = 60_000;
+/** The same, where there was none. */
+const BAD_FOR = 5_000;
+/** How many ids are asked for in that time: tokens name them, and strangers write tokens. */
+const MOST = 100;
 
+const ID = /^[A-Za-z0-9_-]{1,64}$/;
 const MASTER_KEY = /^([A-Za-z0-9_-]{1,64}):([A-Za-z0-9_-]{43})$/;
 
 /**
@@ -37,38 +42,38 @@ const MASTER_KEY = /^([A-Za-z0-9_-]{1,64}):([A-Za-z0-9_-]{43})$/;
  * ```
  */
 export function generateMasterKey(id: string = new Date().toISOString().slice(0, 10)): string {
-  if (!/^[A-Za-z0-9_-]{1,64}$/.test(id))
+  if (!ID.test(id))
     throw new TypeError(
       `Cannot make master key ${quote(id)}: expected 1 to 64 of A-Z a-z 0-9 _ - for its name`,
     );
   return `${id}:${randomBytes(32).toString('base64url')}`;
 }
 
-/** Master keys by their ids, each asked for once. */
+/** What was answered, or will be, when a key was asked for. */
+interface Answer {
+  /** Milliseconds, by `performance.now()`. */
+  readonly at: number;
+  readonly key: Promise<MasterKey | undefined>;
+  isGood: boolean;
+}
+
+/** Master keys by their ids, each asked for once a minute. */
 export class MasterKeys {
-  readonly #ask: (id: string | undefined) => string | Promise<string>;
-  readonly #known = new Map<string, MasterKey>();
-  /** What was asked for in vain a moment ago: whoever writes tokens may name any key. */
-  readonly #failed = new Map<string, KeyStoreError>();
-  #failedSince = 0;
-  readonly #isList: boolean;
+  readonly #ask: (id: string | undefined) => string | undefined | Promise<string | undefined>;
+  readonly #answers = new Map<string, Answer>();
 
   /** @throws TypeError where a key that is given directly is none. No key is part of the message */
   constructor(source: MasterKeySource) {
-    this.#isList = typeof source !== 'function';
     if (typeof source === 'function') {
       this.#ask = source;
       return;
     }
-    const keys = (Array.isArray(source) ? source : [source]).map(parse);
-    if (keys.length === 0) throw notOne();
-    for (const key of keys) this.#known.set(key.id, key);
-    if (this.#known.size !== keys.length)
+    const texts = Array.isArray(source) ? (source as readonly string[]) : [source as string];
+    const keys = new Map(texts.map((text) => [parse(text).id, text]));
+    if (texts.length === 0) throw notOne();
+    if (keys.size !== texts.length)
       throw new TypeError('Cannot use master keys: two of them have the same id');
-    this.#ask = (id) => {
-      if (id === undefined) return format(keys[0] as MasterKey);
-      throw new Error('it is not among those that were given');
-    };
+    this.#ask = (id) => (id === undefined ? texts[0] : keys.get(id));
   }
 
   /**
@@ -76,8 +81,11 @@ export class MasterKeys {
    *
    * @throws KeyStoreError `ERR_MASTER_KEY`
    */
-  current(): Promise<MasterKey> {
-    return this.#get(undefined);
+  async current(): Promise<MasterKey> {
+    const key = await this.#load(undefined);
+    if (key === undefined) throw failed('that seals now', 'there is none');
+    this.#answers.set(key.id, { at: performance.now(), key: Promise.resolve(key), isGood: true });
+    return key;
   }
 
   /**
@@ -86,48 +94,65 @@ export class MasterKeys {
    * @throws KeyStoreError `ERR_MASTER_KEY`
    */
   async get(id: string): Promise<MasterKey> {
-    return this.#known.get(id) ?? this.#get(id);
+    const key = await this.find(id);
+    if (key === undefined) throw failed(quote(id), 'it is not among those that there are');
+    return key;
   }
 
   /**
-   * The key of an id that a stranger named.
+   * The key of an id that anybody may have named.
    *
-   * @returns `undefined` where there is none of that id
+   * @returns `undefined` where there is none of that id, or none any more
    * @throws KeyStoreError `ERR_MASTER_KEY` where that cannot be told, because who was asked has failed
    */
   async find(id: string): Promise<MasterKey | undefined> {
-    const known = this.#known.get(id);
-    if (known !== undefined || this.#isList) return known;
-    if (performance.now() - this.#failedSince > FORGET_FAILURES) {
-      this.#failed.clear();
-      this.#failedSince = performance.now();
+    if (!ID.test(id)) return undefined;
+    const now = performance.now();
+    const isFresh = ({ at, isGood }: Answer): boolean => now - at <= (isGood ? GOOD_FOR : BAD_FOR);
+    const known = this.#answers.get(id);
+    if (known !== undefined && isFresh(known)) return known.key;
+    if (this.#answers.size >= MOST) {
+      for (const [other, answer] of this.#answers)
+        if (!isFresh(answer)) this.#answers.delete(other);
+      if (this.#answers.size >= MOST) throw failed(quote(id), 'too many are asked for');
     }
-    const failure = this.#failed.get(id);
-    if (failure !== undefined) throw failure;
-    if (this.#failed.size >= MOST_FAILURES) return undefined;
-    try {
-      return await this.#get(id);
-    } catch (error) {
-      this.#failed.set(id, error as KeyStoreError);
+    // Where whoever is asked is down, what was good a minute ago is good.
+    const key = this.#load(id).catch(async (error) => {
+      if (known?.isGood) return known.key;
       throw error;
-    }
+    });
+    const answer: Answer = { at: now, key, isGood: false };
+    this.#answers.set(id, answer);
+    key.then(
+      (found) => {
+        answer.isGood = found !== undefined;
+      },
+      () => undefined,
+    );
+    return key;
   }
 
-  async #get(id: string | undefined): Promise<MasterKey> {
+  async #load(id: string | undefined): Promise<MasterKey | undefined> {
     try {
-      const key = parse(await this.#ask(id));
+      const text = await this.#ask(id);
+      if (text === undefined) return undefined;
+      const key = parse(text);
       if (id !== undefined && key.id !== id) throw new Error(`another was given, ${quote(key.id)}`);
-      this.#known.set(key.id, key);
       return key;
     } catch (cause) {
-      const which = id === undefined ? 'that seals now' : quote(id);
-      throw new KeyStoreError(
-        'ERR_MASTER_KEY',
-        `Cannot get the master key ${which}: ${(cause as Error).message}`,
-        { cause },
+      throw failed(
+        id === undefined ? 'that seals now' : quote(id),
+        (cause as Error).message,
+        cause,
       );
     }
   }
+}
+
+function failed(which: string, why: string, cause?: unknown): KeyStoreError {
+  return new KeyStoreError('ERR_MASTER_KEY', `Cannot get the master key ${which}: ${why}`, {
+    cause,
+  });
 }
 
 function parse(text: unknown): MasterKey {
@@ -139,10 +164,6 @@ function parse(text: unknown): MasterKey {
       `Cannot use master key ${quote(id)}: it repeats a few bytes; make one with generateMasterKey()`,
     );
   return { id, bytes };
-}
-
-function format({ id, bytes }: MasterKey): string {
-  return `${id}:${Buffer.from(bytes).toString('base64url')}`;
 }
 
 function notOne(): TypeError {

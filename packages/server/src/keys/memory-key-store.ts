@@ -1,5 +1,5 @@
 import type { AccessKey } from './key-store.ts';
-import { checkKey, ManagedKeyStore, toRecord } from './managed-key-store.ts';
+import { checkKey, ManagedKeyStore, revoked, toRecord } from './managed-key-store.ts';
 import { MemoryRecords } from './memory-records.ts';
 
 /**
@@ -32,13 +32,22 @@ export class MemoryKeyStore extends ManagedKeyStore {
   /**
    * Adds a key, or replaces the one of that id, at once.
    *
+   * @throws KeyStoreError `ERR_KEY_REVOKED` where that one is revoked, for good
    * @throws TypeError where a field is missing or of the wrong type; where the secret is shorter than 16 bytes, repeats a
    * few characters, or is a known placeholder. The secret is never part of the message
    */
   set(accessKey: AccessKey): void {
     const key = checkKey(accessKey);
-    const version = this.#records.peek(`subject/${key.subject}`)?.policy['keyVersion'];
-    this.#records.put(`key/${key.accessKeyId}`, toRecord(key, version as number | undefined));
+    const name = `key/${key.accessKeyId}`;
+    const present = this.#records.peek(name)?.policy;
+    const versionNow = Number(
+      this.#records.peek(`subject/${key.subject}`)?.policy['keyVersion'] ?? 0,
+    );
+    const version = Number(present?.['version'] ?? versionNow);
+    // Configuration that is read again must not undo it.
+    if (present?.['status'] === 'revoked' || !(version >= versionNow))
+      throw revoked(key.accessKeyId);
+    this.#records.put(name, toRecord(key, version));
   }
 
   /** Removes a key; requests signed with it are refused from now on. */

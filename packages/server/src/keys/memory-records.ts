@@ -36,8 +36,10 @@ export class MemoryRecords implements RecordStore {
   /** The same, at once. */
   put(name: string, record: StoredRecord | undefined): boolean {
     const had = this.#records.has(name);
-    if (record === undefined) this.#records.delete(name);
-    else this.#records.set(name, record);
+    if (record === undefined) {
+      this.#records.delete(name);
+      this.#uses.delete(name);
+    } else this.#records.set(name, record);
     for (const listener of this.#listeners) listener(name);
     return had;
   }
@@ -48,7 +50,7 @@ export class MemoryRecords implements RecordStore {
 
   async writeUses(uses: ReadonlyMap<string, number>): Promise<void> {
     for (const [name, time] of uses)
-      this.#uses.set(name, Math.max(time, this.#uses.get(name) ?? 0));
+      if (this.#records.has(name)) this.#uses.set(name, Math.max(time, this.#uses.get(name) ?? 0));
   }
 
   watch(listener: (name?: string) => void): void {

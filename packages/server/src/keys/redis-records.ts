@@ -16,13 +16,14 @@ const UPDATE_SCRIPT = `
 local key, channel = KEYS[1], ARGV[1]
 local name, revision, new, policy, sealed, till = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if (redis.call('HGET', key, 'revision') or '') ~= revision then return 0 end
+-- First, so that nothing is written where it may not be told.
+redis.call('PUBLISH', channel, name)
 if sealed == '' then
   redis.call('DEL', key)
 else
   redis.call('HSET', key, 'revision', new, 'policy', policy, 'sealed', sealed)
   if till ~= '' then redis.call('EXPIREAT', key, till) end
 end
-redis.call('PUBLISH', channel, name)
 return 1`;
 
 /** A time of use counts where it is the latest, and the record is still there. */
@@ -100,7 +101,11 @@ export class RedisRecords implements RecordStore {
     for (;;) {
       const { record, revision } = await this.#read(name);
       const next = change(record);
-      if (next === undefined && record === undefined) return;
+      if (next === undefined && record === undefined) {
+        // It has had its time.
+        await this.#redis.srem(this.#key('names'), name);
+        return;
+      }
       const sealed = next && (await seal(name, next, this.#masterKeys));
       // First the name: one without a record does no harm, a record that nobody finds would.
       if (next !== undefined && record === undefined)
@@ -179,12 +184,11 @@ export class RedisRecords implements RecordStore {
 
   async #test(): Promise<void> {
     if (this.#redis.status !== 'ready')
-      await once(this.#redis, 'ready', { signal: AbortSignal.timeout(this.#timeout) }).catch(
-        (cause) => {
-          const why = this.#failure?.message ?? `no answer within ${this.#timeout} ms`;
-          throw new Error(`Cannot reach Redis: ${why}`, { cause });
-        },
-      );
+      await once(this.#redis, 'ready', { signal: AbortSignal.timeout(this.#timeout) }).catch(() => {
+        const why = this.#failure?.message ?? `no answer within ${this.#timeout} ms`;
+        // Without its cause, which holds the password where it is wrong.
+        throw new Error(`Cannot reach Redis: ${why}`);
+      });
     const [node] = this.#redis.isCluster
       ? (this.#redis as Cluster).nodes('master')
       : [this.#redis as Redis];
@@ -206,7 +210,12 @@ export class RedisRecords implements RecordStore {
         () => {
           for (const listener of this.#listeners) listener();
         },
-        () => undefined,
+        (error) => {
+          // Where the connection is gone, the next one subscribes.
+          if (error.name !== 'ReplyError') return;
+          const message = `Changes of keys are noticed after seconds only: ${error.message}`;
+          process.emitWarning(message, { code: 'COUNTERSIGN_KEY_STORE' });
+        },
       );
     });
     return subscriber;

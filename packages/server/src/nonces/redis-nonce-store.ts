@@ -6,6 +6,7 @@ import * as z from 'zod';
 import { parseOptions } from '../options.ts';
 import { duplicate } from '../redis-connection.ts';
 import { judgeRedis } from '../redis-self-test.ts';
+import { withoutCommand } from '../store-failed.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
 import { CLOCK_SLACK, type ClaimOutcome, type NonceClaim, type NonceStore } from './nonce-store.ts';
 import { RedisPartition } from './redis-partition.ts';
@@ -252,9 +253,13 @@ export class RedisNonceStore implements NonceStore {
     if (this.#tested && this.#redis.status === 'ready') return;
     if (this.#closed) throw new Error('Cannot claim: the nonce store is closed');
     if (this.#test === undefined) {
-      this.#connection ??= once(this.#redis, 'ready').finally(() => {
-        this.#connection = undefined;
-      });
+      this.#connection ??= once(this.#redis, 'ready')
+        .catch((error) => {
+          throw withoutCommand(error);
+        })
+        .finally(() => {
+          this.#connection = undefined;
+        });
       await this.#connection;
     }
     await this.#test;

@@ -2,6 +2,7 @@ import { quote } from '@countersign/shared';
 import { CompactEncrypt, compactDecrypt, errors } from 'jose';
 import * as z from 'zod';
 import type { MasterKeys } from '../keys/master-keys.ts';
+import { storeFailed } from '../store-failed.ts';
 
 /** What is sealed in a session token. */
 const claimsSchema = z.strictObject({
@@ -39,10 +40,13 @@ const COMPACT = /^[A-Za-z0-9_-]{1,512}\.\.[A-Za-z0-9_-]{16}\.[A-Za-z0-9_-]+\.[A-
  * Seals claims in a session token.
  *
  * @throws RangeError where it would be longer than a server takes
+ * @throws SignatureError `ERR_KEY_STORE_FAILED` where no master key can be had
  * @see RFC 7516, RFC 7519
  */
 export async function sealToken(claims: SessionClaims, masterKeys: MasterKeys): Promise<string> {
-  const { id, bytes } = await masterKeys.current();
+  const { id, bytes } = await masterKeys.current().catch((cause) => {
+    throw storeFailed('key', cause);
+  });
   const token = await new CompactEncrypt(new TextEncoder().encode(JSON.stringify(claims)))
     .setProtectedHeader({ alg: ALGORITHM, enc: ENCRYPTION, typ: TYPE, kid: id })
     .encrypt(bytes);

@@ -7,6 +7,7 @@ import { accessKeyPolicySchema } from '../keys/key-store.ts';
 import { type MasterKeySource, MasterKeys } from '../keys/master-keys.ts';
 import { LONGEST_SESSION, type Revocations, SESSION_PREFIX } from '../keys/revocations.ts';
 import { parseOptions } from '../options.ts';
+import { storeFailed } from '../store-failed.ts';
 import type { SessionKey, SessionSource } from './session-source.ts';
 import { openToken, type SessionClaims, sealToken } from './session-token.ts';
 
@@ -79,6 +80,8 @@ const optionsSchema = z.strictObject({
 /** How far the clocks of servers may differ, in seconds. */
 const SKEW = 5;
 const MOST_OPENED = 10_000;
+/** Milliseconds. */
+const OPEN_FOR = 60_000;
 
 /**
  * Builds what lends credentials out. A session lies nowhere: all that a server needs is sealed in its token, the secret too, and
@@ -113,8 +116,8 @@ export function createSessions(options: SessionsOptions): Sessions {
     audience: accessKeyPolicySchema.shape.audiences.unwrap().element,
     ttl: z.number().min(1).max(maxTtl).default(Math.min(3_600, maxTtl)),
   });
-  /** A client sends the same token all the time. */
-  const opened = new Map<string, SessionClaims>();
+  /** A client sends the same token all the time. Opened anew now and then, in case that its master key is there no more. */
+  const opened = new Map<string, { readonly claims: SessionClaims; readonly at: number }>();
 
   async function issueFor(
     grant: SessionGrant,
@@ -127,10 +130,12 @@ export function createSessions(options: SessionsOptions): Sessions {
       grantSchema,
       Object.fromEntries(given),
     );
-    const { issuedAt: iat, versions } = await revocations.beginSession(subject);
+    const { issuedAt: iat, versions } = await revocations.beginSession(subject).catch((cause) => {
+      throw storeFailed('key', cause);
+    });
     const accessKeyId = SESSION_PREFIX + encodeCrockford(randomBytes(20));
     const secretAccessKey = randomBytes(32).toString('base64url');
-    const exp = Math.floor(Math.min(iat + ttl, latest));
+    const exp = Math.min(Math.ceil(iat + ttl), Math.floor(latest));
     const sessionToken = await sealToken(
       {
         iss: issuer,
@@ -152,11 +157,13 @@ export function createSessions(options: SessionsOptions): Sessions {
 
   async function open(token: string): Promise<SessionClaims | undefined> {
     const known = opened.get(token);
-    if (known !== undefined) return known;
+    const now = performance.now();
+    if (known !== undefined && now - known.at <= OPEN_FOR) return known.claims;
+    opened.delete(token);
     const claims = await openToken(token, masterKeys);
     if (claims?.iss !== issuer) return undefined;
     if (opened.size >= MOST_OPENED) opened.delete(opened.keys().next().value as string);
-    opened.set(token, claims);
+    opened.set(token, { claims, at: now });
     return claims;
   }
 

@@ -1,4 +1,4 @@
-import { quote, SignatureError, type SignatureParams } from '@countersign/shared';
+import { SignatureError, type SignatureParams } from '@countersign/shared';
 import type { ClaimOutcome, NonceClaim } from '../nonces/nonce-store.ts';
 import { lifetime, type Window } from './window.ts';
 
@@ -63,19 +63,6 @@ export function checkClaim(claim: ClaimOutcome): string {
     default:
       throw noAnswer();
   }
-}
-
-/** The refusal where a store failed. Only whoever runs the server sees why; callers are told that it is so. */
-export function storeFailed(
-  code: 'ERR_KEY_STORE_FAILED' | 'ERR_NONCE_STORE_FAILED',
-  which: 'key' | 'nonce',
-  cause: unknown,
-): SignatureError {
-  const why = cause instanceof Error ? cause.message : cause;
-  return new SignatureError(code, `The ${which} store failed: ${quote(why, 300)}`, {
-    cause,
-    retryAfter: 1,
-  });
 }
 
 function noAnswer(): SignatureError {
