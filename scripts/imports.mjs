@@ -26,7 +26,7 @@ const sessionSource = /^server\/sessions\/session-source\.ts$/;
 const sendParts = /^server\/callbacks\/send\/(?!bullmq-)/;
 const callbackForms = /^server\/callbacks\/(callback-scheme|schemes\/standard-webhooks)\.ts$/;
 const serverCore =
-  /^server\/(?!(callbacks|express|failures|fetch|file|node|redis|sessions)\.ts|redis-|(callbacks|keys|nonces)\/redis|keys\/file|(failures\/(?!failure-limit)|sessions\/(?!session-source)))/;
+  /^server\/(?!(bullmq|callbacks|express|failures|fetch|file|node|redis|sessions)\.ts|redis-|(callbacks|keys|nonces)\/redis|keys\/file|(failures\/(?!failure-limit)|sessions\/(?!session-source)))/;
 const serverAny = /^server\//;
 const serverPackage = /^@countersign\/server(\/(file|redis|sessions))?$/;
 const cliAny = /^cli\//;

@@ -22,7 +22,7 @@ const dependencies = {
   express: { only: ['server/express'] },
   jose: { only: ['server/sessions'] },
   'rate-limiter-flexible': { only: ['server/failures'] },
-  'ipaddr.js': { only: ['server/failures'] },
+  'ipaddr.js': { only: ['server/callbacks', 'server/failures'] },
   // All of the server's, and nobody else's.
   zod: { only: [/^server/] },
 };

@@ -1,0 +1,4 @@
+export {
+  BullmqCallbackQueue,
+  type BullmqCallbackQueueOptions,
+} from './callbacks/send/bullmq-callback-queue.ts';

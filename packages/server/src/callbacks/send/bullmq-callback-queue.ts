@@ -1,0 +1,317 @@
+import { quote } from '@countersign/shared';
+import { DelayedError, type Job, Queue, UnrecoverableError, Worker } from 'bullmq';
+import type { Cluster, Redis } from 'ioredis';
+import * as z from 'zod';
+import { parseOptions } from '../../options.ts';
+import type {
+  CallbackQueue,
+  DeliveryProgress,
+  DeliveryState,
+  Handler,
+  QueuedCallback,
+  QueueEntry,
+} from './callback-queue.ts';
+import { NO_PROGRESS } from './callback-queue.ts';
+import { ENTER_LANE_SCRIPT, FIRST_OF_LANE_SCRIPT } from './lane-scripts.ts';
+
+/** What a queue in Redis is built from. Times in seconds. */
+export interface BullmqCallbackQueueOptions {
+  /** A connection of ioredis; the queue makes its own of it. Redis must keep what it is given: `appendonly yes`, `maxmemory-policy noeviction`. */
+  readonly redis: Redis | Cluster;
+  /** `callbacks` if not given. */
+  readonly name?: string | undefined;
+  /** What its keys begin with: `{countersign}` if not given. In a cluster its braces keep them together. */
+  readonly prefix?: string | undefined;
+  /** After which `send` gives up where Redis does not answer: 5 if not given. */
+  readonly timeout?: number | undefined;
+  /** After which what a process had that was killed is handed out again: 30 if not given. */
+  readonly takeOverAfter?: number | undefined;
+  /** For how long, and how many, delivered callbacks are remembered: by them it is noticed that an event is sent again. A day and 10,000. */
+  readonly keepDelivered?:
+    | { readonly seconds?: number | undefined; readonly count?: number | undefined }
+    | undefined;
+  /** The same for those that were given up: 30 days and 100,000. */
+  readonly keepDead?:
+    | { readonly seconds?: number | undefined; readonly count?: number | undefined }
+    | undefined;
+}
+
+const keepSchema = (seconds: number, count: number) =>
+  z
+    .strictObject({
+      seconds: z.int().min(1).default(seconds),
+      count: z.int().min(1).default(count),
+    })
+    .prefault({});
+
+const optionsSchema = z.strictObject({
+  redis: z.custom<Redis | Cluster>(
+    (redis) => typeof (redis as Redis | undefined)?.duplicate === 'function',
+    'a Redis or Cluster of ioredis',
+  ),
+  name: z
+    .string()
+    .regex(/^[\w-]{1,64}$/, 'letters, digits, "_" and "-"')
+    .default('callbacks'),
+  prefix: z.string().min(1).max(128).default('{countersign}'),
+  timeout: z.number().positive().max(60).default(5),
+  takeOverAfter: z.number().min(0.2).max(600).default(30),
+  keepDelivered: keepSchema(86_400, 10_000),
+  keepDead: keepSchema(30 * 86_400, 100_000),
+});
+
+/** What a job holds: neither a URL nor a secret. */
+interface JobData {
+  readonly endpointId: string;
+  readonly eventId: string;
+  readonly contentType: string;
+  /** Base64. */
+  readonly body: string;
+  readonly createdAt: number;
+  readonly lane?: string;
+}
+
+interface LaneCommands {
+  enterLane(lane: string, id: string): Promise<number>;
+  firstOfLane(lane: string, id: string): Promise<[first?: string, seconds?: number]>;
+}
+
+type CallbackJob = Job<JobData, DeliveryProgress>;
+
+/** Milliseconds: who is not the first of its lane is called when it is; where that call is lost it looks itself. */
+const LOOK_AGAIN = 5_000;
+/** Seconds in a lane after which one without a job was never queued: its sender was killed in between, and has not heard that it was. */
+const GHOST_AFTER = 60;
+/** Not once, as BullMQ has it: a callback is not to blame for the servers that were killed while they sent it. */
+const MOST_TAKEOVERS = 1_000_000_000;
+
+/**
+ * A queue in Redis, by BullMQ, that all servers share: what it has taken in survives crashes of every sender, and of Redis as far as `appendfsync` says.
+ *
+ * A callback is a job whose id is derived of endpoint and event, so adding it twice is adding it once. The job stays until it is delivered or given up, and
+ * a while longer as the log of deliveries. A lane is a sorted set beside it.
+ *
+ * @example
+ * ```ts
+ * import { BullmqCallbackQueue } from '@countersign/server/bullmq';
+ * import { createCallbackSender } from '@countersign/server/callbacks';
+ * import { Redis } from 'ioredis';
+ *
+ * const redis = new Redis(process.env['REDIS_URL'] ?? 'redis://127.0.0.1:6379');
+ * const sender = createCallbackSender({
+ *   queue: new BullmqCallbackQueue({ redis, name: 'example' }),
+ *   endpoints: () => undefined,
+ * });
+ * console.assert((await sender.list('dead')).length === 0);
+ * await sender.close();
+ * redis.disconnect();
+ * ```
+ * @see docs/callbacks-sending.md, "With BullMQ"
+ */
+export class BullmqCallbackQueue implements CallbackQueue {
+  readonly #options: z.output<typeof optionsSchema>;
+  readonly #redis: (Redis | Cluster) & LaneCommands;
+  readonly #queue: Queue<JobData, DeliveryProgress>;
+  #workerRedis: Redis | Cluster | undefined;
+  #worker: Worker<JobData, DeliveryProgress> | undefined;
+  #warned = false;
+
+  constructor(options: BullmqCallbackQueueOptions) {
+    this.#options = parseOptions('BullMQ callback queue', optionsSchema, options);
+    const { redis, name, prefix, timeout } = this.#options;
+    // To send again what may have been executed is safe here: all that is added has an id.
+    const own = duplicate(redis, {
+      commandTimeout: timeout * 1000,
+      maxRetriesPerRequest: 3,
+    }) as (Redis | Cluster) & LaneCommands;
+    own.defineCommand('enterLane', { numberOfKeys: 1, lua: ENTER_LANE_SCRIPT });
+    own.defineCommand('firstOfLane', { numberOfKeys: 1, lua: FIRST_OF_LANE_SCRIPT });
+    own.on('error', this.#warn);
+    this.#redis = own;
+    this.#queue = new Queue(name, { connection: own, prefix, skipWaitingForReady: true });
+    this.#queue.on('error', this.#warn);
+  }
+
+  async add({ id, body, lane, ...rest }: QueuedCallback): Promise<void> {
+    const { keepDelivered, keepDead } = this.#options;
+    // First the place: a job without one would overtake those before it.
+    if (lane !== undefined) await this.#redis.enterLane(this.#laneKey(lane), id);
+    const data = {
+      ...rest,
+      body: Buffer.from(body).toString('base64'),
+      ...(lane === undefined ? {} : { lane }),
+    };
+    await this.#queue.add('callback', data, {
+      jobId: id,
+      attempts: 1,
+      removeOnComplete: { age: keepDelivered.seconds, count: keepDelivered.count },
+      removeOnFail: { age: keepDead.seconds, count: keepDead.count },
+      stackTraceLimit: 0,
+    });
+  }
+
+  start(handle: Handler, concurrency: number): void {
+    const { redis, name, prefix, takeOverAfter } = this.#options;
+    this.#workerRedis = duplicate(redis, { maxRetriesPerRequest: null });
+    this.#workerRedis.on('error', this.#warn);
+    const lockDuration = Math.ceil(takeOverAfter * 1000);
+    this.#worker = new Worker<JobData, DeliveryProgress>(
+      name,
+      (job, token) => this.#process(job, token as string, handle),
+      {
+        connection: this.#workerRedis,
+        prefix,
+        concurrency,
+        lockDuration,
+        stalledInterval: lockDuration,
+        maxStalledCount: MOST_TAKEOVERS,
+        runRetryDelay: Math.min(lockDuration, 5_000),
+      },
+    );
+    this.#worker.on('error', this.#warn);
+    this.#worker.on('completed', (job) => void this.#leaveLane(job).catch(this.#warn));
+    this.#worker.on('failed', (job, error) => {
+      if (job === undefined) return;
+      // It was not given up: what failed is to write down that it was delivered.
+      const after =
+        error instanceof UnrecoverableError ? this.#leaveLane(job) : job.retry('failed');
+      after.catch(this.#warn);
+    });
+  }
+
+  async find(id: string): Promise<QueueEntry | undefined> {
+    const job = await this.#queue.getJob(id);
+    if (job === undefined) return undefined;
+    const state = await job.getState();
+    return toEntry(job, STATE_OF[state] ?? 'waiting');
+  }
+
+  async list(state: DeliveryState, limit: number): Promise<readonly QueueEntry[]> {
+    const jobs = await this.#queue.getJobs([...STATES[state]], 0, limit - 1, false);
+    return jobs
+      .filter((job) => job !== undefined)
+      .sort((a, b) => (b.finishedOn ?? b.timestamp) - (a.finishedOn ?? a.timestamp))
+      .slice(0, limit)
+      .map((job) => toEntry(job, state));
+  }
+
+  async redeliver(id: string): Promise<boolean> {
+    const job = await this.#queue.getJob(id);
+    if (job === undefined) return false;
+    const state = await job.getState();
+    if (state === 'delayed') {
+      await job.promote();
+    } else if (state === 'completed' || state === 'failed') {
+      const { attempts } = progressOf(job);
+      await job.updateProgress({ attempts, tried: 0 });
+      await job.retry(state);
+    }
+    return true;
+  }
+
+  async close(): Promise<void> {
+    await this.#worker?.close();
+    await this.#queue.close();
+    this.#workerRedis?.disconnect();
+    this.#redis.disconnect();
+  }
+
+  /**
+   * Hands a job out. It leaves this method as delivered, or given up (`UnrecoverableError`); all else leaves it as `DelayedError`, which says to BullMQ that the
+   * job was moved. Where it was not, because Redis could not be asked, its lock runs out and it is handed out again: nothing is given up by accident.
+   */
+  async #process(job: CallbackJob, token: string, handle: Handler): Promise<DeliveryProgress> {
+    const progress = progressOf(job);
+    try {
+      const { lane } = job.data;
+      if (lane !== undefined && !(await this.#isFirst(lane, job.id as string))) {
+        await job.moveToDelayed(Date.now() + LOOK_AGAIN, token);
+        // The one before it may have left since it was looked: then it has called in vain.
+        if (await this.#isFirst(lane, job.id as string)) await job.promote();
+        throw new DelayedError();
+      }
+      const verdict = await handle(toCallback(job), progress);
+      if (verdict.progress !== progress) await job.updateProgress(verdict.progress);
+      if (verdict.outcome === 'delivered') return verdict.progress;
+      if (verdict.outcome !== 'again') throw new UnrecoverableError('given up');
+      await job.moveToDelayed(Math.max(Date.now() + 1, Math.round(verdict.at * 1000)), token);
+    } catch (error) {
+      if (error instanceof UnrecoverableError) throw error;
+      if (!(error instanceof DelayedError)) this.#warn(error as Error);
+    }
+    throw new DelayedError();
+  }
+
+  /** Whether it is its turn; also where it is in no lane, because it was ordered again. Who is before it, but finished, is removed. */
+  async #isFirst(lane: string, id: string): Promise<boolean> {
+    for (;;) {
+      const [first, seconds = 0] = await this.#redis.firstOfLane(this.#laneKey(lane), id);
+      if (first === undefined || first === id) return true;
+      const state = await this.#queue.getJobState(first);
+      const isGone = state === 'completed' || state === 'failed';
+      if (!isGone && !(state === 'unknown' && seconds > GHOST_AFTER)) return false;
+      await this.#redis.zrem(this.#laneKey(lane), first);
+    }
+  }
+
+  async #leaveLane({ id, data: { lane } }: CallbackJob): Promise<void> {
+    if (lane === undefined) return;
+    await this.#redis.zrem(this.#laneKey(lane), id as string);
+    const [next] = await this.#redis.zrange(this.#laneKey(lane), '0', '0');
+    const job = next === undefined ? undefined : await this.#queue.getJob(next);
+    // Where it is not delayed it is on its way.
+    await job?.promote().catch(() => undefined);
+  }
+
+  #laneKey(lane: string): string {
+    const { prefix, name } = this.#options;
+    return `${prefix}:${name}-lane:${lane}`;
+  }
+
+  /** Once: what cannot be reached is said by whoever needs it. */
+  readonly #warn = (error: Error): void => {
+    if (this.#warned) return;
+    this.#warned = true;
+    process.emitWarning(
+      `Cannot work with the callback queue in Redis: ${quote(error.message, 256)}`,
+      {
+        code: 'COUNTERSIGN_CALLBACK_QUEUE',
+      },
+    );
+  };
+}
+
+const STATES = {
+  waiting: ['delayed', 'waiting', 'active'],
+  delivered: ['completed'],
+  dead: ['failed'],
+} as const;
+const STATE_OF: Partial<Record<string, DeliveryState>> = { completed: 'delivered', failed: 'dead' };
+
+function toEntry(job: CallbackJob, state: DeliveryState): QueueEntry {
+  return { callback: toCallback(job), progress: progressOf(job), state };
+}
+
+function toCallback({ id, data: { body, ...rest } }: CallbackJob): QueuedCallback {
+  return { ...rest, id: id as string, body: Buffer.from(body, 'base64') };
+}
+
+function progressOf({ progress }: CallbackJob): DeliveryProgress {
+  return typeof progress === 'object' && 'attempts' in progress
+    ? (progress as unknown as DeliveryProgress)
+    : NO_PROGRESS;
+}
+
+/** A connection of the queue's own, which comes back for ever. */
+function duplicate(
+  redis: Redis | Cluster,
+  given: { readonly maxRetriesPerRequest: number | null; readonly commandTimeout?: number },
+): Redis | Cluster {
+  const retryStrategy = (attempts: number) => Math.min(50 * attempts, 1_000);
+  const settings = { ...given, lazyConnect: false, enableOfflineQueue: true, retryStrategy };
+  if (!redis.isCluster) return (redis as Redis).duplicate(settings);
+  return (redis as Cluster).duplicate([], {
+    clusterRetryStrategy: retryStrategy,
+    redisOptions: { ...(redis as Cluster).options.redisOptions, ...settings },
+  } as Parameters<Cluster['duplicate']>[1]);
+}

@@ -1,0 +1,78 @@
+import { isIP } from 'node:net';
+import { quote } from '@countersign/shared';
+import { CallbackAddressError } from './callback-address-error.ts';
+import { type CallbackUrlPolicy, hostOf, parseCallbackUrl } from './callback-url.ts';
+import { findAddressFlaw } from './public-address.ts';
+import { createResolver, type ResolveHost } from './resolve-host.ts';
+
+/** How a URL is checked. */
+export interface CallbackAddressPolicy extends CallbackUrlPolicy {
+  /** Finds the addresses of a host name. If not given, DNS is asked, and neither `/etc/hosts` nor search domains. */
+  readonly resolve?: ResolveHost | undefined;
+}
+
+/** A URL that may be called, and where: nobody asks for its addresses again. */
+export interface CallbackAddress {
+  readonly url: URL;
+  readonly addresses: readonly string[];
+}
+
+const MOST_ADDRESSES = 32;
+const resolveByDns = createResolver(5);
+
+/**
+ * Checks the URL of an endpoint: when somebody registers it, and by the sender again before each attempt, when the name may have come to mean
+ * something else. It must be https, without credentials, on the default port or one from 1024 on, and *every* address of its host must be public:
+ * with one good and one bad address, chance would decide which is called.
+ *
+ * @param url as it was given
+ * @param policy what is allowed all the same
+ * @returns the URL, and the addresses that were checked: connect to these, not to the name, which may change between the check and the call
+ * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`, `ERR_CALLBACK_ADDRESS_REFUSED`, `ERR_CALLBACK_HOST_UNRESOLVED`
+ *
+ * @example
+ * ```ts
+ * import { checkCallbackUrl } from '@countersign/server/callbacks';
+ *
+ * const refusal = await checkCallbackUrl('https://169.254.169.254/latest/meta-data/').catch((error) => error);
+ * console.assert(refusal.code === 'ERR_CALLBACK_ADDRESS_REFUSED');
+ * ```
+ * @see docs/callbacks-sending.md, "Where callbacks may go"
+ */
+export async function checkCallbackUrl(
+  url: string,
+  policy: CallbackAddressPolicy = {},
+): Promise<CallbackAddress> {
+  const parsed = parseCallbackUrl(url, policy);
+  const host = hostOf(parsed.hostname);
+  const addresses =
+    isIP(host) === 0 ? await addressesOf(host, policy.resolve ?? resolveByDns) : [host];
+  for (const address of addresses) {
+    const flaw = findAddressFlaw(address, policy.privateAddresses);
+    if (flaw === undefined) continue;
+    throw new CallbackAddressError(
+      'ERR_CALLBACK_ADDRESS_REFUSED',
+      `Cannot call host ${quote(host)}: ${quote(address)} is refused, ${flaw}`,
+    );
+  }
+  return { url: parsed, addresses };
+}
+
+async function addressesOf(host: string, resolve: ResolveHost): Promise<readonly string[]> {
+  const addresses = await resolve(host).catch((cause: unknown) => {
+    throw unresolved(host, `its addresses cannot be found: ${quote(codeOf(cause))}`, cause);
+  });
+  if (!(addresses.length > 0)) throw unresolved(host, 'it has no address');
+  if (!(addresses.length <= MOST_ADDRESSES))
+    throw unresolved(host, `it has more than ${MOST_ADDRESSES} addresses`);
+  return addresses;
+}
+
+function codeOf(cause: unknown): unknown {
+  return (cause as NodeJS.ErrnoException | undefined)?.code ?? cause;
+}
+
+function unresolved(host: string, why: string, cause?: unknown): CallbackAddressError {
+  const message = `Cannot call host ${quote(host)}: ${why}`;
+  return new CallbackAddressError('ERR_CALLBACK_HOST_UNRESOLVED', message, { cause });
+}

@@ -1,0 +1,85 @@
+/** A callback that waits to be delivered. Neither its URL nor a secret is part of it: they are looked up for each attempt. */
+export interface QueuedCallback {
+  /** Of endpoint and event, so that sending the event again is noticed. */
+  readonly id: string;
+  readonly endpointId: string;
+  /** The `webhook-id`, the same for each attempt. */
+  readonly eventId: string;
+  readonly contentType: string;
+  readonly body: Uint8Array;
+  /** Unix seconds. */
+  readonly createdAt: number;
+  /** Callbacks of one lane are delivered one after the other, as they were added. */
+  readonly lane?: string | undefined;
+}
+
+/** One attempt, as it can be shown to whoever owns the endpoint. */
+export interface DeliveryAttempt {
+  /** Unix seconds: when it began. */
+  readonly at: number;
+  readonly seconds: number;
+  /** Of the answer, where there was one. */
+  readonly status?: number | undefined;
+  /** Why there was no answer. */
+  readonly error?: string | undefined;
+  /** The beginning of the answer. */
+  readonly response?: string | undefined;
+  /** Unix seconds: when the next attempt is due, where there is one. */
+  readonly nextAt?: number | undefined;
+}
+
+/** How far a delivery has come. */
+export interface DeliveryProgress {
+  /** The last 50, the oldest first. */
+  readonly attempts: readonly DeliveryAttempt[];
+  /** How many steps of the schedule are used up; a delivery that is ordered again begins anew. */
+  readonly tried: number;
+  /** Why it was given up, where no attempt says so. */
+  readonly reason?: string | undefined;
+}
+
+export type DeliveryState = 'waiting' | 'delivered' | 'dead';
+
+/** A callback as the queue knows it. */
+export interface QueueEntry {
+  readonly callback: QueuedCallback;
+  readonly progress: DeliveryProgress;
+  readonly state: DeliveryState;
+}
+
+/** What becomes of a callback that was handed out. */
+export type Verdict =
+  | { readonly outcome: 'delivered' | 'dead'; readonly progress: DeliveryProgress }
+  | {
+      readonly outcome: 'again';
+      /** Unix seconds. */
+      readonly at: number;
+      readonly progress: DeliveryProgress;
+    };
+
+export type Handler = (callback: QueuedCallback, progress: DeliveryProgress) => Promise<Verdict>;
+
+/**
+ * Keeps callbacks until they are delivered or given up, and hands them out: each at least once, whatever crashes, and of a lane one after the other.
+ * What was handed out and got no verdict, because the process ended or the handler rejected, is handed out again.
+ */
+export interface CallbackQueue {
+  /** Resolves when the callback is kept as safely as this queue can. One whose id is known is left as it is. */
+  add(callback: QueuedCallback): Promise<void>;
+  /** Begins to hand out, so many at once. */
+  start(handle: Handler, concurrency: number): void;
+  find(id: string): Promise<QueueEntry | undefined>;
+  /** The latest first. */
+  list(state: DeliveryState, limit: number): Promise<readonly QueueEntry[]>;
+  /**
+   * Makes a callback due now, whatever has become of it; what it is in a lane no more, does not wait for others.
+   *
+   * @returns whether it is known
+   */
+  redeliver(id: string): Promise<boolean>;
+  /** Hands nothing out any more, and waits for what is handed out. */
+  close(): Promise<void>;
+}
+
+/** Of a callback that was never handed out. */
+export const NO_PROGRESS: DeliveryProgress = { attempts: [], tried: 0 };

@@ -1,0 +1,249 @@
+import { quote } from '@countersign/shared';
+import { type AttemptResult, makeAttempt } from './attempt.ts';
+import { type CallbackEvent, deliveryId, toContent } from './callback-event.ts';
+import type {
+  DeliveryAttempt,
+  DeliveryProgress,
+  DeliveryState,
+  QueuedCallback,
+  QueueEntry,
+  Verdict,
+} from './callback-queue.ts';
+import { parseCallbackUrl } from './callback-url.ts';
+import { type CheckedEndpoint, checkEndpoint } from './endpoint.ts';
+import { EndpointGate } from './endpoint-gate.ts';
+import { createPoster } from './pinned-post.ts';
+import { type CallbackSenderOptions, checkSenderOptions } from './sender-options.ts';
+
+/** A delivery, as it can be shown to whoever owns the endpoint: no payload, no URL, no secret. */
+export interface Delivery {
+  readonly id: string;
+  readonly endpointId: string;
+  readonly eventId: string;
+  /** Unix seconds. */
+  readonly createdAt: number;
+  /** `dead` is given up: `redeliver()` begins anew. */
+  readonly state: DeliveryState;
+  /** The last 50, the oldest first. */
+  readonly attempts: readonly DeliveryAttempt[];
+  /** Why it was given up, where no attempt says so. */
+  readonly reason?: string | undefined;
+}
+
+/** How often what has happened, in this process, since the sender was built. */
+export interface SenderCounters {
+  readonly queued: number;
+  readonly attempts: number;
+  readonly delivered: number;
+  readonly failed: number;
+  readonly disabled: number;
+  readonly dead: number;
+}
+
+/** Sends callbacks. */
+export interface CallbackSender {
+  /**
+   * Queues an event for an endpoint. Once it resolves, the event is delivered at least once or found among the dead, whatever crashes that the
+   * queue survives. Where it rejects, send the event again with the same id: it waits once.
+   *
+   * @returns the id of the delivery and the `webhook-id`
+   * @throws TypeError where the endpoint is unknown, disabled or wrong, RangeError where the payload is too large
+   * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`; addresses are checked when it is called
+   */
+  send(endpointId: string, event: CallbackEvent): Promise<{ id: string; eventId: string }>;
+  find(id: string): Promise<Delivery | undefined>;
+  /** The latest first, 100 if not given. `dead` are the dead letters. */
+  list(state: DeliveryState, limit?: number): Promise<readonly Delivery[]>;
+  /**
+   * Makes a delivery due now, with the schedule from its beginning. What is dead or delivered goes out of order.
+   *
+   * @throws RangeError where it is not known, or not any more
+   */
+  redeliver(id: string): Promise<void>;
+  counters(): SenderCounters;
+  /** Begins nothing any more, waits for the attempts that are under way, and closes the queue. */
+  close(): Promise<void>;
+}
+
+const MOST_ATTEMPTS = 50;
+/** Seconds until the endpoint is looked for again. */
+const AFTER_LOOKUP_FAILED = 5;
+
+/**
+ * Builds a sender of callbacks.
+ *
+ * @param options see {@link CallbackSenderOptions}
+ * @throws TypeError or RangeError naming the option that cannot be used
+ *
+ * @example
+ * ```ts
+ * import { createCallbackSender } from '@countersign/server/callbacks';
+ *
+ * const endpoints = new Map([
+ *   ['alice', { id: 'alice', url: 'https://alice.test/callbacks', secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'] }],
+ * ]);
+ * const sender = createCallbackSender({
+ *   endpoints: (id) => endpoints.get(id),
+ *   resolve: async () => ['127.0.0.1'],
+ * });
+ * const { id } = await sender.send('alice', { type: 'video.parsed', data: { title: 'Cats' } });
+ * await sender.close();
+ * // Its host has come to mean this machine.
+ * const delivery = await sender.find(id);
+ * console.assert(delivery?.state === 'waiting');
+ * ```
+ * @see docs/callbacks-sending.md
+ */
+export function createCallbackSender(options: CallbackSenderOptions): CallbackSender {
+  const policy = checkSenderOptions(options);
+  const { queue, clock, schedule, jitter, random } = policy;
+  const gate = new EndpointGate(policy.perEndpoint);
+  const poster = createPoster();
+  const counters = { queued: 0, attempts: 0, delivered: 0, failed: 0, disabled: 0, dead: 0 };
+
+  async function findEndpoint(endpointId: string): Promise<CheckedEndpoint | undefined> {
+    const endpoint = await policy.endpoints(endpointId);
+    return endpoint && checkEndpoint(endpoint);
+  }
+
+  /** A hook that fails must not make a delivery repeated that has happened. */
+  async function tell(
+    hook: ((report: never) => unknown) | undefined,
+    callback: QueuedCallback,
+    { attempts, reason }: DeliveryProgress,
+  ): Promise<void> {
+    const { id, endpointId, eventId } = callback;
+    try {
+      await hook?.({ id, endpointId, eventId, attempt: attempts.at(-1), reason } as never);
+    } catch (error) {
+      process.emitWarning(`Cannot tell of delivery ${id}: ${error}`, {
+        code: 'COUNTERSIGN_CALLBACK_HOOK',
+      });
+    }
+  }
+
+  async function giveUp(callback: QueuedCallback, progress: DeliveryProgress): Promise<Verdict> {
+    counters.dead += 1;
+    await tell(policy.onDead, callback, progress);
+    return { outcome: 'dead', progress };
+  }
+
+  async function handle(callback: QueuedCallback, progress: DeliveryProgress): Promise<Verdict> {
+    const { endpointId } = callback;
+    const comeAgain = gate.enter(endpointId, clock());
+    if (comeAgain !== undefined) return { outcome: 'again', at: comeAgain, progress };
+    let result: AttemptResult | undefined;
+    try {
+      const endpoint = await findEndpoint(endpointId);
+      if (endpoint === undefined || endpoint.disabled) {
+        const reason = `The endpoint is ${endpoint === undefined ? 'unknown' : 'disabled'}`;
+        return giveUp(callback, { ...progress, reason });
+      }
+      result = await makeAttempt(callback, endpoint, { poster, policy });
+    } catch {
+      // Where endpoints are kept cannot be asked: nothing was tried.
+      return { outcome: 'again', at: clock() + AFTER_LOOKUP_FAILED, progress };
+    } finally {
+      gate.leave(
+        endpointId,
+        {
+          isWell: result === undefined || result.outcome === 'delivered',
+          seconds: result?.attempt.seconds ?? 0,
+          restUntil: restOf(result),
+        },
+        clock(),
+      );
+    }
+    return judge(callback, progress, result);
+  }
+
+  async function judge(
+    callback: QueuedCallback,
+    progress: DeliveryProgress,
+    { attempt, outcome, retryAt = 0 }: AttemptResult,
+  ): Promise<Verdict> {
+    counters.attempts += 1;
+    const pause = outcome === 'failed' ? schedule[progress.tried] : undefined;
+    const nextAt =
+      pause === undefined
+        ? undefined
+        : Math.max(clock() + pause * (1 + jitter * random()), retryAt);
+    const after: DeliveryProgress = {
+      attempts: [...progress.attempts, { ...attempt, nextAt }].slice(-MOST_ATTEMPTS),
+      tried: progress.tried + 1,
+    };
+    if (outcome === 'delivered') {
+      counters.delivered += 1;
+      await tell(policy.onDelivered, callback, after);
+      return { outcome, progress: after };
+    }
+    counters.failed += 1;
+    await tell(policy.onFailed, callback, after);
+    if (outcome === 'gone') {
+      // Not by tell(): as long as it is not stored that the endpoint is disabled, the callback stays, and finds the endpoint gone again.
+      await (policy.onDisabled as ((id: string) => unknown) | undefined)?.(callback.endpointId);
+      counters.disabled += 1;
+      return giveUp(callback, { ...after, reason: 'The receiver wants no more callbacks' });
+    }
+    if (nextAt === undefined) return giveUp(callback, after);
+    return { outcome: 'again', at: nextAt, progress: after };
+  }
+
+  if (policy.deliver === 'here') queue.start(handle, policy.concurrency);
+
+  return {
+    async send(endpointId, event) {
+      const endpoint = await findEndpoint(endpointId);
+      if (endpoint === undefined || endpoint.disabled) {
+        const what = endpoint === undefined ? 'unknown' : 'disabled';
+        throw new TypeError(`Cannot send to endpoint ${quote(endpointId)}: it is ${what}`);
+      }
+      parseCallbackUrl(endpoint.url, policy);
+      const now = clock();
+      const content = toContent(event, now, policy.maxPayload);
+      const { eventId } = content;
+      const id = deliveryId(endpointId, eventId);
+      const lane = endpoint.order === 'as-sent' ? endpointId : undefined;
+      await queue.add({ id, endpointId, ...content, createdAt: now, lane });
+      counters.queued += 1;
+      return { id, eventId };
+    },
+
+    async find(id) {
+      const entry = await queue.find(id);
+      return entry && toDelivery(entry);
+    },
+
+    async list(state, limit = 100) {
+      if (!(Number.isInteger(limit) && limit >= 1 && limit <= 10_000))
+        throw new RangeError(
+          `Cannot list ${quote(limit)} deliveries: expected a whole number from 1 to 10000`,
+        );
+      return (await queue.list(state, limit)).map(toDelivery);
+    },
+
+    async redeliver(id) {
+      if (!(await queue.redeliver(id)))
+        throw new RangeError(`Cannot redeliver ${quote(id)}: no such delivery is known`);
+    },
+
+    counters: () => ({ ...counters }),
+
+    async close() {
+      await queue.close();
+      poster.close();
+    },
+  };
+}
+
+/** With 429 and 503 the receiver means all callbacks, not this one (RFC 6585 section 4, RFC 9110 section 15.6.4). */
+function restOf(result: AttemptResult | undefined): number {
+  const status = result?.attempt.status;
+  return (status === 429 || status === 503 ? result?.retryAt : undefined) ?? 0;
+}
+
+function toDelivery({ callback, progress, state }: QueueEntry): Delivery {
+  const { id, endpointId, eventId, createdAt } = callback;
+  const { attempts, reason } = progress;
+  return { id, endpointId, eventId, createdAt, state, attempts, reason };
+}

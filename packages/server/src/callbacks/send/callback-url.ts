@@ -1,0 +1,66 @@
+import { isIP } from 'node:net';
+import { quote } from '@countersign/shared';
+import { CallbackAddressError } from './callback-address-error.ts';
+import type { PrivateAddresses } from './public-address.ts';
+
+/** What may be allowed, by a name that says what it weakens. */
+export interface CallbackUrlPolicy {
+  /** Whether callbacks may travel where everybody on the way can read them: `refuse` if not given. */
+  readonly http?: 'refuse' | 'allow-plain-http' | undefined;
+  /** Whether they may go into one's own network: `refuse` if not given. For receivers that are one's own, and tests. */
+  readonly privateAddresses?: PrivateAddresses | undefined;
+}
+
+const LONGEST = 2_048;
+/** `new URL()` forgives all of it: tabs and line feeds within, backslashes for slashes, spaces around. Two readers would see two hosts. */
+const FORGIVEN = /[^\x21-\x7e\u00a1-\uffff]|\\/;
+const ABSOLUTE = /^https?:\/\/[^/?#]/i;
+/** Names that never leave a network (RFC 6762, 6761, 8375, 9476 and the draft for `internal`), whatever it answers for them. */
+const OWN_NAMES = /(?:^|\.)(?:localhost|local|internal|intranet|lan|home\.arpa|onion|alt)$/;
+const LOWEST_PORT = 1_024;
+
+/**
+ * Reads the URL of an endpoint, without asking anybody.
+ *
+ * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`
+ */
+export function parseCallbackUrl(text: string, policy: CallbackUrlPolicy = {}): URL {
+  if (typeof text !== 'string') refuse(`expected text, got ${typeof text}`);
+  const shown = quote(withoutCredentials(text));
+  if (!(text.length <= LONGEST)) refuse(`${shown} has more than ${LONGEST} characters`);
+  if (FORGIVEN.test(text)) refuse(`${shown} has characters that readers of URLs do not agree on`);
+  if (!ABSOLUTE.test(text) || !URL.canParse(text)) refuse(`${shown} is not an absolute https URL`);
+  const url = new URL(text);
+  if (/^[^/]*\/\/[^/?#]*@/.test(text)) refuse(`${shown} has credentials in it`);
+  if (url.protocol !== 'https:' && policy.http !== 'allow-plain-http')
+    refuse(`${shown} is not https, so everybody on the way could read what is sent`);
+  if (text.includes('#')) refuse(`${shown} has a fragment, which is never sent`);
+  // Below are mail, shells and others who might take a request for something else.
+  if (url.port !== '' && !(Number(url.port) >= LOWEST_PORT))
+    refuse(`${shown} has port ${url.port}: expected the default, or ${LOWEST_PORT} and above`);
+  checkHostname(url.hostname, shown, policy);
+  return url;
+}
+
+function checkHostname(hostname: string, shown: string, policy: CallbackUrlPolicy): void {
+  // Another way to write the same name, which is not what certificates say.
+  if (hostname.endsWith('.') || hostname.includes('..') || hostname.startsWith('.'))
+    refuse(`${shown} has an empty label in its host`);
+  if (policy.privateAddresses === 'allow-private-addresses' || isIP(hostOf(hostname)) !== 0) return;
+  if (OWN_NAMES.test(hostname) || !hostname.includes('.'))
+    refuse(`${shown} names a host of a private network`);
+}
+
+/** The name or address, without the brackets of an IPv6 address. */
+export function hostOf(hostname: string): string {
+  return hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
+}
+
+/** A message must not hold a password, even one that is refused. */
+function withoutCredentials(text: string): string {
+  return text.replace(/^([^/]*[/\\]*)[^/\\?#]*@/, '$1…@');
+}
+
+function refuse(why: string): never {
+  throw new CallbackAddressError('ERR_CALLBACK_URL_REFUSED', `Cannot use callback URL: ${why}`);
+}

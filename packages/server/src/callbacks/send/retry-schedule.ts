@@ -1,0 +1,32 @@
+/**
+ * The example of the Standard Webhooks specification: seconds from each attempt to the next, the first being made at once. Ten attempts
+ * over 75 hours.
+ *
+ * @see https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#deliverability-and-reliability
+ */
+export const STANDARD_SCHEDULE: readonly number[] = [
+  5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400,
+];
+
+const SECONDS = /^\d{1,10}$/;
+/** RFC 9110 section 5.6.7, as every sender must write it. */
+const HTTP_DATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/;
+
+/**
+ * Reads `Retry-After` (RFC 9110 section 10.2.3).
+ *
+ * @param now Unix seconds
+ * @param most seconds: a receiver that says "in ten years" would otherwise keep its callbacks here for so long
+ * @returns Unix seconds; `undefined` where it says nothing that can be used
+ */
+export function parseRetryAfter(
+  value: string | undefined,
+  now: number,
+  most: number,
+): number | undefined {
+  if (value === undefined) return undefined;
+  const text = value.trim();
+  if (SECONDS.test(text)) return now + Math.min(Number(text), most);
+  const date = HTTP_DATE.test(text) ? Date.parse(text) / 1000 : Number.NaN;
+  return date > now ? Math.min(date, now + most) : undefined;
+}

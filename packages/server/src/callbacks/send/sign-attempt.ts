@@ -1,0 +1,66 @@
+import { randomBytes } from 'node:crypto';
+import {
+  countersign,
+  encodeUtf8,
+  HeaderFields,
+  hmacSha256,
+  importMacKey,
+  parseTarget,
+  sha256Hex,
+} from '@countersign/shared';
+import type { CallbackScheme } from '../callback-scheme.ts';
+import type { QueuedCallback } from './callback-queue.ts';
+import type { CheckedEndpoint } from './endpoint.ts';
+
+/**
+ * The headers of one attempt, signed anew: an old timestamp would be refused as a replay.
+ *
+ * @throws TypeError where a secret cannot sign; it is not part of the message
+ */
+export function signAttempt(
+  { eventId, contentType, body }: QueuedCallback,
+  endpoint: CheckedEndpoint,
+  { scheme, url, signedAt }: { scheme: CallbackScheme; url: URL; signedAt: number },
+): Record<string, string> {
+  const headers = { 'content-type': contentType };
+  if (endpoint.credentials !== undefined)
+    return { ...headers, ...asRequest(endpoint, url, headers, body, signedAt) };
+  const params = { id: eventId, signedAt };
+  const content = scheme.content(params, body);
+  const signatures = (endpoint.secrets ?? []).map((secret) => {
+    const { sign } = scheme.parseKey(secret);
+    if (sign === undefined) throw new TypeError('Cannot sign callback with a public key');
+    return sign(content);
+  });
+  if (scheme.write === undefined)
+    throw new TypeError(`Cannot send callbacks of scheme "${scheme.name}": it is only received`);
+  return { ...headers, ...scheme.write(params, signatures) };
+}
+
+/** As a client signs: with a nonce of its own for each attempt, since a server takes none twice. */
+function asRequest(
+  { credentials, audience }: CheckedEndpoint,
+  url: URL,
+  given: Record<string, string>,
+  body: Uint8Array,
+  signedAt: number,
+): Record<string, string> {
+  const { accessKeyId, secretAccessKey } = credentials as NonNullable<typeof credentials>;
+  const scheme = countersign();
+  const raw = [...Object.entries(given), ['host', url.host]].flat() as string[];
+  const unsigned = {
+    method: 'POST',
+    ...parseTarget(`${url.pathname}${url.search}`),
+    headers: new HeaderFields(raw),
+  };
+  const { request, params } = scheme.prepare(unsigned, {
+    accessKeyId,
+    audience: audience as string,
+    signedAt,
+    nonce: randomBytes(16).toString('base64url'),
+    bodyHash: sha256Hex(body),
+  });
+  const signingKey = scheme.signingKey(encodeUtf8(secretAccessKey), params);
+  const signature = hmacSha256(importMacKey(signingKey), scheme.stringToSign(request, params));
+  return Object.fromEntries(scheme.write(request, params, signature).headers);
+}
