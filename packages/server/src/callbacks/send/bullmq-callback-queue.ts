@@ -115,6 +115,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
   #workerRedis: Redis | Cluster | undefined;
   #worker: Worker<JobData, DeliveryProgress> | undefined;
   #warned = false;
+  #closed = false;
 
   constructor(options: BullmqCallbackQueueOptions) {
     this.#options = parseOptions('BullMQ callback queue', optionsSchema, options);
@@ -211,6 +212,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
 
   async close(): Promise<void> {
     await this.#worker?.close();
+    this.#closed = true;
     await this.#queue.close();
     this.#workerRedis?.disconnect();
     this.#redis.disconnect();
@@ -227,7 +229,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
       if (lane !== undefined && !(await this.#isFirst(lane, job.id as string))) {
         await job.moveToDelayed(Date.now() + LOOK_AGAIN, token);
         // The one before it may have left since it was looked: then it has called in vain.
-        if (await this.#isFirst(lane, job.id as string)) await job.promote();
+        if (await this.#isFirst(lane, job.id as string)) await job.promote().catch(() => undefined);
         throw new DelayedError();
       }
       const verdict = await handle(toCallback(job), progress);
@@ -270,7 +272,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
 
   /** Once: what cannot be reached is said by whoever needs it. */
   readonly #warn = (error: Error): void => {
-    if (this.#warned) return;
+    if (this.#warned || this.#closed) return;
     this.#warned = true;
     process.emitWarning(
       `Cannot work with the callback queue in Redis: ${quote(error.message, 256)}`,

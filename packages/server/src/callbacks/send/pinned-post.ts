@@ -102,6 +102,7 @@ function attempt(
   return new Promise((resolve) => {
     const request = (isTls ? https : http).request(options);
     let timer: NodeJS.Timeout;
+    let isAnswered = false;
     const within = (seconds: number, what: string) => {
       clearTimeout(timer);
       const late = () => request.destroy(new Error(`Cannot ${what} within ${seconds} s`));
@@ -119,6 +120,7 @@ function attempt(
     });
     request.on('response', (response) => {
       within(timeouts.body, 'read the answer');
+      isAnswered = true;
       // The head has decided: what goes wrong with the rest is not worth a repeat of all.
       void readUpTo(response, maxResponse).then((read) => {
         if (!response.complete) request.destroy();
@@ -131,6 +133,7 @@ function attempt(
       finish(new Error('Cannot take an answer that changes the protocol'));
     });
     request.on('error', (error) => {
+      if (isAnswered) return;
       const isStale =
         request.reusedSocket && (error as NodeJS.ErrnoException).code === 'ECONNRESET';
       finish(isStale ? new StaleConnection(error.message) : error);

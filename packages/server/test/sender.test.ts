@@ -1,0 +1,528 @@
+import { once } from 'node:events';
+import { createServer as createTcpServer, type Socket } from 'node:net';
+import { inspect } from 'node:util';
+import {
+  type CallbackEndpoint,
+  type CallbackSender,
+  type CallbackSenderOptions,
+  createCallbackSender,
+  type DeliveryReport,
+  MemoryCallbackQueue,
+  standardWebhooks,
+} from '@countersign/server/callbacks';
+import { readHeaders } from '@countersign/shared';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { EndpointGate } from '../src/callbacks/send/endpoint-gate.ts';
+import { parseRetryAfter, STANDARD_SCHEDULE } from '../src/callbacks/send/retry-schedule.ts';
+import {
+  deferred,
+  LOOPBACK,
+  OTHER_SECRET,
+  type Received,
+  SECRET,
+  startReceiver,
+} from './sender-support.ts';
+import { parties } from './sockets.ts';
+
+const NOW = 1_795_300_000;
+
+/** A sender to one endpoint, and what its hooks were told. */
+function senderTo(
+  endpoint: Partial<CallbackEndpoint> & { url: string },
+  options: Partial<CallbackSenderOptions> = {},
+) {
+  const told: { hook: string; report: DeliveryReport }[] = [];
+  const listeners: { hook: string; count: number; resolve: () => void }[] = [];
+  const note = (hook: string) => (report: DeliveryReport) => {
+    told.push({ hook, report });
+    for (const it of listeners)
+      if (told.filter((one) => one.hook === it.hook).length >= it.count) it.resolve();
+  };
+  const sender = createCallbackSender({
+    endpoints: (id) =>
+      id === 'alice'
+        ? { id, ...(endpoint.credentials ? {} : { secrets: [SECRET] }), ...endpoint }
+        : undefined,
+    schedule: [0.01, 0.01],
+    ...LOOPBACK,
+    onDelivered: note('delivered'),
+    onFailed: note('failed'),
+    onDead: note('dead'),
+    ...options,
+  });
+  onTestFinished(() => sender.close());
+  const heard = (hook: string, count = 1): Promise<void> => {
+    const { promise, resolve } = deferred();
+    if (told.filter((one) => one.hook === hook).length >= count) resolve();
+    else listeners.push({ hook, count, resolve });
+    return promise;
+  };
+  return { sender, told, heard, hooks: () => told.map(({ hook }) => hook) };
+}
+
+async function settled(sender: CallbackSender, id: string, state: string) {
+  for (;;) {
+    const delivery = await sender.find(id);
+    if (delivery?.state === state) return delivery;
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+/** Whether a secret has signed what was received. */
+function isSignedWith(secret: string, { headers, body }: Received): boolean {
+  const scheme = standardWebhooks();
+  const received = scheme.read(readHeaders(headers as Record<string, string>));
+  if (received === undefined) return false;
+  return scheme.parseKey(secret).verify(scheme.content(received, body), received.signatures);
+}
+
+describe('send()', () => {
+  it('sends an event as the specification writes it', async () => {
+    const { url, received, got } = await startReceiver();
+    const { sender } = senderTo({ url: `${url}?of=alice` }, { clock: () => NOW });
+    const sent = await sender.send('alice', {
+      id: 'msg_1',
+      type: 'video.parsed',
+      data: { cats: 9 },
+    });
+    await got(1);
+    const [{ headers, body, target }] = received as [Received];
+    expect(sent.eventId).toBe('msg_1');
+    expect(target).toBe('/callbacks?of=alice');
+    expect(body.toString()).toBe(
+      '{"type":"video.parsed","timestamp":"2026-11-21T22:26:40.000Z","data":{"cats":9}}',
+    );
+    expect(headers).toMatchObject({
+      'content-type': 'application/json',
+      'content-length': String(body.length),
+      'user-agent': 'Countersign-Callbacks',
+      'webhook-id': 'msg_1',
+      'webhook-timestamp': String(NOW),
+    });
+    expect(isSignedWith(SECRET, received[0] as Received)).toBe(true);
+    expect(isSignedWith(OTHER_SECRET, received[0] as Received)).toBe(false);
+  });
+
+  it('signs with both secrets while they are rotated', async () => {
+    const { url, received, got } = await startReceiver();
+    const { sender } = senderTo({ url, secrets: [SECRET, OTHER_SECRET] });
+    await sender.send('alice', { body: '{}' });
+    await got(1);
+    for (const secret of [SECRET, OTHER_SECRET])
+      expect(isSignedWith(secret, received[0] as Received)).toBe(true);
+  });
+
+  it('sends bytes as they are', async () => {
+    const { url, received, got } = await startReceiver();
+    const { sender } = senderTo({ url });
+    const body = Uint8Array.of(0xff, 0xfe, 0);
+    await sender.send('alice', { body, contentType: 'application/octet-stream' });
+    body.fill(0);
+    await got(1);
+    expect([...(received[0] as Received).body]).toEqual([0xff, 0xfe, 0]);
+    expect((received[0] as Received).headers['content-type']).toBe('application/octet-stream');
+  });
+
+  it('signs each attempt anew, with the same id', async () => {
+    const { url, received, got } = await startReceiver((_, res, count) =>
+      res.writeHead(count < 3 ? 500 : 200).end(),
+    );
+    let now = NOW;
+    const { sender } = senderTo({ url }, { clock: () => now++ });
+    await sender.send('alice', { id: 'msg_1', body: '{}' });
+    await got(3);
+    const values = (name: string) => new Set(received.map(({ headers }) => headers[name]));
+    expect(values('webhook-id')).toEqual(new Set(['msg_1']));
+    expect(values('webhook-timestamp').size).toBe(3);
+    expect(values('webhook-signature').size).toBe(3);
+    for (const request of received) expect(isSignedWith(SECRET, request)).toBe(true);
+  });
+
+  it('sends an event once, however often it is sent with its id', async () => {
+    const { url, received, got } = await startReceiver();
+    const { sender } = senderTo({ url });
+    const sent = await Promise.all(
+      [1, 2, 3].map(() => sender.send('alice', { id: 'msg_1', body: '{}' })),
+    );
+    await sender.send('alice', { id: 'msg_2', body: '{}' });
+    await got(2);
+    expect(new Set(sent.map(({ id }) => id)).size).toBe(1);
+    expect(received.map(({ headers }) => headers['webhook-id'])).toEqual(['msg_1', 'msg_2']);
+  });
+
+  it('signs requests to a Countersign server as a client does, with a nonce for each attempt', async () => {
+    const { key, verifier } = parties();
+    const outcomes: unknown[] = [];
+    const { promise, resolve } = deferred();
+    const receiver = await startReceiver(async ({ headers, body, target }, res, count) => {
+      const verified = { method: 'POST', url: target, headers: headers as never, body };
+      const identity = await verifier.verify(verified).catch((error) => error.code);
+      outcomes.push(identity.subject ?? identity, headers['webhook-signature']);
+      res.writeHead(count === 1 ? 500 : 204).end();
+      if (count === 2) resolve();
+    });
+    const { accessKeyId, secretAccessKey } = key;
+    const credentials = { accessKeyId, secretAccessKey };
+    const { sender } = senderTo(
+      { url: receiver.url, credentials, audience: 'video-api' },
+      { clock: () => NOW },
+    );
+    await sender.send('alice', { body: '{"cats":9}' });
+    await promise;
+    expect(outcomes).toEqual(['alice', undefined, 'alice', undefined]);
+  });
+
+  it('refuses what cannot be sent, and says why without a secret', async () => {
+    const { sender } = senderTo({ url: 'http://127.0.0.1:9999/' }, { maxPayload: 10 });
+    const refusal = (event: unknown, id = 'alice') =>
+      sender.send(id, event as never).then(String, ({ message }: Error) => message);
+    expect(await refusal({ body: '{}' }, 'bob')).toBe(
+      'Cannot send to endpoint "bob": it is unknown',
+    );
+    expect(await refusal({ body: 'x'.repeat(11) })).toBe('Cannot send 11 bytes: 10 are allowed');
+    expect(await refusal({ id: 'a.b', body: '{}' })).toMatch(/^Cannot send event with id "a\.b"/);
+    expect(await refusal({ type: 'a b', data: 1 })).toMatch(/^Cannot send event of type "a b"/);
+    expect(await refusal({ body: 5 })).toBe(
+      'Cannot send body of type number: expected text or bytes',
+    );
+    expect(await refusal({ body: '{}', contentType: 'a\nb' })).toMatch(/content type "a\\nb"/);
+    for (const endpoint of [
+      { url: 'https://a.test/', secrets: ['whsec_secret', 'whsec_secret', 'whsec_secret'] },
+      { url: 'https://a.test/', secrets: 'whsec_secret' as never },
+      { url: 'https://a.test/', secrets: undefined },
+      { url: 'https://a.test/', audience: 'video-api' },
+      { url: 'ftp://a.test/' },
+      { url: 'https://a.test/', disabled: true },
+      { url: 'https://a.test/', order: 'none' as never },
+    ]) {
+      const error = await senderTo(endpoint)
+        .sender.send('alice', { body: '{}' })
+        .catch((it) => it);
+      expect(error).toBeInstanceOf(Error);
+      expect(inspect(error)).not.toContain('whsec_secret');
+    }
+    expect(() => senderTo({ url: 'https://a.test/' }, { schedule: [-1] })).toThrow(RangeError);
+    expect(() => senderTo({ url: 'https://a.test/' }, { endpoints: 'x' as never })).toThrow(
+      TypeError,
+    );
+  });
+});
+
+describe('attempts', () => {
+  it('follow the schedule, are told of, and end among the dead', async () => {
+    const { url } = await startReceiver((_, res) => res.writeHead(500).end('no\u001b[31m\nnever'));
+    const { sender, hooks, told, heard } = senderTo({ url }, { keepResponse: 6 });
+    const { id } = await sender.send('alice', { body: '{}' });
+    await heard('dead');
+    expect(hooks()).toEqual(['failed', 'failed', 'failed', 'dead']);
+    const delivery = await settled(sender, id, 'dead');
+    expect(delivery.attempts.map(({ status, response }) => [status, response])).toEqual(
+      Array.from({ length: 3 }, () => [500, 'no\ufffd[31']),
+    );
+    const [first, second, third] = delivery.attempts as [never, never, never] as {
+      at: number;
+      nextAt?: number;
+    }[];
+    expect((second?.at ?? 0) - (first?.nextAt ?? 0)).toBeGreaterThanOrEqual(0);
+    expect(third?.nextAt).toBeUndefined();
+    expect(told.at(-1)?.report).toMatchObject({
+      id,
+      endpointId: 'alice',
+      attempt: { status: 500 },
+    });
+    expect(await sender.list('dead')).toEqual([delivery]);
+    expect(sender.counters()).toEqual({
+      queued: 1,
+      attempts: 3,
+      delivered: 0,
+      failed: 3,
+      disabled: 0,
+      dead: 1,
+    });
+  });
+
+  it('begin anew when they are ordered', async () => {
+    let status = 500;
+    const { url } = await startReceiver((_, res) => res.writeHead(status).end());
+    const { sender, heard } = senderTo({ url }, { schedule: [] });
+    const { id } = await sender.send('alice', { body: '{}' });
+    await heard('dead');
+    await settled(sender, id, 'dead');
+    status = 204;
+    await sender.redeliver(id);
+    const { attempts } = await settled(sender, id, 'delivered');
+    expect(attempts.map((attempt) => attempt.status)).toEqual([500, 204]);
+    await expect(sender.redeliver('dlv_other')).rejects.toThrow(
+      'Cannot redeliver "dlv_other": no such delivery is known',
+    );
+    await expect(sender.list('dead', 0)).rejects.toThrow(RangeError);
+  });
+
+  it('disable the endpoint when it answers 410, as soon as that is stored', async () => {
+    const { url, received } = await startReceiver((_, res) => res.writeHead(410).end());
+    const disabled: string[] = [];
+    const endpoint = { url, disabled: false };
+    const { sender, heard } = senderTo(endpoint, {
+      endpoints: (id) => ({ id, secrets: [SECRET], ...endpoint }),
+      onDisabled: async (id) => {
+        disabled.push(id);
+        endpoint.disabled = true;
+      },
+    });
+    const { id } = await sender.send('alice', { body: '{}' });
+    await heard('dead');
+    const { reason } = await settled(sender, id, 'dead');
+    expect([disabled, reason]).toEqual([['alice'], 'The receiver wants no more callbacks']);
+    await expect(sender.send('alice', { body: '{}' })).rejects.toThrow('it is disabled');
+    await sender.redeliver(id);
+    await heard('dead', 2);
+    expect((await settled(sender, id, 'dead')).reason).toBe('The endpoint is disabled');
+    expect(received.length).toBe(1);
+  });
+
+  it('wait for an endpoint that cannot be looked up', async () => {
+    const { url } = await startReceiver();
+    let count = 0;
+    const { sender } = senderTo(
+      { url },
+      {
+        endpoints: async (id) => {
+          count += 1;
+          if (count === 2) throw new Error('The database is away');
+          return { id, url, secrets: [SECRET] };
+        },
+      },
+    );
+    const { id } = await sender.send('alice', { body: '{}' });
+    while (count < 2) await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await sender.find(id)).toMatchObject({ state: 'waiting', attempts: [] });
+    await sender.redeliver(id);
+    await settled(sender, id, 'delivered');
+  });
+
+  it('honour Retry-After, bounded', async () => {
+    const { url } = await startReceiver((_, res) =>
+      res.writeHead(429, { 'retry-after': '100000000' }).end(),
+    );
+    const { sender, heard, told } = senderTo({ url }, { maxRetryAfter: 1_000, random: () => 0 });
+    const before = Date.now() / 1000;
+    await sender.send('alice', { body: '{}' });
+    await heard('failed');
+    const attempt = told[0]?.report.attempt;
+    expect((attempt?.nextAt ?? 0) - before).toBeGreaterThanOrEqual(1_000);
+    expect((attempt?.nextAt ?? 0) - before).toBeLessThan(1_060);
+  });
+
+  it('are made later by jitter, never earlier', async () => {
+    const { url } = await startReceiver((_, res) => res.writeHead(500).end());
+    const { sender, heard, told } = senderTo(
+      { url },
+      { schedule: [100], jitter: 0.5, random: () => 1, clock: () => NOW },
+    );
+    await sender.send('alice', { body: '{}' });
+    await heard('failed');
+    expect(told[0]?.report.attempt?.nextAt).toBe(NOW + 150);
+  });
+
+  it.each([
+    ['a connection that is never accepted as TLS', 'Cannot connect to'],
+    ['an answer that does not come', 'Cannot get an answer within 0.1 s'],
+  ])('give up %s', async (what, message) => {
+    const sockets = new Set<Socket>();
+    const server = createTcpServer((socket) => void sockets.add(socket)).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    });
+    const { port } = server.address() as { port: number };
+    const protocol = what.includes('TLS') ? 'https' : 'http';
+    const { sender, heard, told } = senderTo(
+      { url: `${protocol}://127.0.0.1:${port}/` },
+      { schedule: [], timeouts: { connect: 0.1, headers: 0.1, body: 0.1 } },
+    );
+    await sender.send('alice', { body: '{}' });
+    await heard('dead');
+    expect(told.at(-1)?.report.attempt?.error).toContain(message);
+  });
+
+  it('are done with 2xx, though the rest of the answer never comes or never ends', async () => {
+    const { url } = await startReceiver((_, res, count) => {
+      res.writeHead(200).write('x'.repeat(count === 1 ? 10 : 100_000));
+    });
+    const { sender, heard } = senderTo(
+      { url },
+      { timeouts: { body: 0.1 }, maxResponse: 1_000, keepResponse: 20 },
+    );
+    const { id } = await sender.send('alice', { body: '{}' });
+    await heard('delivered');
+    const other = await sender.send('alice', { body: '{}' });
+    await heard('delivered', 2);
+    const responses = [id, other.id].map(
+      async (it) => (await settled(sender, it, 'delivered')).attempts[0]?.response?.length,
+    );
+    expect(await Promise.all(responses)).toEqual([10, 20]);
+  });
+
+  it('fail with what is not HTTP, and with a change of protocol', async () => {
+    const answers = [
+      'hello',
+      'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n',
+    ];
+    const server = createTcpServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.once('data', () => socket.end(answers.shift() ?? ''));
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as { port: number };
+    const { sender, heard, told } = senderTo(
+      { url: `http://127.0.0.1:${port}/` },
+      { schedule: [0.01] },
+    );
+    await sender.send('alice', { body: '{}' });
+    await heard('dead');
+    const errors = told
+      .filter(({ hook }) => hook === 'failed')
+      .map(({ report }) => report.attempt?.error);
+    expect(errors[0]).toMatch(/^Parse Error/);
+    expect(errors[1]).toBe('Cannot take an answer that changes the protocol');
+  });
+
+  it('fail where a secret cannot sign, and do not say which it is', async () => {
+    const { url } = await startReceiver();
+    const { sender, heard, told } = senderTo(
+      { url, secrets: ['whsec_not-a-secret!'] },
+      { schedule: [] },
+    );
+    await sender.send('alice', { body: '{}' });
+    await heard('dead');
+    expect(told.at(-1)?.report.attempt?.error).toBeDefined();
+    expect(JSON.stringify(told)).not.toContain('not-a-secret');
+  });
+
+  it('are not repeated for a hook that fails', async () => {
+    const warnings: string[] = [];
+    const note = (warning: Error) => void warnings.push(warning.message);
+    process.on('warning', note);
+    onTestFinished(() => void process.off('warning', note));
+    const { url, received } = await startReceiver();
+    const { sender } = senderTo({ url }, { onDelivered: () => Promise.reject(new Error('no')) });
+    const { id } = await sender.send('alice', { body: '{}' });
+    await settled(sender, id, 'delivered');
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(received.length).toBe(1);
+    expect(warnings).toEqual([`Cannot tell of delivery ${id}: Error: no`]);
+  });
+
+  it('come in order where the endpoint wants that, whatever fails', async () => {
+    const { url, received, got } = await startReceiver((_, res, count) =>
+      res.writeHead(count % 3 === 0 ? 500 : 204).end(),
+    );
+    const { sender } = senderTo({ url, order: 'as-sent' }, { schedule: [0.005, 0.005, 0.005] });
+    for (let index = 0; index < 10; index++)
+      await sender.send('alice', { id: `msg_${index}`, body: '{}' });
+    await got(14);
+    const ids = received.map(({ headers }) => headers['webhook-id']);
+    expect([...new Set(ids)]).toEqual(Array.from({ length: 10 }, (_, index) => `msg_${index}`));
+    expect(ids.toSorted()).toEqual(ids);
+  });
+
+  it('are made elsewhere where this process only queues', async () => {
+    const { url, received } = await startReceiver();
+    const queue = new MemoryCallbackQueue();
+    const here = senderTo({ url }, { queue, deliver: 'elsewhere' });
+    const { id } = await here.sender.send('alice', { body: '{}' });
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(received.length).toBe(0);
+    const there = senderTo({ url }, { queue });
+    await there.heard('delivered');
+    expect((await settled(here.sender, id, 'delivered')).attempts.length).toBe(1);
+  });
+});
+
+describe('STANDARD_SCHEDULE', () => {
+  it('makes ten attempts over 75 hours, 35 minutes and 5 seconds', () => {
+    expect(STANDARD_SCHEDULE.length + 1).toBe(10);
+    const all = STANDARD_SCHEDULE.reduce((sum, pause) => sum + pause, 0);
+    expect(all).toBe(75 * 3_600 + 35 * 60 + 5);
+  });
+});
+
+describe('parseRetryAfter()', () => {
+  it.each([
+    ['120', NOW + 120],
+    [' 0 ', NOW],
+    ['99999', NOW + 1_000],
+    ['Sat, 21 Nov 2026 22:27:40 GMT', NOW + 60],
+    ['Sat, 21 Nov 2026 23:27:40 GMT', NOW + 1_000],
+    ['Sat, 21 Nov 2020 22:27:40 GMT', undefined],
+    ['2026-11-21', undefined],
+    ['-5', undefined],
+    ['1e9', undefined],
+    ['99999999999', undefined],
+    ['', undefined],
+    [undefined, undefined],
+  ])('reads %o as %o', (value, expected) => {
+    expect(parseRetryAfter(value, NOW, 1_000)).toBe(expected);
+  });
+});
+
+describe('EndpointGate', () => {
+  const failed = { isWell: false, seconds: 5 };
+
+  it('lets so many in, and spreads the others', () => {
+    const gate = new EndpointGate(2);
+    expect([gate.enter('a', 0), gate.enter('a', 0), gate.enter('b', 0)]).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    const times = Array.from({ length: 10 }, () => gate.enter('a', 0) as number);
+    expect(times.every((time, index) => time >= (times[index - 1] ?? 0.02))).toBe(true);
+    gate.leave('a', { isWell: true, seconds: 0.01 }, 1);
+    expect(gate.enter('a', 1)).toBeUndefined();
+  });
+
+  it('gives one that fails again and again a rest, then one attempt at a time, until it is well', () => {
+    const gate = new EndpointGate(2);
+    for (let index = 0; index < 5; index++) {
+      expect(gate.enter('dead', 0)).toBeUndefined();
+      gate.leave('dead', failed, 0);
+    }
+    expect(gate.enter('dead', 0.5)).toBeGreaterThan(1);
+    expect(gate.enter('dead', 1)).toBeUndefined();
+    expect(gate.enter('dead', 1)).toBeGreaterThan(1);
+    gate.leave('dead', failed, 6);
+    expect(gate.enter('dead', 7.9)).toBeGreaterThan(8);
+    expect(gate.enter('dead', 8)).toBeUndefined();
+    gate.leave('dead', { isWell: true, seconds: 0.01 }, 8);
+    expect([gate.enter('dead', 8), gate.enter('dead', 8)]).toEqual([undefined, undefined]);
+  });
+
+  it('leaves one alone for as long as it asked', () => {
+    const gate = new EndpointGate(1);
+    gate.enter('a', 0);
+    gate.leave('a', { ...failed, restUntil: 30 }, 0);
+    expect(gate.enter('a', 29)).toBeGreaterThan(30);
+    expect(gate.enter('a', 30)).toBeUndefined();
+  });
+
+  it('sends nobody away for longer than a minute after it opens', () => {
+    const gate = new EndpointGate(1);
+    gate.enter('a', 0);
+    const times = Array.from({ length: 10_000 }, () => gate.enter('a', 0) as number);
+    expect(Math.max(...times)).toBe(60);
+  });
+
+  it('remembers ten thousand endpoints, and never forgets one that is called', () => {
+    const gate = new EndpointGate(1);
+    gate.enter('busy', 0);
+    for (let index = 0; index < 20_000; index++) {
+      gate.enter(`e${index}`, 0);
+      gate.leave(`e${index}`, failed, 0);
+    }
+    expect(gate.enter('busy', 0)).toBeGreaterThan(0);
+  });
+});
