@@ -1,10 +1,31 @@
 export type {
+  CallbackBody,
+  CallbackIdentity,
+  CallbackRequest,
+} from './callbacks/callback-identity.ts';
+export type {
   CallbackKey,
   CallbackParams,
   CallbackScheme,
   ReceivedCallback,
 } from './callbacks/callback-scheme.ts';
+export { type CallbackVerifier, createCallbackVerifier } from './callbacks/callback-verifier.ts';
+export type {
+  CallbackRefusal,
+  CallbackSecrets,
+  CallbackVerifierOptions,
+} from './callbacks/callback-verifier-options.ts';
+export {
+  MemoryOnceStore,
+  type MemoryOnceStoreOptions,
+} from './callbacks/memory-once-store.ts';
+export { createOnce, type Once, type OnceOptions, type OnceOutcome } from './callbacks/once.ts';
+export type { OnceState, OnceStore } from './callbacks/once-store.ts';
+export { callbackOf } from './callbacks/received-callbacks.ts';
+export { githubWebhooks } from './callbacks/schemes/github-webhooks.ts';
+export { slackWebhooks } from './callbacks/schemes/slack-webhooks.ts';
 export { standardWebhooks } from './callbacks/schemes/standard-webhooks.ts';
+export { stripeWebhooks } from './callbacks/schemes/stripe-webhooks.ts';
 export {
   type CallbackAddress,
   type CallbackAddressPolicy,

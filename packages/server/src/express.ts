@@ -4,12 +4,16 @@ import type { Request, RequestHandler } from 'express';
 import * as z from 'zod';
 import { type AdapterOptions, adapterSchema, parseVerifierOrOptions } from './adapter-options.ts';
 import type { Identity } from './identity.ts';
-import { answerRefusal, authenticate, isTooLate } from './node.ts';
+import { answerRefusal, authenticate } from './node.ts';
+import { isTooLate } from './node-answer.ts';
 import { createSessionEndpoint, type SessionEndpointOptions } from './session-endpoint.ts';
 import type { Sessions } from './sessions/sessions.ts';
 import type { Verifier } from './verifier.ts';
 import type { VerifierOptions } from './verifier-options.ts';
 
+export type { CallbackAdapterOptions } from './callbacks/callback-adapter.ts';
+export { callbackOf } from './callbacks/received-callbacks.ts';
+export { requireCallback } from './callbacks/require-callback.ts';
 export { keepRawBody } from './node-body.ts';
 export type { SessionEndpointOptions } from './session-endpoint.ts';
 

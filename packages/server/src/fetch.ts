@@ -16,6 +16,10 @@ import { type BodySource, checkBodyHash } from './steps/body.ts';
 import type { Verifier } from './verifier.ts';
 import type { VerifierOptions } from './verifier-options.ts';
 
+export type { CallbackAdapterOptions } from './callbacks/callback-adapter.ts';
+export { withCallback } from './callbacks/fetch-callbacks.ts';
+export { callbackOf } from './callbacks/received-callbacks.ts';
+
 /** A verified request: whose it is, and the request to read from now on. */
 export interface VerifiedRequest {
   readonly identity: Identity;

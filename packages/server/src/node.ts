@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
-import { SignatureError } from '@countersign/shared';
+import type { SignatureError } from '@countersign/shared';
 import {
   type AdapterOptions,
   type AdapterPolicy,
@@ -10,11 +10,14 @@ import {
   sourceSchema,
 } from './adapter-options.ts';
 import type { Identity } from './identity.ts';
-import { isWhole, nodeBody, streamOf } from './node-body.ts';
-import { type ProblemAnswer, problemOf } from './problem-details.ts';
+import { answerProblem, isTooLate, onceAnswered, refuse } from './node-answer.ts';
+import { nodeBody, streamOf } from './node-body.ts';
+import { problemOf } from './problem-details.ts';
 import type { Verifier } from './verifier.ts';
 import type { VerifierOptions } from './verifier-options.ts';
 
+export { withCallback } from './callbacks/node-callbacks.ts';
+export { callbackOf } from './callbacks/received-callbacks.ts';
 export { keepRawBody } from './node-body.ts';
 
 /** What `withSignature()` does around a verifier. */
@@ -81,7 +84,7 @@ export function withSignature<
     if (isTooLate(incoming)) return;
     void authenticate(verifier, policy, incoming, answer, sourceOf).then(
       (identity) => listener(req, res, identity),
-      (error) => refuse(incoming, answer, error, verifier.audience),
+      (error) => refuse(incoming, answer, error, (it) => problemOf(it, verifier.audience)),
     );
   };
 }
@@ -124,40 +127,6 @@ export function answerRefusal(
   answerProblem(req, res, problemOf(error, audience));
 }
 
-/** The same with an answer that is made already. */
-export function answerProblem(
-  req: IncomingMessage,
-  res: ServerResponse,
-  { status, headers, body }: ProblemAnswer,
-): void {
-  answerUnread(req, res, status, headers, body);
-}
-
-/** For what is no refusal there is no error handler here to pass it to. */
-function refuse(req: IncomingMessage, res: ServerResponse, error: unknown, audience: string): void {
-  try {
-    if (!(error instanceof SignatureError)) throw error;
-    answerRefusal(req, res, error, audience);
-  } catch (failure) {
-    process.emitWarning(String(failure), { code: 'COUNTERSIGN_VERIFIER_FAILED' });
-    answerUnread(req, res, 500, {}, '');
-  }
-}
-
-function answerUnread(
-  req: IncomingMessage,
-  res: ServerResponse,
-  status: number,
-  headers: Readonly<Record<string, string>>,
-  body: string,
-): void {
-  // Somebody else has answered while the request was being verified.
-  if (res.headersSent) return;
-  if (!isWhole(req)) stopReading(req, res);
-  res.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
-  res.end(body);
-}
-
 /** A streamed body is not the signed one: whoever reads it must not take what came so far for all of it. */
 function breakOff(
   req: IncomingMessage,
@@ -183,58 +152,4 @@ function breakOff(
 /** Node discards a body that nobody began to read, but takes hashing for reading: unread, it would block the connection. */
 function discardUntouched(req: IncomingMessage): void {
   if (req.readableFlowing === null) req.resume();
-}
-
-function onceAnswered(req: IncomingMessage, res: ServerResponse, act: () => void): void {
-  // In HTTP/2 the response is finished only once the request is, too.
-  (streamOf(req) ?? res).once('finish', act);
-}
-
-/** Connections that end with the answer to a refused request. */
-const closing = new WeakSet<object>();
-
-/**
- * Whether a request came on a connection that was to end with the answer to an earlier one: nobody would hear of what it did
- * (RFC 9112 section 9.6), so it is dropped.
- */
-export function isTooLate(req: IncomingMessage): boolean {
-  return streamOf(req) === undefined && closing.has(req.socket);
-}
-
-/** Bytes that are still taken from a client which listens only after it has sent: an ordinary body. */
-const MOST_DISCARDED = 1_048_576;
-const LINGER_MILLISECONDS = 2_000;
-
-/**
- * Sees to it that a request is not read to its end, and that its client gets the answer nevertheless. Closed with bytes unread, a
- * connection is reset, and the reset overtakes the answer. So it is closed on this side only, and destroyed once the client has
- * sent all, or a moment later.
- */
-function stopReading(req: IncomingMessage, res: ServerResponse): void {
-  const stream = streamOf(req);
-  if (stream !== undefined) {
-    onceAnswered(req, res, () => {
-      // Not at once, which could overtake the answer. It closes when what had arrived is taken.
-      setImmediate(() => stream.close());
-      req.resume();
-    });
-    return;
-  }
-  res.setHeader('connection', 'close');
-  let left = MOST_DISCARDED;
-  req.on('data', (chunk: Buffer) => {
-    left -= chunk.length;
-    if (!(left > 0)) req.pause();
-  });
-  const { socket } = req;
-  closing.add(socket);
-  const destroySoon = socket.destroySoon;
-  // Node calls this when the answer is written, and would close both sides.
-  socket.destroySoon = () => {
-    if (req.readableEnded) return destroySoon.call(socket);
-    socket.end();
-    const timer = setTimeout(() => socket.destroy(), LINGER_MILLISECONDS);
-    socket.once('close', () => clearTimeout(timer));
-    req.once('end', () => destroySoon.call(socket));
-  };
 }

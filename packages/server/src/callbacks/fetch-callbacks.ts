@@ -1,0 +1,64 @@
+import { SignatureError } from '@countersign/shared';
+import { checkHandler } from '../adapter-options.ts';
+import { readFetchBody } from '../fetch-body.ts';
+import {
+  type CallbackAdapterOptions,
+  callbackProblem,
+  checkMethod,
+  parseCallbackAdapter,
+} from './callback-adapter.ts';
+import type { CallbackIdentity } from './callback-identity.ts';
+import type { CallbackVerifier } from './callback-verifier.ts';
+import type { CallbackVerifierOptions } from './callback-verifier-options.ts';
+import { keepCallback } from './received-callbacks.ts';
+
+/**
+ * Wraps a fetch-style handler, so that it is called for verified callbacks (webhooks) only. The others are answered here.
+ *
+ * @param handler called with a readable request, the callback, and whatever else the runtime gives
+ * @param given a verifier, or the options of one
+ * @throws TypeError or RangeError naming the option that cannot be used
+ *
+ * @example
+ * ```ts
+ * import { withCallback } from '@countersign/server/fetch';
+ *
+ * const handler = withCallback((_request, callback) => new Response(callback.id), {
+ *   secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'],
+ * });
+ * const unsigned = new Request('https://api.test/callbacks', { method: 'POST', body: '{}' });
+ * console.assert((await handler(unsigned)).status === 401);
+ * ```
+ * @see docs/callbacks.md
+ */
+export function withCallback<Rest extends unknown[]>(
+  handler: (
+    request: Request,
+    callback: CallbackIdentity,
+    ...rest: Rest
+  ) => Response | Promise<Response>,
+  given: CallbackVerifier | (CallbackVerifierOptions & CallbackAdapterOptions),
+  options: CallbackAdapterOptions = {},
+): (request: Request, ...rest: Rest) => Promise<Response> {
+  const { verifier, limit } = parseCallbackAdapter(given, options);
+  checkHandler('handler', handler);
+  return async function callbackHandler(received, ...rest) {
+    let request = received;
+    let callback: CallbackIdentity;
+    try {
+      checkMethod(received.method);
+      const read = async (seconds: number): Promise<Uint8Array> => {
+        const whole = await readFetchBody(received, limit, seconds, 'withCallback()');
+        request = whole.request;
+        return whole.bytes;
+      };
+      callback = await verifier.verify({ headers: received.headers, body: { read } });
+    } catch (error) {
+      if (!(error instanceof SignatureError)) throw error;
+      const { status, headers, body } = callbackProblem(error, verifier);
+      return new Response(body, { status, headers });
+    }
+    keepCallback(request, { callback, verifier });
+    return handler(request, callback, ...rest);
+  };
+}

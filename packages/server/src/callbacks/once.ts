@@ -1,0 +1,173 @@
+import { hash, randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { quote, SignatureError } from '@countersign/shared';
+import * as z from 'zod';
+import { parseOptions } from '../options.ts';
+import type { CallbackIdentity } from './callback-identity.ts';
+import type { OnceState, OnceStore } from './once-store.ts';
+import { callbackOf } from './received-callbacks.ts';
+
+/** What handlers run once by. Durations are seconds. */
+export interface OnceOptions {
+  /** Where it is kept what was handled: `MemoryOnceStore`, or `RedisOnceStore` for all servers together. */
+  readonly store: OnceStore;
+  /**
+   * After how long a run is taken for dead that is not heard of: 30 if not given. A run that lives says so three times as often, however
+   * long it takes; after a crash the next delivery runs again once the lease is over.
+   */
+  readonly lease?: number | undefined;
+  /** For how long it is remembered that a callback is done: 604,800 (a week) if not given. Longer than its sender tries. */
+  readonly remember?: number | undefined;
+}
+
+const schema = z.strictObject({
+  store: z.custom<OnceStore>(
+    (store) => typeof (store as OnceStore | undefined)?.begin === 'function',
+    'a store such as new MemoryOnceStore()',
+  ),
+  lease: z.number().min(0.1).max(3_600).default(30),
+  remember: z.number().min(1).max(31_622_400).default(604_800),
+});
+
+/**
+ * What became of a delivery, and the answer that its sender understands:
+ * - `completed`: the handler ran and has completed.
+ * - `done`: it had completed before, and did not run. To the sender that is as good.
+ * - `in-progress`: another delivery of this callback is being handled. The sender tries again, and hears then.
+ */
+export type OnceOutcome<T> =
+  | {
+      readonly outcome: 'completed';
+      readonly value: T;
+      readonly status: 200;
+      readonly headers: NoHeaders;
+    }
+  | { readonly outcome: 'done'; readonly status: 200; readonly headers: NoHeaders }
+  | {
+      readonly outcome: 'in-progress';
+      readonly status: 503;
+      readonly headers: { readonly 'retry-after': string };
+    };
+
+type NoHeaders = Readonly<Record<never, string>>;
+
+/**
+ * Runs a handler, unless it has completed for this callback before or is running for it.
+ *
+ * @param received the callback, or the request that brought it
+ * @param handler called with the callback, and a signal that is aborted where another run has taken over meanwhile. What it throws is
+ * thrown on: nothing is remembered then, and the next delivery runs
+ * @throws SignatureError `ERR_NONCE_STORE_FAILED` (503) where the store failed: nothing ran, or it is not certain that it is remembered
+ * @throws TypeError where nothing has verified the request
+ */
+export type Once = <T>(
+  received: CallbackIdentity | object,
+  handler: (callback: CallbackIdentity, signal: AbortSignal) => T | Promise<T>,
+) => Promise<OnceOutcome<T>>;
+
+/**
+ * Builds what makes handlers run once for each callback, however often that is delivered. Callbacks are told apart by their `id` and
+ * `sender`, of which both are signed or configured, never by a header that anybody could change.
+ *
+ * Between the end of a handler and the store's note of it there is a moment; a process that is killed in it runs the handler again. What
+ * must not happen twice even then belongs in one transaction with the handler's own writes, under the same id.
+ *
+ * @param options durations in seconds
+ * @throws TypeError or RangeError naming the option that cannot be used
+ *
+ * @example
+ * ```ts
+ * import { createOnce, MemoryOnceStore } from '@countersign/server/callbacks';
+ * import { requireCallback } from '@countersign/server/express';
+ * import express from 'express';
+ *
+ * const once = createOnce({ store: new MemoryOnceStore() });
+ * const app = express();
+ * app.post('/callbacks', requireCallback({ secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'] }), async (req, res) => {
+ *   const { status, headers } = await once(req, async (callback) => {
+ *     console.log('Handled once:', callback.id);
+ *   });
+ *   res.status(status).set(headers).end();
+ * });
+ * ```
+ * @see docs/callbacks.md
+ */
+export function createOnce(options: OnceOptions): Once {
+  const { store, lease, remember } = parseOptions('once', schema, options);
+
+  return async function once(received, handler) {
+    const callback = isIdentity(received) ? received : callbackOf(received);
+    // None of the parts can hold a line feed, so no two pairs have one key.
+    const key = hash('sha256', `${callback.sender}\n${callback.id}`, 'base64url');
+    const token = randomBytes(16).toString('base64url');
+    const begun: OnceState = await store.begin(key, token, lease).catch((error) => {
+      // It may have begun all the same, and only the answer was lost: then nobody has to wait for the end of the lease.
+      store.giveUp(key, token).catch(() => undefined);
+      return storeFailed(error);
+    });
+    if (begun.state === 'done') return { outcome: 'done', status: 200, headers: {} };
+    if (begun.state === 'in-progress') {
+      const seconds = Math.max(1, Math.ceil(begun.seconds));
+      const headers = { 'retry-after': String(seconds) };
+      return { outcome: 'in-progress', status: 503, headers };
+    }
+    // In the positive: whatever else a store says runs nothing.
+    if (begun.state !== 'begun') storeFailed(new TypeError('It gave an answer that is none'));
+
+    const taken = new AbortController();
+    const beat = setInterval(
+      () => {
+        // Where the store is not reached the lease goes on until it ends, and so does the run.
+        store.goOn(key, token, lease).then(
+          (isOurs) => isOurs || taken.abort(new Error('Another run has taken over this callback')),
+          () => undefined,
+        );
+      },
+      (lease * 1000) / 3,
+    );
+    try {
+      let value: Awaited<ReturnType<typeof handler>>;
+      try {
+        value = await handler(callback, taken.signal);
+      } catch (error) {
+        // Not one moment later: a run that goes on would have the callback again.
+        clearInterval(beat);
+        // If that fails the lease ends by itself.
+        await store.giveUp(key, token).catch(() => undefined);
+        throw error;
+      }
+      await insist(() => store.finish(key, remember), lease);
+      return { outcome: 'completed', value, status: 200, headers: {} };
+    } finally {
+      clearInterval(beat);
+    }
+  };
+}
+
+/** Tries again for a while: a store that restarts must not make a handler run again that has completed. */
+async function insist(act: () => Promise<void>, seconds: number): Promise<void> {
+  const end = performance.now() + seconds * 1000;
+  for (let pause = 20; ; pause = Math.min(2 * pause, 1_000)) {
+    try {
+      return await act();
+    } catch (error) {
+      if (!(performance.now() + pause < end)) storeFailed(error);
+    }
+    await sleep(pause);
+  }
+}
+
+/** The sender tries again; only whoever runs the server sees why it has to. */
+function storeFailed(cause: unknown): never {
+  const why = cause instanceof Error ? cause.message : cause;
+  throw new SignatureError(
+    'ERR_NONCE_STORE_FAILED',
+    `The store of handled callbacks failed: ${quote(why, 300)}`,
+    { cause, retryAfter: 1 },
+  );
+}
+
+function isIdentity(value: unknown): value is CallbackIdentity {
+  const { id, sender, text } = (value ?? {}) as Partial<CallbackIdentity>;
+  return typeof id === 'string' && typeof sender === 'string' && typeof text === 'function';
+}

@@ -1,0 +1,64 @@
+import { SignatureError } from '@countersign/shared';
+import { bodyId } from '../body-id.ts';
+import type { CallbackScheme } from '../callback-scheme.ts';
+import { checkCount, parseSeconds, splitHeader } from '../signature-headers.ts';
+import { textSecret } from '../text-secret.ts';
+
+const SIGNATURE = 'stripe-signature';
+
+const scheme: CallbackScheme = {
+  name: 'stripe-webhooks',
+  parseKey: (text) => textSecret(text, ''),
+
+  read(headers) {
+    const value = headers.get(SIGNATURE);
+    if (value === undefined) return undefined;
+    const signatures: string[] = [];
+    let time: string | undefined;
+    for (const part of splitHeader(SIGNATURE, value, ',')) {
+      const [name, text] = cut(part);
+      if (name === 'v1') signatures.push(text);
+      if (name !== 't') continue;
+      // With two, one could be checked and the other signed.
+      if (time !== undefined)
+        throw new SignatureError(
+          'ERR_SIGNATURE_AMBIGUOUS',
+          'The callback has two times: "t" twice',
+        );
+      time = text;
+    }
+    // Other parts are left alone: `v0` is signed for tests, with a scheme that proves nothing.
+    return {
+      id: undefined,
+      signedAt: parseSeconds('t', time),
+      signatures: checkCount(signatures, SIGNATURE),
+    };
+  },
+
+  content({ signedAt }, body) {
+    return Buffer.concat([Buffer.from(`${signedAt}.`, 'utf8'), body]);
+  },
+
+  idOf: (body) => bodyId(body, 'id'),
+};
+
+/**
+ * Webhooks of Stripe: `Stripe-Signature` with `t` and `v1`. To receive them only. The id is that of the event, in the body.
+ *
+ * @example
+ * ```ts
+ * import { createCallbackVerifier, stripeWebhooks } from '@countersign/server/callbacks';
+ *
+ * const verifier = createCallbackVerifier({ scheme: stripeWebhooks(), secrets: ['whsec_9Zq2vT7xLw4Rk8Nf'] });
+ * console.assert(verifier.sender === 'stripe-webhooks');
+ * ```
+ * @see https://docs.stripe.com/webhooks#verify-manually
+ */
+export function stripeWebhooks(): CallbackScheme {
+  return scheme;
+}
+
+function cut(part: string): [name: string, text: string] {
+  const at = part.indexOf('=');
+  return at === -1 ? ['', part] : [part.slice(0, at), part.slice(at + 1)];
+}

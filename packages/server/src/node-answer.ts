@@ -1,0 +1,92 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { SignatureError } from '@countersign/shared';
+import { isWhole, streamOf } from './node-body.ts';
+import type { ProblemAnswer } from './problem-details.ts';
+
+/** Answers a refused request. What is left of its body is not read, beyond a little. */
+export function answerProblem(
+  req: IncomingMessage,
+  res: ServerResponse,
+  { status, headers, body }: ProblemAnswer,
+): void {
+  // Somebody else has answered while the request was being verified.
+  if (res.headersSent) return;
+  if (!isWhole(req)) stopReading(req, res);
+  res.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
+  res.end(body);
+}
+
+/**
+ * Answers where a listener cannot be called. For what is no refusal there is no error handler to pass it to.
+ *
+ * @param problem makes the answer of a refusal
+ */
+export function refuse(
+  req: IncomingMessage,
+  res: ServerResponse,
+  error: unknown,
+  problem: (error: SignatureError) => ProblemAnswer,
+): void {
+  try {
+    if (!(error instanceof SignatureError)) throw error;
+    answerProblem(req, res, problem(error));
+  } catch (failure) {
+    process.emitWarning(String(failure), { code: 'COUNTERSIGN_VERIFIER_FAILED' });
+    answerProblem(req, res, { status: 500, headers: {}, body: '' });
+  }
+}
+
+/** Acts when the answer is written. */
+export function onceAnswered(req: IncomingMessage, res: ServerResponse, act: () => void): void {
+  // In HTTP/2 the response is finished only once the request is, too.
+  (streamOf(req) ?? res).once('finish', act);
+}
+
+/** Connections that end with the answer to a refused request. */
+const closing = new WeakSet<object>();
+
+/**
+ * Whether a request came on a connection that was to end with the answer to an earlier one: nobody would hear of what it did
+ * (RFC 9112 section 9.6), so it is dropped.
+ */
+export function isTooLate(req: IncomingMessage): boolean {
+  return streamOf(req) === undefined && closing.has(req.socket);
+}
+
+/** Bytes that are still taken from a client which listens only after it has sent: an ordinary body. */
+const MOST_DISCARDED = 1_048_576;
+const LINGER_MILLISECONDS = 2_000;
+
+/**
+ * Sees to it that a request is not read to its end, and that its client gets the answer nevertheless. Closed with bytes unread, a
+ * connection is reset, and the reset overtakes the answer. So it is closed on this side only, and destroyed once the client has
+ * sent all, or a moment later.
+ */
+function stopReading(req: IncomingMessage, res: ServerResponse): void {
+  const stream = streamOf(req);
+  if (stream !== undefined) {
+    onceAnswered(req, res, () => {
+      // Not at once, which could overtake the answer. It closes when what had arrived is taken.
+      setImmediate(() => stream.close());
+      req.resume();
+    });
+    return;
+  }
+  res.setHeader('connection', 'close');
+  let left = MOST_DISCARDED;
+  req.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (!(left > 0)) req.pause();
+  });
+  const { socket } = req;
+  closing.add(socket);
+  const destroySoon = socket.destroySoon;
+  // Node calls this when the answer is written, and would close both sides.
+  socket.destroySoon = () => {
+    if (req.readableEnded) return destroySoon.call(socket);
+    socket.end();
+    const timer = setTimeout(() => socket.destroy(), LINGER_MILLISECONDS);
+    socket.once('close', () => clearTimeout(timer));
+    req.once('end', () => destroySoon.call(socket));
+  };
+}
