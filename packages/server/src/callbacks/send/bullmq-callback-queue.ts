@@ -272,7 +272,9 @@ export class BullmqCallbackQueue implements CallbackQueue {
 
   /** Once: what cannot be reached is said by whoever needs it. */
   readonly #warn = (error: Error): void => {
-    if (this.#warned || this.#closed) return;
+    // Also where a job was finished just as its lock was to be renewed; where it was not, it is handed out again.
+    const isLock = error.message.startsWith('could not renew lock');
+    if (this.#warned || this.#closed || isLock) return;
     this.#warned = true;
     process.emitWarning(
       `Cannot work with the callback queue in Redis: ${quote(error.message, 256)}`,

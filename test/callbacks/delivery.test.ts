@@ -1,0 +1,176 @@
+// Nothing is lost: receivers that fail at random, a sender that is killed, and a Redis that is killed. CALLBACK_EVENTS has the number of
+// events: 600 if not given, 10,000 now and then.
+
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { BullmqCallbackQueue } from '@countersign/server/bullmq';
+import { standardWebhooks } from '@countersign/server/callbacks';
+import { readHeaders } from '@countersign/shared';
+import { Redis } from 'ioredis';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type RedisServer, startRedis } from '../support/redis.ts';
+
+const EVENTS = Number(process.env['CALLBACK_EVENTS'] ?? 600);
+const RECEIVERS = 50;
+const SENDER_KILLS = 5;
+const REDIS_KILLS = 2;
+const SECRET = 'whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH';
+/** Finished callbacks are counted at the end. */
+const QUEUE = { name: 'delivery', keepDelivered: { count: 100_000 } };
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** The same faults in each run. */
+function createRandom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state * 1_664_525 + 1_013_904_223) % 2 ** 32;
+    return state / 2 ** 32;
+  };
+}
+
+const random = createRandom(5);
+const key = standardWebhooks().parseKey(SECRET);
+
+/** What receivers have seen: how often each event was answered with 2xx, and what they did. */
+class Seen {
+  readonly delivered = new Map<string, number>();
+  readonly faults: Record<string, number> = {};
+  forged = 0;
+
+  receive(req: IncomingMessage, body: Buffer, res: ServerResponse): void {
+    const scheme = standardWebhooks();
+    const received = scheme.read(readHeaders(req.headers as Record<string, string>));
+    if (received === undefined || !key.verify(scheme.content(received, body), received.signatures))
+      this.forged += 1;
+    const accept = () => {
+      const id = received?.id as string;
+      this.delivered.set(id, (this.delivered.get(id) ?? 0) + 1);
+      res.writeHead(204).end();
+    };
+    const choice = random();
+    const [fault, act] =
+      choice < 0.7
+        ? (['none', accept] as const)
+        : choice < 0.76
+          ? (['slow', () => setTimeout(accept, 150)] as const)
+          : choice < 0.82
+            ? (['500', () => res.writeHead(500).end('no')] as const)
+            : choice < 0.88
+              ? (['429', () => res.writeHead(429, { 'retry-after': '3' }).end()] as const)
+              : choice < 0.94
+                ? (['reset', () => res.socket?.resetAndDestroy()] as const)
+                : (['time-out', () => undefined] as const);
+    this.faults[fault] = (this.faults[fault] ?? 0) + 1;
+    act();
+  }
+}
+
+async function startReceivers(seen: Seen): Promise<string[]> {
+  const servers = Array.from({ length: RECEIVERS }, () =>
+    createServer((req, res) => {
+      const chunks: Buffer[] = [];
+      req.on('data', (chunk: Buffer) => chunks.push(chunk));
+      req.on('error', () => undefined);
+      req.on('end', () => seen.receive(req, Buffer.concat(chunks), res));
+    }).listen(0, '127.0.0.1'),
+  );
+  cleanups.push(() => {
+    for (const server of servers) {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+  return Promise.all(
+    servers.map(async (server) => {
+      if (!server.listening) await once(server, 'listening');
+      return `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+    }),
+  );
+}
+
+describe('a sender on BullMQ', () => {
+  it(
+    `loses none of ${EVENTS} events, though it is killed ${SENDER_KILLS} times and Redis ${REDIS_KILLS} times`,
+    async () => {
+      const seen = new Seen();
+      const urls = await startReceivers(seen);
+      const folder = await mkdtemp(join(tmpdir(), 'countersign-callbacks-'));
+      cleanups.push(() => rm(folder, { recursive: true, force: true }));
+      const durable = ['--appendonly', 'yes', '--appendfsync', 'always', '--dir', folder];
+      const args = [...durable, '--maxmemory-policy', 'noeviction'];
+      let redis: RedisServer = await startRedis({ args });
+      const { port } = redis;
+      cleanups.push(() => redis.stop());
+
+      /** Not known to be queued. */
+      const unsent = new Set(Array.from({ length: EVENTS }, (_, index) => index));
+      let sender: ChildProcess;
+      async function startSender(): Promise<void> {
+        const settings = JSON.stringify({ port, urls, secret: SECRET, queue: QUEUE });
+        sender = fork(new URL('sender.mjs', import.meta.url), {
+          execArgv: [],
+          env: { ...process.env, SETTINGS: settings },
+        });
+        await once(sender, 'message');
+        sender.on('message', (event: number) => unsent.delete(event));
+        sender.send([...unsent]);
+      }
+      async function killSender(): Promise<void> {
+        const exit = once(sender, 'exit');
+        sender.kill('SIGKILL');
+        await exit;
+      }
+      await startSender();
+      cleanups.push(killSender);
+
+      // At each step so many have arrived; the blows are spread over all of it.
+      const blows = [
+        ...Array.from({ length: SENDER_KILLS }, (_, index) => ({
+          at: (index + 1) / (SENDER_KILLS + 1),
+          strike: async () => {
+            await killSender();
+            await startSender();
+          },
+        })),
+        ...Array.from({ length: REDIS_KILLS }, (_, index) => ({
+          at: (index + 0.75) / (REDIS_KILLS + 0.5),
+          strike: async () => {
+            await redis.stop();
+            redis = await startRedis({ args, port });
+          },
+        })),
+      ].sort((a, b) => a.at - b.at);
+      for (const { at, strike } of blows) {
+        while (seen.delivered.size < at * EVENTS) await sleep(5);
+        await strike();
+      }
+      while (seen.delivered.size < EVENTS) await sleep(10);
+
+      const connection = new Redis({ port });
+      const queue = new BullmqCallbackQueue({ redis: connection, ...QUEUE });
+      cleanups.push(async () => {
+        await queue.close();
+        connection.disconnect();
+      });
+      // What was answered just now is written down a moment later, and what a killed sender had in hand is taken up again.
+      while ((await queue.list('waiting', 1)).length > 0) await sleep(50);
+      expect(await queue.list('dead', 10)).toEqual([]);
+      expect((await queue.list('delivered', 2 * EVENTS)).length).toBe(EVENTS);
+      expect(unsent.size).toBe(0);
+      expect(seen.forged).toBe(0);
+      const more = [...seen.delivered.values()].reduce((sum, count) => sum + count - 1, 0);
+      console.log(`faults: ${JSON.stringify(seen.faults)}; delivered more than once: ${more}`);
+    },
+    Math.max(60_000, 60 * EVENTS),
+  );
+});

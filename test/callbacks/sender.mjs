@@ -1,0 +1,48 @@
+// A sender of callbacks in a process of its own, to be killed: with the built package, on a queue in Redis. It is told which events to send, tells
+// which are queued, and delivers until it ends. SETTINGS (JSON) has the rest.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import { BullmqCallbackQueue } from '../../packages/server/dist/bullmq.js';
+import { createCallbackSender } from '../../packages/server/dist/callbacks.js';
+
+const { port, urls, secret, queue } = JSON.parse(process.env.SETTINGS);
+const AT_ONCE = 50;
+
+process.once('disconnect', () => process.exit());
+const redis = new Redis({ port, retryStrategy: () => 50 });
+redis.on('error', () => undefined);
+const sender = createCallbackSender({
+  queue: new BullmqCallbackQueue({ redis, takeOverAfter: 1, timeout: 1, ...queue }),
+  endpoints: (id) => ({ id, url: urls[Number(id)], secrets: [secret] }),
+  // The specification's, a few thousand times as fast.
+  schedule: Array.from({ length: 60 }, (_, index) => Math.min(0.05 * (index + 1), 0.5)),
+  maxRetryAfter: 0.2,
+  timeouts: { connect: 1, headers: 0.3, body: 0.3 },
+  http: 'allow-plain-http',
+  privateAddresses: 'allow-private-addresses',
+});
+
+process.on('message', async (events) => {
+  const left = [...events];
+  const send = async () => {
+    for (let event = left.pop(); event !== undefined; event = left.pop()) {
+      await sendOnce(event);
+      process.send(event);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, send));
+});
+process.send('ready');
+
+/** Until it is queued: what may have been is sent again, with the same id. */
+async function sendOnce(event) {
+  for (;;) {
+    try {
+      const endpoint = String(event % urls.length);
+      return await sender.send(endpoint, { id: `msg_${event}`, type: 'test.event', data: event });
+    } catch {
+      await sleep(50);
+    }
+  }
+}
