@@ -237,7 +237,7 @@ describe.each(peers)('$name', (peer) => {
     const other =
       peer.secret === TEXT_SECRET
         ? 'whsec_AnotherOne7Kq2mB5x'
-        : `whsec_${Buffer.alloc(32, 'other').toString('base64')}`;
+        : `whsec_${Buffer.alloc(32, 'another one').toString('base64')}`;
     const { origin } = await ourServer({ scheme: peer.scheme, secret: other });
     expect(await post(origin, await peer.sign(BODY), BODY)).toBe(401);
   });
@@ -260,7 +260,7 @@ describe('a rotation', () => {
     const scheme = standardWebhooks();
     const params = { id: ID, signedAt: now() };
     const content = scheme.content(params, Buffer.from(BODY));
-    const old = `whsec_${Buffer.alloc(24, 'old').toString('base64')}`;
+    const old = `whsec_${Buffer.alloc(24, 'the old one').toString('base64')}`;
     for (const secrets of [
       [old, STANDARD_SECRET],
       [STANDARD_SECRET, old],

@@ -136,7 +136,14 @@ describe('standardWebhooks()', () => {
     ],
     ['a public key of 31 bytes', `whpk_${Buffer.alloc(31, 'k').toString('base64')}`],
     ['a private key of 33 bytes', `whsk_${Buffer.alloc(33, 'k').toString('base64')}`],
-    ['halves that do not belong together', `whsk_${Buffer.alloc(64, 'k').toString('base64')}`],
+    [
+      'halves that do not belong together',
+      `whsk_${Buffer.alloc(64, 'countersign').toString('base64')}`,
+    ],
+    ['24 zeros', `whsec_${Buffer.alloc(24).toString('base64')}`],
+    ['one letter again and again', `whsec_${Buffer.alloc(32, 'k').toString('base64')}`],
+    ['a private key of zeros', `whsk_${Buffer.alloc(32).toString('base64')}`],
+    ['a public key of zeros', `whpk_${Buffer.alloc(32).toString('base64')}`],
     ['no text', 42 as unknown as string],
   ])('parseKey() refuses %s, and does not show it', (_, text) => {
     const key = String(text)
@@ -151,6 +158,40 @@ describe('standardWebhooks()', () => {
     expect(error).toBeInstanceOf(TypeError);
     expect((error as Error).message).toMatch(/^Cannot read callback key: /);
     if (key.length > 8) expect((error as Error).message).not.toContain(key.slice(0, 8));
+  });
+
+  it('parseKey() refuses public keys under which anybody could sign', () => {
+    // Eight points have a small order (RFC 8032 section 5.1), and some of them can be written in more ways than one.
+    const p = 2n ** 255n - 19n;
+    const pow = (base: bigint, exponent: bigint): bigint => {
+      let result = 1n;
+      for (let b = base, e = exponent; e > 0n; e >>= 1n, b = (b * b) % p)
+        if (e & 1n) result = (result * b) % p;
+      return result;
+    };
+    const root = pow(2n, (p - 1n) / 4n);
+    const d = (-121_665n * pow(121_666n, p - 2n)) % p;
+    // Of order eight is what doubles to an ordinate of zero: y² = (-1 ± √(1 + d)) / d.
+    const sqrt = (n: bigint): bigint => {
+      const x = pow(n, (p + 3n) / 8n);
+      return (x * x - n) % p === 0n ? x : (x * root) % p;
+    };
+    const mod = (n: bigint): bigint => ((n % p) + p) % p;
+    const eighths = [1n, -1n]
+      .map((sign) => mod((-1n + sign * sqrt(mod(1n + d))) * pow(mod(d), p - 2n)))
+      .map((square) => ({ square, y: sqrt(square) }))
+      .filter(({ square, y }) => mod(y * y) === square)
+      .flatMap(({ y }) => [y, p - y]);
+    expect(eighths).toHaveLength(2);
+    for (const y of [0n, 1n, p - 1n, p, p + 1n, ...eighths]) {
+      for (const sign of [0n, 1n]) {
+        const hex = (y | (sign << 255n)).toString(16).padStart(64, '0');
+        const point = Buffer.from(hex, 'hex').reverse();
+        expect(() => scheme.parseKey(`whpk_${point.toString('base64')}`)).toThrow(
+          'with it anybody could sign',
+        );
+      }
+    }
   });
 
   it('read() leaves alone what carries no signature of this form', () => {

@@ -26,6 +26,19 @@ const ASYMMETRIC = 'v1a,';
 /** What stands before the 32 bytes of an Ed25519 private key in PKCS #8 (RFC 8410 section 7). */
 const PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex');
 
+/** Of the bytes of a secret: random ones have more. */
+const FEWEST_DIFFERENT = 6;
+
+const SMALL_ORDER = new Set([
+  '00'.repeat(32),
+  `01${'00'.repeat(31)}`,
+  `ec${'ff'.repeat(30)}7f`,
+  `ed${'ff'.repeat(30)}7f`,
+  `ee${'ff'.repeat(30)}7f`,
+  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
+  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
+]);
+
 const scheme: CallbackScheme = {
   name: 'standard-webhooks',
 
@@ -93,6 +106,7 @@ export function standardWebhooks(): CallbackScheme {
 function symmetricKey(bytes: Buffer): CallbackKey {
   if (!(bytes.length >= 24 && bytes.length <= 64))
     throw noKey(`it has ${bytes.length} bytes, 24 to 64 are expected after "whsec_"`);
+  checkVariety(bytes);
   const secret = createSecretKey(bytes);
   const signContent = (content: Uint8Array): string =>
     SYMMETRIC + createHmac('sha256', secret).update(content).digest('base64');
@@ -106,19 +120,17 @@ function symmetricKey(bytes: Buffer): CallbackKey {
 function publicKey(bytes: Buffer): CallbackKey {
   if (!(bytes.length === 32))
     throw noKey(`it has ${bytes.length} bytes, 32 are expected after "whpk_"`);
-  let key: KeyObject;
-  try {
-    const x = bytes.toString('base64url');
-    key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
-  } catch {
-    throw noKey('it is no Ed25519 public key');
-  }
+  if (isOfSmallOrder(bytes))
+    throw noKey('with it anybody could sign: it is a point of small order');
+  const x = bytes.toString('base64url');
+  const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
   return { verify: (content, signatures) => verifiesOne(key, content, signatures) };
 }
 
 function privateKey(bytes: Buffer): CallbackKey {
   if (!(bytes.length === 32 || bytes.length === 64))
     throw noKey(`it has ${bytes.length} bytes, 32 or 64 are expected after "whsk_"`);
+  checkVariety(bytes.subarray(0, 32));
   const der = Buffer.concat([PKCS8, bytes.subarray(0, 32)]);
   const key = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
   const counterpart = createPublicKey(key);
@@ -140,6 +152,21 @@ function verifiesOne(key: KeyObject, content: Uint8Array, signatures: readonly s
     found = matches || found;
   }
   return found;
+}
+
+/** All zeros, or one letter again and again: somebody has yet to put a secret there. */
+function checkVariety(bytes: Uint8Array): void {
+  if (!(new Set(bytes).size >= FEWEST_DIFFERENT)) throw noKey('it repeats a few bytes');
+}
+
+/**
+ * The points of Ed25519 under which some signatures are good for whatever is signed, which OpenSSL does not refuse; all zeros is one
+ * of them. Their ordinates, as they are written and as they could be; the last bit is the sign.
+ */
+function isOfSmallOrder(point: Uint8Array): boolean {
+  const ordinate = Buffer.from(point);
+  ordinate[31] = (ordinate[31] as number) & 0x7f;
+  return SMALL_ORDER.has(ordinate.toString('hex'));
 }
 
 /** Canonical base64 only: a lenient decoder would take many texts for one key, and one signature for many. */
