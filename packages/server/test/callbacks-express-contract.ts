@@ -5,7 +5,7 @@ import type express from 'express';
 import type { Express, RequestHandler } from 'express';
 import { describe, expect, it } from 'vitest';
 import { NOW, newSecret, signCallback } from './callbacks-sender.ts';
-import { listen } from './sockets.ts';
+import { listen, RawClient, send } from './sockets.ts';
 
 const SECRET = newSecret();
 const clock = () => NOW;
@@ -128,6 +128,36 @@ export function requireCallbackContract(framework: typeof express): void {
       app.use(requireCallback(options));
       const body = new Uint8Array(MiB + 1);
       expect((await post(app, body, signed(body))).status).toBe(413);
+    });
+
+    it('puts together what comes in pieces, and parsers read it after', async () => {
+      const body = Buffer.from(JSON.stringify({ text: 'ä'.repeat(2_000) }));
+      const app = framework();
+      app.post('/', requireCallback({ ...options, limit: 5_000 }), framework.json(), (req, res) => {
+        res.json({ same: body.equals(callbackOf(req).body), length: req.body.text.length });
+      });
+      const { origin } = await listen(app);
+      const headers = { ...signed(body), host: new URL(origin).host };
+      const request = { method: 'POST', url: `${origin}/`, headers, body };
+      for (const sending of [{ pieces: 7 }, { pieces: 7, chunked: true }, { chunked: true }]) {
+        const answer = await send(request, sending);
+        expect(JSON.parse(answer.body)).toEqual({ same: true, length: 2_000 });
+      }
+      const longer = await send(request, { pieces: 500, chunked: true, body: Buffer.alloc(5_001) });
+      expect(longer.status).toBe(413);
+    });
+
+    it('does not wait for a body longer than the callback is fresh', async () => {
+      const app = framework();
+      app.use(requireCallback({ ...options, clock: () => NOW + 299.9 }));
+      const { port, origin } = await listen(app);
+      const client = new RawClient(port);
+      const headers = { host: new URL(origin).host, ...signed('{}'), 'content-length': '2' };
+      const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+      client.write(`POST / HTTP/1.1\r\n${lines.join('')}\r\n{`);
+      const answer = await client.answer();
+      expect(answer.status).toBe(401);
+      expect(JSON.parse(answer.body)).toMatchObject({ reason: 'clock-skew' });
     });
 
     it('has its limit for bodies that a parser kept, too', async () => {
