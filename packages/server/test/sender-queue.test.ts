@@ -1,11 +1,15 @@
 import { BullmqCallbackQueue, type BullmqCallbackQueueOptions } from '@countersign/server/bullmq';
-import { MemoryCallbackQueue, type Verdict } from '@countersign/server/callbacks';
-import { Redis } from 'ioredis';
+import {
+  createCallbackSender,
+  MemoryCallbackQueue,
+  type Verdict,
+} from '@countersign/server/callbacks';
+import { Cluster, Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { type RedisServer, startRedis } from '../../../test/support/redis.ts';
+import { type RedisServer, startRedis, startRedisCluster } from '../../../test/support/redis.ts';
 import { DueHeap } from '../src/callbacks/send/due-heap.ts';
 import { callbackQueueContract } from './sender-queue-contract.ts';
-import { deferred } from './sender-support.ts';
+import { deferred, LOOPBACK, SECRET, startReceiver } from './sender-support.ts';
 
 let server: RedisServer;
 let redis: Redis;
@@ -64,6 +68,23 @@ describe('MemoryCallbackQueue', () => {
     while ((await queue.list('delivered', 10))[0]?.callback.eventId !== 'b')
       await Promise.resolve();
     expect(await queue.find('dlv_a')).toBeUndefined();
+  });
+
+  it('lets nobody overtake in a lane, who is only ordered again', async () => {
+    const queue = new MemoryCallbackQueue();
+    onTestFinished(() => queue.close());
+    for (const id of ['a', 'b']) await queue.add(callback(id, 'lane'));
+    expect(await queue.redeliver('dlv_b')).toBe(true);
+    const { promise, resolve } = deferred();
+    const log: string[] = [];
+    queue.start(async ({ eventId }) => {
+      // While it is handed out it is under way already.
+      expect(await queue.redeliver(`dlv_${eventId}`)).toBe(true);
+      if (log.push(eventId) === 2) resolve();
+      return delivered;
+    }, 4);
+    await promise;
+    expect(log).toEqual(['a', 'b']);
   });
 
   it('hands out again what its handler failed with', async () => {
@@ -156,6 +177,54 @@ describe('BullmqCallbackQueue', () => {
     for (const id of ids) await (queues[0] as BullmqCallbackQueue).add(callback(id, 'lane'));
     await promise;
     expect(log).toEqual(ids);
+  });
+
+  it('works on a cluster, lanes included', async () => {
+    const cluster = await startRedisCluster();
+    const connection = new Cluster(cluster.nodes.map(({ port }) => ({ host: '127.0.0.1', port })));
+    const queue = bullmq({ redis: connection });
+    onTestFinished(async () => {
+      await queue.close();
+      connection.disconnect();
+      await cluster.stop();
+    });
+    for (const id of ['a', 'b', 'c']) await queue.add(callback(id, 'lane'));
+    const { promise, resolve } = deferred();
+    const log: string[] = [];
+    queue.start(async ({ eventId }) => {
+      if (log.push(eventId) === 3) resolve();
+      return delivered;
+    }, 4);
+    await promise;
+    expect(log).toEqual(['a', 'b', 'c']);
+  });
+
+  it('tells Redis neither a secret nor a URL', async () => {
+    const { url } = await startReceiver((_, res) => res.writeHead(500).end());
+    const monitored = redis.duplicate();
+    const monitor = await monitored.monitor();
+    onTestFinished(() => {
+      monitored.disconnect();
+      monitor.disconnect();
+    });
+    const commands: string[] = [];
+    monitor.on('monitor', (_time, args: string[]) => void commands.push(args.join(' ')));
+    const { promise, resolve } = deferred();
+    const sender = createCallbackSender({
+      queue: bullmq(),
+      endpoints: (id) => ({ id, url, secrets: [SECRET] }),
+      ...LOOPBACK,
+      schedule: [0.01],
+      onDead: () => resolve(),
+    });
+    await sender.send('alice', { id: 'msg_1', body: 'the payload' });
+    await promise;
+    await sender.close();
+    while (!commands.some((command) => command.includes('given up'))) await redis.ping();
+    const all = commands.join('\n');
+    expect(all).toContain(Buffer.from('the payload').toString('base64'));
+    for (const hidden of [SECRET, SECRET.slice(6), url, new URL(url).host])
+      expect(all).not.toContain(hidden);
   });
 
   it('says so when Redis is away, after its time-out', async () => {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer as createTcpServer, type Socket } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { inspect } from 'node:util';
 import {
   type CallbackEndpoint,
@@ -266,18 +266,26 @@ describe('attempts', () => {
       endpoints: (id) => ({ id, secrets: [SECRET], ...endpoint }),
       onDisabled: async (id) => {
         disabled.push(id);
+        if (disabled.length === 1) throw new Error('The database is away');
         endpoint.disabled = true;
       },
     });
     const { id } = await sender.send('alice', { body: '{}' });
+    while (disabled.length < 1) await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await sender.find(id)).toMatchObject({ state: 'waiting', attempts: [{ status: 410 }] });
+    await sender.redeliver(id);
     await heard('dead');
     const { reason } = await settled(sender, id, 'dead');
-    expect([disabled, reason]).toEqual([['alice'], 'The receiver wants no more callbacks']);
+    expect([disabled, reason]).toEqual([
+      ['alice', 'alice'],
+      'The receiver wants no more callbacks',
+    ]);
     await expect(sender.send('alice', { body: '{}' })).rejects.toThrow('it is disabled');
     await sender.redeliver(id);
     await heard('dead', 2);
     expect((await settled(sender, id, 'dead')).reason).toBe('The endpoint is disabled');
-    expect(received.length).toBe(1);
+    expect(received.length).toBe(2);
   });
 
   it('wait for an endpoint that cannot be looked up', async () => {
@@ -390,6 +398,96 @@ describe('attempts', () => {
     expect(errors[1]).toBe('Cannot take an answer that changes the protocol');
   });
 
+  it('are made again at once where a kept connection was closed as it was used', async () => {
+    const requests: number[] = [];
+    let connections = 0;
+    const server = createTcpServer((socket) => {
+      const connection = ++connections;
+      let served = 0;
+      socket.on('error', () => undefined);
+      socket.on('data', () => {
+        requests.push(connection);
+        served += 1;
+        if (served === 2) socket.resetAndDestroy();
+        else socket.write('HTTP/1.1 204 No Content\r\nconnection: keep-alive\r\n\r\n');
+      });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    const { sender, heard, hooks } = senderTo({ url: `http://127.0.0.1:${port}/` });
+    await sender.send('alice', { body: '' });
+    await heard('delivered');
+    await sender.send('alice', { body: '' });
+    await heard('delivered', 2);
+    expect([requests, hooks()]).toEqual([
+      [1, 1, 2],
+      ['delivered', 'delivered'],
+    ]);
+  });
+
+  it.each([
+    ['receiver.example.org', 'receiver.example.org'],
+    ['127.0.0.1', undefined],
+  ])('ask by TLS for the name %s, though they connect to an address', async (host, name) => {
+    const hello = deferred<Buffer>();
+    const server = createTcpServer((socket) => {
+      socket.on('error', () => undefined);
+      socket.once('data', (data) => {
+        hello.resolve(data);
+        socket.destroy();
+      });
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const { port } = server.address() as AddressInfo;
+    const { sender, heard } = senderTo(
+      { url: `https://${host}:${port}/` },
+      { schedule: [], resolve: async () => ['127.0.0.1'] },
+    );
+    await sender.send('alice', { body: '{}' });
+    const text = (await hello.promise).toString('latin1');
+    expect(/[\w-]+(?:\.[\w-]+)+\.(?:org|1)/.exec(text)?.[0]).toBe(name);
+    await heard('dead');
+  });
+
+  it('fail where a key is a public one', async () => {
+    const { url, received } = await startReceiver();
+    const secrets = [`whpk_${Buffer.alloc(32, 1).toString('base64')}`];
+    const { sender, heard, told } = senderTo({ url, secrets }, { schedule: [] });
+    await sender.send('alice', { body: '{}' });
+    await heard('dead');
+    expect(told.at(-1)?.report.attempt?.error).toBe('Cannot sign callback with a public key');
+    expect(received.length).toBe(0);
+  });
+
+  it('go to each address that was checked, and say why there is no answer at any', async () => {
+    const { port } = await startReceiver(undefined, '127.0.0.3');
+    const addresses = ['127.0.0.1', '127.0.0.2'];
+    const { sender, heard, told } = senderTo(
+      { url: `http://receiver.example.org:${port}/` },
+      { schedule: [], resolve: async () => addresses },
+    );
+    await sender.send('alice', { body: '{}' });
+    await heard('dead');
+    expect(told.at(-1)?.report.attempt?.error).toContain('ECONNREFUSED');
+    addresses.push('127.0.0.3');
+    await sender.send('alice', { body: '{}' });
+    await heard('delivered');
+  });
+
+  it('do not wait for DNS that does not answer', async () => {
+    const { sender, heard, told } = senderTo(
+      { url: 'https://receiver.example.org/' },
+      { schedule: [], resolve: () => new Promise(() => undefined), timeouts: { connect: 0.05 } },
+    );
+    await sender.send('alice', { body: '{}' });
+    await heard('dead');
+    expect(told.at(-1)?.report.attempt?.error).toBe(
+      'Cannot find the addresses of the endpoint within 0.05 s',
+    );
+  });
+
   it('fail where a secret cannot sign, and do not say which it is', async () => {
     const { url } = await startReceiver();
     const { sender, heard, told } = senderTo(
@@ -439,6 +537,45 @@ describe('attempts', () => {
     const there = senderTo({ url }, { queue });
     await there.heard('delivered');
     expect((await settled(here.sender, id, 'delivered')).attempts.length).toBe(1);
+  });
+});
+
+describe('one dead receiver among 50', () => {
+  it('gets its own places and no more: all others are served while it holds them', async () => {
+    let [open, most] = [0, 0];
+    const holding: (() => void)[] = [];
+    const dead = await startReceiver((_, res) => {
+      open += 1;
+      most = Math.max(most, open);
+      holding.push(() => res.writeHead(204).end());
+      res.on('close', () => {
+        open -= 1;
+      });
+    });
+    const alive = await startReceiver();
+    const reached = new Set<string>();
+    const { promise, resolve } = deferred();
+    const sender = createCallbackSender({
+      endpoints: (id) => ({ id, url: id === 'e0' ? dead.url : alive.url, secrets: [SECRET] }),
+      ...LOOPBACK,
+      concurrency: 8,
+      onDelivered: ({ endpointId, eventId }) => {
+        reached.add(`${endpointId}/${eventId}`);
+        if (reached.size === 49 * 4) resolve();
+      },
+    });
+    // The queue of the dead one is long, and before all others.
+    for (let event = 0; event < 200; event++)
+      await sender.send('e0', { id: `msg_${event}`, body: '{}' });
+    await dead.got(4);
+    for (let event = 0; event < 4; event++)
+      for (let endpoint = 1; endpoint < 50; endpoint++)
+        await sender.send(`e${endpoint}`, { id: `msg_${event}`, body: '{}' });
+    await promise;
+    expect([most, dead.received.length]).toEqual([4, 4]);
+    const closed = sender.close();
+    for (const answer of holding) answer();
+    await closed;
   });
 });
 

@@ -66,8 +66,8 @@ export interface CallbackSender {
 }
 
 const MOST_ATTEMPTS = 50;
-/** Seconds until the endpoint is looked for again. */
-const AFTER_LOOKUP_FAILED = 5;
+/** Seconds until it is tried again what is ours, and not the receiver's, to do. */
+const AFTER_OWN_FAILURE = 5;
 
 /**
  * Builds a sender of callbacks.
@@ -116,9 +116,7 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
     try {
       await hook?.({ id, endpointId, eventId, attempt: attempts.at(-1), reason } as never);
     } catch (error) {
-      process.emitWarning(`Cannot tell of delivery ${id}: ${error}`, {
-        code: 'COUNTERSIGN_CALLBACK_HOOK',
-      });
+      warn(`Cannot tell of delivery ${id}: ${error}`);
     }
   }
 
@@ -140,14 +138,15 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
         return giveUp(callback, { ...progress, reason });
       }
       result = await makeAttempt(callback, endpoint, { poster, policy });
-    } catch {
+    } catch (error) {
       // Where endpoints are kept cannot be asked: nothing was tried.
-      return { outcome: 'again', at: clock() + AFTER_LOOKUP_FAILED, progress };
+      warn(`Cannot find callback endpoint ${quote(endpointId)}: ${error}`);
+      return { outcome: 'again', at: clock() + AFTER_OWN_FAILURE, progress };
     } finally {
       gate.leave(
         endpointId,
         {
-          isWell: result === undefined || result.outcome === 'delivered',
+          isWell: result && result.outcome === 'delivered',
           seconds: result?.attempt.seconds ?? 0,
           restUntil: restOf(result),
         },
@@ -180,8 +179,14 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
     counters.failed += 1;
     await tell(policy.onFailed, callback, after);
     if (outcome === 'gone') {
-      // Not by tell(): as long as it is not stored that the endpoint is disabled, the callback stays, and finds the endpoint gone again.
-      await (policy.onDisabled as ((id: string) => unknown) | undefined)?.(callback.endpointId);
+      try {
+        await (policy.onDisabled as ((id: string) => unknown) | undefined)?.(callback.endpointId);
+      } catch (error) {
+        // As long as it is not stored that the endpoint is disabled, the callback stays, and finds the endpoint gone again.
+        warn(`Cannot tell that endpoint ${quote(callback.endpointId)} is disabled: ${error}`);
+        const progress = { ...after, tried: after.tried - 1 };
+        return { outcome: 'again', at: clock() + AFTER_OWN_FAILURE, progress };
+      }
       counters.disabled += 1;
       return giveUp(callback, { ...after, reason: 'The receiver wants no more callbacks' });
     }
@@ -240,6 +245,10 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
 function restOf(result: AttemptResult | undefined): number {
   const status = result?.attempt.status;
   return (status === 429 || status === 503 ? result?.retryAt : undefined) ?? 0;
+}
+
+function warn(message: string): void {
+  process.emitWarning(message, { code: 'COUNTERSIGN_CALLBACK' });
 }
 
 function toDelivery({ callback, progress, state }: QueueEntry): Delivery {

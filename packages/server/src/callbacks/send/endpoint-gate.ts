@@ -55,15 +55,20 @@ export class EndpointGate {
   /**
    * Gives the place back.
    *
-   * @param outcome whether the endpoint is well, how long it took, and until when it asked to be left alone
+   * @param outcome whether the endpoint is well, where it was asked; how long it took, and until when it wants to be left alone
    */
   leave(
     endpointId: string,
-    { isWell, seconds, restUntil = 0 }: { isWell: boolean; seconds: number; restUntil?: number },
+    {
+      isWell,
+      seconds,
+      restUntil = 0,
+    }: { isWell: boolean | undefined; seconds: number; restUntil?: number },
     now: number,
   ): void {
     const state = this.#stateOf(endpointId);
     state.running -= 1;
+    if (isWell === undefined) return;
     state.pace += 0.2 * (seconds - state.pace);
     state.failures = isWell ? 0 : state.failures + 1;
     const tired = state.failures - TIRED_AFTER;

@@ -6,7 +6,7 @@ import type { CallbackAddress } from './callback-address.ts';
 import { hostOf } from './callback-url.ts';
 
 /** Seconds, each from the end of the one before. */
-export interface PostTimeouts {
+interface PostTimeouts {
   /** Until the connection stands, TLS included. */
   readonly connect: number;
   /** Until the body is sent and the head of the answer has come. */
@@ -16,7 +16,7 @@ export interface PostTimeouts {
 }
 
 /** What one attempt sends. */
-export interface PostRequest extends CallbackAddress {
+interface PostRequest extends CallbackAddress {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Uint8Array;
   readonly timeouts: PostTimeouts;
@@ -24,7 +24,7 @@ export interface PostRequest extends CallbackAddress {
   readonly maxResponse: number;
 }
 
-export interface PostAnswer {
+interface PostAnswer {
   readonly status: number;
   readonly retryAfter: string | undefined;
   /** As far as it was read. */
@@ -97,7 +97,7 @@ function attempt(
     pinned: addresses.join(),
     autoSelectFamilyAttemptTimeout: 1_000,
     // An address has no name to ask for (RFC 6066 section 3).
-    ...(isTls ? { servername: isIP(host) === 0 ? host : '' } : {}),
+    ...(isTls ? { servername: isIP(host) === 0 ? host : '', rejectUnauthorized: true } : {}),
   } as PinnedOptions;
   return new Promise((resolve) => {
     const request = (isTls ? https : http).request(options);
