@@ -11,6 +11,13 @@ import {
   type NonceStore,
   type SignatureError,
 } from '@countersign/server';
+import {
+  createCallbackVerifier,
+  createOnce,
+  githubWebhooks,
+  MemoryOnceStore,
+  standardWebhooks,
+} from '@countersign/server/callbacks';
 import { keepRawBody, requireSignature } from '@countersign/server/express';
 import { createFailureLimit } from '@countersign/server/failures';
 import express from 'express';
@@ -677,6 +684,52 @@ describe('time and replay', () => {
     ]);
     const never = createApi({ presignedUrls: 'refuse' });
     expect(await outcome(never.verifier, await never.presign(60))).toBe('ERR_SIGNATURE_MISSING');
+  });
+
+  it('T13: a callback is accepted once, whatever is left out of it or changed around it', async () => {
+    const [old, next] = ['the secret that was', 'the secret that will be'].map(
+      (text) => `whsec_${Buffer.from(text.padEnd(24)).toString('base64')}`,
+    ) as [string, string];
+    const scheme = standardWebhooks();
+    const verifier = createCallbackVerifier({
+      secrets: [next, old],
+      clock: () => NOW,
+      nonces: new MemoryNonceStore({ clock: () => NOW, bornAt: 0 }),
+    });
+    const sign = (signedAt: number): Record<string, string> => {
+      const params = { id: 'msg_1', signedAt };
+      const content = scheme.content(params, Buffer.from('{}'));
+      const signatures = [old, next].map((it) => scheme.parseKey(it).sign?.(content) ?? '');
+      return scheme.write?.(params, signatures) ?? {};
+    };
+    const first = sign(NOW - 1);
+    const [one = '', other = ''] = first['webhook-signature']?.split(' ') ?? [];
+    const verify = (changes: Record<string, string>, headers = first) =>
+      verifier.verify({ headers: { ...headers, ...changes }, body: '{}' }).then(
+        () => ACCEPTED,
+        ({ code }) => code,
+      );
+    expect(await verify({})).toBe(ACCEPTED);
+    for (const signature of [one, other, `${other} ${one}`, `v1,AAAA ${one}`, `${one} v9,${other}`])
+      expect(await verify({ 'webhook-signature': signature })).toBe('ERR_NONCE_REUSED');
+    expect(await verify({ 'webhook-id': 'msg_2' })).toBe('ERR_SIGNATURE_MISMATCH');
+    expect(await verify({ 'webhook-timestamp': `${NOW}` })).toBe('ERR_SIGNATURE_MISMATCH');
+    expect(await verify({ 'webhook-timestamp': `0${NOW - 1}` })).toBe('ERR_SIGNATURE_MALFORMED');
+    expect(await verify({}, sign(NOW)), 'an honest retry').toBe(ACCEPTED);
+  });
+
+  it('T14: an id that is not signed does not make a handler run again', async () => {
+    const secret = 'a secret of a repository';
+    const verifier = createCallbackVerifier({ scheme: githubWebhooks(), secrets: [secret] });
+    const handleOnce = createOnce({ store: new MemoryOnceStore() });
+    const signature = `sha256=${createHmac('sha256', secret).update('{}').digest('hex')}`;
+    const outcomes: string[] = [];
+    for (const delivery of ['one', 'two', 'three']) {
+      const headers = { 'x-hub-signature-256': signature, 'x-github-delivery': delivery };
+      const callback = await verifier.verify({ headers, body: '{}' });
+      outcomes.push((await handleOnce(callback, () => undefined)).outcome);
+    }
+    expect(outcomes).toEqual(['completed', 'done', 'done']);
   });
 });
 
