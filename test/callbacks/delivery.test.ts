@@ -98,6 +98,37 @@ async function startReceivers(seen: Seen): Promise<string[]> {
   );
 }
 
+/** A sender in a process of its own that sends so many events, each until it is queued. */
+class Sender {
+  /** Not known to be queued. */
+  readonly unsent: Set<number>;
+  readonly #settings: string;
+  #child: ChildProcess | undefined;
+
+  constructor(events: number, settings: Record<string, unknown>) {
+    this.unsent = new Set(Array.from({ length: events }, (_, index) => index));
+    this.#settings = JSON.stringify({ secret: SECRET, ...settings });
+  }
+
+  async start(): Promise<void> {
+    const child = fork(new URL('sender.mjs', import.meta.url), {
+      execArgv: [],
+      env: { ...process.env, SETTINGS: this.#settings },
+    });
+    this.#child = child;
+    await once(child, 'message');
+    child.on('message', (event: number) => this.unsent.delete(event));
+    child.send([...this.unsent]);
+  }
+
+  async kill(): Promise<void> {
+    const child = this.#child as ChildProcess;
+    const exit = once(child, 'exit');
+    child.kill('SIGKILL');
+    await exit;
+  }
+}
+
 describe('a sender on BullMQ', () => {
   it(
     `loses none of ${EVENTS} events, though it is killed ${SENDER_KILLS} times and Redis ${REDIS_KILLS} times`,
@@ -112,34 +143,17 @@ describe('a sender on BullMQ', () => {
       const { port } = redis;
       cleanups.push(() => redis.stop());
 
-      /** Not known to be queued. */
-      const unsent = new Set(Array.from({ length: EVENTS }, (_, index) => index));
-      let sender: ChildProcess;
-      async function startSender(): Promise<void> {
-        const settings = JSON.stringify({ port, urls, secret: SECRET, queue: QUEUE });
-        sender = fork(new URL('sender.mjs', import.meta.url), {
-          execArgv: [],
-          env: { ...process.env, SETTINGS: settings },
-        });
-        await once(sender, 'message');
-        sender.on('message', (event: number) => unsent.delete(event));
-        sender.send([...unsent]);
-      }
-      async function killSender(): Promise<void> {
-        const exit = once(sender, 'exit');
-        sender.kill('SIGKILL');
-        await exit;
-      }
-      await startSender();
-      cleanups.push(killSender);
+      const sender = new Sender(EVENTS, { port, urls, queue: QUEUE, order: 'any', atOnce: 50 });
+      await sender.start();
+      cleanups.push(() => sender.kill());
 
       // At each step so many have arrived; the blows are spread over all of it.
       const blows = [
         ...Array.from({ length: SENDER_KILLS }, (_, index) => ({
           at: (index + 1) / (SENDER_KILLS + 1),
           strike: async () => {
-            await killSender();
-            await startSender();
+            await sender.kill();
+            await sender.start();
           },
         })),
         ...Array.from({ length: REDIS_KILLS }, (_, index) => ({
@@ -166,11 +180,33 @@ describe('a sender on BullMQ', () => {
       while ((await queue.list('waiting', 1)).length > 0) await sleep(50);
       expect(await queue.list('dead', 10)).toEqual([]);
       expect((await queue.list('delivered', 2 * EVENTS)).length).toBe(EVENTS);
-      expect(unsent.size).toBe(0);
+      expect(sender.unsent.size).toBe(0);
       expect(seen.forged).toBe(0);
       const more = [...seen.delivered.values()].reduce((sum, count) => sum + count - 1, 0);
       console.log(`faults: ${JSON.stringify(seen.faults)}; delivered more than once: ${more}`);
     },
     Math.max(60_000, 60 * EVENTS),
   );
+
+  it('keeps the order of a lane, though it is killed three times', async () => {
+    const events = 30;
+    const seen = new Seen();
+    const [url] = await startReceivers(seen);
+    const redis = await startRedis({ args: ['--maxmemory-policy', 'noeviction'] });
+    cleanups.push(() => redis.stop());
+    const settings = { port: redis.port, urls: [url], queue: { name: 'lane' } };
+    const sender = new Sender(events, { ...settings, order: 'as-sent', atOnce: 1 });
+    await sender.start();
+    cleanups.push(() => sender.kill());
+    for (const part of [0.25, 0.5, 0.75]) {
+      while (seen.delivered.size < part * events) await sleep(5);
+      await sender.kill();
+      await sender.start();
+    }
+    while (seen.delivered.size < events) await sleep(5);
+    // As they came first: what was in hand when the sender was killed comes again.
+    expect([...seen.delivered.keys()]).toEqual(
+      Array.from({ length: events }, (_, index) => `msg_${index}`),
+    );
+  }, 60_000);
 });

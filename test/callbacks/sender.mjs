@@ -6,15 +6,14 @@ import { Redis } from 'ioredis';
 import { BullmqCallbackQueue } from '../../packages/server/dist/bullmq.js';
 import { createCallbackSender } from '../../packages/server/dist/callbacks.js';
 
-const { port, urls, secret, queue } = JSON.parse(process.env.SETTINGS);
-const AT_ONCE = 50;
+const { port, urls, secret, queue, order, atOnce } = JSON.parse(process.env.SETTINGS);
 
 process.once('disconnect', () => process.exit());
 const redis = new Redis({ port, retryStrategy: () => 50 });
 redis.on('error', () => undefined);
 const sender = createCallbackSender({
   queue: new BullmqCallbackQueue({ redis, takeOverAfter: 1, timeout: 1, ...queue }),
-  endpoints: (id) => ({ id, url: urls[Number(id)], secrets: [secret] }),
+  endpoints: (id) => ({ id, url: urls[Number(id)], secrets: [secret], order }),
   // The specification's, a few thousand times as fast.
   schedule: Array.from({ length: 60 }, (_, index) => Math.min(0.05 * (index + 1), 0.5)),
   maxRetryAfter: 0.2,
@@ -26,12 +25,12 @@ const sender = createCallbackSender({
 process.on('message', async (events) => {
   const left = [...events];
   const send = async () => {
-    for (let event = left.pop(); event !== undefined; event = left.pop()) {
+    for (let event = left.shift(); event !== undefined; event = left.shift()) {
       await sendOnce(event);
       process.send(event);
     }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, send));
+  await Promise.all(Array.from({ length: atOnce }, send));
 });
 process.send('ready');
 
