@@ -10,8 +10,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { BullmqCallbackQueue } from '@countersign/server/bullmq';
-import { standardWebhooks } from '@countersign/server/callbacks';
-import { readHeaders } from '@countersign/shared';
+import {
+  createCallbackVerifier,
+  createOnce,
+  MemoryOnceStore,
+  type Once,
+} from '@countersign/server/callbacks';
+import { RedisOnceStore } from '@countersign/server/redis';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type RedisServer, startRedis } from '../support/redis.ts';
@@ -39,23 +44,43 @@ function createRandom(seed: number): () => number {
 }
 
 const random = createRandom(5);
-const key = standardWebhooks().parseKey(SECRET);
+const verifier = createCallbackVerifier({ secrets: [SECRET] });
 
-/** What receivers have seen: how often each event was answered with 2xx, and what they did. */
+/** What receivers have seen: how often each event was answered with 2xx, how often its handler has completed, and what they did. */
 class Seen {
   readonly delivered = new Map<string, number>();
+  readonly completed = new Map<string, number>();
   readonly faults: Record<string, number> = {};
   forged = 0;
+  readonly #once: Once;
+
+  constructor(handleOnce: Once) {
+    this.#once = handleOnce;
+  }
+
+  /** Verifies and handles a callback, each once. */
+  async #handle(req: IncomingMessage, body: Buffer): Promise<{ id: string; status: number }> {
+    const callback = await verifier.verify({ headers: req.rawHeaders, body }).catch(() => {
+      this.forged += 1;
+    });
+    if (callback === undefined) return { id: '', status: 401 };
+    const { id } = callback;
+    const { status } = await this.#once(callback, async () => {
+      await sleep(1);
+      this.completed.set(id, (this.completed.get(id) ?? 0) + 1);
+    }).catch(() => ({ status: 503 }));
+    return { id, status };
+  }
 
   receive(req: IncomingMessage, body: Buffer, res: ServerResponse): void {
-    const scheme = standardWebhooks();
-    const received = scheme.read(readHeaders(req.headers as Record<string, string>));
-    if (received === undefined || !key.verify(scheme.content(received, body), received.signatures))
-      this.forged += 1;
-    const accept = () => {
-      const id = received?.id as string;
-      this.delivered.set(id, (this.delivered.get(id) ?? 0) + 1);
-      res.writeHead(204).end();
+    const accept = async () => {
+      const { id, status } = await this.#handle(req, body);
+      if (status === 200) this.delivered.set(id, (this.delivered.get(id) ?? 0) + 1);
+      res.writeHead(status).end();
+    };
+    const acceptInVain = async () => {
+      await this.#handle(req, body);
+      res.socket?.resetAndDestroy();
     };
     const choice = random();
     const [fault, act] =
@@ -67,11 +92,13 @@ class Seen {
             ? (['500', () => res.writeHead(500).end('no')] as const)
             : choice < 0.88
               ? (['429', () => res.writeHead(429, { 'retry-after': '3' }).end()] as const)
-              : choice < 0.94
+              : choice < 0.91
                 ? (['reset', () => res.socket?.resetAndDestroy()] as const)
-                : (['time-out', () => undefined] as const);
+                : choice < 0.96
+                  ? (['handled, then reset', acceptInVain] as const)
+                  : (['time-out', () => undefined] as const);
     this.faults[fault] = (this.faults[fault] ?? 0) + 1;
-    act();
+    void act();
   }
 }
 
@@ -133,8 +160,6 @@ describe('a sender on BullMQ', () => {
   it(
     `loses none of ${EVENTS} events, though it is killed ${SENDER_KILLS} times and Redis ${REDIS_KILLS} times`,
     async () => {
-      const seen = new Seen();
-      const urls = await startReceivers(seen);
       const folder = await mkdtemp(join(tmpdir(), 'countersign-callbacks-'));
       cleanups.push(() => rm(folder, { recursive: true, force: true }));
       const durable = ['--appendonly', 'yes', '--appendfsync', 'always', '--dir', folder];
@@ -142,6 +167,12 @@ describe('a sender on BullMQ', () => {
       let redis: RedisServer = await startRedis({ args });
       const { port } = redis;
       cleanups.push(() => redis.stop());
+      // What was handled is kept in the same Redis, which is killed too.
+      const receivers = new Redis({ port });
+      receivers.on('error', () => undefined);
+      cleanups.push(() => receivers.disconnect());
+      const seen = new Seen(createOnce({ store: new RedisOnceStore({ redis: receivers }) }));
+      const urls = await startReceivers(seen);
 
       const sender = new Sender(EVENTS, { port, urls, queue: QUEUE, order: 'any', atOnce: 50 });
       await sender.start();
@@ -182,6 +213,10 @@ describe('a sender on BullMQ', () => {
       expect((await queue.list('delivered', 2 * EVENTS)).length).toBe(EVENTS);
       expect(sender.unsent.size).toBe(0);
       expect(seen.forged).toBe(0);
+      // At least once on the wire, and exactly once in the handlers.
+      expect(seen.completed.size).toBe(EVENTS);
+      expect([...seen.completed.values()].filter((count) => count !== 1)).toEqual([]);
+      expect(seen.faults['handled, then reset']).toBeGreaterThan(0);
       const more = [...seen.delivered.values()].reduce((sum, count) => sum + count - 1, 0);
       console.log(`faults: ${JSON.stringify(seen.faults)}; delivered more than once: ${more}`);
     },
@@ -190,7 +225,7 @@ describe('a sender on BullMQ', () => {
 
   it('keeps the order of a lane, though it is killed three times', async () => {
     const events = 30;
-    const seen = new Seen();
+    const seen = new Seen(createOnce({ store: new MemoryOnceStore() }));
     const [url] = await startReceivers(seen);
     const redis = await startRedis({ args: ['--maxmemory-policy', 'noeviction'] });
     cleanups.push(() => redis.stop());
