@@ -28,7 +28,7 @@ const callbackForms = /^server\/callbacks\/(callback-scheme|schemes\/standard-we
 const serverCore =
   /^server\/(?!(bullmq|callbacks|express|failures|fetch|file|node|redis|sessions)\.ts|redis-|(callbacks|keys|nonces)\/redis|keys\/file|(failures\/(?!failure-limit)|sessions\/(?!session-source)))/;
 const serverAny = /^server\//;
-const serverPackage = /^@countersign\/server(\/(file|redis|sessions))?$/;
+const serverPackage = /^@countersign\/server(\/(bullmq|callbacks|file|redis|sessions))?$/;
 const cliAny = /^cli\//;
 
 const layers = [

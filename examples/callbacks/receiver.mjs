@@ -37,8 +37,8 @@ export function createReceiver({ secrets, handle, log = console.error }) {
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   const { PORT = '0', COUNTERSIGN_CALLBACK_SECRET = '' } = process.env;
   const receiver = createReceiver({
-    // Two with a space between, while the secret changes.
-    secrets: COUNTERSIGN_CALLBACK_SECRET.split(' '),
+    // Two with a comma between, while the secret changes.
+    secrets: COUNTERSIGN_CALLBACK_SECRET.split(','),
     handle: ({ type, data }, id) => console.log(JSON.stringify({ id, type, data })),
   });
   const server = receiver.listen(Number(PORT), '127.0.0.1', () => {

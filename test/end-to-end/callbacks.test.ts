@@ -82,7 +82,7 @@ describe('node examples/callbacks/receiver.mjs', () => {
 
   beforeAll(async () => {
     receiver = spawn(process.execPath, ['examples/callbacks/receiver.mjs'], {
-      env: { ...process.env, PORT: '0', COUNTERSIGN_CALLBACK_SECRET: `${next} ${old}` },
+      env: { ...process.env, PORT: '0', COUNTERSIGN_CALLBACK_SECRET: `${next},${old}` },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     lines = createInterface(receiver.stdout as NodeJS.ReadableStream);

@@ -13,4 +13,8 @@ process.exitCode = await main(process.argv.slice(2), {
   env: process.env,
   isTTY: process.stdin.isTTY && process.stderr.isTTY,
   clock: () => Date.now() / 1000,
+  untilInterrupted: () =>
+    new Promise((resolve) => {
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+    }),
 });

@@ -9,7 +9,13 @@ export class UsageError extends Error {
 /** A command that was understood, and failed. */
 export class OperationError extends Error {
   override readonly name = 'OperationError';
-  readonly code: 'ERR_MASTER_KEY_FILE' | 'ERR_NOT_CONFIRMED' | 'ERR_STORE_FAILED';
+  readonly code:
+    | 'ERR_CALLBACK_NOT_DELIVERED'
+    | 'ERR_DELIVERY_NOT_FOUND'
+    | 'ERR_LISTEN_FAILED'
+    | 'ERR_MASTER_KEY_FILE'
+    | 'ERR_NOT_CONFIRMED'
+    | 'ERR_STORE_FAILED';
 
   constructor(code: OperationError['code'], message: string, options?: ErrorOptions) {
     super(message, options);

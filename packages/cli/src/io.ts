@@ -10,4 +10,6 @@ export interface Io {
   readonly isTTY: boolean;
   /** Unix seconds. */
   readonly clock: () => number;
+  /** Resolves when somebody wants the command to end, as with Ctrl+C. Whoever asks has to end; until then Ctrl+C ends the process. */
+  readonly untilInterrupted: () => Promise<void>;
 }

@@ -21,6 +21,22 @@ export function addStoreOptions(command: Command): Command {
     );
 }
 
+/** What all commands have that work with the queue of callbacks. */
+export function addQueueOptions(command: Command): Command {
+  return addJsonOption(command)
+    .optionsGroup('Queue:')
+    .option(
+      '--store <url>',
+      'redis://HOST:PORT, rediss://… or redis-cluster://HOST:PORT,…; otherwise COUNTERSIGN_STORE',
+    )
+    .option('--queue <name>', 'what the queue is called; otherwise callbacks')
+    .option(
+      '--prefix <name>',
+      'what names in Redis begin with; otherwise {countersign}',
+      parsePrefix,
+    );
+}
+
 export function addJsonOption(command: Command): Command {
   return command
     .optionsGroup('Output:')
@@ -68,6 +84,20 @@ export function parseLabel(text: string): string {
 export function parseIssuer(text: string): string {
   if (text.length >= 1 && text.length <= 256) return text;
   throw wrong('issuer', text, '1 to 256 characters');
+}
+
+export function parseDeliveryId(text: string): string {
+  if (/^dlv_[\w-]{32}$/.test(text)) return text;
+  throw wrong('delivery id', text, 'dlv_ and 32 characters, as callbacks list prints it');
+}
+
+/** @throws UsageError where it is no whole number, or out of range */
+export function parseWhole(what: string, lowest: number, highest: number) {
+  return (text: string): number => {
+    const number = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+    if (number >= lowest && number <= highest) return number;
+    throw wrong(what, text, `a whole number from ${lowest} to ${highest}`);
+  };
 }
 
 function parsePrefix(text: string): string {

@@ -21,6 +21,11 @@ export class Output {
     this.#io.stdout.write(this.#json ? `${JSON.stringify(document, undefined, 2)}\n` : text);
   }
 
+  /** Data that comes bit by bit: each a line, with `--json` a document of its own. */
+  line(document: unknown, text: string): void {
+    this.#io.stdout.write(this.#json ? `${JSON.stringify(document)}\n` : text);
+  }
+
   note(message: string): void {
     this.#io.stderr.write(`${printable(message)}\n`);
   }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { addCallbacks } from './callbacks.ts';
 import { addCompletion } from './completion.ts';
 import type { Io } from './io.ts';
 import { addKeys } from './keys.ts';
@@ -9,14 +10,15 @@ import { addSessions } from './sessions.ts';
 /** Adds a group of commands to the program. */
 type Group = (program: Command, io: Io) => void;
 
-const groups: readonly Group[] = [addKeys, addSessions, addMasterKey, addCompletion];
+const groups: readonly Group[] = [addKeys, addSessions, addCallbacks, addMasterKey, addCompletion];
 
 const ENVIRONMENT = `
 Environment:
-  COUNTERSIGN_STORE       where keys are kept: file:PATH, redis://…; a password belongs here
-  COUNTERSIGN_MASTER_KEY  what secrets are sealed with; several with commas between, the first seals
-  COUNTERSIGN_ISSUER      who issues sessions
-  DEBUG=1                 show where an error comes from
+  COUNTERSIGN_STORE            where keys are kept: file:PATH, redis://…; a password belongs here
+  COUNTERSIGN_MASTER_KEY       what secrets are sealed with; several with commas between, the first seals
+  COUNTERSIGN_ISSUER           who issues sessions
+  COUNTERSIGN_CALLBACK_SECRET  what callbacks are signed with: whsec_…; several with commas between
+  DEBUG=1                      show where an error comes from
 `;
 
 const EXIT_CODES = `Exit codes: 0 done, 1 the operation failed, 2 wrong usage (nothing was done)`;
@@ -24,7 +26,7 @@ const EXIT_CODES = `Exit codes: 0 done, 1 the operation failed, 2 wrong usage (n
 /** All commands, as they are parsed, helped with and completed. */
 export function buildProgram(io: Io): Command {
   const program = new Command('countersign')
-    .description('Access keys and sessions of an API whose requests are signed')
+    .description('Access keys, sessions and callbacks of an API whose requests are signed')
     .version(version(), '--version', 'show the version')
     .helpOption('-h, --help', 'show this help')
     .exitOverride()

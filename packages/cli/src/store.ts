@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { KeyStoreError, type ManagedKeyStore, type MasterKeySource } from '@countersign/server';
+import type { ManagedKeyStore, MasterKeySource } from '@countersign/server';
 import { FileKeyStore } from '@countersign/server/file';
 import { RedisKeyStore } from '@countersign/server/redis';
 import { quote } from '@countersign/shared';
-import { isUsageError, OperationError, UsageError } from './errors.ts';
+import { UsageError } from './errors.ts';
 import type { Io } from './io.ts';
 import { chooseMasterKeys } from './master-key-source.ts';
 import type { Output } from './output.ts';
 import { connectionOf, reach, TIMEOUT } from './redis-connection.ts';
+import { explained } from './store-failure.ts';
 import { type Place, parseStoreUrl, withoutPassword } from './store-url.ts';
 
 /** Which store, as the command line says. */
@@ -40,7 +40,7 @@ export async function withStore(
   output: Output,
   act: (open: OpenStore) => Promise<void>,
 ): Promise<void> {
-  const text = chooseUrl(io, options);
+  const text = chooseUrl(io, options) ?? DEFAULT_URL;
   const place = parseStoreUrl(text);
   const url = withoutPassword(text);
   if (place.kind === 'file' && options.prefix !== undefined)
@@ -61,12 +61,13 @@ export async function withStore(
     );
 }
 
-function chooseUrl({ env }: Io, { store }: StoreOptions): string {
+/** @throws UsageError where a password would be on the command line */
+export function chooseUrl({ env }: Io, { store }: Pick<StoreOptions, 'store'>): string | undefined {
   if (store !== undefined && withoutPassword(store) !== store)
     throw new UsageError(
       'Cannot take a password from the command line, where ps shows it to everybody: put the URL into COUNTERSIGN_STORE',
     );
-  return store ?? (env['COUNTERSIGN_STORE'] || DEFAULT_URL);
+  return store ?? (env['COUNTERSIGN_STORE'] || undefined);
 }
 
 function build(
@@ -82,25 +83,4 @@ function build(
   } catch (error) {
     throw new UsageError((error as Error).message, { cause: error });
   }
-}
-
-/** What systems and Redis say, with the store that they say it of. */
-function explained(error: Error, url: string, place: Place): Error {
-  const known = [KeyStoreError, OperationError, TypeError, RangeError];
-  if (isUsageError(error) || known.some((kind) => error instanceof kind)) return error;
-  return new OperationError(
-    'ERR_STORE_FAILED',
-    `Cannot use store ${quote(url, 200)}: ${reasonOf(error, place)}`,
-    { cause: error },
-  );
-}
-
-function reasonOf(error: NodeJS.ErrnoException, place: Place): string {
-  if (error.name === 'AbortError' || error.name === 'TimeoutError')
-    return `no answer within ${TIMEOUT} s`;
-  if (error.code === 'ENOENT' && place.kind === 'file')
-    return `there is no folder ${quote(dirname(place.path), 200)}`;
-  if (error.message.startsWith('NOAUTH'))
-    return 'it asks for a password; put the URL with it into COUNTERSIGN_STORE';
-  return error.message.replace(/\.$/, '');
 }

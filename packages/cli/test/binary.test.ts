@@ -1,11 +1,13 @@
 // What only a process of its own shows: exit codes, streams, and what others see of it.
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { generateMasterKey } from '@countersign/server';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
@@ -32,7 +34,7 @@ beforeAll(async () => {
     alias: {
       '@countersign/shared': source('shared/src/index'),
       ...Object.fromEntries(
-        ['', '/file', '/redis', '/sessions'].map((path) => [
+        ['', '/bullmq', '/callbacks', '/file', '/redis', '/sessions'].map((path) => [
           `@countersign/server${path}`,
           source(`server/src${path || '/index'}`),
         ]),
@@ -112,6 +114,33 @@ describe('the command', () => {
     });
     await once(silent, 'connection');
     expect(commandLineOf(child.pid as number)).toBe(`${process.execPath} ${binary} keys list`);
+  });
+
+  it('listens until Ctrl+C, and shows no secret to those who list processes', async () => {
+    const secret = `whsec_${randomBytes(32).toString('base64')}`;
+    const child = spawn(process.execPath, [binary, 'callbacks', 'listen', '--port', '0'], {
+      env: { ...environment(''), COUNTERSIGN_CALLBACK_SECRET: secret },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const exit = once(child, 'exit');
+    onTestFinished(() => void child.kill('SIGKILL'));
+    const [line] = await once(createInterface(child.stderr), 'line');
+    expect(line).toMatch(/^Listening at http:\/\/127\.0\.0\.1:\d+\/ until Ctrl\+C$/);
+    expect(commandLineOf(child.pid as number)).toBe(
+      `${process.execPath} ${binary} callbacks listen --port 0`,
+    );
+    child.kill('SIGINT');
+    expect(await exit).toEqual([0, null]);
+  });
+
+  it('looks into the queue of callbacks, and ends', () => {
+    const queue = `cli-binary-${process.pid}`;
+    const url = inject('redisUrl');
+    expect(countersign(url, 'callbacks', 'list', '--queue', queue, '--json')).toEqual({
+      status: 0,
+      stdout: '[]\n',
+      stderr: `There are no such callbacks in ${url}\n`,
+    });
   });
 
   it('ends quietly where nobody reads on', () => {

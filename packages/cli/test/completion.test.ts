@@ -49,7 +49,7 @@ describe('completion in bash', () => {
       ['countersign', 'completion', ''],
     );
     expect(groups).toEqual(
-      expect.arrayContaining(['keys', 'sessions', 'master-key', 'completion']),
+      expect.arrayContaining(['keys', 'sessions', 'callbacks', 'master-key', 'completion']),
     );
     expect(keys).toEqual(expect.arrayContaining(['create', 'list', 'show', 'rotate', 'revoke']));
     expect(r).toEqual(['rotate', 'revoke', 'rewrap']);
@@ -69,6 +69,8 @@ describe('completion in zsh and fish', () => {
       ['countersign', 'keys'],
       ['countersign keys', 'rotate'],
       ['countersign sessions', 'issue'],
+      ['countersign callbacks', 'listen'],
+      ['countersign callbacks send', '--allow-private-addresses'],
       ['countersign keys rotate', '--overlap'],
       ['countersign keys list', '--master-key-file'],
     ] as const) {

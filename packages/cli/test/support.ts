@@ -21,6 +21,10 @@ export interface World {
   readonly typed?: string | undefined;
   /** Unix seconds. */
   readonly now?: number;
+  /** When somebody presses Ctrl+C. */
+  readonly interrupted?: Promise<void>;
+  /** Told of all that is written, as it is written. */
+  readonly onWritten?: (text: string) => void;
 }
 
 /** Runs a command in this process. */
@@ -29,6 +33,7 @@ export async function run(argv: readonly string[], world: World = {}): Promise<R
   const stream = (name: 'stdout' | 'stderr') => ({
     write: (text: string) => {
       written[name] += text;
+      world.onWritten?.(text);
     },
   });
   const stdin = new PassThrough();
@@ -40,6 +45,7 @@ export async function run(argv: readonly string[], world: World = {}): Promise<R
     env: world.env ?? {},
     isTTY: world.typed !== undefined,
     clock: () => world.now ?? NOW,
+    untilInterrupted: () => world.interrupted ?? Promise.resolve(),
   });
   return { code, ...written };
 }

@@ -121,6 +121,42 @@ describe('wrong usage', () => {
       'Cannot use master key id "a:b": expected 1 to 64 of A-Z a-z 0-9 _ -',
     ],
     [
+      ['callbacks', 'list'],
+      'Cannot tell where callbacks are queued: give --store, or set COUNTERSIGN_STORE',
+    ],
+    [
+      ['callbacks', 'list', '--store', 'file:./keys.json'],
+      'Cannot find callbacks in "file:./keys.json": they are queued in Redis; give its URL with --store',
+    ],
+    [
+      ['callbacks', 'list', '--state', 'lost'],
+      'Option "--state <state>" argument "lost" is invalid: expected waiting, dead, delivered; see countersign callbacks list --help',
+    ],
+    [
+      ['callbacks', 'list', '--limit', '0'],
+      'Cannot use limit "0": expected a whole number from 1 to 10000',
+    ],
+    [
+      ['callbacks', 'show', 'msg_1'],
+      'Cannot use delivery id "msg_1": expected dlv_ and 32 characters, as callbacks list prints it',
+    ],
+    [
+      ['callbacks', 'send', 'https://alice.test/'],
+      'Cannot sign callbacks without a secret: set COUNTERSIGN_CALLBACK_SECRET to whsec_…',
+    ],
+    [
+      ['callbacks', 'send', 'https://alice.test/', '--data', '{'],
+      'Cannot parse data "{": expected JSON',
+    ],
+    [
+      ['callbacks', 'listen'],
+      'Cannot verify callbacks without a secret: set COUNTERSIGN_CALLBACK_SECRET to whsec_…',
+    ],
+    [
+      ['callbacks', 'listen', '--port', '65536'],
+      'Cannot use port "65536": expected a whole number from 0 to 65535',
+    ],
+    [
       ['keys', 'list', '--store', './keys.json'],
       'Cannot open store "./keys.json": expected file:PATH, redis://HOST:PORT, rediss://HOST:PORT or redis-cluster://HOST:PORT,HOST:PORT',
     ],
@@ -186,6 +222,7 @@ describe('help', () => {
     for (const word of [
       'keys',
       'sessions',
+      'callbacks',
       'COUNTERSIGN_STORE',
       'Exit codes: 0 done, 1',
       '2 wrong usage',
@@ -203,8 +240,18 @@ describe('help', () => {
     },
   );
 
+  it.each(['list', 'show', 'redeliver', 'send', 'listen'])(
+    'of callbacks %s has an example and the exit codes',
+    async (name) => {
+      const { code, stdout } = await run(['callbacks', name, '--help']);
+      expect(code).toBe(0);
+      expect(stdout).toMatch(new RegExp(`\nExamples:\n  countersign callbacks ${name}`));
+      expect(stdout).toContain('Exit codes: 0 done');
+    },
+  );
+
   it('is shown where a command is missing', async () => {
-    for (const argv of [[], ['keys'], ['sessions']]) {
+    for (const argv of [[], ['keys'], ['sessions'], ['callbacks']]) {
       const { code, stdout, stderr } = await run(argv);
       expect([code, stdout]).toEqual([2, '']);
       expect(stderr).toMatch(/^Usage: countersign/);

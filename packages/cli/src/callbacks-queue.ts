@@ -1,0 +1,88 @@
+import {
+  type CallbackSender,
+  createCallbackSender,
+  type Delivery,
+} from '@countersign/server/callbacks';
+import { quote } from '@countersign/shared';
+import { action, type Call } from './action.ts';
+import { OperationError, UsageError } from './errors.ts';
+import type { Io } from './io.ts';
+import { connectionOf, reach, TIMEOUT } from './redis-connection.ts';
+import { chooseUrl } from './store.ts';
+import { explained } from './store-failure.ts';
+import { type Place, parseStoreUrl, withoutPassword } from './store-url.ts';
+
+/** Which queue, as the command line says. */
+interface QueueOptions {
+  readonly store?: string | undefined;
+  readonly queue?: string | undefined;
+  readonly prefix?: string | undefined;
+}
+
+/** A queue, while a command works with it. Nothing is delivered from here. */
+interface OpenQueue {
+  readonly deliveries: Pick<CallbackSender, 'find' | 'list' | 'redeliver'>;
+  /** As it can be shown. */
+  readonly url: string;
+}
+
+type RedisPlace = Exclude<Place, { kind: 'file' }>;
+
+/** Makes an action that works with the queue of callbacks which the options name. */
+export function queueAction<Options>(
+  io: Io,
+  act: (call: Call<Options> & OpenQueue) => Promise<void>,
+) {
+  return action<Options & QueueOptions>(io, async (call) => {
+    const { place, url } = placeOf(io, call.options);
+    try {
+      // The queue would wait for a Redis that does not answer, and not say why.
+      await reach(place);
+      const deliveries = await open(place, call.options, io);
+      await act({ ...call, deliveries, url }).finally(() => deliveries.close());
+    } catch (error) {
+      throw explained(error as Error, url, place);
+    }
+  });
+}
+
+/** @throws OperationError `ERR_DELIVERY_NOT_FOUND` */
+export async function findDelivery({ deliveries, url }: OpenQueue, id: string): Promise<Delivery> {
+  const delivery = await deliveries.find(id);
+  if (delivery !== undefined) return delivery;
+  throw new OperationError(
+    'ERR_DELIVERY_NOT_FOUND',
+    `There is no delivery ${quote(id)} in ${url}: it may have been forgotten`,
+  );
+}
+
+function placeOf(io: Io, options: QueueOptions): { place: RedisPlace; url: string } {
+  const text = chooseUrl(io, options);
+  if (text === undefined)
+    throw new UsageError(
+      'Cannot tell where callbacks are queued: give --store, or set COUNTERSIGN_STORE',
+    );
+  const place = parseStoreUrl(text);
+  const url = withoutPassword(text);
+  if (place.kind !== 'file') return { place, url };
+  throw new UsageError(
+    `Cannot find callbacks in ${quote(url, 200)}: they are queued in Redis; give its URL with --store`,
+  );
+}
+
+async function open(
+  place: RedisPlace,
+  { queue: name, prefix }: QueueOptions,
+  { clock }: Io,
+): Promise<CallbackSender> {
+  // Only here: BullMQ takes longer to load than most commands to run.
+  const { BullmqCallbackQueue } = await import('@countersign/server/bullmq');
+  const redis = connectionOf(place);
+  try {
+    const queue = new BullmqCallbackQueue({ redis, name, prefix, timeout: TIMEOUT });
+    const endpoints = () => undefined;
+    return createCallbackSender({ queue, endpoints, deliver: 'elsewhere', clock });
+  } catch (error) {
+    throw new UsageError((error as Error).message, { cause: error });
+  }
+}
