@@ -496,7 +496,9 @@ describe('attempts', () => {
     );
     await sender.send('alice', { body: '{}' });
     await heard('dead');
-    expect(told.at(-1)?.report.attempt?.error).toBeDefined();
+    expect(told.at(-1)?.report.attempt?.error).toBe(
+      'Cannot read callback key: what follows "whsec_" is not canonical base64',
+    );
     expect(JSON.stringify(told)).not.toContain('not-a-secret');
   });
 

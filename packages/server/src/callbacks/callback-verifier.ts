@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { encodeUtf8, quote, readHeaders, SignatureError } from '@countersign/shared';
 import type { ClaimOutcome } from '../nonces/nonce-store.ts';
 import { checkClaim } from '../steps/nonce.ts';
+import { withoutCommand } from '../store-failed.ts';
 import type { CallbackIdentity, CallbackRequest } from './callback-identity.ts';
 import { createCallbackKeys } from './callback-keys.ts';
 import type { CallbackKey, ReceivedCallback } from './callback-scheme.ts';
@@ -200,7 +201,10 @@ function failed(
   cause: unknown,
 ): SignatureError {
   const why = cause instanceof Error ? cause.message : cause;
-  return new SignatureError(code, `${what}: ${quote(why, 300)}`, { cause, retryAfter: 1 });
+  return new SignatureError(code, `${what}: ${quote(why, 300)}`, {
+    cause: withoutCommand(cause),
+    retryAfter: 1,
+  });
 }
 
 /** A hook for logs must not decide what becomes of a callback, nor of the process. */

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { quote, SignatureError } from '@countersign/shared';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
+import { withoutCommand } from '../store-failed.ts';
 import type { CallbackIdentity } from './callback-identity.ts';
 import type { OnceState, OnceStore } from './once-store.ts';
 import { callbackOf } from './received-callbacks.ts';
@@ -163,7 +164,7 @@ function storeFailed(cause: unknown): never {
   throw new SignatureError(
     'ERR_NONCE_STORE_FAILED',
     `The store of handled callbacks failed: ${quote(why, 300)}`,
-    { cause, retryAfter: 1 },
+    { cause: withoutCommand(cause), retryAfter: 1 },
   );
 }
 
