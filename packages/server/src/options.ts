@@ -1,5 +1,13 @@
 import { quote } from '@countersign/shared';
-import type * as z from 'zod';
+import * as z from 'zod';
+
+/** Where time comes from, in Unix seconds: the system's clock if not given. */
+export const clockOption = z
+  .custom<() => number>(
+    (clock) => typeof clock === 'function',
+    'a function that returns Unix seconds',
+  )
+  .default(() => () => Date.now() / 1000);
 
 /**
  * Checks options once, where a thing is built, so that no mistake in them waits for a request.

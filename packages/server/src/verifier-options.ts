@@ -4,7 +4,7 @@ import type { Explanation } from './explanation.ts';
 import type { FailureLimit } from './failures/failure-limit.ts';
 import type { KeyStore } from './keys/key-store.ts';
 import type { NonceStore } from './nonces/nonce-store.ts';
-import { parseOptions } from './options.ts';
+import { clockOption, parseOptions } from './options.ts';
 import type { SessionSource } from './sessions/session-source.ts';
 
 /** What a verifier is built from. Durations are seconds. */
@@ -81,12 +81,7 @@ const schema = z.strictObject({
     .default(() => [countersign()]),
   window: z.number().min(1).max(3_600).default(120),
   ahead: z.number().min(0).max(300).default(5),
-  clock: z
-    .custom<() => number>(
-      (clock) => typeof clock === 'function',
-      'a function that returns Unix seconds',
-    )
-    .default(() => () => Date.now() / 1000),
+  clock: clockOption,
   publicOrigin: z
     .string()
     .refine(isOrigin, 'an origin such as https://api.example.com')

@@ -1,7 +1,7 @@
 import { isAudience, type SignatureErrorCode } from '@countersign/shared';
 import * as z from 'zod';
 import type { NonceStore } from '../nonces/nonce-store.ts';
-import { parseOptions } from '../options.ts';
+import { clockOption, parseOptions } from '../options.ts';
 import type { CallbackScheme } from './callback-scheme.ts';
 import { standardWebhooks } from './schemes/standard-webhooks.ts';
 
@@ -71,12 +71,7 @@ const schema = z.strictObject({
       'a nonce store with claim()',
     )
     .optional(),
-  clock: z
-    .custom<() => number>(
-      (clock) => typeof clock === 'function',
-      'a function that returns Unix seconds',
-    )
-    .default(() => () => Date.now() / 1000),
+  clock: clockOption,
   onRefused: z
     .custom<(refusal: CallbackRefusal) => unknown>(
       (hook) => typeof hook === 'function',

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { parseOptions } from '../options.ts';
+import { clockOption, parseOptions } from '../options.ts';
 import type { OnceState, OnceStore } from './once-store.ts';
 
 export interface MemoryOnceStoreOptions {
@@ -10,12 +10,7 @@ export interface MemoryOnceStoreOptions {
 }
 
 const optionsSchema = z.strictObject({
-  clock: z
-    .custom<() => number>(
-      (clock) => typeof clock === 'function',
-      'a function that returns Unix seconds',
-    )
-    .default(() => () => Date.now() / 1000),
+  clock: clockOption,
   maxEntries: z.int().min(1).max(16_000_000).default(100_000),
 });
 

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { parseOptions } from '../options.ts';
+import { clockOption, parseOptions } from '../options.ts';
 import { FileRecords } from './file-records.ts';
 import { ManagedKeyStore } from './managed-key-store.ts';
 import { type MasterKeySource, MasterKeys } from './master-keys.ts';
@@ -19,12 +19,7 @@ const optionsSchema = z.strictObject({
     (source) => source !== undefined && source !== null,
     'a master key, as generateMasterKey() makes it, or masterKeyFile(path)',
   ),
-  clock: z
-    .custom<() => number>(
-      (clock) => typeof clock === 'function',
-      'a function that returns Unix seconds',
-    )
-    .default(() => () => Date.now() / 1000),
+  clock: clockOption,
 });
 
 /**

@@ -101,7 +101,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   readonly #answers: RecordCache<AccessKey>;
   readonly #keys: RecordCache<KeptKey>;
   readonly #cutoffs: RecordCache<Cutoffs>;
-  /** Uses that are not noted yet, and when each key's was noted last. */
+  /** Uses that are not noted yet. */
   readonly #uses = new Map<string, number>();
   #noting: NodeJS.Timeout | undefined;
 

@@ -1,6 +1,6 @@
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
-import { parseOptions } from '../options.ts';
+import { clockOption, parseOptions } from '../options.ts';
 import { ManagedKeyStore } from './managed-key-store.ts';
 import { type MasterKeySource, MasterKeys } from './master-keys.ts';
 import { RedisRecords } from './redis-records.ts';
@@ -29,12 +29,7 @@ const optionsSchema = z.strictObject({
   ),
   prefix: z.string().min(1).default('countersign:keys'),
   timeout: z.number().min(0.05).max(10).default(0.4),
-  clock: z
-    .custom<() => number>(
-      (clock) => typeof clock === 'function',
-      'a function that returns Unix seconds',
-    )
-    .default(() => () => Date.now() / 1000),
+  clock: clockOption,
 });
 
 /**

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
-import { parseOptions } from '../options.ts';
+import { clockOption, parseOptions } from '../options.ts';
 import { duplicate } from '../redis-connection.ts';
 import { judgeRedis } from '../redis-self-test.ts';
 import { withoutCommand } from '../store-failed.ts';
@@ -43,12 +43,7 @@ const optionsSchema = z.strictObject({
   timeout: z.number().min(0.05).max(10).default(0.4),
   waitForReplicas: z.int().min(0).max(100).optional(),
   slack: z.number().min(0.01).max(60).default(CLOCK_SLACK),
-  clock: z
-    .custom<() => number>(
-      (clock) => typeof clock === 'function',
-      'a function that returns Unix seconds',
-    )
-    .default(() => () => Date.now() / 1000),
+  clock: clockOption,
 });
 
 /** Access keys are spread over this many sorted sets in a cluster, so that its nodes share the work; each has an epoch of its own. */
