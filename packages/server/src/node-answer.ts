@@ -12,7 +12,7 @@ export function answerProblem(
   // Somebody else has answered while the request was being verified.
   if (res.headersSent) return;
   if (!isWhole(req)) stopReading(req, res);
-  res.writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body) });
+  res.writeHead(status, headers);
   res.end(body);
 }
 
@@ -32,7 +32,7 @@ export function refuse(
     answerProblem(req, res, problem(error));
   } catch (failure) {
     process.emitWarning(String(failure), { code: 'COUNTERSIGN_VERIFIER_FAILED' });
-    answerProblem(req, res, { status: 500, headers: {}, body: '' });
+    answerProblem(req, res, { status: 500, headers: { 'content-length': '0' }, body: '' });
   }
 }
 

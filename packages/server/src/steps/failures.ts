@@ -1,5 +1,5 @@
 import { quote, SignatureError } from '@countersign/shared';
-import type { FailureLimit } from '../failures/failure-limit.ts';
+import type { FailureBlock, FailureLimit } from '../failures/failure-limit.ts';
 
 /**
  * Refuses to verify a signature where too many have failed that came from the same source.
@@ -14,18 +14,7 @@ export function checkFailures(
 ): void {
   if (failures === undefined || !isSource(source)) return;
   const block = failures.check(source, accessKeyId);
-  if (block === undefined) return;
-  const { of, seconds } = block;
-  // The address is not told: behind a proxy it may be one that nobody outside should know.
-  const what = of === 'source' ? '' : ` of access key ${quote(accessKeyId)}`;
-  const message = `Cannot verify signatures${what} from this source: too many have failed, wait ${seconds} s`;
-  // Where it comes from is known, and to find out costs more than all the rest of a refusal.
-  const { stackTraceLimit } = Error;
-  // Not an assignment, which throws where intrinsics are frozen.
-  Reflect.set(Error, 'stackTraceLimit', 0);
-  const error = new SignatureError('ERR_TOO_MANY_FAILURES', message, { retryAfter: seconds });
-  Reflect.set(Error, 'stackTraceLimit', stackTraceLimit);
-  throw error;
+  if (block !== undefined) throw refusalOf(block, accessKeyId);
 }
 
 /** Notes that a signature was refused: it did not match, or its key is unknown or inactive. */
@@ -35,6 +24,23 @@ export function noteFailure(
   accessKeyId: string,
 ): void {
   if (isSource(source)) failures?.note(source, accessKeyId);
+}
+
+let last: { readonly message: string; readonly refusal: SignatureError } | undefined;
+
+/**
+ * Whoever guesses is refused in the same words thousands of times a second. To make the error anew, and to find out each time where
+ * it comes from, would cost more than all the rest of the refusal; as requests share it, nobody may write into it.
+ */
+function refusalOf({ of, seconds }: FailureBlock, accessKeyId: string): SignatureError {
+  // The address is not told: behind a proxy it may be one that nobody outside should know.
+  const what = of === 'source' ? '' : ` of access key ${quote(accessKeyId)}`;
+  const message = `Cannot verify signatures${what} from this source: too many have failed, wait ${seconds} s`;
+  if (last?.message !== message) {
+    const refusal = new SignatureError('ERR_TOO_MANY_FAILURES', message, { retryAfter: seconds });
+    last = { message, refusal: Object.freeze(refusal) };
+  }
+  return last.refusal;
 }
 
 /** What an application finds out about its callers may be anything. */
