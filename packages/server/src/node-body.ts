@@ -169,7 +169,7 @@ function holdBack(
     const onClose = (): void => settle(cutShort(req));
     const timer = setTimeout(() => settle(tooSlow()), Math.max(0, seconds) * 1000);
     req.once('close', onClose);
-    req.push = (chunk: Buffer | null): boolean => {
+    catchPush(req, (chunk) => {
       if (chunk === null) {
         settle();
         const { buffer, length } = held.bytes;
@@ -181,7 +181,7 @@ function holdBack(
         settle(tooLarge(limit));
       }
       return req.push(chunk);
-    };
+    });
     askForMore(req);
   });
   return arrived.then(() => (early.length === 0 ? held.bytes : Buffer.concat([early, held.bytes])));
@@ -202,7 +202,7 @@ function hashOnTheWay(
   const digest = createSha256();
   digest.update(early);
   const { push } = req;
-  req.push = (chunk: Buffer | null): boolean => {
+  catchPush(req, (chunk) => {
     if (chunk !== null) {
       digest.update(chunk);
       return push.call(req, chunk);
@@ -217,8 +217,14 @@ function hashOnTheWay(
     }
     req.push = push;
     return req.push(null);
-  };
+  });
   askForMore(req);
+}
+
+/** Puts a function in the place of a stream's own `push()`, until that is assigned to it again. */
+function catchPush(req: IncomingMessage, push: (chunk: Buffer | null) => boolean): void {
+  // Not assigned: for that V8 keeps more than a kilobyte of each request until it collects all of its memory.
+  Object.defineProperty(req, 'push', { value: push, writable: true, configurable: true });
 }
 
 /** Makes a stream read on, and takes nothing from it. */
