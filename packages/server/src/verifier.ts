@@ -5,7 +5,7 @@ import type { AccessKey, DerivedAccessKey } from './keys/key-store.ts';
 import type { ClaimOutcome } from './nonces/nonce-store.ts';
 import { checkBody, type ReceivedBody } from './steps/body.ts';
 import { checkCoverage } from './steps/coverage.ts';
-import { checkFailures, noteFailure } from './steps/failures.ts';
+import { failureRefusal, noteFailure } from './steps/failures.ts';
 import { type AnyKey, createChooseKey, type FoundKey } from './steps/key.ts';
 import { readSignature, type SchemedSignature } from './steps/mechanism.ts';
 import { checkClaim, nonceClaim } from './steps/nonce.ts';
@@ -104,7 +104,9 @@ export function createVerifier(options: VerifierOptions): Verifier {
     attempt.signed = signed;
     const { scheme, params, signature } = signed;
     checkWindow(params, policy, now);
-    checkFailures(policy.failures, received.source, params.accessKeyId);
+    const blocked = failureRefusal(policy.failures, received.source, params.accessKeyId);
+    // Not thrown: that would take V8 as long as all the steps so far, and somebody who guesses is refused here each time.
+    if (blocked !== undefined) return Promise.reject(blocked);
     const scope = scheme.keyScope(params);
     const { sessionToken } = params;
     let found: AccessKey | DerivedAccessKey | undefined;
@@ -118,7 +120,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
     checkCoverage(request, params, policy.signedHeaders);
     const stringToSign = scheme.stringToSign(request, params);
     // Others may have failed while the key was looked up: a hundred guesses at once are a hundred guesses.
-    checkFailures(policy.failures, received.source, params.accessKeyId);
+    const blockedMeanwhile = failureRefusal(policy.failures, received.source, params.accessKeyId);
+    if (blockedMeanwhile !== undefined) throw blockedMeanwhile;
     let accessKey: AnyKey;
     try {
       accessKey = checkSignature(stringToSign, signature, params.accessKeyId, key);

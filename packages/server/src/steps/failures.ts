@@ -2,19 +2,18 @@ import { quote, SignatureError } from '@countersign/shared';
 import type { FailureBlock, FailureLimit } from '../failures/failure-limit.ts';
 
 /**
- * Refuses to verify a signature where too many have failed that came from the same source.
+ * The refusal to verify a signature where too many have failed that came from the same source: `ERR_TOO_MANY_FAILURES`.
  *
  * @param source the caller's network address; without one there is nothing to count by
- * @throws SignatureError `ERR_TOO_MANY_FAILURES`
  */
-export function checkFailures(
+export function failureRefusal(
   failures: FailureLimit | undefined,
   source: string | undefined,
   accessKeyId: string,
-): void {
-  if (failures === undefined || !isSource(source)) return;
+): SignatureError | undefined {
+  if (failures === undefined || !isSource(source)) return undefined;
   const block = failures.check(source, accessKeyId);
-  if (block !== undefined) throw refusalOf(block, accessKeyId);
+  return block === undefined ? undefined : refusalOf(block, accessKeyId);
 }
 
 /** Notes that a signature was refused: it did not match, or its key is unknown or inactive. */
