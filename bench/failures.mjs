@@ -26,7 +26,7 @@ import { withSignature } from '@countersign/server/node';
 
 const BAR = 2;
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 3);
-const TURNS = 8;
+const TURNS = 15;
 /** Guesses a second, written so many at once, on so many connections: the less the attacker spends, the more is left to measure by. */
 const GUESSES = 10_000;
 const AT_ONCE = 10;
