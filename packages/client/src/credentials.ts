@@ -61,7 +61,7 @@ const LATEST = 253_402_300_799;
 
 /**
  * Builds the one way to credentials: a function is asked once, then again when what it gave is about to expire, and by one
- * caller at a time. Where renewing fails, the old ones serve until they expire.
+ * caller at a time. While that takes its time, or where it fails, the old ones serve until they expire.
  *
  * @param clock Unix seconds
  * @throws TypeError where a value given directly cannot be used
@@ -77,6 +77,8 @@ export function createCredentials(source: CredentialsSource, clock: () => number
   let current: Credentials | undefined;
   /** Unix seconds: when the present ones are to be renewed. */
   let renewAt = Number.NEGATIVE_INFINITY;
+  /** Unix seconds: from when on it is worth waiting for new ones, because the present ones may end on the way. */
+  let waitFrom = Number.NEGATIVE_INFINITY;
   let renewal: Promise<Credentials> | undefined;
   /** Unix seconds: when they were doubted last. */
   let doubtedAt = Number.NEGATIVE_INFINITY;
@@ -88,7 +90,9 @@ export function createCredentials(source: CredentialsSource, clock: () => number
     try {
       current = checkCredentials(await source(refused));
       const { expiresAt = Number.POSITIVE_INFINITY } = current;
-      renewAt = expiresAt - Math.min(RENEW_BEFORE, RENEW_BEFORE_PART * (expiresAt - clock()));
+      const early = Math.min(RENEW_BEFORE, RENEW_BEFORE_PART * (expiresAt - clock()));
+      renewAt = expiresAt - early;
+      waitFrom = expiresAt - early / 2;
       return current;
     } catch (error) {
       if (!isAlive()) throw error;
@@ -105,8 +109,15 @@ export function createCredentials(source: CredentialsSource, clock: () => number
     return renewal;
   };
 
-  const now = (): Promise<Credentials> | Credentials =>
-    current !== undefined && isAlive() && !(clock() >= renewAt) ? current : renewOnce();
+  const now = (): Promise<Credentials> | Credentials => {
+    const alive = isAlive() ? current : undefined;
+    if (alive !== undefined && clock() < renewAt) return alive;
+    const renewed = renewOnce();
+    if (alive === undefined || !(clock() < waitFrom)) return renewed;
+    // Whoever gives new ones may take their time, or hang: no call waits for that while the old ones live. Where it fails, the next asks.
+    renewed.catch(() => undefined);
+    return alive;
+  };
 
   // Where others are there already, or on their way, somebody else was refused before.
   const isReplaceable = (refused: string): boolean =>

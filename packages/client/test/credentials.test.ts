@@ -118,14 +118,18 @@ describe('credentials from a function', () => {
     const source = () => ({ ...credentials, accessKeyId: `key-${++asked}`, expiresAt: now + 600 });
     const signer = createSigner({ credentials: source, audience, clock: () => now });
     const used: unknown[] = [];
-    for (const seconds of [0, 539, 540, 541, 1_079, 1_080]) {
+    for (const seconds of [0, 539, 540, 541, 1_080, 1_081]) {
       now = NOW + seconds;
       used.push(idOf(await signer.sign(request)));
     }
-    expect(used).toEqual(['key-1', 'key-1', 'key-2', 'key-2', 'key-2', 'key-3']);
+    // The call that finds them old is signed with them still.
+    expect(used).toEqual(['key-1', 'key-1', 'key-1', 'key-2', 'key-2', 'key-3']);
   });
 
-  it('are renewed by one caller at a time', async () => {
+  it.each<[string, number, string]>([
+    ['serve while they are renewed, by one caller', 569, credentials.accessKeyId],
+    ['are waited for by all callers in their last half minute, renewed by one', 570, 'key-2'],
+  ])('%s', async (_what, age, used) => {
     let now = NOW;
     let asked = 0;
     const renewal = deferred<Credentials>();
@@ -138,12 +142,26 @@ describe('credentials from a function', () => {
     };
     const signer = createSigner({ credentials: source, audience, clock: () => now });
     await signer.sign(request);
-    now = NOW + 550;
+    now = NOW + age;
     const early = Array.from({ length: 20 }, () => signer.sign(request));
     await begun.promise;
     const late = Array.from({ length: 20 }, () => signer.sign(request));
     renewal.resolve({ ...credentials, accessKeyId: 'key-2', expiresAt: NOW + 1_200 });
-    expect(new Set((await Promise.all([...early, ...late])).map(idOf))).toEqual(new Set(['key-2']));
+    expect(new Set((await Promise.all([...early, ...late])).map(idOf))).toEqual(new Set([used]));
+    expect(idOf(await signer.sign(request))).toBe('key-2');
+    expect(asked).toBe(2);
+  });
+
+  it('serve until their last half minute though whoever gives new ones hangs', async () => {
+    let now = NOW;
+    let asked = 0;
+    const source = () =>
+      ++asked === 1
+        ? { ...credentials, expiresAt: NOW + 600 }
+        : new Promise<Credentials>(() => undefined);
+    const signer = createSigner({ credentials: source, audience, clock: () => now });
+    for (now = NOW; now < NOW + 570; now += 1)
+      expect(idOf(await signer.sign(request))).toBe(credentials.accessKeyId);
     expect(asked).toBe(2);
   });
 
@@ -274,14 +292,14 @@ describe('credentials from a function', () => {
       nonce: () => 'N'.repeat(22),
     });
     const signatures: unknown[] = [];
-    for (now of [NOW, NOW + 40])
+    for (now of [NOW, NOW + 70])
       signatures.push(
         (await signer.sign(request)).headers['authorization']?.split('Signature=')[1],
       );
     const direct = await createSigner({
       credentials: rotated,
       audience,
-      clock: () => NOW + 40,
+      clock: () => NOW + 70,
       nonce: () => 'N'.repeat(22),
     }).sign(request);
     expect(signatures[1]).toBe(direct.headers['authorization']?.split('Signature=')[1]);
