@@ -483,7 +483,7 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
         accessKeyId: `CSSK${asked}`,
         secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA',
         sessionToken: 'token',
-        expiresAt: now + 600,
+        expiresAt: NOW + 60 + 540 * asked,
       });
     };
     const credentials = sessionCredentials({
