@@ -16,10 +16,11 @@ const keyStore = /^server\/keys\/key-store\.ts$/;
 const nonceStore = /^server\/nonces\/nonce-store\.ts$/;
 const nonceWords = /^server\/nonces\/(nonce-words|words-set)\.ts$/;
 const redisNonceParts = /^server\/nonces\/(claim-script|redis-(partition|reply))\.ts$/;
+const redisConnection = /^server\/redis-connection\.ts$/;
 const redis = /^server\/redis-(connection|self-test)\.ts$/;
 // What the life of a key is made of, wherever it is kept.
 const keyParts =
-  /^server\/keys\/(generate-access-key|key-store|key-store-error|managed-key-store|master-keys|record-cache|record-store|revocations|seal)\.ts$/;
+  /^server\/keys\/(cutoffs|generate-access-key|key-record|key-store|key-store-error|managed-key-store|master-keys|record-cache|record-store|revocations|seal)\.ts$/;
 const fileParts = /^server\/keys\/(file-lock|file-records)\.ts$/;
 const storeFailed = /^server\/store-failed\.ts$/;
 const sessionSource = /^server\/sessions\/session-source\.ts$/;
@@ -77,7 +78,7 @@ const layers = [
     may: [serverCore, shared, node, /^express$/],
   },
   { files: /^server\/session-endpoint\.ts$/, may: [serverAny, shared, zod, /^express$/] },
-  { files: /^server\/redis-connection\.ts$/, may: [/^ioredis$/] },
+  { files: redisConnection, may: [zod, /^ioredis$/] },
   // Sessions stand on keys, and the verifier on neither.
   { files: /^server\/sessions\/session-source\.ts$/, may: [keyStore] },
   {
@@ -98,13 +99,13 @@ const layers = [
     files: /^server\/failures\/redis-failures\.ts$/,
     may: [
       /^server\/failures\/failure-counts\.ts$/,
-      /^server\/redis-connection\.ts$/,
+      redisConnection,
       /^(ioredis|rate-limiter-flexible)$/,
     ],
   },
   {
     files: /^server\/failures\//,
-    may: [/^server\/failures\//, options, node, zod, /^(ioredis|ipaddr\.js)$/],
+    may: [/^server\/failures\//, redisConnection, options, node, zod, /^(ioredis|ipaddr\.js)$/],
   },
   // A form of callbacks knows its one interface and what forms share; never another form, never a store.
   {
@@ -119,7 +120,7 @@ const layers = [
   // What sends callbacks takes only the form of them from what receives them, and one file of it knows Redis.
   {
     files: /^server\/callbacks\/send\/bullmq-/,
-    may: [sendParts, options, shared, zod, /^(bullmq|ioredis)$/],
+    may: [sendParts, redisConnection, options, shared, zod, /^(bullmq|ioredis)$/],
   },
   {
     files: /^server\/callbacks\/send\//,

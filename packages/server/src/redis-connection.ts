@@ -1,4 +1,11 @@
 import type { Cluster, Redis } from 'ioredis';
+import * as z from 'zod';
+
+/** A connection that is given. Known by what it can do, so that nobody needs ioredis to check options. */
+export const redisOption = z.custom<Redis | Cluster>(
+  (redis) => typeof (redis as Redis | undefined)?.duplicate === 'function',
+  'a Redis or Cluster of ioredis',
+);
 
 /**
  * A connection of the store's own, with settings under which no command is executed twice. By default ioredis sends a command

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
-import { duplicate } from '../redis-connection.ts';
+import { duplicate, redisOption } from '../redis-connection.ts';
 import type { OnceState, OnceStore } from './once-store.ts';
 
 export interface RedisOnceStoreOptions {
@@ -15,10 +15,7 @@ export interface RedisOnceStoreOptions {
 }
 
 const optionsSchema = z.strictObject({
-  redis: z.custom<Redis | Cluster>(
-    (redis) => typeof (redis as Redis | undefined)?.duplicate === 'function',
-    'a Redis or Cluster of ioredis',
-  ),
+  redis: redisOption,
   prefix: z.string().min(1).default('countersign:once'),
   timeout: z.number().min(0.05).max(10).default(1),
 });

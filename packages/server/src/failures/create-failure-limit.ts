@@ -1,6 +1,7 @@
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
+import { redisOption } from '../redis-connection.ts';
 import { FailureCounts } from './failure-counts.ts';
 import type { FailureBlock, FailureLimit } from './failure-limit.ts';
 import { RedisFailures } from './redis-failures.ts';
@@ -27,12 +28,7 @@ const optionsSchema = z.strictObject({
   perKey: z.int().min(1).max(1_000_000).default(10),
   per: z.int().min(1).max(86_400).default(60),
   maxEntries: z.int().min(1).max(10_000_000).default(100_000),
-  redis: z
-    .custom<Redis | Cluster>(
-      (redis) => typeof (redis as Redis | undefined)?.duplicate === 'function',
-      'a Redis or Cluster of ioredis',
-    )
-    .optional(),
+  redis: redisOption.optional(),
   prefix: z.string().min(1).default('countersign:failures'),
 });
 

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { clockOption, parseOptions } from '../options.ts';
-import { duplicate } from '../redis-connection.ts';
+import { duplicate, redisOption } from '../redis-connection.ts';
 import { judgeRedis } from '../redis-self-test.ts';
 import { withoutCommand } from '../store-failed.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
@@ -35,10 +35,7 @@ export interface RedisNonceStoreOptions {
 }
 
 const optionsSchema = z.strictObject({
-  redis: z.custom<Redis | Cluster>(
-    (redis) => typeof (redis as Redis | undefined)?.duplicate === 'function',
-    'a Redis or Cluster of ioredis',
-  ),
+  redis: redisOption,
   prefix: z.string().min(1).default('countersign:nonces'),
   timeout: z.number().min(0.05).max(10).default(0.4),
   waitForReplicas: z.int().min(0).max(100).optional(),

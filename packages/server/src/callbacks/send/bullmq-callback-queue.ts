@@ -3,6 +3,7 @@ import { DelayedError, type Job, Queue, UnrecoverableError, Worker } from 'bullm
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { parseOptions } from '../../options.ts';
+import { redisOption } from '../../redis-connection.ts';
 import type {
   CallbackQueue,
   DeliveryProgress,
@@ -45,10 +46,7 @@ const keepSchema = (seconds: number, count: number) =>
     .prefault({});
 
 const optionsSchema = z.strictObject({
-  redis: z.custom<Redis | Cluster>(
-    (redis) => typeof (redis as Redis | undefined)?.duplicate === 'function',
-    'a Redis or Cluster of ioredis',
-  ),
+  redis: redisOption,
   name: z
     .string()
     .regex(/^[\w-]{1,64}$/, 'letters, digits, "_" and "-"')
