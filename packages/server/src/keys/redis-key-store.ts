@@ -1,6 +1,7 @@
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { clockOption, parseOptions } from '../options.ts';
+import { redisOption } from '../redis-connection.ts';
 import { ManagedKeyStore } from './managed-key-store.ts';
 import { type MasterKeySource, MasterKeys } from './master-keys.ts';
 import { RedisRecords } from './redis-records.ts';
@@ -19,10 +20,7 @@ export interface RedisKeyStoreOptions {
 }
 
 const optionsSchema = z.strictObject({
-  redis: z.custom<Redis | Cluster>(
-    (redis) => typeof (redis as Redis | undefined)?.duplicate === 'function',
-    'a Redis or Cluster of ioredis',
-  ),
+  redis: redisOption,
   masterKey: z.custom<MasterKeySource>(
     (source) => source !== undefined && source !== null,
     'a master key, as generateMasterKey() makes it, or a function that gives one',
