@@ -1,24 +1,24 @@
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
+import { type Cutoff, Cutoffs, type Revocation, revocationSchema } from './cutoffs.ts';
 import { generateAccessKey } from './generate-access-key.ts';
 import {
-  type AccessKey,
-  type AccessKeyPolicy,
-  accessKeyPolicySchema,
-  accessKeySchema,
-  type KeyStore,
-  time,
-} from './key-store.ts';
+  accessKeyIdOf,
+  checkKey,
+  given,
+  type KeptKey,
+  keyName,
+  readKey,
+  toRecord,
+} from './key-record.ts';
+import type { AccessKey, AccessKeyPolicy, KeyStore } from './key-store.ts';
 import { KeyStoreError } from './key-store-error.ts';
 import { RecordCache } from './record-cache.ts';
-import type { RecordStore, StoredRecord } from './record-store.ts';
-import {
-  LONGEST_SESSION,
-  type Revocations,
-  SESSION_PREFIX,
-  type SessionFacts,
-} from './revocations.ts';
+import type { RecordStore } from './record-store.ts';
+import { type Revocations, SESSION_PREFIX, type SessionFacts } from './revocations.ts';
+
+export type { Revocation } from './cutoffs.ts';
 
 /** An access key as it can be shown: without its secret. */
 export interface AccessKeyInfo extends AccessKeyPolicy {
@@ -31,48 +31,10 @@ export type AccessKeyOwner = Partial<
   Pick<AccessKey, 'subject' | 'scopes' | 'audiences' | 'label' | 'notBefore' | 'expiresAt'>
 >;
 
-/**
- * What is revoked, for good and on all servers at once:
- *
- * - `accessKeyId`: a key and the sessions that were lent out on it, or one session.
- * - `subject`: all keys and all sessions that somebody has now; with `only: 'sessions'` not the keys.
- * - `everybody: 'sessions'`: all sessions that there are.
- * - `signedBefore` (Unix seconds), for everybody or for one `subject`: what was signed earlier, and all sessions that began earlier,
- *   by the clocks of who signed.
- */
-export type Revocation =
-  | { readonly accessKeyId: string }
-  | { readonly subject: string; readonly only?: 'sessions' | undefined }
-  | { readonly everybody: 'sessions' }
-  | { readonly subject?: string | undefined; readonly signedBefore: number };
-
-/** Seconds between two reads of a record that nobody says was changed. */
-const MAX_AGE = 3;
-/** Seconds for which an answer is kept that was put together of them: with those, how long a revocation takes where no message comes. */
+/** Seconds for which an answer is kept that was put together of records: with their age, how long a revocation takes where no message comes. */
 const ANSWER_AGE = 1;
 /** Seconds between two notes of what keys were used. */
 const NOTE_EVERY = 60;
-/** How far the clocks of servers may differ, in seconds. */
-const SKEW = 5;
-
-/**
- * What is kept of a subject, or of everybody. Versions rather than times where all is ended that there is: clocks of servers differ,
- * and a key from one that is ahead would live on.
- */
-const cutoffsSchema = z.strictObject({
-  keyVersion: z.int().min(0).optional(),
-  sessionVersion: z.int().min(0).optional(),
-  signedSince: time.optional(),
-  sessionsSince: time.optional(),
-  until: time.optional(),
-});
-type Cutoffs = z.output<typeof cutoffsSchema>;
-type CutoffsOf = readonly [own: Cutoffs | undefined, all: Cutoffs | undefined];
-
-const EVERYBODY = 'everybody';
-const keyName = (accessKeyId: string): string => `key/${accessKeyId}`;
-const subjectName = (subject: string): string => `subject/${subject}`;
-const sessionName = (accessKeyId: string): string => `session/${accessKeyId}`;
 
 const rotateSchema = z.strictObject({
   overlap: z
@@ -80,15 +42,6 @@ const rotateSchema = z.strictObject({
     .min(0)
     .max(366 * 86_400),
 });
-const revocationSchema = z.union([
-  z.strictObject({ accessKeyId: accessKeyPolicySchema.shape.accessKeyId }),
-  z.strictObject({
-    subject: accessKeyPolicySchema.shape.subject,
-    only: z.literal('sessions').optional(),
-  }),
-  z.strictObject({ everybody: z.literal('sessions') }),
-  z.strictObject({ subject: accessKeyPolicySchema.shape.subject.optional(), signedBefore: time }),
-]);
 
 /**
  * The life of access keys, written once for all places where they are kept: `MemoryKeyStore`, `FileKeyStore` and `RedisKeyStore`
@@ -100,7 +53,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   /** What is found, put together of what follows. */
   readonly #answers: RecordCache<AccessKey>;
   readonly #keys: RecordCache<KeptKey>;
-  readonly #cutoffs: RecordCache<Cutoffs>;
+  readonly #cutoffs: Cutoffs;
   /** Uses that are not noted yet. */
   readonly #uses = new Map<string, number>();
   #noting: NodeJS.Timeout | undefined;
@@ -109,11 +62,8 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   protected constructor(records: RecordStore, clock: () => number) {
     this.#records = records;
     this.#clock = clock;
-    this.#keys = new RecordCache(async (name) => readKey(name, await records.read(name)), MAX_AGE);
-    this.#cutoffs = new RecordCache(
-      async (name) => readCutoffs(name, await records.read(name)),
-      MAX_AGE,
-    );
+    this.#keys = new RecordCache((name) => this.#read(name));
+    this.#cutoffs = new Cutoffs(records, clock);
     this.#answers = new RecordCache((accessKeyId) => this.#find(accessKeyId), ANSWER_AGE);
     records.watch((name) => {
       this.#answers.forget();
@@ -156,13 +106,13 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    */
   async add(accessKey: AccessKey): Promise<void> {
     const key = checkKey(accessKey);
-    const { keyVersion } = await this.#readCutoffs(subjectName(key.subject));
+    const { keyVersion } = await this.#cutoffs.present(key.subject);
     await this.#insert(key, keyVersion);
   }
 
   /** What is known of a key, without its secret. */
   async show(accessKeyId: string): Promise<AccessKeyInfo | undefined> {
-    const [info] = await this.#infos([keyName(accessKeyId)]);
+    const [info] = await this.#infos([accessKeyId]);
     return info;
   }
 
@@ -173,7 +123,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    */
   async list(of: { readonly subject?: string | undefined } = {}): Promise<AccessKeyInfo[]> {
     const names = await this.#records.names();
-    const infos = await this.#infos(names.filter((name) => name.startsWith(keyName(''))));
+    const infos = await this.#infos(names.flatMap((name) => accessKeyIdOf(name) ?? []));
     return infos
       .filter(({ subject }) => of.subject === undefined || subject === of.subject)
       .sort((one, other) => (one.created ?? 0) - (other.created ?? 0));
@@ -244,24 +194,10 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    */
   async revoke(what: Revocation): Promise<void> {
     const it = parseOptions('revocation', revocationSchema, what);
-    const now = this.#clock();
-    if ('accessKeyId' in it) return this.#revokeKey(it.accessKeyId, now);
-    if ('everybody' in it) return this.#cutOff(EVERYBODY, endSessions);
-    if (!('signedBefore' in it))
-      return this.#cutOff(
-        subjectName(it.subject),
-        it.only === 'sessions' ? endSessions : endKeysAndSessions,
-      );
-    const { subject, signedBefore } = it;
-    if (!(signedBefore <= now + SKEW))
-      throw new RangeError(
-        `Cannot revoke what is signed before ${signedBefore}: it is ${Math.ceil(signedBefore - now)} s ahead`,
-      );
-    await this.#cutOff(subject === undefined ? EVERYBODY : subjectName(subject), (cutoffs) => ({
-      ...cutoffs,
-      signedSince: Math.max(signedBefore, cutoffs.signedSince ?? 0),
-      sessionsSince: Math.max(signedBefore, cutoffs.sessionsSince ?? 0),
-    }));
+    if (!('accessKeyId' in it)) return this.#cutoffs.revoke(it);
+    if (it.accessKeyId.startsWith(SESSION_PREFIX))
+      return this.#cutoffs.revokeSession(it.accessKeyId);
+    await this.#update(it.accessKeyId, (key) => ({ ...key, status: 'revoked' }));
   }
 
   /**
@@ -276,30 +212,13 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   }
 
   async isSessionRevoked(session: SessionFacts): Promise<boolean> {
-    const { accessKeyId, parent, subject, issuedAt, versions } = session;
-    const [own, all] = await this.#cutoffsOf(subject);
-    if ((await this.#cutoffs.get(sessionName(accessKeyId))) !== undefined) return true;
-    // The store has never heard of sessions: it has lost its memory, and what was revoked with it.
-    if (all?.sessionsSince === undefined) return true;
-    const isCurrent =
-      issuedAt >= Math.max(all.sessionsSince, own?.sessionsSince ?? 0) &&
-      versions.all >= (all.sessionVersion ?? 0) &&
-      versions.subject >= (own?.sessionVersion ?? 0);
-    if (!isCurrent) return true;
+    if (await this.#cutoffs.isOver(session)) return true;
+    const { parent } = session;
     return parent !== undefined && (await this.find(parent))?.status !== 'active';
   }
 
-  async beginSession(subject: string): Promise<Pick<SessionFacts, 'issuedAt' | 'versions'>> {
-    const now = this.#clock();
-    if ((await this.#readCutoffs(EVERYBODY)).sessionsSince === undefined)
-      await this.#cutOff(EVERYBODY, (cutoffs) => ({ sessionsSince: now, ...cutoffs }));
-    const own = await this.#readCutoffs(subjectName(subject));
-    const all = await this.#readCutoffs(EVERYBODY);
-    return {
-      // A server whose clock is ahead may have revoked what began before a moment that has not come here.
-      issuedAt: Math.max(now, own.sessionsSince ?? 0, all.sessionsSince ?? 0),
-      versions: { subject: own.sessionVersion ?? 0, all: all.sessionVersion ?? 0 },
-    };
+  beginSession(subject: string): ReturnType<Revocations['beginSession']> {
+    return this.#cutoffs.beginSession(subject);
   }
 
   /** Notes which keys were used, and lets go of files and connections. */
@@ -308,31 +227,26 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     await this.#records.close();
   }
 
-  #cutoffsOf(subject: string): Promise<CutoffsOf> {
-    const own = this.#cutoffs.get(subjectName(subject));
-    return Promise.all([own, this.#cutoffs.get(EVERYBODY)]);
-  }
-
-  /** As they are now, not as they were a moment ago. */
-  async #readCutoffs(name: string): Promise<Cutoffs> {
-    return readCutoffs(name, await this.#records.read(name)) ?? {};
+  /** A key as it is now, not as it was a moment ago. */
+  async #read(name: string): Promise<KeptKey | undefined> {
+    return readKey(name, await this.#records.read(name));
   }
 
   async #find(accessKeyId: string): Promise<AccessKey | undefined> {
     const key = await this.#keys.get(keyName(accessKeyId));
     // Also where there is none: strangers must not be able to tell by the time that it takes.
-    const [own, all] = await this.#cutoffsOf(key?.accessKey.subject ?? '');
+    const [own, all] = await this.#cutoffs.of(key?.accessKey.subject ?? '');
     return key === undefined ? undefined : limited(key, own, all);
   }
 
-  async #infos(names: readonly string[]): Promise<AccessKeyInfo[]> {
-    const uses = await this.#records.readUses(names);
+  async #infos(accessKeyIds: readonly string[]): Promise<AccessKeyInfo[]> {
+    const uses = await this.#records.readUses(accessKeyIds.map(keyName));
     const infos = await Promise.all(
-      names.map(async (name) => {
-        const key = await this.find(name.slice(keyName('').length));
+      accessKeyIds.map(async (id) => {
+        const key = await this.find(id);
         if (key === undefined) return [];
         const { secretAccessKey: _, signedSince: __, ...info } = key;
-        const lastUsedAt = Math.max(this.#uses.get(key.accessKeyId) ?? 0, uses.get(name) ?? 0);
+        const lastUsedAt = Math.max(this.#uses.get(id) ?? 0, uses.get(keyName(id)) ?? 0);
         return [lastUsedAt > 0 ? { ...info, lastUsedAt } : info];
       }),
     );
@@ -356,48 +270,28 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    * @throws KeyStoreError where there is none, or it is revoked: by itself, or with all keys of its subject
    */
   async #present(accessKeyId: string): Promise<KeptKey> {
-    const name = keyName(accessKeyId);
-    const key = readKey(name, await this.#records.read(name));
+    const key = await this.#read(keyName(accessKeyId));
     if (key === undefined) throw notFound(accessKeyId);
-    const own = await this.#readCutoffs(subjectName(key.accessKey.subject));
+    const own = await this.#cutoffs.present(key.accessKey.subject);
     if (limited(key, own, undefined).status === 'revoked') throw revoked(accessKeyId);
     return key;
   }
 
   async #change(accessKeyId: string, change: (key: AccessKey) => AccessKey): Promise<void> {
-    const name = keyName(accessKeyId);
     await this.#present(accessKeyId);
+    await this.#update(accessKeyId, (key) => {
+      if (key.status === 'revoked') throw revoked(accessKeyId);
+      return change(key);
+    });
+  }
+
+  async #update(accessKeyId: string, change: (key: AccessKey) => AccessKey): Promise<void> {
+    const name = keyName(accessKeyId);
     await this.#records.update(name, (current) => {
       const key = readKey(name, current);
       if (key === undefined) throw notFound(accessKeyId);
-      if (key.accessKey.status === 'revoked') throw revoked(accessKeyId);
       return toRecord(change(key.accessKey), key.version);
     });
-  }
-
-  async #revokeKey(accessKeyId: string, now: number): Promise<void> {
-    if (accessKeyId.startsWith(SESSION_PREFIX)) {
-      const until = now + LONGEST_SESSION + SKEW;
-      await this.#records.update(sessionName(accessKeyId), () => ({
-        policy: { until },
-        secret: '',
-      }));
-      return;
-    }
-    const name = keyName(accessKeyId);
-    await this.#records.update(name, (current) => {
-      const key = readKey(name, current);
-      if (key === undefined) throw notFound(accessKeyId);
-      return toRecord({ ...key.accessKey, status: 'revoked' }, key.version);
-    });
-  }
-
-  /** Cutoffs only rise: of two that revoke at once both have their way. */
-  async #cutOff(name: string, change: (cutoffs: Cutoffs) => Cutoffs): Promise<void> {
-    await this.#records.update(name, (current) => ({
-      policy: change(readCutoffs(name, current) ?? {}),
-      secret: '',
-    }));
   }
 
   async #noteUses(): Promise<void> {
@@ -416,88 +310,16 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   }
 }
 
-/** Checks a key where it enters a store, and copies it. */
-export function checkKey(accessKey: unknown): AccessKey {
-  // Of what is no key at all nothing is shown: it may be the secret.
-  const shown = typeof accessKey === 'object' ? accessKey : undefined;
-  const key = parseOptions('access key', accessKeySchema, shown) as AccessKey;
-  if (key.accessKeyId.startsWith(SESSION_PREFIX))
-    throw new TypeError(
-      `Cannot add access key ${quote(key.accessKeyId)}: ids of sessions begin with ${SESSION_PREFIX}`,
-    );
-  return key;
-}
-
-/** A key, and of which version its subject's keys were when it came to the store. */
-interface KeptKey {
-  readonly accessKey: AccessKey;
-  readonly version: number;
-}
-
-/**
- * A key as it is kept.
- *
- * @param version of its subject's keys: 0 where none of them were ever revoked together
- */
-export function toRecord(
-  { secretAccessKey, accessKeyId: _, ...policy }: AccessKey,
-  version = 0,
-): StoredRecord {
-  return {
-    policy: given({ ...policy, version }),
-    // A revoked key is never used again: its secret goes.
-    secret: policy.status === 'revoked' ? '' : secretAccessKey,
-  };
-}
-
-function readKey(name: string, record: StoredRecord | undefined): KeptKey | undefined {
-  if (record === undefined) return undefined;
-  const { policy, secret } = record;
-  const { version, ...fields } = policy;
-  const parsed = accessKeyPolicySchema.safeParse({
-    ...fields,
-    accessKeyId: name.slice(keyName('').length),
-  });
-  if (!parsed.success) throw unreadable(name, parsed.error);
-  const accessKey = { ...parsed.data, secretAccessKey: secret } as AccessKey;
-  // Whoever finds a key holds what all other requests are judged by.
-  Object.freeze(accessKey.scopes);
-  Object.freeze(accessKey.audiences);
-  return { accessKey: Object.freeze(accessKey), version: Number(version) };
-}
-
-function readCutoffs(name: string, record: StoredRecord | undefined): Cutoffs | undefined {
-  if (record === undefined) return undefined;
-  const parsed = cutoffsSchema.safeParse(record.policy);
-  if (!parsed.success) throw unreadable(name, parsed.error);
-  return parsed.data;
-}
-
 /** A key, and what was revoked of all that its subject, or everybody, had. */
 function limited(
   { accessKey, version }: KeptKey,
-  own: Cutoffs | undefined,
-  all: Cutoffs | undefined,
+  own: Cutoff | undefined,
+  all: Cutoff | undefined,
 ): AccessKey {
   if (own === undefined && all === undefined) return accessKey;
   if (!(version >= (own?.keyVersion ?? 0))) return { ...accessKey, status: 'revoked' };
   const signedSince = Math.max(own?.signedSince ?? 0, all?.signedSince ?? 0);
   return signedSince > 0 ? { ...accessKey, signedSince } : accessKey;
-}
-
-function endSessions(cutoffs: Cutoffs): Cutoffs {
-  return { ...cutoffs, sessionVersion: (cutoffs.sessionVersion ?? 0) + 1 };
-}
-
-function endKeysAndSessions(cutoffs: Cutoffs): Cutoffs {
-  return { ...endSessions(cutoffs), keyVersion: (cutoffs.keyVersion ?? 0) + 1 };
-}
-
-/** Only what is given: an option that is `undefined` must not overwrite a default. */
-function given<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]: Exclude<T[K], undefined>;
-  };
 }
 
 function notFound(accessKeyId: string): KeyStoreError {
@@ -508,14 +330,5 @@ export function revoked(accessKeyId: string): KeyStoreError {
   return new KeyStoreError(
     'ERR_KEY_REVOKED',
     `Access key ${quote(accessKeyId)} is revoked, for good: make a new one`,
-  );
-}
-
-function unreadable(name: string, cause: z.ZodError): KeyStoreError {
-  const { path, message } = cause.issues[0] as z.core.$ZodIssue;
-  return new KeyStoreError(
-    'ERR_RECORD_UNREADABLE',
-    `Cannot read the record ${quote(name, 160)}: ${path.join('.')}: ${message}`,
-    { cause },
   );
 }

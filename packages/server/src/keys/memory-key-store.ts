@@ -1,5 +1,7 @@
+import { subjectName } from './cutoffs.ts';
+import { checkKey, keyName, toRecord } from './key-record.ts';
 import type { AccessKey } from './key-store.ts';
-import { checkKey, ManagedKeyStore, revoked, toRecord } from './managed-key-store.ts';
+import { ManagedKeyStore, revoked } from './managed-key-store.ts';
 import { MemoryRecords } from './memory-records.ts';
 
 /**
@@ -38,10 +40,10 @@ export class MemoryKeyStore extends ManagedKeyStore {
    */
   set(accessKey: AccessKey): void {
     const key = checkKey(accessKey);
-    const name = `key/${key.accessKeyId}`;
+    const name = keyName(key.accessKeyId);
     const present = this.#records.peek(name)?.policy;
     const versionNow = Number(
-      this.#records.peek(`subject/${key.subject}`)?.policy['keyVersion'] ?? 0,
+      this.#records.peek(subjectName(key.subject))?.policy['keyVersion'] ?? 0,
     );
     const version = Number(present?.['version'] ?? versionNow);
     // Configuration that is read again must not undo it.
@@ -52,6 +54,6 @@ export class MemoryKeyStore extends ManagedKeyStore {
 
   /** Removes a key; requests signed with it are refused from now on. */
   delete(accessKeyId: string): boolean {
-    return this.#records.put(`key/${accessKeyId}`, undefined);
+    return this.#records.put(keyName(accessKeyId), undefined);
   }
 }

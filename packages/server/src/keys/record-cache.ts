@@ -1,4 +1,6 @@
 const MOST_ENTRIES = 10_000;
+/** Seconds between two reads of a record that nobody says was changed. */
+const MAX_AGE = 3;
 
 interface Entry<V> {
   readonly value: V;
@@ -18,7 +20,7 @@ export class RecordCache<V> {
   readonly #maxAge: number;
 
   /** @param maxAge seconds after which a name is read again though nobody said that it was changed */
-  constructor(load: (name: string) => Promise<V | undefined>, maxAge: number) {
+  constructor(load: (name: string) => Promise<V | undefined>, maxAge = MAX_AGE) {
     this.#load = load;
     this.#maxAge = maxAge * 1000;
   }

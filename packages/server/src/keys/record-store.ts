@@ -1,3 +1,7 @@
+import { quote } from '@countersign/shared';
+import type * as z from 'zod';
+import { KeyStoreError } from './key-store-error.ts';
+
 /** What lies under a name: a policy that may be read, and a secret, or none (`''`). */
 export interface StoredRecord {
   readonly policy: Readonly<Record<string, unknown>>;
@@ -33,4 +37,25 @@ export type Change = (current: StoredRecord | undefined) => StoredRecord | undef
 /** Whether a record has had its time. */
 export function isOver({ until }: Readonly<Record<string, unknown>>, now: number): boolean {
   return typeof until === 'number' && until < now;
+}
+
+/**
+ * What a policy says, as whoever reads it needs it.
+ *
+ * @throws KeyStoreError `ERR_RECORD_UNREADABLE`
+ */
+export function parsePolicy<S extends z.ZodType>(
+  name: string,
+  schema: S,
+  policy: StoredRecord['policy'],
+): z.output<S> {
+  const parsed = schema.safeParse(policy);
+  if (parsed.success) return parsed.data;
+  const cause = parsed.error;
+  const { path, message } = cause.issues[0] as z.core.$ZodIssue;
+  throw new KeyStoreError(
+    'ERR_RECORD_UNREADABLE',
+    `Cannot read the record ${quote(name, 160)}: ${path.join('.')}: ${message}`,
+    { cause },
+  );
 }

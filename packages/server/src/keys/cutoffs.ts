@@ -1,0 +1,156 @@
+import * as z from 'zod';
+import { accessKeyPolicySchema, time } from './key-store.ts';
+import { RecordCache } from './record-cache.ts';
+import { parsePolicy, type RecordStore, type StoredRecord } from './record-store.ts';
+import { LONGEST_SESSION, type Revocations, type SessionFacts } from './revocations.ts';
+
+/**
+ * What is revoked, for good and on all servers at once:
+ *
+ * - `accessKeyId`: a key and the sessions that were lent out on it, or one session.
+ * - `subject`: all keys and all sessions that somebody has now; with `only: 'sessions'` not the keys.
+ * - `everybody: 'sessions'`: all sessions that there are.
+ * - `signedBefore` (Unix seconds), for everybody or for one `subject`: what was signed earlier, and all sessions that began earlier,
+ *   by the clocks of who signed.
+ */
+export type Revocation =
+  | { readonly accessKeyId: string }
+  | { readonly subject: string; readonly only?: 'sessions' | undefined }
+  | { readonly everybody: 'sessions' }
+  | { readonly subject?: string | undefined; readonly signedBefore: number };
+
+const { accessKeyId, subject } = accessKeyPolicySchema.shape;
+export const revocationSchema = z.union([
+  z.strictObject({ accessKeyId }),
+  z.strictObject({ subject, only: z.literal('sessions').optional() }),
+  z.strictObject({ everybody: z.literal('sessions') }),
+  z.strictObject({ subject: subject.optional(), signedBefore: time }),
+]);
+type BroadRevocation = Exclude<z.output<typeof revocationSchema>, { accessKeyId: string }>;
+
+/**
+ * What is kept of a subject, or of everybody. Versions rather than times where all is ended that there is: clocks of servers differ,
+ * and a key from one that is ahead would live on.
+ */
+const cutoffSchema = z.strictObject({
+  keyVersion: z.int().min(0).optional(),
+  sessionVersion: z.int().min(0).optional(),
+  signedSince: time.optional(),
+  sessionsSince: time.optional(),
+  until: time.optional(),
+});
+export type Cutoff = z.output<typeof cutoffSchema>;
+
+/** How far the clocks of servers may differ, in seconds. */
+const SKEW = 5;
+
+const EVERYBODY = 'everybody';
+export const subjectName = (subject: string): string => `subject/${subject}`;
+const sessionName = (accessKeyId: string): string => `session/${accessKeyId}`;
+
+/** What is revoked of sessions, of subjects and of everybody: records that keys and sessions are held to. It knows no keys. */
+export class Cutoffs {
+  readonly #records: RecordStore;
+  readonly #clock: () => number;
+  readonly #known: RecordCache<Cutoff>;
+
+  /** @param clock Unix seconds */
+  constructor(records: RecordStore, clock: () => number) {
+    this.#records = records;
+    this.#clock = clock;
+    this.#known = new RecordCache(async (name) => parse(name, await records.read(name)));
+  }
+
+  /** Forgets a record that somebody has changed, or all. */
+  forget(name?: string): void {
+    this.#known.forget(name);
+  }
+
+  /** What is revoked of a subject, and of everybody. */
+  of(subject: string): Promise<readonly [own: Cutoff | undefined, all: Cutoff | undefined]> {
+    const own = this.#known.get(subjectName(subject));
+    return Promise.all([own, this.#known.get(EVERYBODY)]);
+  }
+
+  /** What is revoked of a subject now, not a moment ago. */
+  present(subject: string): Promise<Cutoff> {
+    return this.#read(subjectName(subject));
+  }
+
+  /** @throws RangeError where `signedBefore` lies ahead: what is signed meanwhile would be refused for no reason */
+  async revoke(what: BroadRevocation): Promise<void> {
+    if ('everybody' in what) return this.#cutOff(EVERYBODY, endSessions);
+    if ('signedBefore' in what) return this.#revokeSigned(what.subject, what.signedBefore);
+    const end = what.only === 'sessions' ? endSessions : endKeysAndSessions;
+    await this.#cutOff(subjectName(what.subject), end);
+  }
+
+  async revokeSession(accessKeyId: string): Promise<void> {
+    const until = this.#clock() + LONGEST_SESSION + SKEW;
+    await this.#records.update(sessionName(accessKeyId), () => toRecord({ until }));
+  }
+
+  /** Whether a session is over, whatever has become of the key that it was lent out on. */
+  async isOver({ accessKeyId, subject, issuedAt, versions }: SessionFacts): Promise<boolean> {
+    const [own, all] = await this.of(subject);
+    if ((await this.#known.get(sessionName(accessKeyId))) !== undefined) return true;
+    // The store has never heard of sessions: it has lost its memory, and what was revoked with it.
+    if (all?.sessionsSince === undefined) return true;
+    const isCurrent =
+      issuedAt >= Math.max(all.sessionsSince, own?.sessionsSince ?? 0) &&
+      versions.all >= (all.sessionVersion ?? 0) &&
+      versions.subject >= (own?.sessionVersion ?? 0);
+    return !isCurrent;
+  }
+
+  async beginSession(subject: string): ReturnType<Revocations['beginSession']> {
+    const now = this.#clock();
+    if ((await this.#read(EVERYBODY)).sessionsSince === undefined)
+      await this.#cutOff(EVERYBODY, (cutoff) => ({ sessionsSince: now, ...cutoff }));
+    const own = await this.present(subject);
+    const all = await this.#read(EVERYBODY);
+    return {
+      // A server whose clock is ahead may have revoked what began before a moment that has not come here.
+      issuedAt: Math.max(now, own.sessionsSince ?? 0, all.sessionsSince ?? 0),
+      versions: { subject: own.sessionVersion ?? 0, all: all.sessionVersion ?? 0 },
+    };
+  }
+
+  async #read(name: string): Promise<Cutoff> {
+    return parse(name, await this.#records.read(name)) ?? {};
+  }
+
+  async #revokeSigned(subject: string | undefined, signedBefore: number): Promise<void> {
+    const now = this.#clock();
+    if (!(signedBefore <= now + SKEW))
+      throw new RangeError(
+        `Cannot revoke what is signed before ${signedBefore}: it is ${Math.ceil(signedBefore - now)} s ahead`,
+      );
+    await this.#cutOff(subject === undefined ? EVERYBODY : subjectName(subject), (cutoff) => ({
+      ...cutoff,
+      signedSince: Math.max(signedBefore, cutoff.signedSince ?? 0),
+      sessionsSince: Math.max(signedBefore, cutoff.sessionsSince ?? 0),
+    }));
+  }
+
+  /** Cutoffs only rise: of two that revoke at once both have their way. */
+  async #cutOff(name: string, change: (cutoff: Cutoff) => Cutoff): Promise<void> {
+    await this.#records.update(name, (current) => toRecord(change(parse(name, current) ?? {})));
+  }
+}
+
+function toRecord(cutoff: Cutoff): StoredRecord {
+  return { policy: cutoff, secret: '' };
+}
+
+function parse(name: string, record: StoredRecord | undefined): Cutoff | undefined {
+  return record && parsePolicy(name, cutoffSchema, record.policy);
+}
+
+function endSessions(cutoff: Cutoff): Cutoff {
+  return { ...cutoff, sessionVersion: (cutoff.sessionVersion ?? 0) + 1 };
+}
+
+function endKeysAndSessions(cutoff: Cutoff): Cutoff {
+  return { ...endSessions(cutoff), keyVersion: (cutoff.keyVersion ?? 0) + 1 };
+}

@@ -1,0 +1,70 @@
+import { quote } from '@countersign/shared';
+import { parseOptions } from '../options.ts';
+import { type AccessKey, accessKeyPolicySchema, accessKeySchema } from './key-store.ts';
+import { parsePolicy, type StoredRecord } from './record-store.ts';
+import { SESSION_PREFIX } from './revocations.ts';
+
+/** A key, and of which version its subject's keys were when it came to the store. */
+export interface KeptKey {
+  readonly accessKey: AccessKey;
+  readonly version: number;
+}
+
+const PREFIX = 'key/';
+/** What the record of a key is called. */
+export const keyName = (accessKeyId: string): string => `${PREFIX}${accessKeyId}`;
+
+/** The key that a record is of; `undefined` where it is of something else. */
+export function accessKeyIdOf(name: string): string | undefined {
+  return name.startsWith(PREFIX) ? name.slice(PREFIX.length) : undefined;
+}
+
+/** Checks a key where it enters a store, and copies it. */
+export function checkKey(accessKey: unknown): AccessKey {
+  // Of what is no key at all nothing is shown: it may be the secret.
+  const shown = typeof accessKey === 'object' ? accessKey : undefined;
+  const key = parseOptions('access key', accessKeySchema, shown) as AccessKey;
+  if (key.accessKeyId.startsWith(SESSION_PREFIX))
+    throw new TypeError(
+      `Cannot add access key ${quote(key.accessKeyId)}: ids of sessions begin with ${SESSION_PREFIX}`,
+    );
+  return key;
+}
+
+/**
+ * A key as it is kept.
+ *
+ * @param version of its subject's keys: 0 where none of them were ever revoked together
+ */
+export function toRecord(
+  { secretAccessKey, accessKeyId: _, ...policy }: AccessKey,
+  version = 0,
+): StoredRecord {
+  return {
+    policy: given({ ...policy, version }),
+    // A revoked key is never used again: its secret goes.
+    secret: policy.status === 'revoked' ? '' : secretAccessKey,
+  };
+}
+
+/** @throws KeyStoreError `ERR_RECORD_UNREADABLE` */
+export function readKey(name: string, record: StoredRecord | undefined): KeptKey | undefined {
+  if (record === undefined) return undefined;
+  const { version, ...fields } = record.policy;
+  const policy = parsePolicy(name, accessKeyPolicySchema, {
+    ...fields,
+    accessKeyId: accessKeyIdOf(name),
+  });
+  const accessKey = { ...policy, secretAccessKey: record.secret } as AccessKey;
+  // Whoever finds a key holds what all other requests are judged by.
+  Object.freeze(accessKey.scopes);
+  Object.freeze(accessKey.audiences);
+  return { accessKey: Object.freeze(accessKey), version: Number(version) };
+}
+
+/** Only what is given: an option that is `undefined` must not overwrite a default. */
+export function given<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };
+}
