@@ -1,4 +1,5 @@
 import { type HeadersInput, type SignableRequest, SignatureError } from '@countersign/shared';
+import { callHook } from './call-hook.ts';
 import { describeAttempt, type Explanation } from './explanation.ts';
 import type { Identity } from './identity.ts';
 import type { AccessKey, DerivedAccessKey } from './keys/key-store.ts';
@@ -185,8 +186,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
       const verification = run(attempt, received, true);
       if (onRefused === undefined) return verification;
       return verification.catch((error) => {
-        if (error instanceof SignatureError)
-          tell(onRefused, describeAttempt(attempt, policy, error));
+        if (error instanceof SignatureError) {
+          const explanation = describeAttempt(attempt, policy, error);
+          callHook(onRefused, explanation, 'COUNTERSIGN_ON_REFUSED');
+        }
         throw error;
       });
     },
@@ -206,18 +209,4 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
 function newAttempt(now: number): Attempt {
   return { now, request: undefined, signed: undefined, key: undefined, claimed: false };
-}
-
-/** A hook for logs must not decide what becomes of a request, nor of the process. */
-function tell(
-  onRefused: NonNullable<VerifierOptions['onRefused']>,
-  explanation: Explanation,
-): void {
-  const warn = (error: unknown): void =>
-    process.emitWarning(String(error), { code: 'COUNTERSIGN_ON_REFUSED' });
-  try {
-    Promise.resolve(onRefused(explanation)).catch(warn);
-  } catch (error) {
-    warn(error);
-  }
 }

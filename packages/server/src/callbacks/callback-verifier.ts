@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { encodeUtf8, quote, readHeaders, SignatureError } from '@countersign/shared';
+import { callHook } from '../call-hook.ts';
 import type { ClaimOutcome } from '../nonces/nonce-store.ts';
 import { checkClaim } from '../steps/nonce.ts';
 import { withoutCommand } from '../store-failed.ts';
@@ -104,7 +105,8 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
         if (error instanceof SignatureError && onRefused !== undefined) {
           const { code, message } = error;
           const { id, signedAt } = received ?? {};
-          tell(() => onRefused({ code, message, scheme: scheme.name, sender, id, signedAt }));
+          const refusal = { code, message, scheme: scheme.name, sender, id, signedAt };
+          callHook(onRefused, refusal, 'COUNTERSIGN_ON_REFUSED');
         }
         throw error;
       }
@@ -205,15 +207,4 @@ function failed(
     cause: withoutCommand(cause),
     retryAfter: 1,
   });
-}
-
-/** A hook for logs must not decide what becomes of a callback, nor of the process. */
-function tell(hook: () => unknown): void {
-  const warn = (error: unknown): void =>
-    process.emitWarning(String(error), { code: 'COUNTERSIGN_ON_REFUSED' });
-  try {
-    Promise.resolve(hook()).catch(warn);
-  } catch (error) {
-    warn(error);
-  }
 }
