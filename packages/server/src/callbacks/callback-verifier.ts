@@ -1,9 +1,9 @@
 import { hash } from 'node:crypto';
-import { encodeUtf8, quote, readHeaders, SignatureError } from '@countersign/shared';
+import { encodeUtf8, readHeaders, SignatureError } from '@countersign/shared';
 import { callHook } from '../call-hook.ts';
 import type { ClaimOutcome } from '../nonces/nonce-store.ts';
 import { checkClaim } from '../steps/nonce.ts';
-import { withoutCommand } from '../store-failed.ts';
+import { storeFailed } from '../store-failed.ts';
 import type { CallbackIdentity, CallbackRequest } from './callback-identity.ts';
 import { createCallbackKeys } from './callback-keys.ts';
 import type { CallbackKey, ReceivedCallback } from './callback-scheme.ts';
@@ -76,7 +76,7 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
     try {
       keys = await keysOfNow();
     } catch (cause) {
-      throw failed('ERR_KEY_STORE_FAILED', 'The secrets cannot be had', cause);
+      throw storeFailed('key', cause, 'The secrets cannot be had');
     }
     const bytes = await readBody(body, (received.signedAt ?? now) + policy.window - now);
     const content = scheme.content(received, bytes);
@@ -182,7 +182,7 @@ async function claim(
       acceptableUntil: signedAt + window,
     });
   } catch (cause) {
-    throw failed('ERR_NONCE_STORE_FAILED', 'The nonce store failed', cause);
+    throw storeFailed('nonce', cause);
   }
   // Senders know nothing of epochs. They try again by themselves, later and signed anew: all that is needed.
   if ((answer as ClaimOutcome | undefined)?.outcome === 'uncertain') {
@@ -194,17 +194,4 @@ async function claim(
     );
   }
   checkClaim(answer);
-}
-
-/** Only whoever runs the server sees why; senders are told that they should try again. */
-function failed(
-  code: 'ERR_KEY_STORE_FAILED' | 'ERR_NONCE_STORE_FAILED',
-  what: string,
-  cause: unknown,
-): SignatureError {
-  const why = cause instanceof Error ? cause.message : cause;
-  return new SignatureError(code, `${what}: ${quote(why, 300)}`, {
-    cause: withoutCommand(cause),
-    retryAfter: 1,
-  });
 }

@@ -1,9 +1,9 @@
 import { hash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { quote, SignatureError } from '@countersign/shared';
+import type { SignatureError } from '@countersign/shared';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
-import { withoutCommand } from '../store-failed.ts';
+import { storeFailed } from '../store-failed.ts';
 import type { CallbackIdentity } from './callback-identity.ts';
 import type { OnceState, OnceStore } from './once-store.ts';
 import { callbackOf } from './received-callbacks.ts';
@@ -104,7 +104,7 @@ export function createOnce(options: OnceOptions): Once {
     const begun: OnceState = await store.begin(key, token, lease).catch((error) => {
       // It may have begun all the same, and only the answer was lost: then nobody has to wait for the end of the lease.
       store.giveUp(key, token).catch(() => undefined);
-      return storeFailed(error);
+      throw failed(error);
     });
     if (begun.state === 'done') return { outcome: 'done', status: 200, headers: {} };
     if (begun.state === 'in-progress') {
@@ -113,7 +113,7 @@ export function createOnce(options: OnceOptions): Once {
       return { outcome: 'in-progress', status: 503, headers };
     }
     // In the positive: whatever else a store says runs nothing.
-    if (begun.state !== 'begun') storeFailed(new TypeError('It gave an answer that is none'));
+    if (begun.state !== 'begun') throw failed(new TypeError('It gave an answer that is none'));
 
     const taken = new AbortController();
     const beat = setInterval(
@@ -152,20 +152,15 @@ async function insist(act: () => Promise<void>, seconds: number): Promise<void> 
     try {
       return await act();
     } catch (error) {
-      if (!(performance.now() + pause < end)) storeFailed(error);
+      if (!(performance.now() + pause < end)) throw failed(error);
     }
     await sleep(pause);
   }
 }
 
 /** The sender tries again; only whoever runs the server sees why it has to. */
-function storeFailed(cause: unknown): never {
-  const why = cause instanceof Error ? cause.message : cause;
-  throw new SignatureError(
-    'ERR_NONCE_STORE_FAILED',
-    `The store of handled callbacks failed: ${quote(why, 300)}`,
-    { cause: withoutCommand(cause), retryAfter: 1 },
-  );
+function failed(cause: unknown): SignatureError {
+  return storeFailed('nonce', cause, 'The store of handled callbacks failed');
 }
 
 function isIdentity(value: unknown): value is CallbackIdentity {
