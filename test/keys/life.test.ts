@@ -230,6 +230,8 @@ describe('a key that is rotated', { timeout: 300_000 }, () => {
     expect(used.size).toBeGreaterThan(rotations / 3);
     // All but those of the last seconds have had their time.
     const infos = await keys.list({ subject: 'alice' });
-    expect(infos.filter(({ expiresAt }) => expiresAt === undefined)).toHaveLength(1);
+    expect(
+      infos.filter((info) => info.status !== 'unreadable' && info.expiresAt === undefined),
+    ).toHaveLength(1);
   });
 });

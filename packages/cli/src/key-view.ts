@@ -1,6 +1,9 @@
-import type { AccessKey, AccessKeyInfo } from '@countersign/server';
+import type { AccessKey, AccessKeyInfo, ManagedKeyStore } from '@countersign/server';
 import { formatFields, formatTable } from './table.ts';
 import { formatMinute, formatTime } from './time.ts';
+
+/** A key in a list: also one that cannot be read. */
+export type ListedKey = Awaited<ReturnType<ManagedKeyStore['list']>>[number];
 
 /** A key with its secret: printed where it is made, and never again. */
 export function newKeyText(key: AccessKey): string {
@@ -17,9 +20,18 @@ export function keyText(key: AccessKeyInfo, now: number): string {
   });
 }
 
-export function keyTable(keys: readonly AccessKeyInfo[], now: number): string {
+export function keyTable(keys: readonly ListedKey[], now: number): string {
   const heads = ['ID', 'SUBJECT', 'STATUS', 'SCOPES', 'CREATED (UTC)', 'EXPIRES', 'LAST USED'];
-  const rows = keys.map((key) => [
+  const rows = keys.map((key) =>
+    key.status === 'unreadable'
+      ? [key.accessKeyId, '-', key.status, '-', '-', '-', '-']
+      : rowOf(key, now),
+  );
+  return formatTable([[...heads, 'LABEL'], ...rows]);
+}
+
+function rowOf(key: AccessKeyInfo, now: number): string[] {
+  return [
     key.accessKeyId,
     key.subject,
     stateOf(key, now),
@@ -28,8 +40,7 @@ export function keyTable(keys: readonly AccessKeyInfo[], now: number): string {
     minuteOf(key.expiresAt),
     minuteOf(key.lastUsedAt),
     key.label ?? '',
-  ]);
-  return formatTable([[...heads, 'LABEL'], ...rows]);
+  ];
 }
 
 function fieldsOf(key: AccessKeyInfo): Record<string, string | undefined> {

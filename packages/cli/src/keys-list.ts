@@ -17,6 +17,11 @@ export function addList(keys: Command, io: Io): void {
         const found = await store.list({ subject: options.subject });
         output.data(found, found.length === 0 ? '' : keyTable(found, io.clock()));
         if (found.length === 0) output.note(`There are no such access keys in ${url}`);
+        const unreadable = found.filter(({ status }) => status === 'unreadable').length;
+        if (unreadable > 0)
+          output.note(
+            `Servers refuse what is unreadable (${unreadable}): countersign keys show <id> says why`,
+          );
       }),
     )
     .addHelpText(

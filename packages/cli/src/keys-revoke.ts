@@ -89,7 +89,8 @@ async function plan(
   }
   if (subject === undefined)
     throw new UsageError('Cannot revoke nothing: give an id, --subject or --signed-before');
-  const { length } = await store.list({ subject });
+  const keys = await store.list({ subject });
+  const { length } = keys.filter(({ status }) => status !== 'unreadable');
   return {
     revocation: { subject },
     act: `revoke all access keys (${length}) and sessions of ${quote(subject)} for good`,

@@ -44,6 +44,9 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
       run: (line: string, world?: Parameters<typeof run>[1]) => run(here(line), world),
       json: (line: string, world?: Parameters<typeof run>[1]) => json(here(line), world),
       count,
+      /** Master keys that commands are given from now on; the first one seals. */
+      give: (...masterKeys: string[]) =>
+        Object.assign(env, { COUNTERSIGN_MASTER_KEY: masterKeys.join(',') }),
       masterKey: (env as { COUNTERSIGN_MASTER_KEY?: string }).COUNTERSIGN_MASTER_KEY,
       /** What a server finds. */
       find: async (id: string) => {
@@ -215,6 +218,36 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
       1,
       `Access key "${accessKeyId}" is revoked, for good: make a new one\n`,
     ]);
+  });
+
+  it('whose records cannot be opened are listed as such, and named where they cannot be sealed anew', async () => {
+    const { run, json, give } = begin();
+    const [old, blue] = [generateMasterKey('old'), generateMasterKey('blue')];
+    give(old);
+    const { accessKeyId: lost } = await json('keys create --subject alice --label Laptop');
+    give(blue, old);
+    const { accessKeyId: fresh } = await json('keys create --subject bob', { now: NOW + 60 });
+    give(blue);
+    expect(await json('keys list')).toEqual([
+      expect.objectContaining({ accessKeyId: fresh, subject: 'bob', status: 'active' }),
+      { accessKeyId: lost, status: 'unreadable' },
+    ]);
+    const { code, stdout, stderr } = await run('keys list');
+    expect(code).toBe(0);
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines).toHaveLength(3);
+    expect(lines[2]?.split(/ {2,}/)).toEqual([lost, '-', 'unreadable', '-', '-', '-', '-']);
+    expect(stderr).toBe(
+      'Servers refuse what is unreadable (1): countersign keys show <id> says why\n',
+    );
+    const shown = await run(`keys show ${lost}`);
+    expect([shown.code, shown.stdout]).toEqual([1, '']);
+    expect(shown.stderr).toMatch(/^Cannot get the master key "\S+": it is not among those/);
+    const rewrapped = await run('keys rewrap');
+    expect(rewrapped.code).toBe(1);
+    expect(rewrapped.stderr).toMatch(
+      new RegExp(`^Sealed 1 of 2 records anew, but not "key/${lost}": Cannot get the master key`),
+    );
   });
 
   it('that never expire do so when they are rotated, after the overlap', async () => {

@@ -74,8 +74,9 @@ describe('master keys', () => {
     expect(await both.json('keys list')).toHaveLength(1);
     await both.json('keys rewrap');
     const after = runner({ COUNTERSIGN_STORE, COUNTERSIGN_MASTER_KEY: blue });
-    expect(await after.json('keys list')).toHaveLength(1);
-    const { code, stdout } = await before.run('keys list --json');
+    const [{ accessKeyId }] = await after.json('keys list');
+    expect(await before.json('keys list')).toEqual([{ accessKeyId, status: 'unreadable' }]);
+    const { code, stdout } = await before.run(`keys show ${accessKeyId} --json`);
     expect(code).toBe(1);
     expect(JSON.parse(stdout).error.code).toBe('ERR_MASTER_KEY');
     for (const { count } of [before, both, after])

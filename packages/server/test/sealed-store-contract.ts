@@ -1,9 +1,15 @@
 import { inspect } from 'node:util';
-import { generateMasterKey, type ManagedKeyStore, type MasterKeySource } from '@countersign/server';
+import {
+  generateMasterKey,
+  KeyStoreError,
+  type ManagedKeyStore,
+  type MasterKeySource,
+} from '@countersign/server';
 import { describe, expect, it } from 'vitest';
 import { judge } from './key-store-contract.ts';
 
 type Sealed = Record<string, { policy: string; sealed: string }>;
+type Edit = (record: Sealed[string]) => void;
 
 /** A place where sealed keys lie, and whoever has got at it. */
 export interface SealedPlace {
@@ -14,6 +20,25 @@ export interface SealedPlace {
   /** Changes what lies there. */
   change(edit: (records: Sealed) => void): Promise<void>;
 }
+
+/** What somebody does to a record who has no master key. */
+const forgeries: Record<string, Edit> = {
+  'another policy': (record) => {
+    record.policy = record.policy.replace('Laptop', 'Forged');
+  },
+  'a policy that is none': (record) => {
+    record.policy = 'Forged';
+  },
+  'a policy of nothing': (record) => {
+    record.policy = 'null';
+  },
+  'no seal': (record) => {
+    record.sealed = 'Forged';
+  },
+  'the seal of a master key that nobody has': (record) => {
+    record.sealed = record.sealed.replace(/^v1\.\w+/, 'v1.Forged');
+  },
+};
 
 /** What every store does that seals secrets. */
 export function sealedStoreContract(name: string, make: () => Promise<SealedPlace>): void {
@@ -97,6 +122,72 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
         await place.change((records) => void Object.assign(records, untouched));
       }
       expect(await judge(place.open(first), mine)).toBe('accepted');
+    });
+
+    it.each(Object.entries(forgeries))('are listed all but one that has %s', async (_, forge) => {
+      const place = await make();
+      const keys = place.open(first);
+      const mine = await keys.create({ subject: 'alice', label: 'Laptop' });
+      const { secretAccessKey: __, ...other } = await keys.create({ subject: 'bob' });
+      await place.change((records) => forge(records[`key/${mine.accessKeyId}`] as Sealed[string]));
+      const server = place.open(first);
+      // Of what stands there nothing is believed: it may be anybody's key.
+      const refused = { accessKeyId: mine.accessKeyId, status: 'unreadable' };
+      expect(await server.list()).toEqual([other, refused]);
+      expect(await server.list({ subject: 'bob' })).toEqual([other, refused]);
+      expect(await server.list({ subject: 'carol' })).toEqual([refused]);
+      await expect(server.show(mine.accessKeyId)).rejects.toThrow(KeyStoreError);
+      expect(await judge(server, mine)).toMatch('ERR_KEY_STORE_FAILED');
+      // Nor does it keep anything else from being changed.
+      await server.disable(other.accessKeyId);
+      expect((await server.show(other.accessKeyId))?.status).toBe('disabled');
+    });
+
+    it('are listed without those whose master key is gone, and whole again when it is back', async () => {
+      const place = await make();
+      const old = await place.open(first).create();
+      const fresh = await place.open([second, first]).create();
+      const states = async (source: MasterKeySource) =>
+        Object.fromEntries(
+          (await place.open(source).list()).map(({ accessKeyId, status }) => [accessKeyId, status]),
+        );
+      expect(await states(second)).toEqual({
+        [old.accessKeyId]: 'unreadable',
+        [fresh.accessKeyId]: 'active',
+      });
+      expect(new Set(Object.values(await states([second, first])))).toEqual(new Set(['active']));
+    });
+
+    it('are all sealed anew but for those that cannot be opened, which are named', async () => {
+      const place = await make();
+      const keys = place.open(first);
+      const [one, two, three] = [await keys.create(), await keys.create(), await keys.create()];
+      await keys.revoke({ subject: 'bob' });
+      const untouched: Sealed = {};
+      await place.change((records) => {
+        Object.assign(untouched, structuredClone(records));
+        for (const { accessKeyId } of [one, two])
+          (records[`key/${accessKeyId}`] as Sealed[string]).policy += ' ';
+      });
+      const rolling = place.open([second, first]);
+      const error = await rolling.rewrap().catch((thrown: unknown) => thrown);
+      expect(error).toBeInstanceOf(KeyStoreError);
+      expect(error).toMatchObject({ code: 'ERR_RECORD_UNREADABLE' });
+      const { message } = error as Error;
+      expect(message).toMatch(/^Sealed 2 of 4 records anew, but not /);
+      for (const { accessKeyId } of [one, two]) expect(message).toContain(`"key/${accessKeyId}"`);
+      expect(message).not.toContain(three.accessKeyId);
+      expect(await judge(place.open(second), three)).toBe('accepted');
+      await place.change((records) => {
+        for (const { accessKeyId } of [one, two])
+          Object.assign(records, { [`key/${accessKeyId}`]: untouched[`key/${accessKeyId}`] });
+      });
+      expect(await rolling.rewrap()).toBe(4);
+      expect(await judge(place.open(second), one)).toBe('accepted');
+      // Without the key that seals none is sealed, and none is lost.
+      const failing = place.open((id) => (id === undefined ? undefined : second));
+      await expect(failing.rewrap()).rejects.toMatchObject({ code: 'ERR_MASTER_KEY' });
+      expect(await judge(place.open(second), one)).toBe('accepted');
     });
 
     it('are sealed anew with another master key, while servers run', async () => {

@@ -70,9 +70,7 @@ export class FileRecords implements RecordStore {
         await this.#masterKeys.get(masterKeyIdOf(some));
       const next = change(present && (await open(name, present, this.#masterKeys)));
       const now = this.#clock();
-      const kept = new Map(
-        [...records].filter(([, { policy }]) => !isOver(JSON.parse(policy), now)),
-      );
+      const kept = new Map([...records].filter(([, sealed]) => !hasHadItsTime(sealed, now)));
       if (next === undefined) kept.delete(name);
       else kept.set(name, await seal(name, next, this.#masterKeys));
       return { records: kept, uses: new Map([...uses].filter(([used]) => kept.has(used))) };
@@ -134,6 +132,15 @@ export class FileRecords implements RecordStore {
     this.#last = replaced.catch(() => undefined);
     await replaced;
     await this.#look();
+  }
+}
+
+/** What somebody has changed so that it is no policy any more stays there: it must be seen. */
+function hasHadItsTime({ policy }: SealedRecord, now: number): boolean {
+  try {
+    return isOver(JSON.parse(policy), now);
+  } catch {
+    return false;
   }
 }
 

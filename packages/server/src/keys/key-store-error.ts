@@ -33,3 +33,9 @@ export class KeyStoreError extends Error {
     this.code = code;
   }
 }
+
+/** Whether it is a record that cannot be opened, rather than a store that cannot be reached: it was changed, or its master key is not there. */
+export function isUnreadable(error: unknown): error is KeyStoreError {
+  if (!(error instanceof KeyStoreError)) return false;
+  return error.code === 'ERR_RECORD_UNREADABLE' || error.code === 'ERR_MASTER_KEY';
+}

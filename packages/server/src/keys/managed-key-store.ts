@@ -4,6 +4,14 @@ import { parseOptions } from '../options.ts';
 import { type Cutoff, Cutoffs, type Revocation, revocationSchema } from './cutoffs.ts';
 import { generateAccessKey } from './generate-access-key.ts';
 import {
+  type AccessKeyInfo,
+  createdOf,
+  infoOf,
+  mayBeOf,
+  type UnreadableKeyInfo,
+  unreadableInfo,
+} from './key-info.ts';
+import {
   accessKeyIdOf,
   checkKey,
   given,
@@ -12,19 +20,14 @@ import {
   readKey,
   toRecord,
 } from './key-record.ts';
-import type { AccessKey, AccessKeyPolicy, KeyStore } from './key-store.ts';
-import { KeyStoreError } from './key-store-error.ts';
+import type { AccessKey, KeyStore } from './key-store.ts';
+import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import { RecordCache } from './record-cache.ts';
 import type { RecordStore } from './record-store.ts';
 import { type Revocations, SESSION_PREFIX, type SessionFacts } from './revocations.ts';
 
 export type { Revocation } from './cutoffs.ts';
-
-/** An access key as it can be shown: without its secret. */
-export interface AccessKeyInfo extends AccessKeyPolicy {
-  /** Unix seconds, to the minute or so. */
-  readonly lastUsedAt?: number | undefined;
-}
+export type { AccessKeyInfo } from './key-info.ts';
 
 /** Whose key it is, and what it may be used for. Times are Unix seconds. */
 export type AccessKeyOwner = Partial<
@@ -112,21 +115,26 @@ export class ManagedKeyStore implements KeyStore, Revocations {
 
   /** What is known of a key, without its secret. */
   async show(accessKeyId: string): Promise<AccessKeyInfo | undefined> {
-    const [info] = await this.#infos([accessKeyId]);
-    return info;
+    return this.#info(accessKeyId, await this.#records.readUses([keyName(accessKeyId)]));
   }
 
   /**
-   * What is known of all keys, the oldest first.
+   * What is known of all keys, the oldest first, and last those whose records cannot be opened; `show()` says why.
    *
-   * @param of whose keys: everybody's if not given
+   * @param of whose keys: everybody's if not given. Those that cannot be opened are always there: they may be anybody's
    */
-  async list(of: { readonly subject?: string | undefined } = {}): Promise<AccessKeyInfo[]> {
-    const names = await this.#records.names();
-    const infos = await this.#infos(names.flatMap((name) => accessKeyIdOf(name) ?? []));
+  async list(
+    of: { readonly subject?: string | undefined } = {},
+  ): Promise<(AccessKeyInfo | UnreadableKeyInfo)[]> {
+    const ids = (await this.#records.names()).flatMap((name) => accessKeyIdOf(name) ?? []);
+    const uses = await this.#records.readUses(ids.map(keyName));
+    const infos = await Promise.all(
+      ids.map((id) => this.#info(id, uses).catch((error) => unreadableInfo(id, error))),
+    );
     return infos
-      .filter(({ subject }) => of.subject === undefined || subject === of.subject)
-      .sort((one, other) => (one.created ?? 0) - (other.created ?? 0));
+      .filter((info) => info !== undefined)
+      .filter((info) => of.subject === undefined || mayBeOf(of.subject, info))
+      .sort((one, other) => createdOf(one) - createdOf(other));
   }
 
   /**
@@ -204,10 +212,20 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    * Seals everything with the master key that seals now, while servers run. Afterwards older ones are not needed any more.
    *
    * @returns how many records there were
+   * @throws KeyStoreError `ERR_RECORD_UNREADABLE`, `ERR_MASTER_KEY`, naming the records that could not be opened: all others are sealed anew
    */
   async rewrap(): Promise<number> {
     const names = await this.#records.names();
-    for (const name of names) await this.#records.update(name, (current) => current);
+    const failures = new Map<string, KeyStoreError>();
+    for (const name of names) {
+      try {
+        await this.#records.update(name, (current) => current);
+      } catch (error) {
+        if (!isUnreadable(error)) throw error;
+        failures.set(name, error);
+      }
+    }
+    if (failures.size > 0) throw notRewrapped(failures, names.length);
     return names.length;
   }
 
@@ -239,18 +257,14 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     return key === undefined ? undefined : limited(key, own, all);
   }
 
-  async #infos(accessKeyIds: readonly string[]): Promise<AccessKeyInfo[]> {
-    const uses = await this.#records.readUses(accessKeyIds.map(keyName));
-    const infos = await Promise.all(
-      accessKeyIds.map(async (id) => {
-        const key = await this.find(id);
-        if (key === undefined) return [];
-        const { secretAccessKey: _, signedSince: __, ...info } = key;
-        const lastUsedAt = Math.max(this.#uses.get(id) ?? 0, uses.get(keyName(id)) ?? 0);
-        return [lastUsedAt > 0 ? { ...info, lastUsedAt } : info];
-      }),
-    );
-    return infos.flat();
+  async #info(
+    accessKeyId: string,
+    uses: ReadonlyMap<string, number>,
+  ): Promise<AccessKeyInfo | undefined> {
+    const key = await this.find(accessKeyId);
+    if (key === undefined) return undefined;
+    const noted = uses.get(keyName(accessKeyId)) ?? 0;
+    return infoOf(key, Math.max(this.#uses.get(accessKeyId) ?? 0, noted));
   }
 
   async #insert(key: AccessKey, version: number | undefined): Promise<void> {
@@ -320,6 +334,16 @@ function limited(
   if (!(version >= (own?.keyVersion ?? 0))) return { ...accessKey, status: 'revoked' };
   const signedSince = Math.max(own?.signedSince ?? 0, all?.signedSince ?? 0);
   return signedSince > 0 ? { ...accessKey, signedSince } : accessKey;
+}
+
+function notRewrapped(failures: ReadonlyMap<string, KeyStoreError>, total: number): KeyStoreError {
+  const [{ code, message }] = [...failures.values()] as [KeyStoreError];
+  const names = Array.from(failures.keys(), (name) => quote(name, 160)).join(', ');
+  return new KeyStoreError(
+    code,
+    `Sealed ${total - failures.size} of ${total} records anew, but not ${names}: ${message}`,
+    { cause: new AggregateError(failures.values()) },
+  );
 }
 
 function notFound(accessKeyId: string): KeyStoreError {

@@ -1,0 +1,36 @@
+import { type AccessKey, type AccessKeyPolicy, LATEST_TIME } from './key-store.ts';
+import { isUnreadable } from './key-store-error.ts';
+
+/** An access key as it can be shown: without its secret. */
+export interface AccessKeyInfo extends AccessKeyPolicy {
+  /** Unix seconds, to the minute or so. */
+  readonly lastUsedAt?: number | undefined;
+}
+
+/** A key that is refused because its record cannot be opened. What stands there may be forged: nothing of it is shown but the id. */
+export interface UnreadableKeyInfo {
+  readonly accessKeyId: string;
+  readonly status: 'unreadable';
+}
+
+/** @param lastUsedAt Unix seconds; 0 for never */
+export function infoOf(key: AccessKey, lastUsedAt: number): AccessKeyInfo {
+  const { secretAccessKey: _, signedSince: __, ...info } = key;
+  return lastUsedAt > 0 ? { ...info, lastUsedAt } : info;
+}
+
+/** @throws `error` itself, where it says nothing of the record */
+export function unreadableInfo(accessKeyId: string, error: unknown): UnreadableKeyInfo {
+  if (!isUnreadable(error)) throw error;
+  return { accessKeyId, status: 'unreadable' };
+}
+
+/** Whether somebody may be the subject of a key: of one that cannot be read it may be anybody. */
+export function mayBeOf(subject: string, info: AccessKeyInfo | UnreadableKeyInfo): boolean {
+  return info.status === 'unreadable' || info.subject === subject;
+}
+
+/** By what keys are sorted: those last of which it is not known. */
+export function createdOf(info: AccessKeyInfo | UnreadableKeyInfo): number {
+  return info.status === 'unreadable' ? LATEST_TIME : (info.created ?? 0);
+}
