@@ -1,10 +1,8 @@
-import { type ChildProcess, execFile, fork } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { delimiter, dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { freePort, startGuarded } from './guarded-server.ts';
 import { ensureProgram } from './programs.ts';
 
 /** A PostgreSQL of one's own: break it as you like. */
@@ -21,7 +19,6 @@ export interface PostgresServer {
 
 const DEBIAN = '/usr/lib/postgresql';
 const SUPERUSER = 'postgres';
-const READY_WITHIN = 30_000;
 
 /**
  * Finds the folder of PostgreSQL's programs, and installs them where they are missing, as `ensureProgram` does.
@@ -61,14 +58,6 @@ function findPostgres(): string | undefined {
  */
 export async function startPostgres(programs: string): Promise<PostgresServer> {
   const port = await freePort();
-  const guard = fork(
-    new URL('guard.mjs', import.meta.url),
-    ['sh', '-c', SCRIPT, 'sh', programs, `${port}`, process.getuid?.() === 0 ? SUPERUSER : ''],
-    // A process group of its own: Ctrl+C is for the tests; the guard goes when they are gone.
-    { detached: true, execArgv: [], stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
-  );
-  const log = collect(guard);
-  const pid = await started(guard, log);
   const connection = ['-h', '127.0.0.1', '-p', `${port}`, '-U', SUPERUSER];
   const run = async (program: string, args: string[]): Promise<string> => {
     const { stdout } = await promisify(execFile)(join(programs, program), [...connection, ...args]);
@@ -76,21 +65,16 @@ export async function startPostgres(programs: string): Promise<PostgresServer> {
   };
   const sql = (text: string): Promise<string> =>
     run('psql', ['-X', '-q', '-At', '-v', 'ON_ERROR_STOP=1', '-d', 'postgres', '-c', text]);
-  await untilReady(guard, () => sql('SELECT 1'), log);
-  letGo(guard);
+  const user = process.getuid?.() === 0 ? SUPERUSER : '';
+  const command = ['sh', '-c', SCRIPT, 'sh', programs, `${port}`, user];
+  const { pid, stop } = await startGuarded('PostgreSQL', command, () => sql('SELECT 1'));
 
   return {
     url: `postgres://${SUPERUSER}@127.0.0.1:${port}/postgres`,
     sql,
     dump: () => run('pg_dump', ['postgres']),
-    async stop() {
-      if (!guard.connected) return;
-      guard.ref();
-      const exit = once(guard, 'exit');
-      // Immediate shutdown: it ends all of its processes. Killed by the guard, it would leave them to find out.
-      process.kill(pid, 'SIGQUIT');
-      await exit;
-    },
+    // Immediate shutdown: it ends all of its processes. Killed by the guard, it would leave them to find out.
+    stop: () => stop(() => process.kill(pid, 'SIGQUIT')),
   };
 }
 
@@ -108,60 +92,3 @@ const SCRIPT = `
   (as "$programs/initdb" -D data -U ${SUPERUSER} -A trust -E UTF8 --locale C --no-sync) || exit
   as "$programs/postgres" -D data -p "$port" -c listen_addresses=127.0.0.1 -c unix_socket_directories= \
     -c fsync=off -c dynamic_shared_memory_type=mmap`;
-
-/** A loopback port that nobody listens on. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('Cannot find a free port');
-  return address.port;
-}
-
-/** The last of what a process printed, to say why it did not start. */
-function collect(child: ChildProcess): () => string {
-  let text = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding('utf8').on('data', (chunk: string) => {
-      text = (text + chunk).slice(-2_000);
-    });
-  }
-  return () => text;
-}
-
-async function started(guard: ChildProcess, log: () => string): Promise<number> {
-  const message = once(guard, 'message').then(([{ pid }]) => pid as number);
-  const exit = once(guard, 'exit').then(() => undefined);
-  const pid = await Promise.race([message, exit]);
-  if (pid === undefined) throw new Error(`Cannot start PostgreSQL: ${log()}`);
-  return pid;
-}
-
-async function untilReady(
-  guard: ChildProcess,
-  ask: () => Promise<unknown>,
-  log: () => string,
-): Promise<void> {
-  const deadline = Date.now() + READY_WITHIN;
-  for (;;) {
-    const failure = await ask().then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-    if (failure === undefined) return;
-    if (guard.exitCode !== null || Date.now() > deadline) {
-      if (guard.connected) guard.disconnect();
-      throw new Error(`Cannot start PostgreSQL: ${log()}`, { cause: failure });
-    }
-    await sleep(50);
-  }
-}
-
-/** A forgotten stop() must not keep the test process alive; its end stops the server. */
-function letGo(guard: ChildProcess): void {
-  guard.unref();
-  guard.channel?.unref();
-  for (const stream of [guard.stdout, guard.stderr]) stream?.destroy();
-}

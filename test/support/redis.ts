@@ -1,11 +1,11 @@
-import { type ChildProcess, execFile, fork } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { freePort, startGuarded } from './guarded-server.ts';
 import { ensureProgram } from './programs.ts';
 
 /** A Redis of one's own: break it as you like. */
@@ -35,8 +35,6 @@ export interface RedisOptions {
   port?: number;
 }
 
-const READY_WITHIN = 10_000;
-
 /**
  * Starts a private, empty Redis (or Valkey) that keeps nothing on disk, on a loopback port. It is killed
  * when the test process ends, whichever way that ends.
@@ -50,29 +48,13 @@ export async function startRedis({
   const chosen = port ?? (await freePort());
   const own = ['--port', `${chosen}`, '--bind', '127.0.0.1'];
   const memoryOnly = ['--save', '', '--appendonly', 'no'];
-  const guard = fork(
-    new URL('guard.mjs', import.meta.url),
-    [program, ...(config === undefined ? [] : [config]), ...own, ...memoryOnly, ...args],
-    // A process group of its own: Ctrl+C is for the tests; the guard goes when they are gone.
-    { detached: true, execArgv: [], stdio: ['ignore', 'pipe', 'pipe', 'ipc'] },
-  );
-  const log = collect(guard);
-  const pid = await started(guard, log);
-  await untilReady(guard, chosen, log);
-  letGo(guard);
-
-  return {
-    url: `redis://127.0.0.1:${chosen}`,
-    port: chosen,
-    pid,
-    async stop() {
-      if (!guard.connected) return;
-      guard.ref();
-      const exit = once(guard, 'exit');
-      guard.disconnect();
-      await exit;
-    },
-  };
+  const file = config === undefined ? [] : [config];
+  const command = [program, ...file, ...own, ...memoryOnly, ...args];
+  const { pid, stop } = await startGuarded('Redis', command, async () => {
+    const reply = await ask(chosen, 'PING');
+    if (!reply.startsWith('+PONG')) throw new Error(`Cannot reach Redis on port ${chosen}`);
+  });
+  return { url: `redis://127.0.0.1:${chosen}`, port: chosen, pid, stop: () => stop() };
 }
 
 /** Starts a cluster, every slot covered, replicas in step with their masters. */
@@ -124,57 +106,8 @@ export async function startRedisCluster({
   }
 }
 
-/** A loopback port that nobody listens on. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('Cannot find a free port');
-  return address.port;
-}
-
-/** The last of what a process printed, to say why it did not start. */
-function collect(child: ChildProcess): () => string {
-  let text = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding('utf8').on('data', (chunk: string) => {
-      text = (text + chunk).slice(-2_000);
-    });
-  }
-  return () => text;
-}
-
-async function started(guard: ChildProcess, log: () => string): Promise<number> {
-  const message = once(guard, 'message').then(([{ pid }]) => pid as number);
-  const exit = once(guard, 'exit').then(() => undefined);
-  const pid = await Promise.race([message, exit]);
-  if (pid === undefined) throw new Error(`Cannot start Redis: ${log()}`);
-  return pid;
-}
-
-async function untilReady(guard: ChildProcess, port: number, log: () => string): Promise<void> {
-  try {
-    await until(async () => {
-      if (guard.exitCode !== null) throw new Error('it has ended');
-      return (await ask(port, 'PING')).startsWith('+PONG');
-    }, `Redis on port ${port}`);
-  } catch (error) {
-    if (guard.connected) guard.disconnect();
-    throw new Error(`Cannot start Redis: ${log()}`, { cause: error });
-  }
-}
-
-/** A forgotten stop() must not keep the test process alive; its end stops the server. */
-function letGo(guard: ChildProcess): void {
-  guard.unref();
-  guard.channel?.unref();
-  for (const stream of [guard.stdout, guard.stderr]) stream?.destroy();
-}
-
 async function until(isDone: () => Promise<boolean>, what: string): Promise<void> {
-  const deadline = Date.now() + READY_WITHIN;
+  const deadline = Date.now() + 10_000;
   while (!(await isDone())) {
     if (Date.now() > deadline) throw new Error(`Cannot wait longer for ${what}`);
     await sleep(5);
