@@ -1,0 +1,124 @@
+/**
+ * What a request leaves behind in V8's old space. That is collected all at once, some 10 ms in pieces, which others wait for: the more
+ * is left there, the more often.
+ *
+ *     node bench/garbage.mjs
+ *
+ * It ends with 1 where that is more than 500 bytes of one request. Each server is a process of its own, with its client in it.
+ */
+
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { connect } from 'node:net';
+import v8 from 'node:v8';
+import { createSigner } from '@countersign/client';
+import { createVerifier, generateAccessKey, MemoryKeyStore } from '@countersign/server';
+import { requireSignature } from '@countersign/server/express';
+import { createFailureLimit } from '@countersign/server/failures';
+import { withSignature } from '@countersign/server/node';
+import express from 'express';
+
+const BAR = 500;
+const REQUESTS = 4_000;
+/** The first rounds do not count: code is compiled in them. */
+const ROUNDS = 8;
+const WARM_UP = 4;
+const AUDIENCE = 'video-api';
+const BODY = '{"videoUrl":"https://cdn.test/a.mp4"}';
+const key = generateAccessKey({ subject: 'alice' });
+
+/** Reads a body and answers, as an application does. */
+function answer(req, res) {
+  req.on('data', () => undefined).on('end', () => res.end('ok'));
+}
+
+/** A store that keeps nothing: nonces are to be remembered, and would be counted. */
+const nonces = { claim: async () => ({ outcome: 'claimed', epoch: 'x'.repeat(22) }) };
+const newVerifier = () =>
+  createVerifier({
+    audience: AUDIENCE,
+    keys: new MemoryKeyStore([key]),
+    nonces,
+    failures: createFailureLimit({ perKey: 10, per: 3_600 }),
+  });
+
+/** The first is there for comparison. */
+const servers = {
+  'node:http': () => answer,
+  withSignature: () => withSignature(answer, newVerifier()),
+  'withSignature, blocked': () => withSignature(answer, newVerifier()),
+  requireSignature: () => express().post('/videos', requireSignature(newVerifier()), answer),
+};
+
+const [, , mode] = process.argv;
+if (mode === undefined) await compare();
+else process.send(await measure(mode));
+
+async function compare() {
+  for (const name of Object.keys(servers)) {
+    const child = fork(import.meta.filename, [name], { execArgv: ['--expose-gc'] });
+    const [left] = await once(child, 'message');
+    child.disconnect();
+    console.log(`${name.padEnd(24)} ${left.toFixed(0).padStart(5)} bytes a request`);
+    if (left <= BAR) continue;
+    console.error(`${name} leaves too much: ${BAR} bytes are allowed`);
+    process.exitCode = 1;
+  }
+}
+
+async function measure(name) {
+  const server = createServer(servers[name]()).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  const socket = connect({ port, host: '127.0.0.1', noDelay: true });
+  await once(socket, 'connect');
+  const isBlocked = name.endsWith('blocked');
+  const { secretAccessKey } = isBlocked ? generateAccessKey() : key;
+  const signer = createSigner({ credentials: { ...key, secretAccessKey }, audience: AUDIENCE });
+  // With a body the connection would end with the refusal.
+  const body = isBlocked ? '' : BODY;
+  const expected = isBlocked ? '429' : '200';
+
+  const left = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const requests = [];
+    for (let made = 0; made < REQUESTS; made++) requests.push(await newRequest(signer, port, body));
+    globalThis.gc();
+    globalThis.gc();
+    const before = oldSpace();
+    let status;
+    for (const request of requests) {
+      socket.write(request);
+      [[, status]] = [/^HTTP\/1\.1 (\d+)/.exec((await once(socket, 'data'))[0])];
+    }
+    left.push((oldSpace() - before) / REQUESTS);
+    if (status !== expected) throw new Error(`${name} answered ${status}`);
+  }
+  socket.destroy();
+  server.close();
+  return left.slice(WARM_UP).reduce((sum, it) => sum + it, 0) / (ROUNDS - WARM_UP);
+}
+
+/** As bytes, which lie elsewhere. */
+async function newRequest(signer, port, body) {
+  const headers = { 'content-type': 'application/json' };
+  const signed = await signer.sign({
+    method: 'POST',
+    url: `http://127.0.0.1:${port}/videos`,
+    headers,
+    body,
+  });
+  const lines = Object.entries({
+    host: `127.0.0.1:${port}`,
+    'content-length': body.length,
+    ...headers,
+    ...signed.headers,
+  }).map(([field, value]) => `${field}: ${value}\r\n`);
+  return Buffer.from(`POST /videos HTTP/1.1\r\n${lines.join('')}\r\n${body}`);
+}
+
+function oldSpace() {
+  return v8.getHeapSpaceStatistics().find(({ space_name }) => space_name === 'old_space')
+    .space_used_size;
+}
