@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { parseOptions } from './options.ts';
+import { functionOption, parseOptions } from './options.ts';
 import { createVerifier, type Verifier } from './verifier.ts';
 import type { VerifierOptions } from './verifier-options.ts';
 
@@ -24,12 +24,9 @@ export const adapterSchema = z.strictObject({
 
 /** For adapters that do not find out by themselves where a request comes from. */
 export const sourceSchema = <Args extends unknown[]>() =>
-  z
-    .custom<(...args: Args) => string | undefined>(
-      (source) => typeof source === 'function',
-      "a function that tells the caller's network address",
-    )
-    .optional();
+  functionOption<(...args: Args) => string | undefined>(
+    "a function that tells the caller's network address",
+  ).optional();
 
 /** Adapter options with their defaults. */
 export type AdapterPolicy = z.output<typeof adapterSchema>;

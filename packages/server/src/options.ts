@@ -1,13 +1,14 @@
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
 
+/** A function. What it takes and returns is between the types and whoever gives it. */
+export const functionOption = <F>(what = 'a function') =>
+  z.custom<F>((it) => typeof it === 'function', what);
+
 /** Where time comes from, in Unix seconds: the system's clock if not given. */
-export const clockOption = z
-  .custom<() => number>(
-    (clock) => typeof clock === 'function',
-    'a function that returns Unix seconds',
-  )
-  .default(() => () => Date.now() / 1000);
+export const clockOption = functionOption<() => number>(
+  'a function that returns Unix seconds',
+).default(() => () => Date.now() / 1000);
 
 /**
  * Checks options once, where a thing is built, so that no mistake in them waits for a request.

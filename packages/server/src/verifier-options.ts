@@ -4,7 +4,7 @@ import type { Explanation } from './explanation.ts';
 import type { FailureLimit } from './failures/failure-limit.ts';
 import type { KeyStore } from './keys/key-store.ts';
 import type { NonceStore } from './nonces/nonce-store.ts';
-import { clockOption, parseOptions } from './options.ts';
+import { clockOption, functionOption, parseOptions } from './options.ts';
 import type { SessionSource } from './sessions/session-source.ts';
 
 /** What a verifier is built from. Durations are seconds. */
@@ -98,9 +98,7 @@ const schema = z.strictObject({
   presignedUrls: z.enum(['until-expiry', 'once', 'refuse']).default('until-expiry'),
   presignedMaxExpires: z.int().min(1).max(604_800).default(3_600),
   unsignedPayload: z.enum(['refuse', 'accept-unsigned-bodies']).default('refuse'),
-  onRefused: z
-    .custom<(explanation: Explanation) => void>((hook) => typeof hook === 'function', 'a function')
-    .optional(),
+  onRefused: functionOption<(explanation: Explanation) => void>().optional(),
 });
 
 /** Options with their defaults, as the verifier reads them. */

@@ -1,7 +1,7 @@
 import { isAudience, type SignatureErrorCode } from '@countersign/shared';
 import * as z from 'zod';
 import type { NonceStore } from '../nonces/nonce-store.ts';
-import { clockOption, parseOptions } from '../options.ts';
+import { clockOption, functionOption, parseOptions } from '../options.ts';
 import type { CallbackScheme } from './callback-scheme.ts';
 import { standardWebhooks } from './schemes/standard-webhooks.ts';
 
@@ -72,12 +72,7 @@ const schema = z.strictObject({
     )
     .optional(),
   clock: clockOption,
-  onRefused: z
-    .custom<(refusal: CallbackRefusal) => unknown>(
-      (hook) => typeof hook === 'function',
-      'a function',
-    )
-    .optional(),
+  onRefused: functionOption<(refusal: CallbackRefusal) => unknown>().optional(),
 });
 
 /** @throws TypeError or RangeError naming the option that cannot be used */

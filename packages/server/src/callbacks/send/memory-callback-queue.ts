@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { parseOptions } from '../../options.ts';
+import { functionOption, parseOptions } from '../../options.ts';
 import {
   type CallbackQueue,
   type DeliveryProgress,
@@ -24,9 +24,7 @@ export interface MemoryCallbackQueueOptions {
 const optionsSchema = z.strictObject({
   maxWaiting: z.int().min(1).max(10_000_000).default(10_000),
   maxFinished: z.int().min(0).max(10_000_000).default(1_000),
-  clock: z
-    .custom<() => number>((clock) => typeof clock === 'function', 'a function')
-    .default(() => () => Date.now() / 1000),
+  clock: functionOption<() => number>().default(() => () => Date.now() / 1000),
 });
 
 interface Entry {

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { parseOptions } from '../../options.ts';
+import { functionOption, parseOptions } from '../../options.ts';
 import type { CallbackScheme } from '../callback-scheme.ts';
 import { standardWebhooks } from '../schemes/standard-webhooks.ts';
 import type { CallbackAddressPolicy } from './callback-address.ts';
@@ -67,13 +67,11 @@ export interface CallbackSenderOptions extends CallbackAddressPolicy {
   readonly onDead?: ((delivery: DeliveryReport) => unknown) | undefined;
 }
 
-const hook = z
-  .custom<(report: never) => unknown>((it) => typeof it === 'function', 'a function')
-  .optional();
+const hook = functionOption<(report: never) => unknown>().optional();
 const seconds = z.number().positive().max(600);
 
 const optionsSchema = z.strictObject({
-  endpoints: z.custom<FindEndpoint>((it) => typeof it === 'function', 'a function'),
+  endpoints: functionOption<FindEndpoint>(),
   queue: z
     .custom<CallbackQueue>(
       (it) => typeof (it as CallbackQueue | undefined)?.add === 'function',
@@ -107,15 +105,9 @@ const optionsSchema = z.strictObject({
   keepResponse: z.int().min(0).max(16_384).default(512),
   http: z.enum(['refuse', 'allow-plain-http']).default('refuse'),
   privateAddresses: z.enum(['refuse', 'allow-private-addresses']).default('refuse'),
-  resolve: z
-    .custom<CallbackAddressPolicy['resolve']>((it) => typeof it === 'function', 'a function')
-    .optional(),
-  clock: z
-    .custom<() => number>((it) => typeof it === 'function', 'a function')
-    .default(() => () => Date.now() / 1000),
-  random: z
-    .custom<() => number>((it) => typeof it === 'function', 'a function')
-    .default(() => Math.random),
+  resolve: functionOption<CallbackAddressPolicy['resolve']>().optional(),
+  clock: functionOption<() => number>().default(() => () => Date.now() / 1000),
+  random: functionOption<() => number>().default(() => Math.random),
   onDelivered: hook,
   onFailed: hook,
   onDisabled: hook,
