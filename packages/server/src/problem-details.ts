@@ -47,11 +47,12 @@ export function problemOf(error: SignatureError, audience: string): ProblemAnswe
   const headers: Record<string, string> = {
     'content-type': 'application/problem+json',
     'cache-control': 'no-store',
-    'content-length': String(Buffer.byteLength(body)),
   };
   if (status === 401)
     headers['www-authenticate'] = `COUNTERSIGN1-HMAC-SHA256 realm="${audience}", error="${reason}"`;
   if (retryAfter !== undefined) headers['retry-after'] = String(Math.ceil(retryAfter));
   if (epoch !== undefined) headers['countersign-epoch'] = epoch;
+  // The last: where a header before it cannot be written, the answer that is given instead has another length.
+  headers['content-length'] = String(Buffer.byteLength(body));
   return { status, headers, body };
 }

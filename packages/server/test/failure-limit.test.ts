@@ -86,6 +86,31 @@ describe('createFailureLimit()', () => {
     });
   });
 
+  it('says of each guess which key it was at, in errors that nobody can write into', async () => {
+    const failures = createFailureLimit({ perKey: 1 });
+    const { verifier } = parties({ failures });
+    const { method, headers } = await stranger().sign({ method: 'GET', url: API });
+    const refusalOf = (accessKeyId: string): Promise<SignatureError> => {
+      const authorization = headers['authorization']?.replace(/CSAK\w+/, accessKeyId);
+      const received = { method, url: '/videos', source: HERE };
+      return verifier
+        .verify({ ...received, headers: { host: 'api.test', ...headers, authorization } })
+        .then(
+          () => expect.fail('accepted'),
+          (error: SignatureError) => error,
+        );
+    };
+    const ids = ['CSAKONE', 'CSAKOTHER'];
+    for (const id of ids) expect((await refusalOf(id)).code).toBe('ERR_KEY_UNKNOWN');
+    for (const id of [...ids, ...ids]) {
+      const refusal = await refusalOf(id);
+      expect(refusal).toMatchObject({ code: 'ERR_TOO_MANY_FAILURES', status: 429 });
+      expect(refusal.message).toContain(`access key "${id}"`);
+      // The next one that is blocked gets the same error.
+      expect(() => Object.assign(refusal, { status: 200 })).toThrow(TypeError);
+    }
+  });
+
   it('stops a source that guesses at ever new keys, and remembers no more of them', async () => {
     const add = vi.spyOn(FailureCounts.prototype, 'add');
     onTestFinished(() => add.mockRestore());
