@@ -78,7 +78,7 @@ const layers = [
     may: [serverCore, shared, node, /^express$/],
   },
   { files: /^server\/session-endpoint\.ts$/, may: [serverAny, shared, zod, /^express$/] },
-  { files: redisConnection, may: [zod, /^ioredis$/] },
+  { files: redisConnection, may: [options, /^ioredis$/] },
   // Sessions stand on keys, and the verifier on neither.
   { files: /^server\/sessions\/session-source\.ts$/, may: [keyStore] },
   {

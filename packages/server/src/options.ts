@@ -5,6 +5,10 @@ import * as z from 'zod';
 export const functionOption = <F>(what = 'a function') =>
   z.custom<F>((it) => typeof it === 'function', what);
 
+/** An object, known by one of its methods: whoever likes writes one. */
+export const objectOption = <T extends object>(method: keyof T, what: string) =>
+  z.custom<T>((it) => typeof (it as T | undefined)?.[method] === 'function', what);
+
 /** Where time comes from, in Unix seconds: the system's clock if not given. */
 export const clockOption = functionOption<() => number>(
   'a function that returns Unix seconds',

@@ -1,9 +1,9 @@
 import type { Cluster, Redis } from 'ioredis';
-import * as z from 'zod';
+import { objectOption } from './options.ts';
 
 /** A connection that is given. Known by what it can do, so that nobody needs ioredis to check options. */
-export const redisOption = z.custom<Redis | Cluster>(
-  (redis) => typeof (redis as Redis | undefined)?.duplicate === 'function',
+export const redisOption = objectOption<Redis | Cluster>(
+  'duplicate',
   'a Redis or Cluster of ioredis',
 );
 

@@ -4,7 +4,7 @@ import type { Explanation } from './explanation.ts';
 import type { FailureLimit } from './failures/failure-limit.ts';
 import type { KeyStore } from './keys/key-store.ts';
 import type { NonceStore } from './nonces/nonce-store.ts';
-import { clockOption, functionOption, parseOptions } from './options.ts';
+import { clockOption, functionOption, objectOption, parseOptions } from './options.ts';
 import type { SessionSource } from './sessions/session-source.ts';
 
 /** What a verifier is built from. Durations are seconds. */
@@ -59,24 +59,11 @@ const schema = z.strictObject({
     (store) => !Array.isArray(store) && typeof (store as KeyStore | undefined)?.find === 'function',
     'a key store with find(), such as new MemoryKeyStore([accessKey])',
   ),
-  sessions: z
-    .custom<SessionSource>(
-      (sessions) => typeof (sessions as SessionSource | undefined)?.find === 'function',
-      'what createSessions() gives',
-    )
-    .optional(),
-  nonces: z.custom<NonceStore>(
-    (store) => typeof (store as NonceStore | undefined)?.claim === 'function',
-    'a nonce store with claim()',
-  ),
+  sessions: objectOption<SessionSource>('find', 'what createSessions() gives').optional(),
+  nonces: objectOption<NonceStore>('claim', 'a nonce store with claim()'),
   failures: z.custom<FailureLimit>(isFailureLimit, 'what createFailureLimit() gives').optional(),
   schemes: z
-    .array(
-      z.custom<Scheme>(
-        (scheme) => typeof (scheme as Scheme | undefined)?.read === 'function',
-        'a scheme such as countersign()',
-      ),
-    )
+    .array(objectOption<Scheme>('read', 'a scheme such as countersign()'))
     .min(1)
     .default(() => [countersign()]),
   window: z.number().min(1).max(3_600).default(120),

@@ -1,7 +1,7 @@
 import { isAudience, type SignatureErrorCode } from '@countersign/shared';
 import * as z from 'zod';
 import type { NonceStore } from '../nonces/nonce-store.ts';
-import { clockOption, functionOption, parseOptions } from '../options.ts';
+import { clockOption, functionOption, objectOption, parseOptions } from '../options.ts';
 import type { CallbackScheme } from './callback-scheme.ts';
 import { standardWebhooks } from './schemes/standard-webhooks.ts';
 
@@ -56,21 +56,14 @@ const schema = z.strictObject({
     (secrets) => isSecrets(secrets) || typeof secrets === 'function',
     `a list of 1 to ${MOST_SECRETS} secrets, or a function that gives one`,
   ),
-  scheme: z
-    .custom<CallbackScheme>(
-      (scheme) => typeof (scheme as CallbackScheme | undefined)?.parseKey === 'function',
-      'a form of callbacks such as standardWebhooks()',
-    )
-    .default(() => standardWebhooks()),
+  scheme: objectOption<CallbackScheme>(
+    'parseKey',
+    'a form of callbacks such as standardWebhooks()',
+  ).default(() => standardWebhooks()),
   sender: z.string().refine(isAudience, 'a name: 1 to 128 of A-Z a-z 0-9 . _ : -').optional(),
   window: z.number().min(1).max(86_400).default(300),
   ahead: z.number().min(0).max(86_400).optional(),
-  nonces: z
-    .custom<NonceStore>(
-      (store) => typeof (store as NonceStore | undefined)?.claim === 'function',
-      'a nonce store with claim()',
-    )
-    .optional(),
+  nonces: objectOption<NonceStore>('claim', 'a nonce store with claim()').optional(),
   clock: clockOption,
   onRefused: functionOption<(refusal: CallbackRefusal) => unknown>().optional(),
 });

@@ -2,7 +2,7 @@ import { hash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SignatureError } from '@countersign/shared';
 import * as z from 'zod';
-import { parseOptions } from '../options.ts';
+import { objectOption, parseOptions } from '../options.ts';
 import { storeFailed } from '../store-failed.ts';
 import type { CallbackIdentity } from './callback-identity.ts';
 import type { OnceState, OnceStore } from './once-store.ts';
@@ -22,10 +22,7 @@ export interface OnceOptions {
 }
 
 const schema = z.strictObject({
-  store: z.custom<OnceStore>(
-    (store) => typeof (store as OnceStore | undefined)?.begin === 'function',
-    'a store such as new MemoryOnceStore()',
-  ),
+  store: objectOption<OnceStore>('begin', 'a store such as new MemoryOnceStore()'),
   lease: z.number().min(0.1).max(3_600).default(30),
   remember: z.number().min(1).max(31_622_400).default(604_800),
 });

@@ -6,7 +6,7 @@ import { encodeCrockford } from '../keys/generate-access-key.ts';
 import { accessKeyPolicySchema } from '../keys/key-store.ts';
 import { type MasterKeySource, MasterKeys } from '../keys/master-keys.ts';
 import { LONGEST_SESSION, type Revocations, SESSION_PREFIX } from '../keys/revocations.ts';
-import { parseOptions } from '../options.ts';
+import { objectOption, parseOptions } from '../options.ts';
 import { storeFailed } from '../store-failed.ts';
 import type { SessionKey, SessionSource } from './session-source.ts';
 import { openToken, type SessionClaims, sealToken } from './session-token.ts';
@@ -70,8 +70,8 @@ const optionsSchema = z.strictObject({
     (source) => source !== undefined && source !== null,
     'a master key, as generateMasterKey() makes it, or a function that gives one',
   ),
-  revocations: z.custom<Revocations>(
-    (store) => typeof (store as Revocations | undefined)?.isSessionRevoked === 'function',
+  revocations: objectOption<Revocations>(
+    'isSessionRevoked',
     'a key store that remembers revocations, such as new RedisKeyStore(…)',
   ),
   maxTtl: z.int().min(1).max(LONGEST_SESSION).default(43_200),

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { functionOption, parseOptions } from '../../options.ts';
+import { functionOption, objectOption, parseOptions } from '../../options.ts';
 import type { CallbackScheme } from '../callback-scheme.ts';
 import { standardWebhooks } from '../schemes/standard-webhooks.ts';
 import type { CallbackAddressPolicy } from './callback-address.ts';
@@ -72,18 +72,12 @@ const seconds = z.number().positive().max(600);
 
 const optionsSchema = z.strictObject({
   endpoints: functionOption<FindEndpoint>(),
-  queue: z
-    .custom<CallbackQueue>(
-      (it) => typeof (it as CallbackQueue | undefined)?.add === 'function',
-      'a callback queue',
-    )
-    .default(() => new MemoryCallbackQueue()),
-  scheme: z
-    .custom<CallbackScheme>(
-      (it) => typeof (it as CallbackScheme | undefined)?.write === 'function',
-      'a scheme that can be sent',
-    )
-    .default(standardWebhooks),
+  queue: objectOption<CallbackQueue>('add', 'a callback queue').default(
+    () => new MemoryCallbackQueue(),
+  ),
+  scheme: objectOption<CallbackScheme>('write', 'a scheme that can be sent').default(
+    standardWebhooks,
+  ),
   deliver: z.enum(['here', 'elsewhere']).default('here'),
   schedule: z
     .array(z.number().positive().max(2_592_000))
