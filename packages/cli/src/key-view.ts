@@ -33,7 +33,7 @@ export function keyTable(keys: readonly ListedKey[], now: number): string {
 function rowOf(key: AccessKeyInfo, now: number): string[] {
   return [
     key.accessKeyId,
-    key.subject,
+    key.subject || '-',
     stateOf(key, now),
     key.scopes.join(' ') || '-',
     minuteOf(key.created),
@@ -44,6 +44,8 @@ function rowOf(key: AccessKeyInfo, now: number): string[] {
 }
 
 function fieldsOf(key: AccessKeyInfo): Record<string, string | undefined> {
+  // Revoked though its record could not be opened: nothing else is known.
+  if (key.subject === '') return { 'Access key ID': key.accessKeyId, Subject: 'unknown' };
   return {
     'Access key ID': key.accessKeyId,
     Subject: key.subject,

@@ -1,4 +1,4 @@
-import type { ManagedKeyStore, Revocation } from '@countersign/server';
+import { KeyStoreError, type ManagedKeyStore, type Revocation } from '@countersign/server';
 import { quote } from '@countersign/shared';
 import type { Command } from 'commander';
 import { storeAction } from './action.ts';
@@ -22,6 +22,8 @@ interface Plan {
   readonly act: string;
   readonly word: string;
 }
+
+const UNREADABLE: readonly string[] = ['ERR_MASTER_KEY', 'ERR_RECORD_UNREADABLE'];
 
 export function addRevoke(keys: Command, io: Io): void {
   const revoke = keys
@@ -75,8 +77,7 @@ async function plan(
       throw new UsageError(
         `Cannot revoke access key ${quote(id)}: it is a session; use countersign sessions revoke`,
       );
-    const key = await findKey(store, id);
-    const act = `revoke access key ${id} of ${quote(key.subject)} for good`;
+    const act = `revoke access key ${id}${await ownerOf(store, id)} for good`;
     return { revocation: { accessKeyId: id }, act, word: id };
   }
   if (signedBefore !== undefined) {
@@ -96,4 +97,15 @@ async function plan(
     act: `revoke all access keys (${length}) and sessions of ${quote(subject)} for good`,
     word: subject,
   };
+}
+
+/** A key can be revoked also where nobody knows whose it is. */
+async function ownerOf(store: ManagedKeyStore, id: string): Promise<string> {
+  try {
+    const { subject } = await findKey(store, id);
+    return subject === '' ? '' : ` of ${quote(subject)}`;
+  } catch (error) {
+    if (!(error instanceof KeyStoreError) || !UNREADABLE.includes(error.code)) throw error;
+    return ', whose record cannot be opened,';
+  }
 }

@@ -248,6 +248,29 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     expect(rewrapped.stderr).toMatch(
       new RegExp(`^Sealed 1 of 2 records anew, but not "key/${lost}": Cannot get the master key`),
     );
+    expect(await run(`keys revoke ${lost} --yes`)).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: `Done: revoke access key ${lost}, whose record cannot be opened, for good\n`,
+    });
+    const left = { accessKeyId: lost, subject: '', scopes: [], status: 'revoked' };
+    expect(await json(`keys show ${lost}`)).toEqual(left);
+    expect((await run(`keys show ${lost}`)).stdout).toBe(
+      [
+        `Access key ID  ${lost}`,
+        'Subject        unknown',
+        'Status         revoked',
+        'Last used      never',
+        '',
+      ].join('\n'),
+    );
+    expect((await run('keys list')).stdout).toMatch(
+      new RegExp(`^${lost} +- +revoked +- +- +- +-$`, 'm'),
+    );
+    expect((await run(`keys revoke ${lost} --yes`)).stderr).toBe(
+      `Done: revoke access key ${lost} for good\n`,
+    );
+    expect(await json('keys rewrap')).toEqual({ records: 2 });
   });
 
   it('that never expire do so when they are rotated, after the overlap', async () => {

@@ -34,7 +34,7 @@ sealedStoreContract('FileKeyStore', async () => {
   const path = join(await newFolder(), 'keys.json');
   const read = async () => JSON.parse(await readFile(path, 'utf8'));
   return {
-    open: (source) => openFile({ path, masterKey: source }),
+    open: (source, clock) => openFile({ path, masterKey: source, clock }),
     dump: () => readFile(path, 'utf8'),
     async change(edit) {
       const contents = await read();

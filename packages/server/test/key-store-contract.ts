@@ -21,9 +21,9 @@ export interface KeysUnderTest {
   readonly isShared: boolean;
 }
 
-const AUDIENCE = 'video-api';
+export const AUDIENCE = 'video-api';
 /** 2026-11-21 22:25:26 UTC. */
-const NOW = 1_795_299_926;
+export const NOW = 1_795_299_926;
 
 /** What a request that is signed with credentials is answered with. */
 export async function judge(
@@ -52,7 +52,7 @@ export async function judge(
 }
 
 const masterKey = generateMasterKey();
-const createTestSessions = (keys: ManagedKeyStore) =>
+export const createTestSessions = (keys: ManagedKeyStore) =>
   createSessions({ issuer: 'video-api', masterKey, revocations: keys });
 
 const inactive = (why: string) => `ERR_KEY_INACTIVE: ${why}`;
@@ -146,7 +146,11 @@ export function keyStoreContract(
 
     it('are disabled, enabled again, and revoked for good, with their secret', async () => {
       const { keys } = await openStore();
-      const key = await keys.create();
+      const key = await keys.create({
+        subject: 'alice',
+        scopes: ['videos:parse'],
+        label: 'Laptop',
+      });
       const { accessKeyId } = key;
       await keys.disable(accessKeyId);
       expect(await judge(keys, key)).toBe(inactive('it is not active'));
@@ -155,6 +159,10 @@ export function keyStoreContract(
       await keys.revoke({ accessKeyId });
       expect(await judge(keys, key)).toBe(inactive('it is revoked'));
       expect((await keys.find(accessKeyId))?.secretAccessKey).toBe('');
+      // What is known of it is not lost.
+      const { secretAccessKey: _, ...known } = key;
+      expect(await keys.show(accessKeyId)).toMatchObject({ ...known, status: 'revoked' });
+      expect(await keys.list()).toMatchObject([{ ...known, status: 'revoked' }]);
       for (const act of [
         () => keys.enable(accessKeyId),
         () => keys.disable(accessKeyId),
@@ -426,7 +434,7 @@ export function keyStoreContract(
 }
 
 /** Who a verifier says that somebody is. */
-async function identityOf(keys: ManagedKeyStore, key: AccessKey, now: number) {
+export async function identityOf(keys: ManagedKeyStore, key: AccessKey, now: number) {
   const signer = createSigner({ credentials: key, audience: AUDIENCE, clock: () => now });
   const { headers } = await signer.sign({ method: 'GET', url: 'http://api.test/' });
   const verifier = createVerifier({

@@ -1,12 +1,15 @@
 import { inspect } from 'node:util';
 import {
+  type AccessKeyInfo,
   generateMasterKey,
   KeyStoreError,
   type ManagedKeyStore,
   type MasterKeySource,
 } from '@countersign/server';
-import { describe, expect, it } from 'vitest';
-import { judge } from './key-store-contract.ts';
+import { describe, expect, it, vi } from 'vitest';
+import { MasterKeys } from '../src/keys/master-keys.ts';
+import { seal } from '../src/keys/seal.ts';
+import { AUDIENCE, createTestSessions, identityOf, judge, NOW } from './key-store-contract.ts';
 
 type Sealed = Record<string, { policy: string; sealed: string }>;
 type Edit = (record: Sealed[string]) => void;
@@ -14,7 +17,7 @@ type Edit = (record: Sealed[string]) => void;
 /** A place where sealed keys lie, and whoever has got at it. */
 export interface SealedPlace {
   /** A server with master keys. It is closed when the test is over. */
-  open(masterKey: MasterKeySource): ManagedKeyStore;
+  open(masterKey: MasterKeySource, clock?: () => number): ManagedKeyStore;
   /** All that lies there. */
   dump(): Promise<string>;
   /** Changes what lies there. */
@@ -156,6 +159,8 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
         [fresh.accessKeyId]: 'active',
       });
       expect(new Set(Object.values(await states([second, first])))).toEqual(new Set(['active']));
+      // Whoever has lost one of the master keys can still make keys.
+      await place.open(second).create();
     });
 
     it('are all sealed anew but for those that cannot be opened, which are named', async () => {
@@ -188,6 +193,134 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       const failing = place.open((id) => (id === undefined ? undefined : second));
       await expect(failing.rewrap()).rejects.toMatchObject({ code: 'ERR_MASTER_KEY' });
       expect(await judge(place.open(second), one)).toBe('accepted');
+    });
+
+    it.each(Object.entries(forgeries))(
+      'are revoked for good where a record has %s',
+      async (_, forge) => {
+        const place = await make();
+        const [keys, running] = [place.open(first, () => NOW), place.open(first, () => NOW)];
+        const key = await keys.create({ subject: 'alice', label: 'Laptop' });
+        const { accessKeyId } = key;
+        const lent = await createTestSessions(keys).lend(await identityOf(keys, key, NOW));
+        for (const credentials of [key, lent])
+          expect(await judge(running, credentials)).toBe('accepted');
+        let sealed = '';
+        await place.change((records) => {
+          const record = records[`key/${accessKeyId}`] as Sealed[string];
+          sealed = record.sealed.split('.').at(-1) as string;
+          forge(record);
+        });
+        const [one, two] = [place.open(first, () => NOW), place.open(first, () => NOW)];
+        await Promise.all([one.revoke({ accessKeyId }), two.revoke({ accessKeyId })]);
+        for (const server of [keys, running, one, two, place.open(first, () => NOW)]) {
+          await vi.waitFor(
+            async () => expect(await judge(server, key)).toBe('ERR_KEY_INACTIVE: it is revoked'),
+            10_000,
+          );
+          expect(await judge(server, lent)).not.toBe('accepted');
+          const left = { accessKeyId, subject: '', scopes: [], status: 'revoked' };
+          const { lastUsedAt: __, ...shown } = (await server.show(accessKeyId)) as AccessKeyInfo;
+          expect(shown).toEqual(left);
+          expect(await server.list()).toMatchObject([left]);
+          expect(await server.list({ subject: 'alice' })).toEqual([]);
+          for (const act of [
+            () => server.enable(accessKeyId),
+            () => server.disable(accessKeyId),
+            () => server.rotate(accessKeyId, { overlap: 60 }),
+          ])
+            await expect(act()).rejects.toMatchObject({ code: 'ERR_KEY_REVOKED' });
+          await expect(server.add(key)).rejects.toMatchObject({ code: 'ERR_KEY_EXISTS' });
+          await server.revoke({ accessKeyId });
+        }
+        // Nothing of the old one lies there any more, and nothing stands in the way of another master key.
+        for (const old of [sealed, 'Laptop', 'Forged'])
+          expect(await place.dump()).not.toContain(old);
+        await place.open([second, first]).rewrap();
+        expect((await place.open(second).show(accessKeyId))?.status).toBe('revoked');
+      },
+    );
+
+    it('are revoked though their master key is gone, and stay so when it is back', async () => {
+      const place = await make();
+      const key = await place.open(first).create({ subject: 'alice' });
+      const { accessKeyId } = key;
+      const server = place.open(second);
+      await expect(server.find(accessKeyId)).rejects.toMatchObject({ code: 'ERR_MASTER_KEY' });
+      await server.revoke({ accessKeyId });
+      for (const source of [second, [first, second]])
+        expect(await judge(place.open(source), key)).toBe('ERR_KEY_INACTIVE: it is revoked');
+      expect(await server.rewrap()).toBe(1);
+      expect(await judge(server, await server.create())).toBe('accepted');
+    });
+
+    it('are revoked where a record is good, and says what is not understood', async () => {
+      const place = await make();
+      const keys = place.open(first);
+      const { accessKeyId } = await keys.create();
+      const { accessKeyId: other } = await keys.create();
+      const policy = { subject: 'alice', scopes: [], status: 'active', version: 0, color: 'red' };
+      const name = `key/${accessKeyId}`;
+      const later = await seal(name, { policy, secret: 'hush' }, new MasterKeys(first));
+      await place.change((records) => Object.assign(records, { [name]: later }));
+      const server = place.open(first);
+      await expect(server.find(accessKeyId)).rejects.toMatchObject({
+        code: 'ERR_RECORD_UNREADABLE',
+      });
+      const listed = await server.list();
+      expect(new Map(listed.map((info) => [info.accessKeyId, info.status]))).toEqual(
+        new Map([
+          [other, 'active'],
+          [accessKeyId, 'unreadable'],
+        ]),
+      );
+      await server.revoke({ accessKeyId });
+      expect((await server.show(accessKeyId))?.status).toBe('revoked');
+    });
+
+    it('are not revoked where there is no master key to seal that with, or no such key', async () => {
+      const place = await make();
+      const keys = place.open(first);
+      const { accessKeyId } = await keys.create();
+      const { accessKeyId: other } = await keys.create();
+      await place.change((records) => {
+        (records[`key/${accessKeyId}`] as Sealed[string]).policy += ' ';
+      });
+      const before = await place.dump();
+      const failing = place.open((id) => (id === undefined ? undefined : first));
+      for (const each of [accessKeyId, other])
+        await expect(failing.revoke({ accessKeyId: each })).rejects.toMatchObject({
+          code: 'ERR_MASTER_KEY',
+        });
+      await expect(keys.revoke({ accessKeyId: `${accessKeyId}X` })).rejects.toMatchObject({
+        code: 'ERR_KEY_NOT_FOUND',
+      });
+      expect(await place.dump()).toBe(before);
+    });
+
+    it('are no reason why a session could not be revoked again', async () => {
+      const place = await make();
+      const keys = place.open(first, () => NOW);
+      const sessions = createTestSessions(keys);
+      const session = await sessions.issue({ subject: 'alice', scopes: [], audience: AUDIENCE });
+      const { accessKeyId } = session;
+      await keys.revoke({ accessKeyId });
+      await place.change((records) => {
+        (records[`session/${accessKeyId}`] as Sealed[string]).policy += ' ';
+      });
+      expect(
+        await judge(
+          place.open(first, () => NOW),
+          session,
+        ),
+      ).not.toBe('accepted');
+      await keys.revoke({ accessKeyId });
+      expect(
+        await judge(
+          place.open(first, () => NOW),
+          session,
+        ),
+      ).toMatch('ERR_KEY_INACTIVE');
     });
 
     it('are sealed anew with another master key, while servers run', async () => {

@@ -86,8 +86,8 @@ export class Cutoffs {
   }
 
   async revokeSession(accessKeyId: string): Promise<void> {
-    const until = this.#clock() + LONGEST_SESSION + SKEW;
-    await this.#records.update(sessionName(accessKeyId), () => toRecord({ until }));
+    const record = toRecord({ until: this.#clock() + LONGEST_SESSION + SKEW });
+    await this.#records.update(sessionName(accessKeyId), () => record, record);
   }
 
   /** Whether a session is over, whatever has become of the key that it was lent out on. */

@@ -7,7 +7,7 @@ import { withLock } from './file-lock.ts';
 import { KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import { type Change, isOver, type RecordStore, type StoredRecord } from './record-store.ts';
-import { masterKeyIdOf, open, type SealedRecord, seal } from './seal.ts';
+import { changed, masterKeyIdOf, open, type SealedRecord, seal } from './seal.ts';
 
 const FORMAT = 'countersign keys 1';
 /** Milliseconds between two looks at the file: how long a change by another process takes to be seen. */
@@ -61,14 +61,11 @@ export class FileRecords implements RecordStore {
     return [...(await this.#present()).records.keys()];
   }
 
-  async update(name: string, change: Change): Promise<void> {
+  async update(name: string, change: Change, instead?: StoredRecord): Promise<void> {
     await this.#replace(async ({ records, uses }) => {
       const present = records.get(name);
-      // Whoever has lost the master key must not go on with a new one that opens nothing of what is there.
-      const [some] = records.values();
-      if (present === undefined && some !== undefined)
-        await this.#masterKeys.get(masterKeyIdOf(some));
-      const next = change(present && (await open(name, present, this.#masterKeys)));
+      if (present === undefined) await this.#checkMasterKeys(records.values());
+      const next = await changed(name, present, this.#masterKeys, { change, instead });
       const now = this.#clock();
       const kept = new Map([...records].filter(([, sealed]) => !hasHadItsTime(sealed, now)));
       if (next === undefined) kept.delete(name);
@@ -98,6 +95,13 @@ export class FileRecords implements RecordStore {
   async close(): Promise<void> {
     clearInterval(this.#looking);
     await this.#last;
+  }
+
+  /** Whoever has lost the master key must not go on with a new one that opens nothing of what is there. */
+  async #checkMasterKeys(records: Iterable<SealedRecord>): Promise<void> {
+    const ids = new Set(Array.from(records, masterKeyIdOf));
+    for (const id of ids) if ((await this.#masterKeys.find(id)) !== undefined) return;
+    for (const id of ids) await this.#masterKeys.get(id);
   }
 
   /** What is in the file now. It is read again only where it has changed. */

@@ -1,4 +1,5 @@
 import { quote } from '@countersign/shared';
+import * as z from 'zod';
 import { parseOptions } from '../options.ts';
 import { type AccessKey, accessKeyPolicySchema, accessKeySchema } from './key-store.ts';
 import { parsePolicy, type StoredRecord } from './record-store.ts';
@@ -9,6 +10,16 @@ export interface KeptKey {
   readonly accessKey: AccessKey;
   readonly version: number;
 }
+
+/** What is left of a key that was revoked though its record could not be read: nobody knows whose it was. */
+export const TOMBSTONE: StoredRecord = {
+  policy: { subject: '', scopes: [], status: 'revoked', version: 0 },
+  secret: '',
+};
+
+const keptSchema = accessKeyPolicySchema.extend({
+  subject: accessKeyPolicySchema.shape.subject.or(z.literal('')),
+});
 
 const PREFIX = 'key/';
 /** What the record of a key is called. */
@@ -47,11 +58,21 @@ export function toRecord(
   };
 }
 
+/** What becomes of the record of a key that is revoked. */
+export function revoke(name: string, record: StoredRecord): StoredRecord {
+  try {
+    const { accessKey, version } = readKey(name, record) as KeptKey;
+    return toRecord({ ...accessKey, status: 'revoked' }, version);
+  } catch {
+    return TOMBSTONE;
+  }
+}
+
 /** @throws KeyStoreError `ERR_RECORD_UNREADABLE` */
 export function readKey(name: string, record: StoredRecord | undefined): KeptKey | undefined {
   if (record === undefined) return undefined;
   const { version, ...fields } = record.policy;
-  const policy = parsePolicy(name, accessKeyPolicySchema, {
+  const policy = parsePolicy(name, keptSchema, {
     ...fields,
     accessKeyId: accessKeyIdOf(name),
   });

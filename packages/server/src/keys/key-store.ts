@@ -5,7 +5,7 @@ import * as z from 'zod';
 export interface AccessKeyPolicy {
   /** 1 to 128 of `A-Z a-z 0-9 . _ -`. Public: it goes over the wire with every request. */
   readonly accessKeyId: string;
-  /** Whose key this is: a user, a service. One may have several. */
+  /** Whose key this is: a user, a service. One may have several. Empty where a key was revoked whose record nobody could open. */
   readonly subject: string;
   /** What the key may be used for; see `requireScope`. */
   readonly scopes: readonly string[];

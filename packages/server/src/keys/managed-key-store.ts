@@ -18,12 +18,14 @@ import {
   type KeptKey,
   keyName,
   readKey,
+  revoke,
+  TOMBSTONE,
   toRecord,
 } from './key-record.ts';
 import type { AccessKey, KeyStore } from './key-store.ts';
 import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import { RecordCache } from './record-cache.ts';
-import type { RecordStore } from './record-store.ts';
+import type { Change, RecordStore } from './record-store.ts';
 import { type Revocations, SESSION_PREFIX, type SessionFacts } from './revocations.ts';
 
 export type { Revocation } from './cutoffs.ts';
@@ -194,10 +196,11 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   }
 
   /**
-   * Revokes for good: a key, a session, all that a subject has, or all that was signed before a moment.
+   * Revokes for good: a key, a session, all that a subject has, or all that was signed before a moment. The record of a key that
+   * cannot be opened is written over: what was known of it is gone, and it is revoked.
    *
    * @param what see {@link Revocation}
-   * @throws KeyStoreError `ERR_KEY_NOT_FOUND`
+   * @throws KeyStoreError `ERR_KEY_NOT_FOUND`; `ERR_MASTER_KEY` where there is none to seal with
    * @throws RangeError where `signedBefore` lies ahead: what is signed meanwhile would be refused for no reason
    */
   async revoke(what: Revocation): Promise<void> {
@@ -205,7 +208,12 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     if (!('accessKeyId' in it)) return this.#cutoffs.revoke(it);
     if (it.accessKeyId.startsWith(SESSION_PREFIX))
       return this.#cutoffs.revokeSession(it.accessKeyId);
-    await this.#update(it.accessKeyId, (key) => ({ ...key, status: 'revoked' }));
+    const name = keyName(it.accessKeyId);
+    const change: Change = (current) => {
+      if (current === undefined) throw notFound(it.accessKeyId);
+      return revoke(name, current);
+    };
+    await this.#records.update(name, change, TOMBSTONE);
   }
 
   /**
@@ -292,18 +300,12 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   }
 
   async #change(accessKeyId: string, change: (key: AccessKey) => AccessKey): Promise<void> {
-    await this.#present(accessKeyId);
-    await this.#update(accessKeyId, (key) => {
-      if (key.status === 'revoked') throw revoked(accessKeyId);
-      return change(key);
-    });
-  }
-
-  async #update(accessKeyId: string, change: (key: AccessKey) => AccessKey): Promise<void> {
     const name = keyName(accessKeyId);
+    await this.#present(accessKeyId);
     await this.#records.update(name, (current) => {
       const key = readKey(name, current);
       if (key === undefined) throw notFound(accessKeyId);
+      if (key.accessKey.status === 'revoked') throw revoked(accessKeyId);
       return toRecord(change(key.accessKey), key.version);
     });
   }

@@ -19,9 +19,10 @@ export interface RecordStore {
    * Replaces a record in one step: where somebody else has changed it meanwhile, `change` is called again with what is there now.
    *
    * @param change gives what shall be there: `undefined` for nothing, `current` itself to seal it anew
+   * @param instead what shall be there where what is there cannot be opened; if not given, that is thrown
    * @throws what `change` throws: then nothing is changed
    */
-  update(name: string, change: Change): Promise<void>;
+  update(name: string, change: Change, instead?: StoredRecord): Promise<void>;
   /** When keys were last used, in Unix seconds, by the names of their records. */
   readUses(names: readonly string[]): Promise<ReadonlyMap<string, number>>;
   /** Notes that keys were used: the latest time of each counts. */

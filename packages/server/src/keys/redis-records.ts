@@ -6,7 +6,7 @@ import { judgeRedis } from '../redis-self-test.ts';
 import { KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import type { Change, RecordStore, StoredRecord } from './record-store.ts';
-import { open, type SealedRecord, seal } from './seal.ts';
+import { changed, open, type SealedRecord, seal } from './seal.ts';
 
 /**
  * Writes a record where it is still what it was, and tells everybody: in one step, so that nobody hears of what did not happen, and
@@ -89,7 +89,8 @@ export class RedisRecords implements RecordStore {
   }
 
   async read(name: string): Promise<StoredRecord | undefined> {
-    return (await this.#read(name)).record;
+    const { found } = await this.#fetch(name);
+    return found && open(name, found, this.#masterKeys);
   }
 
   async names(): Promise<readonly string[]> {
@@ -97,18 +98,18 @@ export class RedisRecords implements RecordStore {
     return (await this.#redis.smembers(this.#key('names'))).sort();
   }
 
-  async update(name: string, change: Change): Promise<void> {
+  async update(name: string, change: Change, instead?: StoredRecord): Promise<void> {
     for (;;) {
-      const { record, revision } = await this.#read(name);
-      const next = change(record);
-      if (next === undefined && record === undefined) {
+      const { found, revision } = await this.#fetch(name);
+      const next = await changed(name, found, this.#masterKeys, { change, instead });
+      if (next === undefined && found === undefined) {
         // It has had its time.
         await this.#redis.srem(this.#key('names'), name);
         return;
       }
       const sealed = next && (await seal(name, next, this.#masterKeys));
       // First the name: one without a record does no harm, a record that nobody finds would.
-      if (next !== undefined && record === undefined)
+      if (next !== undefined && found === undefined)
         await this.#redis.sadd(this.#key('names'), name);
       const { until } = next?.policy ?? {};
       const written = await this.#redis.updateRecord(
@@ -156,7 +157,7 @@ export class RedisRecords implements RecordStore {
     return `${this.#prefix}:${name}`;
   }
 
-  async #read(name: string): Promise<{ record: StoredRecord | undefined; revision: string }> {
+  async #fetch(name: string): Promise<{ found: SealedRecord | undefined; revision: string }> {
     await this.#connect();
     const [policy, sealed, revision] = await this.#redis.hmget(
       this.#key(name),
@@ -164,9 +165,8 @@ export class RedisRecords implements RecordStore {
       'sealed',
       'revision',
     );
-    if (typeof revision !== 'string') return { record: undefined, revision: '' };
-    const found = { policy, sealed } as SealedRecord;
-    return { record: await open(name, found, this.#masterKeys), revision };
+    if (typeof revision !== 'string') return { found: undefined, revision: '' };
+    return { found: { policy, sealed } as SealedRecord, revision };
   }
 
   /** Waits for a connection that is being made, and finds out whether Redis keeps what it is given. */

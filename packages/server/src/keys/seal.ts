@@ -1,8 +1,8 @@
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { quote } from '@countersign/shared';
-import { KeyStoreError } from './key-store-error.ts';
+import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
-import type { StoredRecord } from './record-store.ts';
+import type { Change, StoredRecord } from './record-store.ts';
 
 /** A record as it lies in a file or in Redis: its policy can be read, its secret not, and neither can be changed. */
 export interface SealedRecord {
@@ -64,6 +64,27 @@ export async function open(
   } catch {
     throw unreadable(name, `it was changed, or sealed with another master key than ${quote(id)}`);
   }
+}
+
+/**
+ * What shall be there in place of a record, for whoever updates it.
+ *
+ * @param instead where it cannot be opened; if not given, that is thrown
+ */
+export async function changed(
+  name: string,
+  current: SealedRecord | undefined,
+  masterKeys: MasterKeys,
+  { change, instead }: { change: Change; instead: StoredRecord | undefined },
+): Promise<StoredRecord | undefined> {
+  let opened: StoredRecord | undefined;
+  try {
+    opened = current && (await open(name, current, masterKeys));
+  } catch (error) {
+    if (instead === undefined || !isUnreadable(error)) throw error;
+    return instead;
+  }
+  return change(opened);
 }
 
 /** Which master key a record was sealed with. */
