@@ -2,7 +2,6 @@ import { type HeadersInput, type SignableRequest, SignatureError } from '@counte
 import { callHook } from './call-hook.ts';
 import { describeAttempt, type Explanation } from './explanation.ts';
 import type { Identity } from './identity.ts';
-import type { AccessKey, DerivedAccessKey } from './keys/key-store.ts';
 import type { ClaimOutcome } from './nonces/nonce-store.ts';
 import { checkBody, type ReceivedBody } from './steps/body.ts';
 import { checkCoverage } from './steps/coverage.ts';
@@ -87,10 +86,14 @@ export function createVerifier(options: VerifierOptions): Verifier {
   const policy = parseVerifierOptions(options);
   const chooseKey = createChooseKey(policy.audience);
 
-  const lookUp = (accessKeyId: string, scope: string, sessionToken: string | undefined) =>
-    sessionToken === undefined
-      ? policy.keys.find(accessKeyId, scope)
-      : policy.sessions?.find(sessionToken);
+  async function lookUp(accessKeyId: string, scope: string, sessionToken: string | undefined) {
+    try {
+      if (sessionToken === undefined) return await policy.keys.find(accessKeyId, scope);
+      return await policy.sessions?.find(sessionToken);
+    } catch (cause) {
+      throw storeFailed('key', cause);
+    }
+  }
 
   /** The steps, in their order: cheap before dear, and nothing is read, buffered or stored for strangers. */
   async function run(
@@ -110,12 +113,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     if (blocked !== undefined) return Promise.reject(blocked);
     const scope = scheme.keyScope(params);
     const { sessionToken } = params;
-    let found: AccessKey | DerivedAccessKey | undefined;
-    try {
-      found = await lookUp(params.accessKeyId, scope, sessionToken);
-    } catch (cause) {
-      throw storeFailed('key', cause);
-    }
+    const found = await lookUp(params.accessKeyId, scope, sessionToken);
     const key = chooseKey(found, scheme, params, scope, now);
     attempt.key = key;
     checkCoverage(request, params, policy.signedHeaders);
@@ -137,12 +135,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
       const later = policy.clock();
       // Whoever has stolen a key could send headers, and the body once the key is revoked.
       if (!(later - now <= LONGEST_GLANCE)) {
-        try {
-          found = await lookUp(params.accessKeyId, scope, sessionToken);
-        } catch (cause) {
-          throw storeFailed('key', cause);
-        }
-        checkKey(params.accessKeyId, chooseKey(found, scheme, params, scope, later));
+        const still = await lookUp(params.accessKeyId, scope, sessionToken);
+        checkKey(params.accessKeyId, chooseKey(still, scheme, params, scope, later));
       }
     }
     let epoch: string | undefined;
