@@ -13,7 +13,7 @@ import { quote, SignatureError } from '../errors.ts';
 import type { HeaderFields } from '../header-fields.ts';
 import { deriveKey } from '../hmac.ts';
 import { encodePercent } from '../percent-encoding.ts';
-import { copyText, remember } from '../remember.ts';
+import { copyText, remember, rememberLast } from '../remember.ts';
 import type {
   ParsedSignature,
   Scheme,
@@ -319,8 +319,8 @@ function checkNumber(signedHeaders: readonly string[]): void {
     throw malformed(`More than ${MOST_SIGNED_HEADERS} headers are signed`);
 }
 
-/** One way to write each list: sorted, no name twice. */
-function parseSignedHeaders(text: string): SignedHeaders {
+/** One way to write each list: sorted, no name twice. Most clients send the same. */
+const parseSignedHeaders = rememberLast((text: string): SignedHeaders => {
   if (!SIGNED_HEADERS_SHAPE.test(text))
     throw malformed(`SignedHeaders ${quote(text)} is not a list of lower-case header names`);
   const names = text.split(';', MOST_SIGNED_HEADERS + 1).map(copyText);
@@ -332,7 +332,7 @@ function parseSignedHeaders(text: string): SignedHeaders {
     previous = name;
   }
   return { text: copyText(text), names };
-}
+});
 
 function addFields(
   headers: HeaderFields,
