@@ -17,6 +17,7 @@ export type {
   AccessKeyOwner,
   ManagedKeyStore,
   Revocation,
+  UnreadableKeyInfo,
 } from './keys/managed-key-store.ts';
 export { generateMasterKey, type MasterKeySource } from './keys/master-keys.ts';
 export { MemoryKeyStore } from './keys/memory-key-store.ts';

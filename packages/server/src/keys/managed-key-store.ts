@@ -29,7 +29,7 @@ import type { Change, RecordStore } from './record-store.ts';
 import { type Revocations, SESSION_PREFIX, type SessionFacts } from './revocations.ts';
 
 export type { Revocation } from './cutoffs.ts';
-export type { AccessKeyInfo } from './key-info.ts';
+export type { AccessKeyInfo, UnreadableKeyInfo } from './key-info.ts';
 
 /** Whose key it is, and what it may be used for. Times are Unix seconds. */
 export type AccessKeyOwner = Partial<
