@@ -17,7 +17,7 @@ const nonceStore = /^server\/nonces\/nonce-store\.ts$/;
 const nonceWords = /^server\/nonces\/(nonce-words|words-set)\.ts$/;
 const redisNonceParts = /^server\/nonces\/(claim-script|redis-(partition|reply))\.ts$/;
 const redisConnection = /^server\/redis-connection\.ts$/;
-const redis = /^server\/redis-(connection|self-test)\.ts$/;
+const redis = /^server\/redis-(connection|self-test|wait)\.ts$/;
 // What the life of a key is made of, wherever it is kept.
 const keyParts =
   /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|managed-key-store|master-keys|record-cache|record-store|revocations|seal)\.ts$/;
@@ -78,7 +78,7 @@ const layers = [
     may: [serverCore, shared, node, /^express$/],
   },
   { files: /^server\/session-endpoint\.ts$/, may: [serverAny, shared, zod, /^express$/] },
-  { files: redisConnection, may: [options, /^ioredis$/] },
+  { files: /^server\/redis-(connection|wait)\.ts$/, may: [options, /^ioredis$/] },
   // Sessions stand on keys, and the verifier on neither.
   { files: /^server\/sessions\/session-source\.ts$/, may: [keyStore] },
   {

@@ -161,6 +161,77 @@ describe('RedisKeyStore', () => {
       await expect(act()).rejects.toMatchObject({ code: 'ERR_STORE_UNFIT' });
   });
 
+  describe('with a replica', () => {
+    async function replicated() {
+      const [server, replica] = await Promise.all([
+        startRedis({ args: ['--repl-diskless-sync-delay', '0'] }),
+        startRedis(),
+      ]);
+      onTestFinished(() => Promise.all([server.stop(), replica.stop()]).then(() => undefined));
+      const follower = connect(replica.url);
+      await follower.replicaof('127.0.0.1', server.port);
+      const master = connect(server.url);
+      // Online is not enough: it is in step when it acknowledges.
+      await vi.waitFor(async () => {
+        await master.set('written', 'before');
+        expect(await master.wait(1, 200)).toBe(1);
+      }, 10_000);
+      return { server, master, follower, replica };
+    }
+
+    it('makes no change without it, so that none is lost where it takes over', async () => {
+      const { server, master, follower, replica } = await replicated();
+      const prefix = newPrefix();
+      const keys = storeOn(master, { prefix, clock: () => NOW, timeout: 1 });
+      const key = await keys.create({ subject: 'alice' });
+      process.kill(replica.pid, 'SIGSTOP');
+      const lost = keys.revoke({ accessKeyId: key.accessKeyId });
+      await expect(lost).rejects.toThrow('only on the master: of the replicas of Redis 0 have');
+      expect(await judge(keys, key), 'on the master').not.toBe('accepted');
+
+      process.kill(replica.pid, 'SIGCONT');
+      await vi.waitFor(() => keys.revoke({ accessKeyId: key.accessKeyId }), 10_000);
+      await server.stop();
+      await follower.replicaof('NO', 'ONE');
+      const after = storeOn(follower, { prefix, clock: () => NOW });
+      expect(await judge(after, key)).not.toBe('accepted');
+      expect(await after.show(key.accessKeyId)).toMatchObject({ status: 'revoked' });
+    });
+
+    it('waits for none where it is told so, and for more than there are in vain', async () => {
+      const { master, replica } = await replicated();
+      const prefix = newPrefix();
+      const [none, two] = [0, 2].map((waitForReplicas) =>
+        storeOn(master, { prefix, timeout: 1, waitForReplicas }),
+      ) as [RedisKeyStore, RedisKeyStore];
+      await expect(two.create()).rejects.toThrow(
+        'of the replicas of Redis 1 have acknowledged it, 2 must',
+      );
+      process.kill(replica.pid, 'SIGSTOP');
+      const key = await none.create();
+      await none.revoke({ accessKeyId: key.accessKeyId });
+      expect(await none.show(key.accessKeyId)).toMatchObject({ status: 'revoked' });
+    });
+
+    it('waits for those of the node that has the record, in a cluster', async () => {
+      const nodes = await startRedisCluster({ masters: 3, replicas: 1 });
+      onTestFinished(() => nodes.stop());
+      const { port } = nodes.nodes[0] as { port: number };
+      const redis = new Cluster([{ host: '127.0.0.1', port }]);
+      onTestFinished(() => redis.disconnect());
+      const prefix = newPrefix();
+      const [one, two] = [1, 2].map((waitForReplicas) =>
+        storeOn(redis, { prefix, waitForReplicas, timeout: waitForReplicas === 1 ? PATIENT : 1 }),
+      ) as [RedisKeyStore, RedisKeyStore];
+      for (let made = 0; made < 12; made++) {
+        const key = await one.create();
+        await one.revoke({ accessKeyId: key.accessKeyId });
+        expect(await one.show(key.accessKeyId)).toMatchObject({ status: 'revoked' });
+      }
+      await expect(two.create()).rejects.toThrow('1 have acknowledged it, 2 must');
+    });
+  });
+
   it('is closed once and for all', async () => {
     const keys = storeOn(connect(inject('redisUrl')));
     await keys.find('CSAK1');
@@ -196,5 +267,8 @@ describe('RedisKeyStore', () => {
       '<id>:<32 bytes in base64url>',
     );
     expect(() => new RedisKeyStore({ redis, masterKey, timeout: Number.NaN })).toThrow('"timeout"');
+    expect(() => new RedisKeyStore({ redis, masterKey, waitForReplicas: -1 })).toThrow(
+      '"waitForReplicas"',
+    );
   });
 });

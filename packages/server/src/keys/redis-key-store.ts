@@ -15,6 +15,12 @@ export interface RedisKeyStoreOptions {
   readonly prefix?: string | undefined;
   /** Seconds for which each question to Redis may take: 0.4 if not given. */
   readonly timeout?: number | undefined;
+  /**
+   * How many replicas must have a change before it counts as made, so that a revocation is not lost where one of them takes over. If
+   * not given: one where Redis had any when the store connected, none otherwise. A change that fewer have acknowledged is made on
+   * the master, and rejected with an `Error` that says so.
+   */
+  readonly waitForReplicas?: number | undefined;
   /** Unix seconds; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
 }
@@ -27,6 +33,7 @@ const optionsSchema = z.strictObject({
   ),
   prefix: z.string().min(1).default('countersign:keys'),
   timeout: z.number().min(0.05).max(10).default(0.4),
+  waitForReplicas: z.int().min(0).max(100).optional(),
   clock: clockOption,
 });
 

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import { duplicate } from '../redis-connection.ts';
 import { judgeRedis } from '../redis-self-test.ts';
+import { evalAndWait } from '../redis-wait.ts';
 import { KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import type { Change, RecordStore, StoredRecord } from './record-store.ts';
@@ -47,6 +49,8 @@ export interface RedisRecordsOptions {
   readonly prefix: string;
   /** Seconds. */
   readonly timeout: number;
+  /** How many replicas must have a change; one where there are any if not given. */
+  readonly waitForReplicas?: number | undefined;
 }
 
 /** Records in Redis, sealed: a hash each, and a set of their names. */
@@ -55,17 +59,22 @@ export class RedisRecords implements RecordStore {
   readonly #subscriber: Redis | Cluster;
   readonly #prefix: string;
   readonly #timeout: number;
+  readonly #waitForReplicas: number | undefined;
   readonly #masterKeys: MasterKeys;
   readonly #listeners: ((name?: string) => void)[] = [];
   readonly #beat: NodeJS.Timeout;
   #connected: Promise<void> | undefined;
   /** Why the connection could not be made last. */
   #failure: Error | undefined;
+  /** Replicas were seen: from then on one is waited for, since it may be the next master. */
+  #hasReplicas = false;
   #closed = false;
 
-  constructor({ redis, prefix, timeout }: RedisRecordsOptions, masterKeys: MasterKeys) {
+  constructor(options: RedisRecordsOptions, masterKeys: MasterKeys) {
+    const { redis, prefix, timeout, waitForReplicas } = options;
     this.#prefix = prefix;
     this.#timeout = timeout * 1000;
+    this.#waitForReplicas = waitForReplicas;
     this.#masterKeys = masterKeys;
     const own = duplicate(redis, this.#timeout);
     own.defineCommand('updateRecord', { numberOfKeys: 1, lua: UPDATE_SCRIPT });
@@ -112,21 +121,35 @@ export class RedisRecords implements RecordStore {
       if (next !== undefined && found === undefined)
         await this.#redis.sadd(this.#key('names'), name);
       const { until } = next?.policy ?? {};
-      const written = await this.#redis.updateRecord(
-        this.#key(name),
-        this.#key('changes'),
-        name,
-        revision,
-        randomBytes(12).toString('base64url'),
-        sealed?.policy ?? '',
-        sealed?.sealed ?? '',
-        typeof until === 'number' ? Math.ceil(until) : '',
-      );
-      if (written !== 1) continue;
+      const till = typeof until === 'number' ? Math.ceil(until) : '';
+      const written = await this.#write(name, revision, sealed, till);
+      if (written === undefined) continue;
       if (next === undefined) await this.#redis.srem(this.#key('names'), name);
       for (const listener of this.#listeners) listener(name);
-      return;
+      const { acknowledged, replicas } = written;
+      if (acknowledged >= replicas) return;
+      throw new Error(
+        `Changed ${quote(name, 160)}, but only on the master: of the replicas of Redis ${acknowledged} have acknowledged it, ${replicas} must; do it again, or the change may be lost where one of them takes over`,
+      );
     }
+  }
+
+  /** @returns nothing where somebody else has changed the record meanwhile */
+  async #write(
+    name: string,
+    revision: string,
+    sealed: SealedRecord | undefined,
+    till: number | '',
+  ): Promise<{ acknowledged: number; replicas: number } | undefined> {
+    const [key, channel, fresh] = [this.#key(name), this.#key('changes'), newRevision()];
+    const { policy = '', sealed: text = '' } = sealed ?? {};
+    const args = [channel, name, revision, fresh, policy, text, till];
+    const replicas = this.#waitForReplicas ?? (this.#hasReplicas ? 1 : 0);
+    const [written, acknowledged] =
+      replicas === 0
+        ? [await this.#redis.updateRecord(key, ...args), 0]
+        : await evalAndWait(this.#redis, UPDATE_SCRIPT, key, args, replicas, this.#timeout / 2);
+    return written === 1 ? { acknowledged, replicas } : undefined;
   }
 
   async readUses(names: readonly string[]): Promise<ReadonlyMap<string, number>> {
@@ -192,9 +215,10 @@ export class RedisRecords implements RecordStore {
     const [node] = this.#redis.isCluster
       ? (this.#redis as Cluster).nodes('master')
       : [this.#redis as Redis];
-    const { flaw } = judgeRedis((await node?.info()) ?? '', /^noeviction$/);
+    const { flaw, replicas } = judgeRedis((await node?.info()) ?? '', /^noeviction$/);
     if (flaw !== undefined)
       throw new KeyStoreError('ERR_STORE_UNFIT', `Redis is not fit for access keys: ${flaw}`);
+    if (replicas > 0) this.#hasReplicas = true;
   }
 
   #subscribe(redis: Redis | Cluster): Redis | Cluster {
@@ -220,4 +244,8 @@ export class RedisRecords implements RecordStore {
     });
     return subscriber;
   }
+}
+
+function newRevision(): string {
+  return randomBytes(12).toString('base64url');
 }

@@ -6,6 +6,7 @@ import * as z from 'zod';
 import { clockOption, parseOptions } from '../options.ts';
 import { duplicate, redisOption } from '../redis-connection.ts';
 import { judgeRedis } from '../redis-self-test.ts';
+import { evalAndWait } from '../redis-wait.ts';
 import { withoutCommand } from '../store-failed.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
 import { CLOCK_SLACK, type ClaimOutcome, type NonceClaim, type NonceStore } from './nonce-store.ts';
@@ -193,7 +194,14 @@ export class RedisNonceStore implements NonceStore {
     const [answer, acknowledged] =
       replicas === 0
         ? [await this.#redis.claimNonce(partition.key, ...args), 0]
-        : await this.#callAndWait(partition.key, args, replicas);
+        : await evalAndWait(
+            this.#redis,
+            CLAIM_SCRIPT,
+            partition.key,
+            args,
+            replicas,
+            this.#timeout / 4,
+          );
     const reply = this.#read(answer);
     if (!(acknowledged >= replicas))
       throw new Error(
@@ -202,31 +210,6 @@ export class RedisNonceStore implements NonceStore {
     partition.hear(reply);
     partition.acked = reply.tick;
     return reply;
-  }
-
-  /** In one go, on one connection: `WAIT` speaks of what was written on its own. */
-  async #callAndWait(
-    key: string,
-    args: readonly (string | number)[],
-    replicas: number,
-    isRetry = false,
-  ): Promise<[answer: unknown, acknowledged: number]> {
-    const results = await this.#redis
-      // Not by its digest: a script that is not known would be sent again behind the WAIT.
-      .pipeline([
-        ['eval', CLAIM_SCRIPT, 1, key, ...args],
-        // Others wait behind it.
-        ['wait', replicas, Math.ceil(this.#timeout / 4)],
-      ])
-      .exec();
-    const [[failure, answer] = [], [failedToWait, acknowledged] = []] = results ?? [];
-    if (failure && /^MOVED /.test(failure.message) && !isRetry) {
-      // Not executed. ioredis leaves such a pipeline as it is.
-      await new Promise((resolve) => (this.#redis as Cluster).refreshSlotsCache(resolve));
-      return this.#callAndWait(key, args, replicas, true);
-    }
-    if (failure ?? failedToWait) throw failure ?? failedToWait;
-    return [answer, Number(acknowledged)];
   }
 
   #read(answer: unknown): ScriptReply {
