@@ -1,11 +1,13 @@
 /**
- * Whether somebody who guesses signatures is felt by others: a server that limits failures, honest callers from 127.0.0.1, and an
- * attacker from 127.0.0.2 who sends 10,000 guesses a second. Three processes, over sockets.
+ * Whether somebody who guesses signatures is felt by others: a server that limits failures, honest callers from 127.0.0.1, and two
+ * attackers who send 10,000 guesses a second, one after the other: one guesses the secret of one access key, the other invents a new
+ * access key for each guess. All are processes of their own, over sockets.
  *
  *     node bench/failures.mjs            BENCH_SECONDS=20 for longer phases
  *
- * Quiet and attacked phases take turns. It ends with 1 where the 99th percentile of what honest callers wait in an attacked phase is not
- * below twice that in the quiet one before, in the median of all turns, where one of them was refused, or where more guesses were verified than the limit allows.
+ * Quiet and attacked phases take turns. For each attacker, it ends with 1 where the 99th percentile of what honest callers wait in an
+ * attacked phase is not below twice that in the quiet one before, in the median of all turns, where one of them was refused, or where
+ * more guesses were verified than the limit allows.
  */
 
 import { fork } from 'node:child_process';
@@ -31,17 +33,23 @@ const TURNS = 15;
 const GUESSES = 10_000;
 const AT_ONCE = 10;
 const CONNECTIONS = 50;
+const LIMITS = { perKey: 10, perSource: 100 };
+/** What each guess names, how many of them are told apart, and how many of them may be verified. */
+const ATTACKERS = [
+  { guesses: 'one key', from: '127.0.0.2', keys: 1, verified: LIMITS.perKey },
+  // More than anybody would keep in mind.
+  { guesses: 'new keys', from: '127.0.0.3', keys: 3_000, verified: LIMITS.perSource },
+];
 /** Milliseconds of guesses that are sent at once. */
 const MOST_BEHIND = 5;
 /** Honest requests a second. */
 const HONEST = 200;
-const PER_KEY = 10;
 const AUDIENCE = 'video-api';
 
 const [, , role, ...args] = process.argv;
 if (role !== undefined) process.once('disconnect', () => process.exit());
 if (role === 'server') serve(JSON.parse(args[0]));
-else if (role === 'attacker') await attack(Number(args[0]), args[1]);
+else if (role === 'attacker') await attack(JSON.parse(args[0]));
 else await measure();
 
 /** Tells its port. */
@@ -51,7 +59,7 @@ function serve(key) {
     keys: new MemoryKeyStore([key]),
     nonces: new MemoryNonceStore({ bornAt: 0 }),
     // For longer than the bench takes: what is verified of the attacker is the limit, once.
-    failures: createFailureLimit({ perKey: PER_KEY, per: 3_600 }),
+    failures: createFailureLimit({ ...LIMITS, per: 3_600 }),
   });
   const server = createServer(withSignature((_req, res) => void res.end('ok'), verifier));
   // Connections last for all of the bench.
@@ -60,31 +68,37 @@ function serve(key) {
 }
 
 /** Guesses while it is told to, and tells then how many answers there were of each status. */
-async function attack(port, accessKeyId) {
+async function attack({ port, accessKeyId, from, keys }) {
   // It is to compete for the server, as from another machine, and not with the honest callers for a processor.
   setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
-  const guess = { accessKeyId, secretAccessKey: generateAccessKey().secretAccessKey };
-  const signer = createSigner({ credentials: guess, audience: AUDIENCE });
-  const url = `http://127.0.0.1:${port}/videos`;
+  const guesses = Array.from({ length: keys }, generateAccessKey);
+  // Of one key, that is the honest caller's.
+  if (keys === 1) guesses[0] = { ...guesses[0], accessKeyId };
   const answers = {};
   const sockets = Array.from({ length: CONNECTIONS }, () => {
-    const socket = connect({ port, host: '127.0.0.1', localAddress: '127.0.0.2', noDelay: true });
+    const socket = connect({ port, host: '127.0.0.1', localAddress: from, noDelay: true });
     socket.setEncoding('latin1').on('data', (text) => {
       for (const [, status] of text.matchAll(/HTTP\/1\.1 (\d+)/g))
         answers[status] = (answers[status] ?? 0) + 1;
     });
     return socket;
   });
+  let writes = [];
   let running = false;
   process.on('message', async (message) => {
-    running = message;
+    if (message === 'sign') {
+      // Not while it is measured: what the attacker spends is nothing to the server.
+      const requests = await Promise.all(guesses.map((guess) => signedRequest(guess, port)));
+      while (requests.length % AT_ONCE !== 0) requests.push(requests[0]);
+      writes = [];
+      for (let at = 0; at < requests.length; at += AT_ONCE)
+        writes.push(Buffer.from(requests.slice(at, at + AT_ONCE).join('')));
+      process.send('signed');
+      return;
+    }
+    running = message === 'guess';
     if (!running) return;
     for (const status of Object.keys(answers)) delete answers[status];
-    const { headers } = await signer.sign({ method: 'GET', url });
-    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
-    // The same guess each time: what the attacker spends is not what is measured.
-    const head = `GET /videos HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n${lines.join('')}\r\n`;
-    const bytes = Buffer.from(head.repeat(AT_ONCE));
     const start = performance.now();
     let [sent, due, last] = [0, 0, start];
     while (running) {
@@ -92,7 +106,10 @@ async function attack(port, accessKeyId) {
       // What the machine kept it from sending is not sent later all at once.
       due += (Math.min(now - last, MOST_BEHIND) / 1000) * GUESSES;
       last = now;
-      for (; sent < due; sent += AT_ONCE) sockets[(sent / AT_ONCE) % CONNECTIONS].write(bytes);
+      for (; sent < due; sent += AT_ONCE) {
+        const write = sent / AT_ONCE;
+        sockets[write % CONNECTIONS].write(writes[write % writes.length]);
+      }
       await sleep(1);
     }
     process.send({ sent, answers, seconds: (performance.now() - start) / 1000 });
@@ -101,65 +118,87 @@ async function attack(port, accessKeyId) {
   process.send('ready');
 }
 
+async function signedRequest(credentials, port) {
+  const signer = createSigner({ credentials, audience: AUDIENCE });
+  const { headers } = await signer.sign({ method: 'GET', url: `http://127.0.0.1:${port}/videos` });
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  return `GET /videos HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\n${lines.join('')}\r\n`;
+}
+
 async function measure() {
   const key = generateAccessKey({ subject: 'alice' });
   const server = fork(import.meta.filename, ['server', JSON.stringify(key)]);
   const [port] = await once(server, 'message');
-  const attacker = fork(import.meta.filename, ['attacker', String(port), key.accessKeyId]);
-  await once(attacker, 'message');
   const callHonestly = honestCaller(key, port);
-
-  const waited = { quiet: [], attacked: [] };
-  const ratios = [];
-  const answers = { 401: 0, 429: 0 };
-  let [sent, seconds, mistreated] = [0, 0, 0];
+  const attackers = [];
+  for (const attacker of ATTACKERS) {
+    const options = JSON.stringify({ ...attacker, port, accessKeyId: key.accessKeyId });
+    const child = fork(import.meta.filename, ['attacker', options]);
+    await once(child, 'message');
+    const waited = { quiet: [], attacked: [] };
+    attackers.push({ ...attacker, child, waited, ratios: [], answers: {}, sent: 0, seconds: 0 });
+  }
+  let mistreated = 0;
   // The first turn does not count: code is compiled in it, and connections are made.
   for (let turn = 0; turn <= TURNS; turn++) {
-    const quiet = await callHonestly(SECONDS);
-    attacker.send(true);
-    const attacked = await callHonestly(SECONDS);
-    attacker.send(false);
-    const [attack] = await once(attacker, 'message');
-    // What the server has still to answer is not for the quiet phase.
-    await sleep(500);
-    for (const [status, count] of Object.entries(attack.answers))
-      answers[status] = (answers[status] ?? 0) + count;
-    sent += attack.sent;
-    seconds += attack.seconds;
-    mistreated += quiet.refused + attacked.refused;
-    if (turn === 0) continue;
-    waited.quiet.push(...quiet.waited);
-    waited.attacked.push(...attacked.waited);
-    const [before, during] = [quiet, attacked].map((phase) => percentile(phase.waited, 0.99));
-    ratios.push(during / before);
-    console.log(
-      `turn ${turn}: p99 ${before.toFixed(2)} ms quiet, ${during.toFixed(2)} ms attacked`,
-    );
+    const times = [];
+    for (const attacker of attackers) {
+      attacker.child.send('sign');
+      await once(attacker.child, 'message');
+      await sleep(500);
+      const quiet = await callHonestly(SECONDS);
+      attacker.child.send('guess');
+      const attacked = await callHonestly(SECONDS);
+      attacker.child.send('stop');
+      const [attack] = await once(attacker.child, 'message');
+      // What the server has still to answer is not for the quiet phase.
+      await sleep(500);
+      for (const [status, count] of Object.entries(attack.answers))
+        attacker.answers[status] = (attacker.answers[status] ?? 0) + count;
+      attacker.sent += attack.sent;
+      attacker.seconds += attack.seconds;
+      mistreated += quiet.refused + attacked.refused;
+      if (turn === 0) continue;
+      attacker.waited.quiet.push(...quiet.waited);
+      attacker.waited.attacked.push(...attacked.waited);
+      const [before, during] = [quiet, attacked].map((phase) => percentile(phase.waited, 0.99));
+      attacker.ratios.push(during / before);
+      times.push(
+        `${attacker.guesses} ${before.toFixed(2)} ms quiet, ${during.toFixed(2)} attacked`,
+      );
+    }
+    if (turn > 0) console.log(`turn ${turn}, p99: ${times.join('; ')}`);
   }
   server.kill();
-  attacker.kill();
+  for (const { child } of attackers) child.kill();
 
+  const faults = attackers.flatMap(report);
+  if (mistreated > 0) faults.push(`${mistreated} honest requests were refused`);
+  for (const fault of faults) console.error(fault);
+  process.exitCode = faults.length === 0 ? 0 : 1;
+}
+
+/** Prints what an attacker did to the others, and gives what must not have been. */
+function report({ guesses, verified, waited, ratios, answers, sent, seconds }) {
   const answered = Object.values(answers).reduce((sum, count) => sum + count, 0);
   console.log(
-    `guesses: ${Math.round(sent / seconds)} sent and ${Math.round(answered / seconds)} answered a second; verified ${answers[401]}, stopped ${answers[429]}`,
+    `${guesses}: ${Math.round(sent / seconds)} sent and ${Math.round(answered / seconds)} answered a second; verified ${answers[401]}, stopped ${answers[429]}`,
   );
   for (const [phase, times] of Object.entries(waited)) {
     const [p50, p99, p999] = [0.5, 0.99, 0.999].map((part) => percentile(times, part).toFixed(2));
     console.log(
-      `${phase.padEnd(8)} p50 ${p50} ms  p99 ${p99} ms  p99.9 ${p999} ms  of ${times.length}`,
+      `  ${phase.padEnd(8)} p50 ${p50} ms  p99 ${p99} ms  p99.9 ${p999} ms  of ${times.length}`,
     );
   }
   // Of all turns the median: what else the machine does meets some of them.
   const ratio = percentile(ratios, 0.5);
-  console.log(`p99: ${ratio.toFixed(2)} × quiet`);
+  console.log(`  p99: ${ratio.toFixed(2)} × quiet`);
   const faults = [];
   if (!(ratio < BAR))
-    faults.push(`p99 is ${ratio.toFixed(2)} × quiet: less than ${BAR} is allowed`);
-  if (mistreated > 0) faults.push(`${mistreated} honest requests were refused`);
-  if (!(answers[401] <= PER_KEY))
-    faults.push(`${answers[401]} guesses were verified, of ${PER_KEY}`);
-  for (const fault of faults) console.error(fault);
-  process.exitCode = faults.length === 0 ? 0 : 1;
+    faults.push(`${guesses}: p99 is ${ratio.toFixed(2)} × quiet, less than ${BAR} is allowed`);
+  if (!(answers[401] <= verified))
+    faults.push(`${guesses}: ${answers[401]} guesses were verified, of ${verified}`);
+  return faults;
 }
 
 /** Calls so many times a second, whether or not there was an answer to the calls before. */

@@ -48,8 +48,16 @@ const servers = {
   'node:http': () => answer,
   withSignature: () => withSignature(answer, newVerifier()),
   'withSignature, blocked': () => withSignature(answer, newVerifier()),
+  'the same, ever new keys': () => withSignature(answer, newVerifier()),
   requireSignature: () => express().post('/videos', requireSignature(newVerifier()), answer),
 };
+
+/** Whose signatures are wrong, until they are blocked. */
+const guesses = {
+  'withSignature, blocked': () => ({ ...key, secretAccessKey: wrongSecret }),
+  'the same, ever new keys': () => generateAccessKey(),
+};
+const wrongSecret = generateAccessKey().secretAccessKey;
 
 const [, , mode] = process.argv;
 if (mode === undefined) await compare();
@@ -73,9 +81,8 @@ async function measure(name) {
   const { port } = server.address();
   const socket = connect({ port, host: '127.0.0.1', noDelay: true });
   await once(socket, 'connect');
-  const isBlocked = name.endsWith('blocked');
-  const { secretAccessKey } = isBlocked ? generateAccessKey() : key;
-  const signer = createSigner({ credentials: { ...key, secretAccessKey }, audience: AUDIENCE });
+  const isBlocked = guesses[name] !== undefined;
+  const credentials = guesses[name] ?? (() => key);
   // With a body the connection would end with the refusal.
   const body = isBlocked ? '' : BODY;
   const expected = isBlocked ? '429' : '200';
@@ -83,7 +90,8 @@ async function measure(name) {
   const left = [];
   for (let round = 0; round < ROUNDS; round++) {
     const requests = [];
-    for (let made = 0; made < REQUESTS; made++) requests.push(await newRequest(signer, port, body));
+    for (let made = 0; made < REQUESTS; made++)
+      requests.push(await newRequest(credentials(), port, body));
     globalThis.gc();
     globalThis.gc();
     const before = oldSpace();
@@ -101,7 +109,8 @@ async function measure(name) {
 }
 
 /** As bytes, which lie elsewhere. */
-async function newRequest(signer, port, body) {
+async function newRequest(credentials, port, body) {
+  const signer = createSigner({ credentials, audience: AUDIENCE });
   const headers = { 'content-type': 'application/json' };
   const signed = await signer.sign({
     method: 'POST',

@@ -53,5 +53,6 @@ export function parseCredential(text: string): Credential {
     );
   }
   const [, accessKeyId, date, audience] = match as unknown as [string, string, string, string];
-  return { text: copyText(text), accessKeyId: copyText(accessKeyId), date, audience };
+  // Stores keep the ids that they were asked for.
+  return { text, accessKeyId: copyText(accessKeyId), date, audience };
 }

@@ -30,11 +30,7 @@ const format = rememberLast((whole: number): string => {
  * @returns Unix time in whole seconds
  * @throws SignatureError `ERR_SIGNATURE_MALFORMED`
  */
-export function parseTimestamp(text: string): number {
-  return parse(text);
-}
-
-const parse = rememberLast((text: string): number => {
+export const parseTimestamp: (text: string) => number = rememberLast((text: string): number => {
   if (SHAPE.test(text)) {
     const [year, month, day] = [number(text, 0, 4), number(text, 4, 6), number(text, 6, 8)];
     const [hour, minute, second] = [
@@ -42,12 +38,11 @@ const parse = rememberLast((text: string): number => {
       number(text, 11, 13),
       number(text, 13, 15),
     ];
-    const daysInMonth =
-      month === 2 ? (isLeapYear(year) ? 29 : 28) : 30 + ((month + (month >> 3)) & 1);
-    const inRange = month >= 1 && month <= 12 && day >= 1 && day <= daysInMonth;
-    if (year >= 1970 && inRange && hour <= 23 && minute <= 59 && second <= 59) {
-      return Date.UTC(year, month - 1, day, hour, minute, second) / 1000;
-    }
+    const date = new Date(Date.UTC(year, month - 1, day, hour, minute, second));
+    // A day or month that does not exist ends in another month.
+    const exists = date.getUTCMonth() === month - 1;
+    if (year >= 1970 && exists && hour <= 23 && minute <= 59 && second <= 59)
+      return date.getTime() / 1000;
   }
   throw new SignatureError(
     'ERR_SIGNATURE_MALFORMED',
@@ -59,8 +54,4 @@ function number(text: string, from: number, to: number): number {
   let value = 0;
   for (let index = from; index < to; index++) value = value * 10 + text.charCodeAt(index) - 0x30;
   return value;
-}
-
-function isLeapYear(year: number): boolean {
-  return year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
 }
