@@ -49,6 +49,15 @@ const SIGNED_BEFORE: KeyFlaw = {
 };
 const EXPIRED: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it has expired' };
 
+/** Judged in the place of a key that there is not. */
+const NOBODYS: AccessKey = {
+  accessKeyId: '',
+  secretAccessKey: '',
+  subject: '',
+  scopes: [],
+  status: 'active',
+};
+
 /**
  * Builds the choice of keys. Where there is no usable key it gives one that nobody has, and the flaw to tell of once the
  * signature was computed all the same: strangers cannot tell an unknown key from a wrong signature, by its time either.
@@ -89,12 +98,23 @@ function judge(
     };
   }
   // A store that looks up names in a plain object finds `__proto__`.
-  if (key?.accessKeyId !== params.accessKeyId) return UNKNOWN;
+  const isKnown = key?.accessKeyId === params.accessKeyId;
+  // Where there is none another is judged in its place: a shorter time would tell.
+  const flaw = judgeRecord(isKnown ? key : NOBODYS, params, audience, now);
+  return isKnown ? flaw : UNKNOWN;
+}
+
+function judgeRecord(
+  key: AnyKey,
+  params: SignatureParams,
+  audience: string,
+  now: number,
+): KeyFlaw | undefined {
   if (key.status !== 'active') return key.status === 'revoked' ? REVOKED : INACTIVE;
   // Stores of somebody's own hand out what their database does: a Date, milliseconds, a list written as text.
   const { notBefore, expiresAt, signedSince, scopes, audiences } = key;
-  if (![notBefore, expiresAt, signedSince].every(isTime) || !Array.isArray(scopes))
-    return MALFORMED;
+  const hasTimes = isTime(notBefore) && isTime(expiresAt) && isTime(signedSince);
+  if (!hasTimes || !Array.isArray(scopes)) return MALFORMED;
   if (audiences !== undefined && audiences !== null && !isAmong(audiences, audience))
     return ELSEWHERE;
   if (!(params.signedAt >= (signedSince ?? 0))) return SIGNED_BEFORE;

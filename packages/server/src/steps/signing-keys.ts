@@ -17,7 +17,8 @@ interface DerivedKey {
   readonly key: MacKey;
 }
 
-const NONE: readonly DerivedKey[] = [];
+/** Equal to none: bytes are compared by identity. */
+const NO_SECRET = new Uint8Array();
 
 /** Scopes for which signing keys are kept of each access key: about midnight there are two days. */
 const MOST_SCOPES = 2;
@@ -30,6 +31,8 @@ export class SigningKeys {
   readonly #derived = new Map<string, readonly DerivedKey[]>();
   // Ready made: were it derived, a request could choose for what, and strangers could make it slow.
   readonly #decoy = importMacKey(randomBytes(32));
+  /** Looked through for keys that are not known, as a list of theirs would be: a shorter time would tell. */
+  #nobodys: readonly DerivedKey[] = [];
 
   /**
    * The signing key of an access key for what `params` are about; without a secret one that nobody has, after the same look-up.
@@ -44,9 +47,10 @@ export class SigningKeys {
     secret: string | Uint8Array | undefined,
   ): MacKey | string {
     const { accessKeyId } = params;
-    const kept = this.#derived.get(accessKeyId) ?? NONE;
+    const own = this.#derived.get(accessKeyId);
     let known: DerivedKey | undefined;
-    for (const it of kept) if (it.scope === scope && it.scheme === scheme) known = it;
+    for (const it of own ?? this.#nobodys)
+      if (it.scope === scope && it.scheme === scheme) known = it;
     if (secret === undefined) return this.#decoy;
     // A rotated secret must not leave the old key in use.
     if (known !== undefined && known.secret === secret) return known.key;
@@ -55,11 +59,10 @@ export class SigningKeys {
     const key = importMacKey(bytes);
     if (this.#derived.size >= MOST_KEYS)
       this.#derived.delete(this.#derived.keys().next().value as string);
-    const others = kept.filter((it) => it !== known);
-    this.#derived.set(
-      accessKeyId,
-      [{ scheme, scope, secret, key }, ...others].slice(0, MOST_SCOPES),
-    );
+    const others = own?.filter((it) => it !== known) ?? [];
+    const latest = { scheme, scope, secret, key };
+    this.#derived.set(accessKeyId, [latest, ...others].slice(0, MOST_SCOPES));
+    this.#nobodys = [{ ...latest, secret: NO_SECRET, key: this.#decoy }];
     return key;
   }
 }
