@@ -38,7 +38,8 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     reporters: ['default', './test/support/tally-reporter.ts'],
     // Nothing here waits on purpose; servers and compilers are slow where CI is busy.
-    testTimeout: 20_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     allowOnly: false,
     coverage: {
       // CI runs the tests once, with coverage.

@@ -243,5 +243,5 @@ describe('a sender on BullMQ', () => {
     expect([...seen.delivered.keys()]).toEqual(
       Array.from({ length: events }, (_, index) => `msg_${index}`),
     );
-  }, 60_000);
+  });
 });

@@ -10,7 +10,7 @@ describe('node examples/callbacks/story.mjs', () => {
   let story: SpawnSyncReturns<string>;
   beforeAll(() => {
     story = spawnSync(process.execPath, ['examples/callbacks/story.mjs'], { encoding: 'utf8' });
-  }, 60_000);
+  });
 
   it('tells the story, and ends well', () => {
     expect(story.stderr).toBe('');
@@ -89,7 +89,7 @@ describe('node examples/callbacks/receiver.mjs', () => {
     const [line] = await once(lines, 'line');
     port = Number(new URL(JSON.parse(line).url).port);
     lines.on('line', (it) => handled.push(JSON.parse(it)));
-  }, 30_000);
+  });
 
   afterAll(async () => {
     const exit = once(receiver, 'exit');

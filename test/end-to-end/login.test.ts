@@ -19,7 +19,7 @@ describe('node examples/login/story.mjs', () => {
   let story: SpawnSyncReturns<string>;
   beforeAll(() => {
     story = spawnSync(process.execPath, ['examples/login/story.mjs'], { encoding: 'utf8' });
-  }, 60_000);
+  });
 
   it('tells the story, and ends well', () => {
     expect(story.stderr).toBe('');
@@ -159,7 +159,7 @@ describe('node examples/login/server.mjs', () => {
     });
     const [line] = await once(createInterface(server.stdout as NodeJS.ReadableStream), 'line');
     api = JSON.parse(line);
-  }, 30_000);
+  });
 
   afterAll(async () => {
     const exit = once(server, 'exit');

@@ -72,7 +72,7 @@ describe('python3 examples/python', () => {
     });
     const [line] = await once(createInterface(server.stdout as NodeJS.ReadableStream), 'line');
     api = JSON.parse(line);
-  }, 30_000);
+  });
 
   afterAll(async () => {
     const exit = once(server, 'exit');

@@ -42,7 +42,7 @@ beforeAll(async () => {
       '#digest': source('shared/src/digest.node'),
     },
   });
-}, 60_000);
+});
 
 afterAll(() => rmSync(folder, { recursive: true }));
 

@@ -329,7 +329,7 @@ describe('FailureCounts', () => {
     for (let index = 0; index < 500_000; index++) counts.add(`source ${index}`);
     // A microsecond each. It was 150 when each search for the oldest passed all that had been deleted.
     expect(performance.now() - start).toBeLessThan(20_000);
-  }, 60_000);
+  });
 
   it('forgets what has ended, as new names come', async () => {
     const counts = new FailureCounts(1, 0.05, 1_000);

@@ -185,7 +185,7 @@ describe('a process that is killed while its handler runs', () => {
       .poll(deliver, { timeout: 5_000 })
       .toMatchObject({ outcome: 'completed', value: 'ran' });
     expect(await deliver()).toMatchObject({ outcome: 'done' });
-  }, 60_000);
+  });
 });
 
 function withResolvers(): { promise: Promise<unknown>; resolve: (value: unknown) => void } {

@@ -26,7 +26,7 @@ const newPrefix = (): string => `test:${++prefixes}`;
 
 beforeAll(async () => {
   cluster = await startRedisCluster({ masters: 3 });
-}, 60_000);
+});
 afterAll(() => cluster?.stop());
 
 const printed = vi.spyOn(console, 'error');
@@ -180,7 +180,7 @@ describe('RedisNonceStore on a cluster', () => {
       if (answer === undefined && outcome === 'replayed') executed++;
       expect(round).toBeLessThan(200);
     }
-  }, 60_000);
+  });
 
   it('accepts nothing twice while a slot moves, and after', async () => {
     const masters = admins();
@@ -264,5 +264,5 @@ describe('RedisNonceStore on a cluster that loses a master', () => {
       for (const index of served)
         expect(results[index]).toMatchObject({ value: { outcome: 'claimed' } });
     }
-  }, 40_000);
+  });
 });

@@ -85,7 +85,7 @@ describe('on a cluster of three masters', () => {
   let cluster: RedisCluster;
   beforeAll(async () => {
     cluster = await startRedisCluster({ masters: 3 });
-  }, 60_000);
+  });
   afterAll(() => cluster?.stop());
 
   contracts('RedisKeyStore on a cluster', async () => {
