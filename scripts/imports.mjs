@@ -15,7 +15,7 @@ const options = /^server\/options\.ts$/;
 const keyStore = /^server\/keys\/key-store\.ts$/;
 const nonceStore = /^server\/nonces\/nonce-store\.ts$/;
 const nonceWords = /^server\/nonces\/(nonce-words|words-set)\.ts$/;
-const redisNonceParts = /^server\/nonces\/(claim-script|redis-(partition|reply))\.ts$/;
+const redisNonceParts = /^server\/nonces\/(claim-script|redis-(partition|reply|tested))\.ts$/;
 const redisConnection = /^server\/redis-connection\.ts$/;
 const redis = /^server\/redis-(connection|self-test|wait)\.ts$/;
 // What the life of a key is made of, wherever it is kept.

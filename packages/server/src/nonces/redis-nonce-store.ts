@@ -1,17 +1,15 @@
 import { hash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { clockOption, parseOptions } from '../options.ts';
-import { duplicate, redisOption } from '../redis-connection.ts';
-import { judgeRedis } from '../redis-self-test.ts';
+import { redisOption } from '../redis-connection.ts';
 import { evalAndWait } from '../redis-wait.ts';
-import { withoutCommand } from '../store-failed.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
 import { CLOCK_SLACK, type ClaimOutcome, type NonceClaim, type NonceStore } from './nonce-store.ts';
 import { RedisPartition } from './redis-partition.ts';
 import { parseReply, REPLICA, type ScriptReply } from './redis-reply.ts';
+import { TestedRedis } from './redis-tested.ts';
 
 export interface RedisNonceStoreOptions {
   /** A connection of ioredis. The store makes one of its own of it, at once, with the settings that nonces need. */
@@ -77,6 +75,7 @@ const NO_CLAIM: Times = { signedAt: 0, acceptableFrom: 0, acceptableUntil: 0 };
  * @see docs/replay.md
  */
 export class RedisNonceStore implements NonceStore {
+  readonly #connection: TestedRedis;
   readonly #redis: (Redis | Cluster) & ClaimCommand;
   readonly #epochs = randomBytes(12).toString('base64url');
   readonly #timeout: number;
@@ -85,16 +84,7 @@ export class RedisNonceStore implements NonceStore {
   readonly #waitForReplicas: number | undefined;
   readonly #partitions: readonly RedisPartition[];
   readonly #beat: NodeJS.Timeout;
-  /** Replicas were seen: from then on they are waited for, since the next master may have none and not know what it lacks. */
-  #hasReplicas = false;
-  #connection: Promise<unknown> | undefined;
-  /** Settles with the test of the present connection; nothing is claimed before. */
-  #test: Promise<void> | undefined;
-  #isTesting = false;
-  #tested = false;
-  #warning: string | undefined;
   #calls = 0;
-  #closed = false;
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
   constructor(options: RedisNonceStoreOptions) {
@@ -111,14 +101,11 @@ export class RedisNonceStore implements NonceStore {
       { length: redis.isCluster ? CLUSTER_PARTITIONS : 1 },
       (_, partition) => new RedisPartition(`${prefix}:${partition}`),
     );
-    const own = duplicate(redis, this.#timeout);
-    own.defineCommand('claimNonce', { numberOfKeys: 1, lua: CLAIM_SCRIPT });
-    this.#redis = own as (Redis | Cluster) & ClaimCommand;
-    // Errors reach whoever claims; without a listener ioredis would print them.
-    this.#redis.on('error', () => undefined);
-    this.#redis.on('ready', () => this.#testAnew());
-    this.#redis.on('close', () => this.#untested());
-    this.#redis.on('+node', () => void this.#judge().catch(() => this.#untested()));
+    this.#connection = new TestedRedis(redis, this.#timeout, () => {
+      for (const partition of this.#partitions) this.#lookUp(partition);
+    });
+    this.#redis = this.#connection.redis as (Redis | Cluster) & ClaimCommand;
+    this.#redis.defineCommand('claimNonce', { numberOfKeys: 1, lua: CLAIM_SCRIPT });
     this.#beat = setInterval(() => this.#watchQuiet(), (slack * 1000) / 4).unref();
   }
 
@@ -132,7 +119,7 @@ export class RedisNonceStore implements NonceStore {
   async ready(seconds = 10): Promise<void> {
     const end = performance.now() + seconds * 1000;
     while (this.#redis.status !== 'ready' && performance.now() < end) await sleep(20);
-    await within(this.#timeout, this.#connected());
+    await within(this.#timeout, this.#connection.connected());
     await Promise.all(this.#partitions.map((partition) => this.#watch(partition)));
   }
 
@@ -152,10 +139,8 @@ export class RedisNonceStore implements NonceStore {
 
   /** Closes the store's own connection, not the one that it was given. What is claimed from then on is rejected. */
   async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
     clearInterval(this.#beat);
-    this.#redis.disconnect();
+    this.#connection.close();
   }
 
   #partitionOf(accessKeyId: string): RedisPartition {
@@ -166,7 +151,7 @@ export class RedisNonceStore implements NonceStore {
   }
 
   async #claim(partition: RedisPartition, name: string, claim: NonceClaim): Promise<ClaimOutcome> {
-    await this.#connected();
+    await this.#connection.connected();
     let reply = await this.#call(partition, name, claim);
     if (reply.outcome === 'pending') {
       await this.#call(partition, '', undefined, true);
@@ -185,7 +170,7 @@ export class RedisNonceStore implements NonceStore {
     claim: NonceClaim | undefined,
     confirms = false,
   ): Promise<ScriptReply> {
-    const replicas = this.#waitForReplicas ?? (this.#hasReplicas ? 1 : 0);
+    const replicas = this.#waitForReplicas ?? (this.#connection.hasReplicas ? 1 : 0);
     const { signedAt, acceptableFrom, acceptableUntil, epoch = '' }: Times = claim ?? NO_CLAIM;
     const args: (string | number)[] = [name, signedAt, acceptableFrom, acceptableUntil, epoch];
     args.push(this.#newEpoch(), partition.seen, this.#clock(), this.#timeout / 1000, this.#slack);
@@ -223,78 +208,10 @@ export class RedisNonceStore implements NonceStore {
     }
   }
 
-  /** Waits for a connection that is being made, and tested. */
-  async #connected(): Promise<void> {
-    if (this.#tested && this.#redis.status === 'ready') return;
-    if (this.#closed) throw new Error('Cannot claim: the nonce store is closed');
-    if (this.#test === undefined) {
-      this.#connection ??= once(this.#redis, 'ready')
-        .catch((error) => {
-          throw withoutCommand(error);
-        })
-        .finally(() => {
-          this.#connection = undefined;
-        });
-      await this.#connection;
-    }
-    await this.#test;
-  }
-
-  #untested(): void {
-    this.#tested = false;
-    this.#test = undefined;
-  }
-
   /** Never the same, also where the answer was lost: a name that came twice would vouch for the life that had it first. */
   #newEpoch(): string {
     this.#calls++;
     return this.#epochs + this.#calls.toString(36).padStart(6, '0');
-  }
-
-  #testAnew(): void {
-    this.#tested = false;
-    const test = this.#judge()
-      .finally(() => {
-        this.#isTesting = false;
-      })
-      .then(() => {
-        if (this.#test !== test) return;
-        this.#tested = true;
-        for (const partition of this.#partitions) this.#lookUp(partition);
-      });
-    this.#isTesting = true;
-    this.#test = test;
-    // Whoever claims hears of it.
-    test.catch(() => undefined);
-  }
-
-  /** @throws Error where Redis cannot be relied on */
-  async #judge(): Promise<void> {
-    const masters = this.#redis.isCluster
-      ? (this.#redis as Cluster).nodes('master')
-      : [this.#redis as Redis];
-    const tests = await Promise.allSettled(
-      masters.map(async (it) => judgeRedis(await askInfo(it))),
-    );
-    // Of a cluster some nodes may be down: what they are for is rejected, the rest is not.
-    if (!tests.some(({ status }) => status === 'fulfilled'))
-      throw (
-        (tests[0] as PromiseRejectedResult | undefined)?.reason ?? new Error('There is no master')
-      );
-    for (const test of tests) {
-      if (test.status === 'rejected') continue;
-      const { flaw, replicas } = test.value;
-      if (flaw !== undefined) throw this.#warned(`Redis is not fit for nonces: ${flaw}`);
-      if (replicas > 0) this.#hasReplicas = true;
-    }
-  }
-
-  /** Callers are told nothing but that they should try again: whoever runs the server must hear of it. */
-  #warned(message: string): Error {
-    if (message !== this.#warning)
-      process.emitWarning(message, { code: 'COUNTERSIGN_NONCE_STORE' });
-    this.#warning = message;
-    return new Error(message);
   }
 
   /**
@@ -303,8 +220,8 @@ export class RedisNonceStore implements NonceStore {
    * are there; and what was given up is found to be back.
    */
   #watchQuiet(): void {
-    if (!this.#tested) {
-      if (this.#redis.status === 'ready' && !this.#isTesting) this.#testAnew();
+    if (!this.#connection.isFit) {
+      this.#connection.retest();
       return;
     }
     const now = performance.now();
@@ -330,18 +247,8 @@ export class RedisNonceStore implements NonceStore {
   async #lookAfter(partition: RedisPartition): Promise<void> {
     partition.watchedAt = performance.now();
     const { outcome, replicas } = await this.#call(partition, '', undefined);
-    if (replicas > 0) this.#hasReplicas = true;
+    this.#connection.noteReplicas(replicas);
     if (outcome === 'pending') await this.#call(partition, '', undefined, true);
-  }
-}
-
-/** The account of a Redis, or of why it gives none: then it lacks all that it should tell. */
-async function askInfo(redis: Redis): Promise<string> {
-  try {
-    return await redis.info();
-  } catch (error) {
-    if ((error as Error).name !== 'ReplyError') throw error;
-    return `error:${(error as Error).message}`;
   }
 }
 
