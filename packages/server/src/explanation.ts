@@ -10,17 +10,25 @@ import type { Attempt } from './verifier.ts';
 import type { VerifierPolicy } from './verifier-options.ts';
 
 /** The checks of a verifier, in their order. */
-const checks = ['syntax', 'time', 'key', 'coverage', 'signature', 'body', 'nonce'] as const;
+const checks = [
+  'syntax',
+  'time',
+  'failures',
+  'coverage',
+  'key',
+  'signature',
+  'body',
+  'nonce',
+] as const;
 type Check = (typeof checks)[number];
 
 /** Which check a code belongs to. What is not named here is found while a request is read. */
 const checkOf: Partial<Record<SignatureErrorCode, Check>> = {
   ERR_SIGNATURE_EXPIRED: 'time',
   ERR_SIGNATURE_NOT_YET_VALID: 'time',
-  // Before the key is looked up, too.
-  ERR_TOO_MANY_FAILURES: 'key',
-  ERR_KEY_STORE_FAILED: 'key',
+  ERR_TOO_MANY_FAILURES: 'failures',
   ERR_COMPONENT_NOT_COVERED: 'coverage',
+  ERR_KEY_STORE_FAILED: 'key',
   ERR_KEY_UNKNOWN: 'key',
   ERR_KEY_INACTIVE: 'key',
   ERR_SIGNATURE_MISMATCH: 'signature',

@@ -111,13 +111,13 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const blocked = failureRefusal(policy.failures, received.source, params.accessKeyId);
     // Not thrown: that would take V8 as long as all the steps so far, and somebody who guesses is refused here each time.
     if (blocked !== undefined) return Promise.reject(blocked);
+    checkCoverage(request, params, policy.signedHeaders);
+    const stringToSign = scheme.stringToSign(request, params);
     const scope = scheme.keyScope(params);
     const { sessionToken } = params;
     const found = await lookUp(params.accessKeyId, scope, sessionToken);
     const key = chooseKey(found, scheme, params, scope, now);
     attempt.key = key;
-    checkCoverage(request, params, policy.signedHeaders);
-    const stringToSign = scheme.stringToSign(request, params);
     // Others may have failed while the key was looked up: a hundred guesses at once are a hundred guesses.
     const blockedMeanwhile = failureRefusal(policy.failures, received.source, params.accessKeyId);
     if (blockedMeanwhile !== undefined) throw blockedMeanwhile;

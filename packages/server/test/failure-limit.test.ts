@@ -82,8 +82,32 @@ describe('createFailureLimit()', () => {
       code: 'ERR_TOO_MANY_FAILURES',
       reason: 'too-many-failures',
       message: `Cannot verify signatures of access key "${key.accessKeyId}" from this source: too many have failed, wait 60 s`,
-      checks: { time: 'passed', key: 'failed', signature: 'not made' },
+      checks: { time: 'passed', failures: 'failed', key: 'not made', signature: 'not made' },
     });
+  });
+
+  it('does not count those who sign too little, nor ask a key store for them', async () => {
+    const find = vi.fn(async () => undefined);
+    const { verifier } = limited({}, { keys: { find } });
+    const uncovered = async (from: string, to: string) => {
+      const { headers } = await stranger().sign({ method: 'GET', url: API });
+      const authorization = (headers['authorization'] ?? '').replace(from, to);
+      return verifier
+        .verify({
+          method: 'GET',
+          url: '/videos',
+          source: HERE,
+          headers: { host: 'api.test', ...headers, authorization },
+        })
+        .then(() => 'accepted', codeOf);
+    };
+
+    const unsigned = await tally(200, () => uncovered('SignedHeaders=host;', 'SignedHeaders='));
+    const absent = await tally(200, () => uncovered('SignedHeaders=', 'SignedHeaders=absent;'));
+
+    expect(unsigned).toEqual({ ERR_COMPONENT_NOT_COVERED: 200 });
+    expect(absent).toEqual({ ERR_COMPONENT_NOT_COVERED: 200 });
+    expect(find).not.toHaveBeenCalled();
   });
 
   it('says of each guess which key it was at, in errors that nobody can write into', async () => {

@@ -47,6 +47,15 @@ describe('verifier.verify()', () => {
     });
   });
 
+  it('hands out lists that one request cannot spoil for others', async () => {
+    const { sign, verifier } = createApi();
+    const { scopes, signedHeaders } = await verifier.verify(await sign());
+
+    expect(() => (signedHeaders as string[]).reverse()).toThrow(TypeError);
+    expect(() => (scopes as string[]).push('admin')).toThrow(TypeError);
+    expect((await verifier.verify(await sign())).signedHeaders).toEqual(signedHeaders);
+  });
+
   it('takes headers as pairs, raw headers, a Headers or a record, and the body as bytes or text', async () => {
     const { sign, verifier } = createApi();
     for (const form of [
@@ -338,8 +347,9 @@ describe('verifier.explain()', () => {
       checks: {
         syntax: 'passed',
         time: 'passed',
-        key: 'passed',
+        failures: 'passed',
         coverage: 'failed',
+        key: 'not made',
         signature: 'not made',
       },
     });

@@ -1,5 +1,7 @@
 /** A power of 2. */
 const SLOTS = 1_024;
+/** Characters of a text. Longer ones are a stranger's, mostly, and not to be kept. */
+const LONGEST = 512;
 
 /**
  * Remembers what a pure function gave for a text that comes again and again: from its second time on, one text in each of 1,024
@@ -14,6 +16,7 @@ export function remember<T>(
   const known = new Array<{ readonly text: string; readonly result: T } | undefined>(SLOTS);
   const seen = new Int32Array(SLOTS);
   return (text) => {
+    if (text.length > LONGEST) return compute(text);
     const hash = hashOf(text);
     const slot = hash & (SLOTS - 1);
     const last = known[slot];

@@ -55,3 +55,12 @@ test('does not remember what was thrown', () => {
 
   expect(read('a')).toBe('now');
 });
+
+test('keeps nothing that is longer than what clients send', () => {
+  const compute = upperCase();
+  const shout = remember(() => 7, compute);
+
+  for (let time = 0; time < 5; time++) expect(shout('x'.repeat(513))).toBe('X'.repeat(513));
+
+  expect(compute).toHaveBeenCalledTimes(5);
+});

@@ -336,7 +336,8 @@ const parseSignedHeaders = rememberLast((text: string): SignedHeaders => {
       throw malformed(`SignedHeaders ${quote(text)} is not sorted, or names a header twice`);
     previous = name;
   }
-  return { text: copyText(text), names };
+  // All requests share them, and applications are given them.
+  return { text: copyText(text), names: Object.freeze(names) };
 });
 
 function addFields(
