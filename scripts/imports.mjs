@@ -47,7 +47,7 @@ const layers = [
     files: /^server\/keys\/redis/,
     may: [
       keyParts,
-      /^server\/keys\/redis-records\.ts$/,
+      /^server\/keys\/redis-(records|writer)\.ts$/,
       redis,
       options,
       shared,
@@ -78,7 +78,7 @@ const layers = [
     may: [serverCore, shared, node, /^express$/],
   },
   { files: /^server\/session-endpoint\.ts$/, may: [serverAny, shared, zod, /^express$/] },
-  { files: /^server\/redis-(connection|wait)\.ts$/, may: [options, /^ioredis$/] },
+  { files: /^server\/redis-(connection|self-test|wait)\.ts$/, may: [options, /^ioredis$/] },
   // Sessions stand on keys, and the verifier on neither.
   { files: /^server\/sessions\/session-source\.ts$/, may: [keyStore] },
   {

@@ -1,3 +1,5 @@
+import type { Cluster, Redis } from 'ioredis';
+
 /** What a store finds out of a Redis before it relies on it. */
 export interface SelfTest {
   /** What is wrong, and what to do; `undefined` where Redis can be relied on. */
@@ -10,12 +12,45 @@ const OLDEST: readonly [number, number] = [6, 2];
 const NEVER_EVICTED = /^(?:noeviction|volatile-\w+)$/;
 
 /**
+ * Asks all masters for their own account. Of a cluster some may be down: what they are for fails, the rest does not.
+ *
+ * @param policies the eviction policies under which what the store puts there stays
+ * @throws Error where none can be reached
+ */
+export async function testRedis(
+  redis: Redis | Cluster,
+  policies = NEVER_EVICTED,
+): Promise<SelfTest> {
+  const masters = redis.isCluster ? (redis as Cluster).nodes('master') : [redis as Redis];
+  const results = await Promise.allSettled(
+    masters.map(async (master) => judgeRedis(await askInfo(master), policies)),
+  );
+  const tests = results.flatMap((it) => (it.status === 'fulfilled' ? it.value : []));
+  if (tests.length === 0)
+    throw (
+      (results[0] as PromiseRejectedResult | undefined)?.reason ?? new Error('There is no master')
+    );
+  const { flaw } = tests.find((it) => it.flaw !== undefined) ?? { flaw: undefined };
+  return { flaw, replicas: Math.max(...tests.map(({ replicas }) => replicas)) };
+}
+
+/** The account of a Redis, or of why it gives none: then it lacks all that it should tell. */
+async function askInfo(redis: Redis): Promise<string> {
+  try {
+    return await redis.info();
+  } catch (error) {
+    if ((error as Error).name !== 'ReplyError') throw error;
+    return `error:${(error as Error).message}`;
+  }
+}
+
+/**
  * Judges a master by its own account. In the positive: what does not say that it is good is not.
  *
  * @param info the answer to `INFO`
  * @param policies the eviction policies under which what the store puts there stays
  */
-export function judgeRedis(info: string, policies = NEVER_EVICTED): SelfTest {
+function judgeRedis(info: string, policies = NEVER_EVICTED): SelfTest {
   const replicas = Number(field(info, 'connected_slaves') ?? 0);
   return { flaw: findFlaw(info, policies), replicas };
 }

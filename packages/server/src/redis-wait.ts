@@ -1,12 +1,23 @@
 import type { Cluster, Redis } from 'ioredis';
 
+/** What a script gave, and what became of it. */
+export interface Waited {
+  readonly answer: unknown;
+  /** How many replicas have what the script wrote. */
+  readonly acknowledged: number;
+  /** Why they could not be asked; the script ran all the same. */
+  readonly failure?: Error;
+}
+
+type Results = Awaited<ReturnType<ReturnType<Redis['pipeline']>['exec']>>;
+
 /**
  * Runs a script and waits for replicas, in one go, on one connection: `WAIT` speaks of what was written on its own, and says of a
  * connection that was made anew that all is well.
  *
  * @param replicas how many are waited for
- * @param timeout milliseconds; others wait behind it
- * @returns what the script gave, and how many replicas have acknowledged what it wrote
+ * @param timeout milliseconds; whatever is sent on the same connection waits behind it
+ * @throws Error where the script failed, or nobody knows what became of it
  */
 export async function evalAndWait(
   redis: Redis | Cluster,
@@ -15,21 +26,52 @@ export async function evalAndWait(
   args: readonly (string | number)[],
   replicas: number,
   timeout: number,
-  isRetry = false,
-): Promise<[answer: unknown, acknowledged: number]> {
-  const results = await redis
+): Promise<Waited> {
+  const commands = [
     // Not by its digest: a script that is not known would be sent again behind the WAIT.
-    .pipeline([
-      ['eval', script, 1, key, ...args],
-      ['wait', replicas, Math.ceil(timeout)],
-    ])
-    .exec();
+    ['eval', script, 1, key, ...args],
+    ['wait', replicas, Math.ceil(timeout)],
+  ];
+  let results = await redis.pipeline(commands).exec();
+  const [refusal] = results?.[0] ?? [];
+  // Not executed. ioredis leaves such a pipeline as it is.
+  if (refusal && redis.isCluster) results = await redirected(redis as Cluster, refusal, commands);
   const [[failure, answer] = [], [failedToWait, acknowledged] = []] = results ?? [];
-  if (failure && /^MOVED /.test(failure.message) && !isRetry) {
-    // Not executed. ioredis leaves such a pipeline as it is.
-    await new Promise((resolve) => (redis as Cluster).refreshSlotsCache(resolve));
-    return evalAndWait(redis, script, key, args, replicas, timeout, true);
+  if (failure) throw failure;
+  if (failedToWait) return { answer, acknowledged: 0, failure: failedToWait };
+  return { answer, acknowledged: Number(acknowledged) };
+}
+
+/** Says that fewer replicas have something than must. */
+export function tellLack(
+  { acknowledged, failure }: Waited,
+  replicas: number,
+  what: string,
+): string {
+  const why = failure === undefined ? '' : `: ${failure.message}`;
+  return `Of the replicas of Redis ${acknowledged} have acknowledged ${what}, ${replicas} must${why}`;
+}
+
+/** To where a node of a cluster says that the key is now: for good, or while its slot is moved. */
+async function redirected(
+  cluster: Cluster,
+  refusal: Error,
+  commands: (string | number)[][],
+): Promise<Results> {
+  const [what, , address = ''] = refusal.message.split(' ');
+  if (what === 'MOVED') {
+    await new Promise((resolve) => cluster.refreshSlotsCache(resolve));
+    return cluster.pipeline(commands).exec();
   }
-  if (failure ?? failedToWait) throw failure ?? failedToWait;
-  return [answer, Number(acknowledged)];
+  const node = what === 'ASK' ? nodeAt(cluster, address) : undefined;
+  if (node === undefined) throw refusal;
+  const results = await node.pipeline([['asking'], ...commands]).exec();
+  return results?.slice(1) ?? null;
+}
+
+function nodeAt(cluster: Cluster, address: string): Redis | undefined {
+  const { natMap } = cluster.options;
+  const mapped = typeof natMap === 'function' ? natMap(address) : natMap?.[address];
+  const wanted = mapped ? `${mapped.host}:${mapped.port}` : address;
+  return cluster.nodes('all').find(({ options: { host, port } }) => `${host}:${port}` === wanted);
 }

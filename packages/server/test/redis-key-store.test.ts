@@ -5,6 +5,7 @@ import { RedisKeyStore } from '@countersign/server/redis';
 import { Cluster, Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished, vi } from 'vitest';
 import { type RedisCluster, startRedis, startRedisCluster } from '../../../test/support/redis.ts';
+import { RedisWriter } from '../src/keys/redis-writer.ts';
 import { judge, keyStoreContract } from './key-store-contract.ts';
 import { startProxy } from './redis-faults.ts';
 import { sealedStoreContract } from './sealed-store-contract.ts';
@@ -186,7 +187,10 @@ describe('RedisKeyStore', () => {
       const key = await keys.create({ subject: 'alice' });
       process.kill(replica.pid, 'SIGSTOP');
       const lost = keys.revoke({ accessKeyId: key.accessKeyId });
-      await expect(lost).rejects.toThrow('only on the master: of the replicas of Redis 0 have');
+      await expect(lost).rejects.toMatchObject({
+        code: 'ERR_NOT_REPLICATED',
+        message: `Of the replicas of Redis 0 have acknowledged the change of "key/${key.accessKeyId}", 1 must; do it again, or it may be lost where one of them takes over`,
+      });
       expect(await judge(keys, key), 'on the master').not.toBe('accepted');
 
       process.kill(replica.pid, 'SIGCONT');
@@ -204,9 +208,8 @@ describe('RedisKeyStore', () => {
       const [none, two] = [0, 2].map((waitForReplicas) =>
         storeOn(master, { prefix, timeout: 1, waitForReplicas }),
       ) as [RedisKeyStore, RedisKeyStore];
-      await expect(two.create()).rejects.toThrow(
-        'of the replicas of Redis 1 have acknowledged it, 2 must',
-      );
+      await expect(two.create()).rejects.toThrow(/^Of the replicas of Redis 1 have .* 2 must/);
+      expect(await two.list(), 'a key that nobody holds').toEqual([]);
       process.kill(replica.pid, 'SIGSTOP');
       const key = await none.create();
       await none.revoke({ accessKeyId: key.accessKeyId });
@@ -228,7 +231,130 @@ describe('RedisKeyStore', () => {
         await one.revoke({ accessKeyId: key.accessKeyId });
         expect(await one.show(key.accessKeyId)).toMatchObject({ status: 'revoked' });
       }
-      await expect(two.create()).rejects.toThrow('1 have acknowledged it, 2 must');
+      await expect(two.create()).rejects.toThrow(/^Of the replicas of Redis 1 have .* 2 must/);
+    });
+
+    it('adds a key again that was not stored for want of a replica', async () => {
+      const { master, replica } = await replicated();
+      const keys = storeOn(master, { timeout: 1 });
+      const key = generateAccessKey({ subject: 'alice' });
+      process.kill(replica.pid, 'SIGSTOP');
+      await expect(keys.add(key)).rejects.toMatchObject({ code: 'ERR_NOT_REPLICATED' });
+      expect(await keys.find(key.accessKeyId)).toBeUndefined();
+      process.kill(replica.pid, 'SIGCONT');
+      await vi.waitFor(() => keys.add(key), 10_000);
+      expect(await keys.find(key.accessKeyId)).toMatchObject({ subject: 'alice' });
+    });
+
+    it('rotates a key again as if nothing had been, where its end was not acknowledged', async () => {
+      const { master, replica } = await replicated();
+      const keys = storeOn(master, { timeout: 1, clock: () => NOW });
+      const old = await keys.create({ subject: 'alice' });
+      const run = vi.spyOn(RedisWriter.prototype, 'run');
+      onTestFinished(() => run.mockRestore());
+      // The new key is stored, and then its replica hangs.
+      run.mockImplementationOnce(async function (this: RedisWriter, ...args) {
+        const waited = await this.run(...args);
+        process.kill(replica.pid, 'SIGSTOP');
+        return waited;
+      });
+      const failed = keys.rotate(old.accessKeyId, { overlap: 600 });
+      await expect(failed).rejects.toMatchObject({ code: 'ERR_NOT_REPLICATED' });
+      const left = await keys.list();
+      expect(left).toMatchObject([{ accessKeyId: old.accessKeyId, status: 'active' }]);
+      expect(left[0]).not.toHaveProperty('expiresAt', expect.anything());
+
+      process.kill(replica.pid, 'SIGCONT');
+      const fresh = await vi.waitFor(() => keys.rotate(old.accessKeyId, { overlap: 600 }), 10_000);
+      expect(fresh.expiresAt).toBeUndefined();
+      expect(await keys.show(old.accessKeyId)).toMatchObject({ expiresAt: NOW + 600 });
+    });
+
+    it('looks keys up while changes wait for a replica that hangs, and makes them soon', async () => {
+      const { master, replica } = await replicated();
+      const prefix = newPrefix();
+      const keys = storeOn(master, { prefix, timeout: PATIENT });
+      const made = await Promise.all(Array.from({ length: 8 }, () => keys.create()));
+      process.kill(replica.pid, 'SIGSTOP');
+      onTestFinished(() => void process.kill(replica.pid, 'SIGCONT'));
+      const changes = made.map(({ accessKeyId }) => keys.revoke({ accessKeyId }));
+      const ended = Promise.allSettled(changes).then(() => 'ended');
+      const elsewhere = storeOn(master, { prefix });
+      // As many look-ups, none of which is known already.
+      for (let asked = 0; asked < 20; asked++) {
+        expect(await elsewhere.find(`CSAK${asked}`)).toBeUndefined();
+        expect(await keys.find(`CSAK${asked}`)).toBeUndefined();
+      }
+      expect(await Promise.race([ended, 'waiting'])).toBe('waiting');
+      await ended;
+      for (const change of changes)
+        await expect(change).rejects.toMatchObject({ code: 'ERR_NOT_REPLICATED' });
+      for (const { accessKeyId } of made)
+        expect(await keys.show(accessKeyId)).toMatchObject({ status: 'revoked' });
+    });
+
+    it('waits for a replica that came later', async () => {
+      const [server, replica] = await Promise.all([
+        startRedis({ args: ['--repl-diskless-sync-delay', '0'] }),
+        startRedis(),
+      ]);
+      onTestFinished(() => Promise.all([server.stop(), replica.stop()]).then(() => undefined));
+      const master = connect(server.url);
+      const keys = storeOn(master, { timeout: 1 });
+      const { accessKeyId } = await keys.create();
+      await connect(replica.url).replicaof('127.0.0.1', server.port);
+      await vi.waitFor(async () => {
+        await master.set('written', 'before');
+        expect(await master.wait(1, 200)).toBe(1);
+      }, 10_000);
+      process.kill(replica.pid, 'SIGSTOP');
+      await expect(keys.revoke({ accessKeyId })).rejects.toMatchObject({
+        code: 'ERR_NOT_REPLICATED',
+      });
+    });
+
+    it('says what became of a change where it may not ask for replicas', async () => {
+      const { server, master } = await replicated();
+      const prefix = newPrefix();
+      const { accessKeyId } = await storeOn(master, { prefix }).create();
+      await master.acl('SETUSER', 'app', 'on', '>pw', '~*', '&*', '+@all', '-wait');
+      const keys = storeOn(connect(server.url.replace('//', '//app:pw@')), { prefix });
+      await expect(keys.revoke({ accessKeyId })).rejects.toMatchObject({
+        code: 'ERR_NOT_REPLICATED',
+        message: expect.stringMatching(/0 have acknowledged .* 1 must: NOPERM .*wait/),
+      });
+      expect(await keys.show(accessKeyId)).toMatchObject({ status: 'revoked' });
+    });
+
+    it('makes changes while a slot is moved, in a cluster', async () => {
+      const cluster = await startRedisCluster({ masters: 3, replicas: 1 });
+      onTestFinished(() => cluster.stop());
+      const { port } = cluster.nodes[0] as { port: number };
+      const redis = new Cluster([{ host: '127.0.0.1', port }]);
+      onTestFinished(() => redis.disconnect());
+      const prefix = newPrefix();
+      const keys = storeOn(redis, { prefix });
+      const { accessKeyId } = await keys.create();
+      const record = `${prefix}:key/${accessKeyId}`;
+      const masters = await Promise.all(
+        cluster.nodes.slice(0, 3).map(async ({ url, port }) => {
+          const admin = connect(url);
+          const has = (await admin.exists(record).catch(() => 0)) === 1;
+          return { admin, port, has, id: (await admin.cluster('MYID')) as string };
+        }),
+      );
+      const from = masters.find(({ has }) => has) as (typeof masters)[number];
+      const to = masters.find(({ has }) => !has) as (typeof masters)[number];
+      const slot = Number(await from.admin.cluster('KEYSLOT', record));
+      await to.admin.cluster('SETSLOT', slot, 'IMPORTING', from.id);
+      await from.admin.cluster('SETSLOT', slot, 'MIGRATING', to.id);
+      await from.admin.migrate('127.0.0.1', to.port, record, 0, 5_000);
+      // ASK, of a key that is somewhere else already.
+      await expect(from.admin.exists(record)).rejects.toThrow('ASK');
+
+      await keys.revoke({ accessKeyId });
+
+      expect(await keys.show(accessKeyId)).toMatchObject({ status: 'revoked' });
     });
   });
 

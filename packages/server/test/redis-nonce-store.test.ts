@@ -625,9 +625,12 @@ describe('RedisNonceStore and replicas', () => {
     const [master, replica] = [await startOwn(), await startOwn()];
     await master.admin.config('SET', 'repl-diskless-sync-delay', '0');
     await replica.admin.replicaof('127.0.0.1', master.port);
+    // Online is not enough: it is in step when it acknowledges.
     await vi.waitFor(
-      async () =>
-        expect(await replica.admin.info('replication')).toContain('master_link_status:up'),
+      async () => {
+        await master.admin.set('written', 'before');
+        expect(await master.admin.wait(1, 200)).toBe(1);
+      },
       { timeout: 10_000 },
     );
     return { master, replica };
@@ -694,6 +697,15 @@ describe('RedisNonceStore and replicas', () => {
     const store = storeOn(master.url, { timeout: 0.5, waitForReplicas: 2 });
     await expect(store.claim(claimOf(0))).rejects.toThrow(
       'Of the replicas of Redis 1 have acknowledged the claim, 2 must',
+    );
+  });
+
+  it('claims nothing where it may not ask for replicas, and says why', async () => {
+    const { master } = await startPair();
+    await master.admin.acl('SETUSER', 'app', 'on', '>pw', '~*', '&*', '+@all', '-wait');
+    const store = storeOn(master.url.replace('//', '//app:pw@'), { waitForReplicas: 1 });
+    await expect(store.claim(claimOf(0))).rejects.toThrow(
+      /^Of the replicas of Redis 0 have acknowledged the claim, 1 must: NOPERM .*wait/,
     );
   });
 

@@ -5,6 +5,7 @@ export type KeyStoreErrorCode =
   | 'ERR_KEY_NOT_FOUND'
   | 'ERR_KEY_REVOKED'
   | 'ERR_MASTER_KEY'
+  | 'ERR_NOT_REPLICATED'
   | 'ERR_RECORD_UNREADABLE'
   | 'ERR_STORE_BUSY'
   | 'ERR_STORE_UNFIT';
@@ -32,6 +33,11 @@ export class KeyStoreError extends Error {
     super(message, options);
     this.code = code;
   }
+}
+
+/** Whether a change was made that may be lost again. */
+export function isNotReplicated(error: unknown): boolean {
+  return error instanceof KeyStoreError && error.code === 'ERR_NOT_REPLICATED';
 }
 
 /** Whether it is a record that cannot be opened, rather than a store that cannot be reached: it was changed, or its master key is not there. */

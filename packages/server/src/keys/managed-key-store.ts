@@ -23,7 +23,7 @@ import {
   toRecord,
 } from './key-record.ts';
 import type { AccessKey, KeyStore } from './key-store.ts';
-import { isUnreadable, KeyStoreError } from './key-store-error.ts';
+import { isNotReplicated, isUnreadable, KeyStoreError } from './key-store-error.ts';
 import { RecordCache } from './record-cache.ts';
 import type { Change, RecordStore } from './record-store.ts';
 import { type Revocations, SESSION_PREFIX, type SessionFacts } from './revocations.ts';
@@ -157,6 +157,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
         `Cannot rotate access key ${quote(accessKeyId)}: it is disabled or has expired`,
       );
     const life = expiresAt === undefined ? undefined : expiresAt - (created ?? now);
+    const end = Math.min(expiresAt ?? Number.POSITIVE_INFINITY, now + overlap);
     const fresh: AccessKey = {
       ...generateAccessKey(given({ subject, scopes, audiences, label })),
       created: now,
@@ -167,11 +168,16 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     try {
       await this.#change(accessKeyId, (key) => ({
         ...key,
-        expiresAt: Math.min(key.expiresAt ?? Number.POSITIVE_INFINITY, now + overlap),
+        expiresAt: Math.min(key.expiresAt ?? Number.POSITIVE_INFINITY, end),
       }));
     } catch (error) {
       // Somebody has revoked the old one meanwhile: nobody may get a new one of it.
-      await this.#records.update(keyName(fresh.accessKeyId), () => undefined);
+      await this.#remove(fresh.accessKeyId);
+      // Or the end of the old one may be lost again. Left as it is, the next rotation would take it for all of its life.
+      if (isNotReplicated(error))
+        await takeBack(
+          this.#change(accessKeyId, (key) => (key.expiresAt === end ? { ...key, expiresAt } : key)),
+        );
       throw error;
     }
     return fresh;
@@ -276,14 +282,25 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   }
 
   async #insert(key: AccessKey, version: number | undefined): Promise<void> {
-    await this.#records.update(keyName(key.accessKeyId), (current) => {
-      if (current !== undefined)
-        throw new KeyStoreError(
-          'ERR_KEY_EXISTS',
-          `Cannot add access key ${quote(key.accessKeyId)}: there is one of this id`,
-        );
-      return toRecord(key, version);
-    });
+    const { accessKeyId } = key;
+    try {
+      await this.#records.update(keyName(accessKeyId), (current) => {
+        if (current !== undefined)
+          throw new KeyStoreError(
+            'ERR_KEY_EXISTS',
+            `Cannot add access key ${quote(accessKeyId)}: there is one of this id`,
+          );
+        return toRecord(key, version);
+      });
+    } catch (error) {
+      // Its owner is not told of it, or will add it again.
+      if (isNotReplicated(error)) await this.#remove(accessKeyId);
+      throw error;
+    }
+  }
+
+  #remove(accessKeyId: string): Promise<void> {
+    return takeBack(this.#records.update(keyName(accessKeyId), () => undefined));
   }
 
   /**
@@ -324,6 +341,13 @@ export class ManagedKeyStore implements KeyStore, Revocations {
       });
     }
   }
+}
+
+/** What replicas have not got they need not give up. */
+async function takeBack(change: Promise<void>): Promise<void> {
+  await change.catch((error) => {
+    if (!isNotReplicated(error)) throw error;
+  });
 }
 
 /** A key, and what was revoked of all that its subject, or everybody, had. */

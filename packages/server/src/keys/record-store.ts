@@ -21,6 +21,7 @@ export interface RecordStore {
    * @param change gives what shall be there: `undefined` for nothing, `current` itself to seal it anew
    * @param instead what shall be there where what is there cannot be opened; if not given, that is thrown
    * @throws what `change` throws: then nothing is changed
+   * @throws KeyStoreError `ERR_NOT_REPLICATED` where it is changed, and may be lost
    */
   update(name: string, change: Change, instead?: StoredRecord): Promise<void>;
   /** When keys were last used, in Unix seconds, by the names of their records. */

@@ -7,7 +7,7 @@ import { type MasterKeySource, MasterKeys } from './master-keys.ts';
 import { RedisRecords } from './redis-records.ts';
 
 export interface RedisKeyStoreOptions {
-  /** A connection of ioredis. The store makes two of its own of it, at once: one to ask, one to hear of changes. */
+  /** A connection of ioredis. The store makes its own of it: one to ask and one to hear of changes, at once, and one to change what replicas must have. */
   readonly redis: Redis | Cluster;
   /** What secrets are sealed with: see {@link MasterKeySource}. */
   readonly masterKey: MasterKeySource;
@@ -17,8 +17,8 @@ export interface RedisKeyStoreOptions {
   readonly timeout?: number | undefined;
   /**
    * How many replicas must have a change before it counts as made, so that a revocation is not lost where one of them takes over. If
-   * not given: one where Redis had any when the store connected, none otherwise. A change that fewer have acknowledged is made on
-   * the master, and rejected with an `Error` that says so.
+   * not given: one where this store has seen Redis have any, none otherwise. A change that fewer have acknowledged is made on
+   * the master, and rejected as `ERR_NOT_REPLICATED`: do it again. A key that was to be added is taken back, and so is a rotation.
    */
   readonly waitForReplicas?: number | undefined;
   /** Unix seconds; the system's clock if not given. */

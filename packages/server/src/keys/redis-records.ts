@@ -3,11 +3,12 @@ import { once } from 'node:events';
 import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import { duplicate } from '../redis-connection.ts';
-import { judgeRedis } from '../redis-self-test.ts';
-import { evalAndWait } from '../redis-wait.ts';
+import { testRedis } from '../redis-self-test.ts';
+import { tellLack, type Waited } from '../redis-wait.ts';
 import { KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import type { Change, RecordStore, StoredRecord } from './record-store.ts';
+import { RedisWriter } from './redis-writer.ts';
 import { changed, open, type SealedRecord, seal } from './seal.ts';
 
 /**
@@ -28,6 +29,8 @@ else
 end
 return 1`;
 
+const NAME_SCRIPT = "return redis.call('SADD', KEYS[1], ARGV[1])";
+
 /** A time of use counts where it is the latest, and the record is still there. */
 const USE_SCRIPT = `
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -35,6 +38,9 @@ if tonumber(redis.call('HGET', KEYS[1], 'used') or 0) < tonumber(ARGV[1]) then
   redis.call('HSET', KEYS[1], 'used', ARGV[1])
 end
 return 1`;
+
+/** What evicts nothing, also not what has an expiry. */
+const NOEVICTION = /^noeviction$/;
 
 /** Milliseconds. */
 const PING_EVERY = 1_000;
@@ -56,6 +62,7 @@ export interface RedisRecordsOptions {
 /** Records in Redis, sealed: a hash each, and a set of their names. */
 export class RedisRecords implements RecordStore {
   readonly #redis: (Redis | Cluster) & Commands;
+  readonly #writer: RedisWriter;
   readonly #subscriber: Redis | Cluster;
   readonly #prefix: string;
   readonly #timeout: number;
@@ -89,6 +96,7 @@ export class RedisRecords implements RecordStore {
     this.#redis.on('close', () => {
       this.#connected = undefined;
     });
+    this.#writer = new RedisWriter(redis, this.#timeout);
     this.#subscriber = this.#subscribe(redis);
     // A connection over which nothing comes any more is noticed only by who asks for something.
     this.#beat = setInterval(
@@ -117,39 +125,50 @@ export class RedisRecords implements RecordStore {
         return;
       }
       const sealed = next && (await seal(name, next, this.#masterKeys));
+      const replicas = await this.#replicas();
       // First the name: one without a record does no harm, a record that nobody finds would.
-      if (next !== undefined && found === undefined)
-        await this.#redis.sadd(this.#key('names'), name);
+      if (next !== undefined && found === undefined) await this.#addName(name, replicas);
       const { until } = next?.policy ?? {};
       const till = typeof until === 'number' ? Math.ceil(until) : '';
-      const written = await this.#write(name, revision, sealed, till);
-      if (written === undefined) continue;
+      const waited = await this.#write(name, revision, sealed, till, replicas);
+      // Somebody else has changed it meanwhile.
+      if (waited.answer !== 1) continue;
       if (next === undefined) await this.#redis.srem(this.#key('names'), name);
       for (const listener of this.#listeners) listener(name);
-      const { acknowledged, replicas } = written;
-      if (acknowledged >= replicas) return;
-      throw new Error(
-        `Changed ${quote(name, 160)}, but only on the master: of the replicas of Redis ${acknowledged} have acknowledged it, ${replicas} must; do it again, or the change may be lost where one of them takes over`,
-      );
+      return checkReplicas(name, waited, replicas);
     }
   }
 
-  /** @returns nothing where somebody else has changed the record meanwhile */
-  async #write(
+  #write(
     name: string,
     revision: string,
     sealed: SealedRecord | undefined,
     till: number | '',
-  ): Promise<{ acknowledged: number; replicas: number } | undefined> {
+    replicas: number,
+  ): Promise<Waited> {
     const [key, channel, fresh] = [this.#key(name), this.#key('changes'), newRevision()];
     const { policy = '', sealed: text = '' } = sealed ?? {};
     const args = [channel, name, revision, fresh, policy, text, till];
-    const replicas = this.#waitForReplicas ?? (this.#hasReplicas ? 1 : 0);
-    const [written, acknowledged] =
-      replicas === 0
-        ? [await this.#redis.updateRecord(key, ...args), 0]
-        : await evalAndWait(this.#redis, UPDATE_SCRIPT, key, args, replicas, this.#timeout / 2);
-    return written === 1 ? { acknowledged, replicas } : undefined;
+    if (replicas > 0) return this.#writer.run(UPDATE_SCRIPT, key, args, replicas);
+    return this.#redis.updateRecord(key, ...args).then((answer) => ({ answer, acknowledged: 0 }));
+  }
+
+  async #addName(name: string, replicas: number): Promise<void> {
+    const names = this.#key('names');
+    // In a cluster it may lie with other replicas than the record.
+    if (replicas > 0 && this.#redis.isCluster)
+      checkReplicas(name, await this.#writer.run(NAME_SCRIPT, names, [name], replicas), replicas);
+    else await this.#redis.sadd(names, name);
+  }
+
+  /** How many replicas a change must reach. Those that came lately count too. */
+  async #replicas(): Promise<number> {
+    if (this.#waitForReplicas !== undefined) return this.#waitForReplicas;
+    if (!this.#hasReplicas) {
+      const { replicas } = await testRedis(this.#redis, NOEVICTION);
+      this.#hasReplicas = replicas > 0;
+    }
+    return this.#hasReplicas ? 1 : 0;
   }
 
   async readUses(names: readonly string[]): Promise<ReadonlyMap<string, number>> {
@@ -173,6 +192,7 @@ export class RedisRecords implements RecordStore {
     this.#closed = true;
     clearInterval(this.#beat);
     this.#redis.disconnect();
+    this.#writer.close();
     this.#subscriber.disconnect();
   }
 
@@ -212,10 +232,7 @@ export class RedisRecords implements RecordStore {
         // Without its cause, which holds the password where it is wrong.
         throw new Error(`Cannot reach Redis: ${why}`);
       });
-    const [node] = this.#redis.isCluster
-      ? (this.#redis as Cluster).nodes('master')
-      : [this.#redis as Redis];
-    const { flaw, replicas } = judgeRedis((await node?.info()) ?? '', /^noeviction$/);
+    const { flaw, replicas } = await testRedis(this.#redis, NOEVICTION);
     if (flaw !== undefined)
       throw new KeyStoreError('ERR_STORE_UNFIT', `Redis is not fit for access keys: ${flaw}`);
     if (replicas > 0) this.#hasReplicas = true;
@@ -244,6 +261,15 @@ export class RedisRecords implements RecordStore {
     });
     return subscriber;
   }
+}
+
+function checkReplicas(name: string, waited: Waited, replicas: number): void {
+  if (waited.acknowledged >= replicas) return;
+  const lack = tellLack(waited, replicas, `the change of ${quote(name, 160)}`);
+  throw new KeyStoreError(
+    'ERR_NOT_REPLICATED',
+    `${lack}; do it again, or it may be lost where one of them takes over`,
+  );
 }
 
 function newRevision(): string {

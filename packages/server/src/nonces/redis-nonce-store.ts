@@ -4,7 +4,7 @@ import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { clockOption, parseOptions } from '../options.ts';
 import { redisOption } from '../redis-connection.ts';
-import { evalAndWait } from '../redis-wait.ts';
+import { evalAndWait, tellLack, type Waited } from '../redis-wait.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
 import { CLOCK_SLACK, type ClaimOutcome, type NonceClaim, type NonceStore } from './nonce-store.ts';
 import { RedisPartition } from './redis-partition.ts';
@@ -176,22 +176,14 @@ export class RedisNonceStore implements NonceStore {
     args.push(this.#newEpoch(), partition.seen, this.#clock(), this.#timeout / 1000, this.#slack);
     if (replicas > 0)
       args.push(LEASE * this.#slack, partition.epoch, partition.acked, confirms ? 1 : 0);
-    const [answer, acknowledged] =
+    const { key } = partition;
+    const waited: Waited =
       replicas === 0
-        ? [await this.#redis.claimNonce(partition.key, ...args), 0]
-        : await evalAndWait(
-            this.#redis,
-            CLAIM_SCRIPT,
-            partition.key,
-            args,
-            replicas,
-            this.#timeout / 4,
-          );
-    const reply = this.#read(answer);
-    if (!(acknowledged >= replicas))
-      throw new Error(
-        `Of the replicas of Redis ${acknowledged} have acknowledged the claim, ${replicas} must`,
-      );
+        ? { answer: await this.#redis.claimNonce(key, ...args), acknowledged: 0 }
+        : await evalAndWait(this.#redis, CLAIM_SCRIPT, key, args, replicas, this.#timeout / 4);
+    const reply = this.#read(waited.answer);
+    if (!(waited.acknowledged >= replicas))
+      throw new Error(tellLack(waited, replicas, 'the claim'));
     partition.hear(reply);
     partition.acked = reply.tick;
     return reply;

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { Cluster, Redis } from 'ioredis';
 import { duplicate } from '../redis-connection.ts';
-import { judgeRedis } from '../redis-self-test.ts';
+import { testRedis } from '../redis-self-test.ts';
 import { withoutCommand } from '../store-failed.ts';
 
 /** A connection of the store's own, that is relied on only once its Redis was found fit for nonces: anew each time that it was made. */
@@ -102,23 +102,9 @@ export class TestedRedis {
 
   /** @throws Error where Redis cannot be relied on */
   async #judge(): Promise<void> {
-    const masters = this.redis.isCluster
-      ? (this.redis as Cluster).nodes('master')
-      : [this.redis as Redis];
-    const tests = await Promise.allSettled(
-      masters.map(async (it) => judgeRedis(await askInfo(it))),
-    );
-    // Of a cluster some nodes may be down: what they are for is rejected, the rest is not.
-    if (!tests.some(({ status }) => status === 'fulfilled'))
-      throw (
-        (tests[0] as PromiseRejectedResult | undefined)?.reason ?? new Error('There is no master')
-      );
-    for (const test of tests) {
-      if (test.status === 'rejected') continue;
-      const { flaw, replicas } = test.value;
-      if (flaw !== undefined) throw this.#warned(`Redis is not fit for nonces: ${flaw}`);
-      this.noteReplicas(replicas);
-    }
+    const { flaw, replicas } = await testRedis(this.redis);
+    if (flaw !== undefined) throw this.#warned(`Redis is not fit for nonces: ${flaw}`);
+    this.noteReplicas(replicas);
   }
 
   /** Callers are told nothing but that they should try again: whoever runs the server must hear of it. */
@@ -127,15 +113,5 @@ export class TestedRedis {
       process.emitWarning(message, { code: 'COUNTERSIGN_NONCE_STORE' });
     this.#warning = message;
     return new Error(message);
-  }
-}
-
-/** The account of a Redis, or of why it gives none: then it lacks all that it should tell. */
-async function askInfo(redis: Redis): Promise<string> {
-  try {
-    return await redis.info();
-  } catch (error) {
-    if ((error as Error).name !== 'ReplyError') throw error;
-    return `error:${(error as Error).message}`;
   }
 }

@@ -1,0 +1,64 @@
+import { once } from 'node:events';
+import type { Cluster, Redis } from 'ioredis';
+import { duplicate } from '../redis-connection.ts';
+import { evalAndWait, type Waited } from '../redis-wait.ts';
+
+/**
+ * Writes what replicas must have, one thing after the other, on a connection of its own: `WAIT` holds up all that comes behind it, and
+ * nobody who looks up a key may wait for a replica that hangs.
+ */
+export class RedisWriter {
+  readonly #given: Redis | Cluster;
+  readonly #timeout: number;
+  #redis: Redis | Cluster | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+  #lacks = false;
+
+  /**
+   * @param redis what the connection is made like, once it is needed
+   * @param timeout milliseconds
+   */
+  constructor(redis: Redis | Cluster, timeout: number) {
+    this.#given = redis;
+    this.#timeout = timeout;
+  }
+
+  /** Runs a script as its turn comes. */
+  run(
+    script: string,
+    key: string,
+    args: readonly (string | number)[],
+    replicas: number,
+  ): Promise<Waited> {
+    const turn = this.#last.then(async () => {
+      const redis = await this.#connected();
+      // Where replicas are away each change is made on the master all the same, and soon: the next may be a revocation.
+      const timeout = this.#timeout / (this.#lacks ? 20 : 2);
+      const waited = await evalAndWait(redis, script, key, args, replicas, timeout);
+      this.#lacks = !(waited.acknowledged >= replicas);
+      return waited;
+    });
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  close(): void {
+    this.#redis?.disconnect();
+  }
+
+  async #connected(): Promise<Redis | Cluster> {
+    if (this.#redis === undefined) {
+      this.#redis = duplicate(this.#given, this.#timeout);
+      // Whoever writes hears of errors; without a listener ioredis would print them.
+      this.#redis.on('error', () => undefined);
+    }
+    if (this.#redis.status !== 'ready')
+      await once(this.#redis, 'ready', { signal: AbortSignal.timeout(this.#timeout) }).catch(
+        (error: Error) => {
+          // Without its cause, which holds the password where it is wrong.
+          throw new Error(`Cannot reach Redis to change a key: ${error.message}`);
+        },
+      );
+    return this.#redis;
+  }
+}
