@@ -273,7 +273,7 @@ describe('RedisKeyStore', () => {
     it('looks keys up while changes wait for a replica that hangs, and makes them soon', async () => {
       const { master, replica } = await replicated();
       const prefix = newPrefix();
-      const keys = storeOn(master, { prefix, timeout: PATIENT });
+      const keys = storeOn(master, { prefix, timeout: 2 });
       const made = await Promise.all(Array.from({ length: 8 }, () => keys.create()));
       process.kill(replica.pid, 'SIGSTOP');
       onTestFinished(() => void process.kill(replica.pid, 'SIGCONT'));

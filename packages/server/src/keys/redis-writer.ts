@@ -33,7 +33,7 @@ export class RedisWriter {
     const turn = this.#last.then(async () => {
       const redis = await this.#connected();
       // Where replicas are away each change is made on the master all the same, and soon: the next may be a revocation.
-      const timeout = this.#timeout / (this.#lacks ? 20 : 2);
+      const timeout = this.#lacks ? this.#timeout / 8 : this.#timeout;
       const waited = await evalAndWait(redis, script, key, args, replicas, timeout);
       this.#lacks = !(waited.acknowledged >= replicas);
       return waited;
