@@ -293,6 +293,22 @@ describe('RedisKeyStore', () => {
         expect(await keys.show(accessKeyId)).toMatchObject({ status: 'revoked' });
     });
 
+    it('leaves no connection behind where it is closed before all changes had their turn', async () => {
+      const { master, replica } = await replicated();
+      const keys = storeOn(master, { timeout: 1 });
+      process.kill(replica.pid, 'SIGSTOP');
+      onTestFinished(() => void process.kill(replica.pid, 'SIGCONT'));
+      const made = Promise.allSettled([keys.create(), keys.create(), keys.create()]);
+      await vi.waitFor(async () => expect(await master.dbsize()).toBeGreaterThan(1), 10_000);
+      await keys.close();
+      expect((await made).map(({ status }) => status)).toEqual(Array(3).fill('rejected'));
+      await vi.waitFor(async () => {
+        const clients = (await master.client('LIST')) as string;
+        // This one, and the replica.
+        expect(clients.trim().split('\n')).toHaveLength(2);
+      }, 10_000);
+    });
+
     it('waits for a replica that came later', async () => {
       const [server, replica] = await Promise.all([
         startRedis({ args: ['--repl-diskless-sync-delay', '0'] }),

@@ -13,6 +13,7 @@ export class RedisWriter {
   #redis: Redis | Cluster | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #lacks = false;
+  #closed = false;
 
   /**
    * @param redis what the connection is made like, once it is needed
@@ -42,11 +43,14 @@ export class RedisWriter {
     return turn;
   }
 
+  /** Whose turn has not come finds it closed. */
   close(): void {
+    this.#closed = true;
     this.#redis?.disconnect();
   }
 
   async #connected(): Promise<Redis | Cluster> {
+    if (this.#closed) throw new Error('Cannot change a key: the key store is closed');
     if (this.#redis === undefined) {
       this.#redis = duplicate(this.#given, this.#timeout);
       // Whoever writes hears of errors; without a listener ioredis would print them.
@@ -54,9 +58,10 @@ export class RedisWriter {
     }
     if (this.#redis.status !== 'ready')
       await once(this.#redis, 'ready', { signal: AbortSignal.timeout(this.#timeout) }).catch(
-        (error: Error) => {
+        ({ name, message }: Error) => {
+          const why = name === 'AbortError' ? `no answer within ${this.#timeout} ms` : message;
           // Without its cause, which holds the password where it is wrong.
-          throw new Error(`Cannot reach Redis to change a key: ${error.message}`);
+          throw new Error(`Cannot reach Redis to change a key: ${why}`);
         },
       );
     return this.#redis;
