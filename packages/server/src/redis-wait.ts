@@ -63,15 +63,23 @@ async function redirected(
     await new Promise((resolve) => cluster.refreshSlotsCache(resolve));
     return cluster.pipeline(commands).exec();
   }
-  const node = what === 'ASK' ? nodeAt(cluster, address) : undefined;
-  if (node === undefined) throw refusal;
-  const results = await node.pipeline([['asking'], ...commands]).exec();
-  return results?.slice(1) ?? null;
+  if (what !== 'ASK') throw refusal;
+  const { host, port } = reachable(cluster, address);
+  const nodes = cluster.nodes('all');
+  const known = nodes.find(({ options }) => options.host === host && options.port === port);
+  // One that has no slots yet is known to the others only.
+  const node = known ?? (nodes[0] as Redis).duplicate({ host, port });
+  try {
+    const results = await node.pipeline([['asking'], ...commands]).exec();
+    return results?.slice(1) ?? null;
+  } finally {
+    if (known === undefined) node.disconnect();
+  }
 }
 
-function nodeAt(cluster: Cluster, address: string): Redis | undefined {
+function reachable(cluster: Cluster, address: string): { host: string; port: number } {
   const { natMap } = cluster.options;
   const mapped = typeof natMap === 'function' ? natMap(address) : natMap?.[address];
-  const wanted = mapped ? `${mapped.host}:${mapped.port}` : address;
-  return cluster.nodes('all').find(({ options: { host, port } }) => `${host}:${port}` === wanted);
+  const colon = address.lastIndexOf(':');
+  return mapped ?? { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
 }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { Cluster, type ClusterOptions, Redis } from 'ioredis';
 import {
   afterAll,
@@ -88,6 +89,21 @@ nonceStoreContract('RedisNonceStore on a cluster', async () => {
 });
 
 describe('RedisNonceStore on a cluster', () => {
+  it('shows no password where that is wrong', async () => {
+    const masters = admins();
+    await Promise.all(masters.map((admin) => admin.config('SET', 'requirepass', 'mT0pQ7vYx2Zr')));
+    onTestFinished(async () => {
+      await Promise.all(masters.map((admin) => admin.config('SET', 'requirepass', '')));
+    });
+    const store = storeOn(connect({ redisOptions: { password: 'mT0pQ7wrong' } }), { timeout: 1 });
+    const thrown = await Promise.all([
+      store.claim(claimOf(0)).catch((error: unknown) => error),
+      store.ready(0.1).catch((error: unknown) => error),
+    ]);
+    expect(thrown).toEqual([expect.any(Error), expect.any(Error)]);
+    expect(inspect(thrown, { depth: 12, showHidden: true })).not.toContain('mT0pQ7wrong');
+  });
+
   it('makes a connection of its own, which sends nothing again after a connection closed', () => {
     const redis = connect({ redisOptions: { stringNumbers: true, connectionName: 'api' } });
     const duplicate = vi.spyOn(redis, 'duplicate');

@@ -8,6 +8,8 @@ type Mode = 'pass' | 'lose the next reply' | 'swallow';
 /** Stands between a client and Redis, and does to their connection what networks do. */
 export interface RedisProxy {
   readonly port: number;
+  /** The port of this machine that new connections lead to. */
+  target: number;
   /** Replies that were lost so far. */
   readonly lost: number;
   /**
@@ -20,9 +22,9 @@ export interface RedisProxy {
 
 /** Starts a proxy to a port of this machine, until the test is over. */
 export async function startProxy(target: number): Promise<RedisProxy> {
-  const proxy = { port: 0, lost: 0, mode: 'pass' as Mode };
+  const proxy = { port: 0, target, lost: 0, mode: 'pass' as Mode };
   proxy.port = await listen((client) => {
-    const redis = connect({ port: target, host: '127.0.0.1', noDelay: true });
+    const redis = connect({ port: proxy.target, host: '127.0.0.1', noDelay: true });
     const born = proxy.mode;
     const isSwallowed = () => proxy.mode === 'swallow' && born !== 'swallow';
     client.on('data', (data) => void (isSwallowed() || redis.write(data)));

@@ -163,6 +163,18 @@ describe('RedisKeyStore', () => {
   });
 
   describe('with a replica', () => {
+    /** Once the next turn of a change is over, and before anybody knows. */
+    function afterTurn(then: () => unknown): void {
+      turn.mockImplementationOnce(async function (this: RedisWriter, ...args) {
+        const made = await original.apply(this, args);
+        await then();
+        return made;
+      });
+    }
+    const original = RedisWriter.prototype.turn;
+    const turn = vi.spyOn(RedisWriter.prototype, 'turn');
+    afterAll(() => turn.mockRestore());
+
     async function replicated() {
       const [server, replica] = await Promise.all([
         startRedis({ args: ['--repl-diskless-sync-delay', '0'] }),
@@ -250,14 +262,8 @@ describe('RedisKeyStore', () => {
       const { master, replica } = await replicated();
       const keys = storeOn(master, { timeout: 1, clock: () => NOW });
       const old = await keys.create({ subject: 'alice' });
-      const run = vi.spyOn(RedisWriter.prototype, 'run');
-      onTestFinished(() => run.mockRestore());
       // The new key is stored, and then its replica hangs.
-      run.mockImplementationOnce(async function (this: RedisWriter, ...args) {
-        const waited = await this.run(...args);
-        process.kill(replica.pid, 'SIGSTOP');
-        return waited;
-      });
+      afterTurn(() => void process.kill(replica.pid, 'SIGSTOP'));
       const failed = keys.rotate(old.accessKeyId, { overlap: 600 });
       await expect(failed).rejects.toMatchObject({ code: 'ERR_NOT_REPLICATED' });
       const left = await keys.list();
@@ -268,6 +274,62 @@ describe('RedisKeyStore', () => {
       const fresh = await vi.waitFor(() => keys.rotate(old.accessKeyId, { overlap: 600 }), 10_000);
       expect(fresh.expiresAt).toBeUndefined();
       expect(await keys.show(old.accessKeyId)).toMatchObject({ expiresAt: NOW + 600 });
+    });
+
+    it('does not take back what somebody else has done to a key meanwhile', async () => {
+      const { master, replica } = await replicated();
+      const prefix = newPrefix();
+      const [keys, others] = [1, 0].map((waitForReplicas) =>
+        storeOn(master, { prefix, timeout: 1, waitForReplicas, clock: () => NOW }),
+      ) as [RedisKeyStore, RedisKeyStore];
+      const old = await keys.create();
+      const added = generateAccessKey();
+      process.kill(replica.pid, 'SIGSTOP');
+      onTestFinished(() => void process.kill(replica.pid, 'SIGCONT'));
+
+      // A revocation is not undone where the key was not added for want of a replica.
+      afterTurn(() => others.revoke({ accessKeyId: added.accessKeyId }));
+      await expect(keys.add(added)).rejects.toMatchObject({ code: 'ERR_NOT_REPLICATED' });
+      expect(await others.show(added.accessKeyId)).toMatchObject({ status: 'revoked' });
+      await expect(keys.add(added)).rejects.toMatchObject({ code: 'ERR_KEY_EXISTS' });
+
+      // And an end is not that another rotation has set, and told of.
+      process.kill(replica.pid, 'SIGCONT');
+      afterTurn(() => void process.kill(replica.pid, 'SIGSTOP'));
+      afterTurn(() => others.rotate(old.accessKeyId, { overlap: 600 }));
+      await expect(keys.rotate(old.accessKeyId, { overlap: 600 })).rejects.toMatchObject({
+        code: 'ERR_NOT_REPLICATED',
+      });
+      expect(await others.show(old.accessKeyId)).toMatchObject({ expiresAt: NOW + 600 });
+      // The one of the other rotation.
+      expect((await others.list()).filter(({ status }) => status === 'active')).toHaveLength(2);
+    });
+
+    it('waits as long as before once the replica is back', async () => {
+      const { master, replica } = await replicated();
+      const keys = storeOn(master, { timeout: 1 });
+      const { accessKeyId } = await keys.create();
+      process.kill(replica.pid, 'SIGSTOP');
+      await expect(keys.disable(accessKeyId)).rejects.toMatchObject({ code: 'ERR_NOT_REPLICATED' });
+      const wait = vi.spyOn(Redis.prototype, 'pipeline');
+      onTestFinished(() => wait.mockRestore());
+      process.kill(replica.pid, 'SIGCONT');
+      await keys.disable(accessKeyId);
+      expect(wait.mock.lastCall?.[0]?.[1]).toEqual(['wait', 1, 1_000]);
+    });
+
+    it('finds the master again where its connection leads to a replica now', async () => {
+      const { server, master, follower, replica } = await replicated();
+      const proxy = await startProxy(server.port);
+      const prefix = newPrefix();
+      const keys = storeOn(connect(`redis://127.0.0.1:${proxy.port}`), { prefix, timeout: 1 });
+      const { accessKeyId } = await keys.create();
+      await follower.replicaof('NO', 'ONE');
+      await master.replicaof('127.0.0.1', replica.port);
+      proxy.target = replica.port;
+      await vi.waitFor(() => keys.disable(accessKeyId), { timeout: 30_000, interval: 200 });
+      const there = storeOn(follower, { prefix });
+      expect(await there.show(accessKeyId)).toMatchObject({ status: 'disabled' });
     });
 
     it('looks keys up while changes wait for a replica that hangs, and makes them soon', async () => {
@@ -340,6 +402,23 @@ describe('RedisKeyStore', () => {
         message: expect.stringMatching(/0 have acknowledged .* 1 must: NOPERM .*wait/),
       });
       expect(await keys.show(accessKeyId)).toMatchObject({ status: 'revoked' });
+    });
+
+    it('revokes on the master where another shard lacks its replica, in a cluster', async () => {
+      const cluster = await startRedisCluster({ masters: 3, replicas: 1 });
+      onTestFinished(() => cluster.stop());
+      const { port } = cluster.nodes[0] as { port: number };
+      const redis = new Cluster([{ host: '127.0.0.1', port }]);
+      onTestFinished(() => redis.disconnect());
+      const prefix = newPrefix();
+      const keys = storeOn(redis, { prefix, timeout: 1 });
+      const key = await vi.waitFor(() => keys.create({ subject: 'alice' }), 10_000);
+      for (const { pid } of cluster.nodes.slice(3)) process.kill(pid, 'SIGSTOP');
+      // Its record is there for the first time, and so is its name.
+      await expect(keys.revoke({ subject: 'alice' })).rejects.toMatchObject({
+        code: 'ERR_NOT_REPLICATED',
+      });
+      expect(await keys.show(key.accessKeyId)).toMatchObject({ status: 'revoked' });
     });
 
     it('makes changes while a slot is moved, in a cluster', async () => {

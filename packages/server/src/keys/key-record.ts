@@ -9,6 +9,8 @@ import { SESSION_PREFIX } from './revocations.ts';
 export interface KeptKey {
   readonly accessKey: AccessKey;
   readonly version: number;
+  /** The id of the key that takes its place: it says whose doing its end is. */
+  readonly rotatedTo?: string | undefined;
 }
 
 /** What is left of a key that was revoked though its record could not be read: nobody knows whose it was. */
@@ -50,9 +52,10 @@ export function checkKey(accessKey: unknown): AccessKey {
 export function toRecord(
   { secretAccessKey, accessKeyId: _, ...policy }: AccessKey,
   version = 0,
+  rotatedTo?: string,
 ): StoredRecord {
   return {
-    policy: given({ ...policy, version }),
+    policy: given({ ...policy, version, rotatedTo }),
     // A revoked key is never used again: its secret goes.
     secret: policy.status === 'revoked' ? '' : secretAccessKey,
   };
@@ -61,8 +64,8 @@ export function toRecord(
 /** What becomes of the record of a key that is revoked. */
 export function revoke(name: string, record: StoredRecord): StoredRecord {
   try {
-    const { accessKey, version } = readKey(name, record) as KeptKey;
-    return toRecord({ ...accessKey, status: 'revoked' }, version);
+    const { accessKey, version, rotatedTo } = readKey(name, record) as KeptKey;
+    return toRecord({ ...accessKey, status: 'revoked' }, version, rotatedTo);
   } catch {
     return TOMBSTONE;
   }
@@ -71,7 +74,7 @@ export function revoke(name: string, record: StoredRecord): StoredRecord {
 /** @throws KeyStoreError `ERR_RECORD_UNREADABLE` */
 export function readKey(name: string, record: StoredRecord | undefined): KeptKey | undefined {
   if (record === undefined) return undefined;
-  const { version, ...fields } = record.policy;
+  const { version, rotatedTo, ...fields } = record.policy;
   const policy = parsePolicy(name, keptSchema, {
     ...fields,
     accessKeyId: accessKeyIdOf(name),
@@ -80,7 +83,11 @@ export function readKey(name: string, record: StoredRecord | undefined): KeptKey
   // Whoever finds a key holds what all other requests are judged by.
   Object.freeze(accessKey.scopes);
   Object.freeze(accessKey.audiences);
-  return { accessKey: Object.freeze(accessKey), version: Number(version) };
+  return {
+    accessKey: Object.freeze(accessKey),
+    version: Number(version),
+    rotatedTo: typeof rotatedTo === 'string' ? rotatedTo : undefined,
+  };
 }
 
 /** Only what is given: an option that is `undefined` must not overwrite a default. */

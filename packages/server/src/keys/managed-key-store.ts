@@ -157,7 +157,6 @@ export class ManagedKeyStore implements KeyStore, Revocations {
         `Cannot rotate access key ${quote(accessKeyId)}: it is disabled or has expired`,
       );
     const life = expiresAt === undefined ? undefined : expiresAt - (created ?? now);
-    const end = Math.min(expiresAt ?? Number.POSITIVE_INFINITY, now + overlap);
     const fresh: AccessKey = {
       ...generateAccessKey(given({ subject, scopes, audiences, label })),
       created: now,
@@ -165,19 +164,29 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     };
     // Of the same version: where all keys of the subject are revoked meanwhile, it is among them.
     await this.#insert(fresh, version);
+    const rotatedTo = fresh.accessKeyId;
+    let before: KeptKey | undefined;
     try {
-      await this.#change(accessKeyId, (key) => ({
-        ...key,
-        expiresAt: Math.min(key.expiresAt ?? Number.POSITIVE_INFINITY, end),
-      }));
+      await this.#change(accessKeyId, (key) => {
+        before = key;
+        const end = Math.min(key.accessKey.expiresAt ?? Number.POSITIVE_INFINITY, now + overlap);
+        return { ...withFields(key, { expiresAt: end }), rotatedTo };
+      });
     } catch (error) {
-      // Somebody has revoked the old one meanwhile: nobody may get a new one of it.
-      await this.#remove(fresh.accessKeyId);
-      // Or the end of the old one may be lost again. Left as it is, the next rotation would take it for all of its life.
-      if (isNotReplicated(error))
-        await takeBack(
-          this.#change(accessKeyId, (key) => (key.expiresAt === end ? { ...key, expiresAt } : key)),
-        );
+      // Somebody has revoked the old one meanwhile: nobody may get a new one of it. Or its end may be lost again, and nobody knows of the
+      // new one: the old one lives on as it did, and the next rotation must not take what was left of it for all of its life.
+      const last = before;
+      await Promise.allSettled([
+        this.#takeBack(fresh),
+        this.#change(accessKeyId, (key) =>
+          last === undefined || key.rotatedTo !== rotatedTo
+            ? key
+            : {
+                ...withFields(key, { expiresAt: last.accessKey.expiresAt }),
+                rotatedTo: last.rotatedTo,
+              },
+        ),
+      ]);
       throw error;
     }
     return fresh;
@@ -189,7 +198,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    * @throws KeyStoreError `ERR_KEY_NOT_FOUND`, `ERR_KEY_REVOKED`
    */
   async disable(accessKeyId: string): Promise<void> {
-    await this.#change(accessKeyId, (key) => ({ ...key, status: 'disabled' }));
+    await this.#change(accessKeyId, (key) => withFields(key, { status: 'disabled' }));
   }
 
   /**
@@ -198,7 +207,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    * @throws KeyStoreError `ERR_KEY_NOT_FOUND`, `ERR_KEY_REVOKED`
    */
   async enable(accessKeyId: string): Promise<void> {
-    await this.#change(accessKeyId, (key) => ({ ...key, status: 'active' }));
+    await this.#change(accessKeyId, (key) => withFields(key, { status: 'active' }));
   }
 
   /**
@@ -294,13 +303,18 @@ export class ManagedKeyStore implements KeyStore, Revocations {
       });
     } catch (error) {
       // Its owner is not told of it, or will add it again.
-      if (isNotReplicated(error)) await this.#remove(accessKeyId);
+      if (isNotReplicated(error)) await this.#takeBack(key).catch(() => undefined);
       throw error;
     }
   }
 
-  #remove(accessKeyId: string): Promise<void> {
-    return takeBack(this.#records.update(keyName(accessKeyId), () => undefined));
+  /** Removes a key that was just stored, if nobody has changed it since. */
+  async #takeBack({ accessKeyId, secretAccessKey }: AccessKey): Promise<void> {
+    await this.#records.update(keyName(accessKeyId), (current) => {
+      const isAsStored =
+        current?.policy['status'] === 'active' && current.secret === secretAccessKey;
+      return isAsStored ? undefined : current;
+    });
   }
 
   /**
@@ -316,14 +330,15 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     return key;
   }
 
-  async #change(accessKeyId: string, change: (key: AccessKey) => AccessKey): Promise<void> {
+  async #change(accessKeyId: string, change: (key: KeptKey) => KeptKey): Promise<void> {
     const name = keyName(accessKeyId);
     await this.#present(accessKeyId);
     await this.#records.update(name, (current) => {
       const key = readKey(name, current);
       if (key === undefined) throw notFound(accessKeyId);
       if (key.accessKey.status === 'revoked') throw revoked(accessKeyId);
-      return toRecord(change(key.accessKey), key.version);
+      const { accessKey, version, rotatedTo } = change(key);
+      return toRecord(accessKey, version, rotatedTo);
     });
   }
 
@@ -343,11 +358,8 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   }
 }
 
-/** What replicas have not got they need not give up. */
-async function takeBack(change: Promise<void>): Promise<void> {
-  await change.catch((error) => {
-    if (!isNotReplicated(error)) throw error;
-  });
+function withFields(key: KeptKey, fields: Partial<AccessKey>): KeptKey {
+  return { ...key, accessKey: { ...key.accessKey, ...fields } };
 }
 
 /** A key, and what was revoked of all that its subject, or everybody, had. */

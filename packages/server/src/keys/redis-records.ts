@@ -8,7 +8,7 @@ import { tellLack, type Waited } from '../redis-wait.ts';
 import { KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import type { Change, RecordStore, StoredRecord } from './record-store.ts';
-import { RedisWriter } from './redis-writer.ts';
+import { type Line, RedisWriter } from './redis-writer.ts';
 import { changed, open, type SealedRecord, seal } from './seal.ts';
 
 /**
@@ -42,11 +42,13 @@ return 1`;
 /** What evicts nothing, also not what has an expiry. */
 const NOEVICTION = /^noeviction$/;
 
+/** Times that others may change a record while it is changed. */
+const MOST_ROUNDS = 1_000;
+
 /** Milliseconds. */
 const PING_EVERY = 1_000;
 
 interface Commands {
-  updateRecord(key: string, ...args: (string | number)[]): Promise<unknown>;
   useRecord(key: string, time: number): Promise<unknown>;
 }
 
@@ -84,7 +86,6 @@ export class RedisRecords implements RecordStore {
     this.#waitForReplicas = waitForReplicas;
     this.#masterKeys = masterKeys;
     const own = duplicate(redis, this.#timeout);
-    own.defineCommand('updateRecord', { numberOfKeys: 1, lua: UPDATE_SCRIPT });
     own.defineCommand('useRecord', { numberOfKeys: 1, lua: USE_SCRIPT });
     this.#redis = own as (Redis | Cluster) & Commands;
     this.#redis.on('error', (error) => {
@@ -106,7 +107,8 @@ export class RedisRecords implements RecordStore {
   }
 
   async read(name: string): Promise<StoredRecord | undefined> {
-    const { found } = await this.#fetch(name);
+    await this.#connect();
+    const { found } = await this.#fetch(this.#redis, name);
     return found && open(name, found, this.#masterKeys);
   }
 
@@ -116,49 +118,69 @@ export class RedisRecords implements RecordStore {
   }
 
   async update(name: string, change: Change, instead?: StoredRecord): Promise<void> {
-    for (;;) {
-      const { found, revision } = await this.#fetch(name);
+    await this.#connect();
+    const replicas = await this.#replicas();
+    const make = (line: Line): Promise<Waited[]> => this.#make(line, name, change, instead);
+    const writes =
+      replicas === 0 ? await make(plainLine(this.#redis)) : await this.#writer.turn(replicas, make);
+    for (const waited of writes) checkReplicas(name, waited, replicas);
+  }
+
+  /** @returns what became of each write that replicas must have */
+  async #make(
+    { redis, run }: Line,
+    name: string,
+    change: Change,
+    instead: StoredRecord | undefined,
+  ): Promise<Waited[]> {
+    const names = this.#key('names');
+    for (let round = 0; round < MOST_ROUNDS; round++) {
+      const { found, revision } = await this.#fetch(redis, name);
       const next = await changed(name, found, this.#masterKeys, { change, instead });
       if (next === undefined && found === undefined) {
         // It has had its time.
-        await this.#redis.srem(this.#key('names'), name);
-        return;
+        await this.#removeName(redis, name);
+        return [];
       }
       const sealed = next && (await seal(name, next, this.#masterKeys));
-      const replicas = await this.#replicas();
+      const begins = next !== undefined && found === undefined;
       // First the name: one without a record does no harm, a record that nobody finds would.
-      if (next !== undefined && found === undefined) await this.#addName(name, replicas);
+      if (begins) await redis.sadd(names, name);
+      const { policy = '', sealed: text = '' } = sealed ?? {};
       const { until } = next?.policy ?? {};
       const till = typeof until === 'number' ? Math.ceil(until) : '';
-      const waited = await this.#write(name, revision, sealed, till, replicas);
+      const args = [this.#key('changes'), name, revision, newRevision(), policy, text, till];
+      const written = await run(UPDATE_SCRIPT, this.#key(name), args).catch((error: Error) => {
+        this.#leaveReplica(redis, error);
+        throw error;
+      });
       // Somebody else has changed it meanwhile.
-      if (waited.answer !== 1) continue;
-      if (next === undefined) await this.#redis.srem(this.#key('names'), name);
+      if (written.answer !== 1) continue;
       for (const listener of this.#listeners) listener(name);
-      return checkReplicas(name, waited, replicas);
+      if (next === undefined) await this.#removeName(redis, name);
+      if (!begins) return [written];
+      // And once more, for who saw no record yet and removed the name; in a cluster it may lie with other replicas.
+      if (redis.isCluster) return [written, await run(NAME_SCRIPT, names, [name])];
+      await redis.sadd(names, name);
+      return [written];
     }
+    throw new KeyStoreError(
+      'ERR_STORE_BUSY',
+      `Cannot change ${quote(name, 160)}: others have changed it each time`,
+    );
   }
 
-  #write(
-    name: string,
-    revision: string,
-    sealed: SealedRecord | undefined,
-    till: number | '',
-    replicas: number,
-  ): Promise<Waited> {
-    const [key, channel, fresh] = [this.#key(name), this.#key('changes'), newRevision()];
-    const { policy = '', sealed: text = '' } = sealed ?? {};
-    const args = [channel, name, revision, fresh, policy, text, till];
-    if (replicas > 0) return this.#writer.run(UPDATE_SCRIPT, key, args, replicas);
-    return this.#redis.updateRecord(key, ...args).then((answer) => ({ answer, acknowledged: 0 }));
-  }
-
-  async #addName(name: string, replicas: number): Promise<void> {
+  /** Unless somebody has just begun another record of that name. */
+  async #removeName(redis: Redis | Cluster, name: string): Promise<void> {
     const names = this.#key('names');
-    // In a cluster it may lie with other replicas than the record.
-    if (replicas > 0 && this.#redis.isCluster)
-      checkReplicas(name, await this.#writer.run(NAME_SCRIPT, names, [name], replicas), replicas);
-    else await this.#redis.sadd(names, name);
+    await redis.srem(names, name);
+    if ((await redis.exists(this.#key(name))) === 1) await redis.sadd(names, name);
+  }
+
+  /** Another connection may lead to the master: through Sentinel, or by its name. */
+  #leaveReplica(redis: Redis | Cluster, error: Error): void {
+    if (redis.isCluster || !error.message.includes('READONLY')) return;
+    for (const it of new Set([redis, this.#redis])) (it as Redis).disconnect(true);
   }
 
   /** How many replicas a change must reach. Those that came lately count too. */
@@ -200,9 +222,11 @@ export class RedisRecords implements RecordStore {
     return `${this.#prefix}:${name}`;
   }
 
-  async #fetch(name: string): Promise<{ found: SealedRecord | undefined; revision: string }> {
-    await this.#connect();
-    const [policy, sealed, revision] = await this.#redis.hmget(
+  async #fetch(
+    redis: Redis | Cluster,
+    name: string,
+  ): Promise<{ found: SealedRecord | undefined; revision: string }> {
+    const [policy, sealed, revision] = await redis.hmget(
       this.#key(name),
       'policy',
       'sealed',
@@ -261,6 +285,17 @@ export class RedisRecords implements RecordStore {
     });
     return subscriber;
   }
+}
+
+/** Of which no replica needs to have anything. */
+function plainLine(redis: Redis | Cluster): Line {
+  return {
+    redis,
+    run: async (script, key, args) => ({
+      answer: await redis.eval(script, 1, key, ...args),
+      acknowledged: 0,
+    }),
+  };
 }
 
 function checkReplicas(name: string, waited: Waited, replicas: number): void {

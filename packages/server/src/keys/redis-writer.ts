@@ -3,15 +3,22 @@ import type { Cluster, Redis } from 'ioredis';
 import { duplicate } from '../redis-connection.ts';
 import { evalAndWait, type Waited } from '../redis-wait.ts';
 
+/** A connection to make a change over, and how scripts are run there. */
+export interface Line {
+  readonly redis: Redis | Cluster;
+  run(script: string, key: string, args: readonly (string | number)[]): Promise<Waited>;
+}
+
 /**
- * Writes what replicas must have, one thing after the other, on a connection of its own: `WAIT` holds up all that comes behind it, and
- * nobody who looks up a key may wait for a replica that hangs.
+ * A connection for changes that replicas must have, one after the other: `WAIT` holds up all that comes behind it, and nobody who looks
+ * up a key may wait for a replica that hangs. A change reads and writes over it, so that both meet the same master.
  */
 export class RedisWriter {
   readonly #given: Redis | Cluster;
   readonly #timeout: number;
   #redis: Redis | Cluster | undefined;
   #last: Promise<unknown> = Promise.resolve();
+  #turns = 0;
   #lacks = false;
   #closed = false;
 
@@ -24,21 +31,24 @@ export class RedisWriter {
     this.#timeout = timeout;
   }
 
-  /** Runs a script as its turn comes. */
-  run(
-    script: string,
-    key: string,
-    args: readonly (string | number)[],
-    replicas: number,
-  ): Promise<Waited> {
-    const turn = this.#last.then(async () => {
-      const redis = await this.#connected();
-      // Where replicas are away each change is made on the master all the same, and soon: the next may be a revocation.
-      const timeout = this.#lacks ? this.#timeout / 8 : this.#timeout;
-      const waited = await evalAndWait(redis, script, key, args, replicas, timeout);
-      this.#lacks = !(waited.acknowledged >= replicas);
-      return waited;
-    });
+  /**
+   * Makes a change as its turn comes.
+   *
+   * @param replicas how many must have what its scripts write
+   */
+  turn<T>(replicas: number, make: (line: Line) => Promise<T>): Promise<T> {
+    this.#turns++;
+    const turn = this.#last
+      .then(async () => {
+        const redis = await this.#connected();
+        return make({
+          redis,
+          run: (script, key, args) => this.#run(redis, script, key, args, replicas),
+        });
+      })
+      .finally(() => {
+        this.#turns--;
+      });
     this.#last = turn.catch(() => undefined);
     return turn;
   }
@@ -47,6 +57,21 @@ export class RedisWriter {
   close(): void {
     this.#closed = true;
     this.#redis?.disconnect();
+  }
+
+  async #run(
+    redis: Redis | Cluster,
+    script: string,
+    key: string,
+    args: readonly (string | number)[],
+    replicas: number,
+  ): Promise<Waited> {
+    // Where replicas are away and others wait, each change is made on the master all the same, and soon: the next may be a revocation.
+    const hurries = this.#lacks && this.#turns > 1;
+    const timeout = hurries ? this.#timeout / 8 : this.#timeout;
+    const waited = await evalAndWait(redis, script, key, args, replicas, timeout);
+    this.#lacks = !(waited.acknowledged >= replicas);
+    return waited;
   }
 
   async #connected(): Promise<Redis | Cluster> {
