@@ -218,6 +218,21 @@ export function keyStoreContract(
       expect(await judge(keys, another, { signedAt: now })).toBe('accepted');
     });
 
+    it('rotate again where the new one got lost: what is left of the old one is not its life', async () => {
+      let now = NOW;
+      const { keys } = await openStore(() => now);
+      const old = await keys.create();
+      const short = await keys.create({ expiresAt: NOW + 1_000 });
+      for (const overlap of [60, 600]) {
+        now += 1;
+        expect((await keys.rotate(old.accessKeyId, { overlap })).expiresAt).toBeUndefined();
+        expect((await keys.rotate(short.accessKeyId, { overlap })).expiresAt).toBe(now + 1_000);
+        for (const { accessKeyId } of [old, short])
+          expect((await keys.show(accessKeyId))?.expiresAt).toBe(NOW + 61);
+      }
+      expect(inspect(await keys.list())).not.toContain('rotated');
+    });
+
     it('do not rotate where they are disabled or have expired: nothing comes back to life', async () => {
       let now = NOW;
       const { keys } = await openStore(() => now);

@@ -1,7 +1,7 @@
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
-import { type AccessKey, accessKeyPolicySchema, accessKeySchema } from './key-store.ts';
+import { type AccessKey, accessKeyPolicySchema, accessKeySchema, time } from './key-store.ts';
 import { parsePolicy, type StoredRecord } from './record-store.ts';
 import { SESSION_PREFIX } from './revocations.ts';
 
@@ -9,8 +9,8 @@ import { SESSION_PREFIX } from './revocations.ts';
 export interface KeptKey {
   readonly accessKey: AccessKey;
   readonly version: number;
-  /** The id of the key that takes its place: it says whose doing its end is. */
-  readonly rotatedTo?: string | undefined;
+  /** The key that takes its place, so whose doing its end is; and when it would have ended without. */
+  readonly rotated?: { readonly to: string; readonly expiresAt?: number | undefined } | undefined;
 }
 
 /** What is left of a key that was revoked though its record could not be read: nobody knows whose it was. */
@@ -21,6 +21,7 @@ export const TOMBSTONE: StoredRecord = {
 
 const keptSchema = accessKeyPolicySchema.extend({
   subject: accessKeyPolicySchema.shape.subject.or(z.literal('')),
+  rotated: z.strictObject({ to: z.string(), expiresAt: time.optional() }).optional(),
 });
 
 const PREFIX = 'key/';
@@ -52,10 +53,10 @@ export function checkKey(accessKey: unknown): AccessKey {
 export function toRecord(
   { secretAccessKey, accessKeyId: _, ...policy }: AccessKey,
   version = 0,
-  rotatedTo?: string,
+  rotated?: KeptKey['rotated'],
 ): StoredRecord {
   return {
-    policy: given({ ...policy, version, rotatedTo }),
+    policy: given({ ...policy, version, rotated }),
     // A revoked key is never used again: its secret goes.
     secret: policy.status === 'revoked' ? '' : secretAccessKey,
   };
@@ -64,8 +65,8 @@ export function toRecord(
 /** What becomes of the record of a key that is revoked. */
 export function revoke(name: string, record: StoredRecord): StoredRecord {
   try {
-    const { accessKey, version, rotatedTo } = readKey(name, record) as KeptKey;
-    return toRecord({ ...accessKey, status: 'revoked' }, version, rotatedTo);
+    const { accessKey, version, rotated } = readKey(name, record) as KeptKey;
+    return toRecord({ ...accessKey, status: 'revoked' }, version, rotated);
   } catch {
     return TOMBSTONE;
   }
@@ -74,8 +75,8 @@ export function revoke(name: string, record: StoredRecord): StoredRecord {
 /** @throws KeyStoreError `ERR_RECORD_UNREADABLE` */
 export function readKey(name: string, record: StoredRecord | undefined): KeptKey | undefined {
   if (record === undefined) return undefined;
-  const { version, rotatedTo, ...fields } = record.policy;
-  const policy = parsePolicy(name, keptSchema, {
+  const { version, ...fields } = record.policy;
+  const { rotated, ...policy } = parsePolicy(name, keptSchema, {
     ...fields,
     accessKeyId: accessKeyIdOf(name),
   });
@@ -83,11 +84,7 @@ export function readKey(name: string, record: StoredRecord | undefined): KeptKey
   // Whoever finds a key holds what all other requests are judged by.
   Object.freeze(accessKey.scopes);
   Object.freeze(accessKey.audiences);
-  return {
-    accessKey: Object.freeze(accessKey),
-    version: Number(version),
-    rotatedTo: typeof rotatedTo === 'string' ? rotatedTo : undefined,
-  };
+  return { accessKey: Object.freeze(accessKey), version: Number(version), rotated };
 }
 
 /** Only what is given: an option that is `undefined` must not overwrite a default. */

@@ -148,14 +148,16 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    */
   async rotate(accessKeyId: string, options: { readonly overlap: number }): Promise<AccessKey> {
     const { overlap } = parseOptions('rotation', rotateSchema, options);
-    const { accessKey: old, version } = await this.#present(accessKeyId);
+    const { accessKey: old, version, rotated } = await this.#present(accessKeyId);
     const now = this.#clock();
-    const { subject, scopes, audiences, label, created, expiresAt } = old;
-    if (old.status !== 'active' || !(now < (expiresAt ?? Number.POSITIVE_INFINITY)))
+    const { subject, scopes, audiences, label, created } = old;
+    if (old.status !== 'active' || !(now < (old.expiresAt ?? Number.POSITIVE_INFINITY)))
       throw new KeyStoreError(
         'ERR_KEY_INACTIVE',
         `Cannot rotate access key ${quote(accessKeyId)}: it is disabled or has expired`,
       );
+    // What is left of it since an earlier rotation is not its life.
+    const { expiresAt } = rotated ?? old;
     const life = expiresAt === undefined ? undefined : expiresAt - (created ?? now);
     const fresh: AccessKey = {
       ...generateAccessKey(given({ subject, scopes, audiences, label })),
@@ -164,26 +166,27 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     };
     // Of the same version: where all keys of the subject are revoked meanwhile, it is among them.
     await this.#insert(fresh, version);
-    const rotatedTo = fresh.accessKeyId;
+    const to = fresh.accessKeyId;
     let before: KeptKey | undefined;
     try {
       await this.#change(accessKeyId, (key) => {
         before = key;
         const end = Math.min(key.accessKey.expiresAt ?? Number.POSITIVE_INFINITY, now + overlap);
-        return { ...withFields(key, { expiresAt: end }), rotatedTo };
+        const { expiresAt: was } = key.rotated ?? key.accessKey;
+        return { ...withFields(key, { expiresAt: end }), rotated: { to, expiresAt: was } };
       });
     } catch (error) {
       // Somebody has revoked the old one meanwhile: nobody may get a new one of it. Or its end may be lost again, and nobody knows of the
-      // new one: the old one lives on as it did, and the next rotation must not take what was left of it for all of its life.
+      // new one: then the old one lives on as it did.
       const last = before;
       await Promise.allSettled([
         this.#takeBack(fresh),
         this.#change(accessKeyId, (key) =>
-          last === undefined || key.rotatedTo !== rotatedTo
+          last === undefined || key.rotated?.to !== to
             ? key
             : {
                 ...withFields(key, { expiresAt: last.accessKey.expiresAt }),
-                rotatedTo: last.rotatedTo,
+                rotated: last.rotated,
               },
         ),
       ]);
@@ -337,8 +340,8 @@ export class ManagedKeyStore implements KeyStore, Revocations {
       const key = readKey(name, current);
       if (key === undefined) throw notFound(accessKeyId);
       if (key.accessKey.status === 'revoked') throw revoked(accessKeyId);
-      const { accessKey, version, rotatedTo } = change(key);
-      return toRecord(accessKey, version, rotatedTo);
+      const { accessKey, version, rotated } = change(key);
+      return toRecord(accessKey, version, rotated);
     });
   }
 
