@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { endure, expectPromise, FLOOR, type Lab, openLab } from './lab.ts';
 import { type Link, startLink } from './link.ts';
-import { at, startSentinel, startVictim, type Victim } from './victim.ts';
+import { at, makeHasty, startSentinel, startVictim, type Victim } from './victim.ts';
 
 /** Replicas are in step at once, not after the five seconds for which a master waits for more of them. */
 const QUICK = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
@@ -149,8 +149,11 @@ describe('nothing is accepted twice, and everybody is in again', { timeout: 600_
       const [master, ...replicas] = replicated;
       // Sentinel has to know whom it can promote.
       await untilReplicasKnown(sentinel, 2);
+      await makeHasty(sentinel, true);
       await master.kill();
       const next = await untilPromoted(replicas);
+      // What it has not heard of for half a second may be there all the same.
+      await makeHasty(sentinel, false);
       await lab.run(1);
       await master.start();
       replicated = [

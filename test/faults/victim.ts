@@ -38,16 +38,25 @@ export async function startVictim(args: string[] = [], config?: string): Promise
   };
 }
 
-/** Starts a Sentinel that watches over a master, and lets a replica take over half a second after it is gone. */
+/** Milliseconds after which a Sentinel lets a replica take over: so many that it does not take a busy machine for a fault. */
+const PATIENT = 60_000;
+
+/** Starts a Sentinel that watches over a master. */
 export async function startSentinel(master: Victim): Promise<Victim> {
   const file = join(await makeFolder(), 'sentinel.conf');
   const lines = [
     `sentinel monitor nonces ${master.host} ${master.port} 1`,
-    'sentinel down-after-milliseconds nonces 500',
+    `sentinel down-after-milliseconds nonces ${PATIENT}`,
     'sentinel failover-timeout nonces 3000',
   ];
   await writeFile(file, `${lines.join('\n')}\n`);
   return startVictim(['--sentinel'], file);
+}
+
+/** Has a Sentinel let a replica take over half a second after the master is gone; or not so soon again. */
+export async function makeHasty({ admin }: Victim, isHasty: boolean): Promise<void> {
+  const milliseconds = String(isHasty ? 500 : PATIENT);
+  await admin.call('SENTINEL', 'SET', 'nonces', 'down-after-milliseconds', milliseconds);
 }
 
 /** A folder, until the test is over. */
