@@ -69,6 +69,8 @@ async function redirected(
   const known = nodes.find(({ options }) => options.host === host && options.port === port);
   // One that has no slots yet is known to the others only.
   const node = known ?? (nodes[0] as Redis).duplicate({ host, port });
+  // Whoever writes hears of errors; without a listener ioredis would print them.
+  if (known === undefined) node.on('error', () => undefined);
   try {
     const results = await node.pipeline([['asking'], ...commands]).exec();
     return results?.slice(1) ?? null;
