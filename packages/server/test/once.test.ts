@@ -118,6 +118,37 @@ describe('createOnce()', () => {
     expect(ran).toBe(false);
   });
 
+  it.each(['before', 'after'] as const)(
+    'makes nobody wait for the end of the lease where the store failed %s the handler, and comes back',
+    async (when) => {
+      let isDown = when === 'before';
+      const ifUp = <T>(value: T): T => {
+        if (isDown) throw new Error('gone');
+        return value;
+      };
+      // Where it is down it begins all the same, and only the answer is lost; but it gives nothing up.
+      class FailingStore extends MemoryOnceStore {
+        override async begin(...args: Parameters<MemoryOnceStore['begin']>) {
+          return ifUp(await super.begin(...args));
+        }
+        override async giveUp(...args: Parameters<MemoryOnceStore['giveUp']>) {
+          ifUp(undefined);
+          return super.giveUp(...args);
+        }
+      }
+      // By a clock that stands still, so it never ends by itself.
+      const once = createOnce({ store: new FailingStore({ clock }), lease: 60 });
+      const given = callback();
+      const failed = once(given, () => {
+        isDown = true;
+        throw new Error('no');
+      });
+      await expect(failed).rejects.toThrow(when === 'before' ? 'gone' : 'no');
+      isDown = false;
+      await expect.poll(() => once(given, () => 'ran')).toMatchObject({ outcome: 'completed' });
+    },
+  );
+
   it('says so where it cannot be noted that a handler has completed', async () => {
     const finish = () => Promise.reject(new Error('gone'));
     const store = Object.assign(new MemoryOnceStore({ clock }), { finish });

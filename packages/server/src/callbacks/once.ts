@@ -98,9 +98,14 @@ export function createOnce(options: OnceOptions): Once {
     // None of the parts can hold a line feed, so no two pairs have one key.
     const key = hash('sha256', `${callback.sender}\n${callback.id}`, 'base64url');
     const token = randomBytes(16).toString('base64url');
+    // Once, and where that fails again behind the answer, so that nobody has to wait for the end of the lease.
+    const giveUp = () =>
+      store.giveUp(key, token).catch(() => {
+        insist(() => store.giveUp(key, token), lease, { ref: false }).catch(() => undefined);
+      });
     const begun: OnceState = await store.begin(key, token, lease).catch((error) => {
-      // It may have begun all the same, and only the answer was lost: then nobody has to wait for the end of the lease.
-      store.giveUp(key, token).catch(() => undefined);
+      // It may have begun all the same, and only the answer was lost.
+      void giveUp();
       throw failed(error);
     });
     if (begun.state === 'done') return { outcome: 'done', status: 200, headers: {} };
@@ -130,8 +135,7 @@ export function createOnce(options: OnceOptions): Once {
       } catch (error) {
         // Not one moment later: a run that goes on would have the callback again.
         clearInterval(beat);
-        // If that fails the lease ends by itself.
-        await store.giveUp(key, token).catch(() => undefined);
+        await giveUp();
         throw error;
       }
       await insist(() => store.finish(key, remember), lease);
@@ -142,8 +146,12 @@ export function createOnce(options: OnceOptions): Once {
   };
 }
 
-/** Tries again for a while: a store that restarts must not make a handler run again that has completed. */
-async function insist(act: () => Promise<void>, seconds: number): Promise<void> {
+/** Tries again for a while, as a store may that restarts: nothing it has missed makes a handler run again, or wait. */
+async function insist(
+  act: () => Promise<void>,
+  seconds: number,
+  { ref = true }: { readonly ref?: boolean } = {},
+): Promise<void> {
   const end = performance.now() + seconds * 1000;
   for (let pause = 20; ; pause = Math.min(2 * pause, 1_000)) {
     try {
@@ -151,7 +159,7 @@ async function insist(act: () => Promise<void>, seconds: number): Promise<void> 
     } catch (error) {
       if (!(performance.now() + pause < end)) throw failed(error);
     }
-    await sleep(pause);
+    await sleep(pause, undefined, { ref });
   }
 }
 
