@@ -13,10 +13,10 @@ export interface UnreadableKeyInfo {
   readonly status: 'unreadable';
 }
 
-/** @param lastUsedAt Unix seconds; 0 for never */
-export function infoOf(key: AccessKey, lastUsedAt: number): AccessKeyInfo {
+/** @param lastUsedAt Unix seconds; `undefined` for never */
+export function infoOf(key: AccessKey, lastUsedAt: number | undefined): AccessKeyInfo {
   const { secretAccessKey: _, signedSince: __, ...info } = key;
-  return lastUsedAt > 0 ? { ...info, lastUsedAt } : info;
+  return lastUsedAt === undefined ? info : { ...info, lastUsedAt };
 }
 
 /** @throws `error` itself, where it says nothing of the record */

@@ -93,3 +93,7 @@ export function given<T extends object>(fields: T): { [K in keyof T]: Exclude<T[
     [K in keyof T]: Exclude<T[K], undefined>;
   };
 }
+
+export function withFields(key: KeptKey, fields: Partial<AccessKey>): KeptKey {
+  return { ...key, accessKey: { ...key.accessKey, ...fields } };
+}

@@ -14,19 +14,21 @@ import {
 import {
   accessKeyIdOf,
   checkKey,
-  given,
   type KeptKey,
   keyName,
   readKey,
   revoke,
   TOMBSTONE,
   toRecord,
+  withFields,
 } from './key-record.ts';
 import type { AccessKey, KeyStore } from './key-store.ts';
 import { isNotReplicated, isUnreadable, KeyStoreError } from './key-store-error.ts';
+import { LastUses } from './last-uses.ts';
 import { RecordCache } from './record-cache.ts';
 import type { Change, RecordStore } from './record-store.ts';
 import { type Revocations, SESSION_PREFIX, type SessionFacts } from './revocations.ts';
+import { rotate, successorOf, unrotate } from './rotation.ts';
 
 export type { Revocation } from './cutoffs.ts';
 export type { AccessKeyInfo, UnreadableKeyInfo } from './key-info.ts';
@@ -38,8 +40,6 @@ export type AccessKeyOwner = Partial<
 
 /** Seconds for which an answer is kept that was put together of records: with their age, how long a revocation takes where no message comes. */
 const ANSWER_AGE = 1;
-/** Seconds between two notes of what keys were used. */
-const NOTE_EVERY = 60;
 
 const rotateSchema = z.strictObject({
   overlap: z
@@ -59,9 +59,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   readonly #answers: RecordCache<AccessKey>;
   readonly #keys: RecordCache<KeptKey>;
   readonly #cutoffs: Cutoffs;
-  /** Uses that are not noted yet. */
-  readonly #uses = new Map<string, number>();
-  #noting: NodeJS.Timeout | undefined;
+  readonly #lastUses: LastUses;
 
   /** @param clock Unix seconds */
   protected constructor(records: RecordStore, clock: () => number) {
@@ -69,6 +67,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     this.#clock = clock;
     this.#keys = new RecordCache((name) => this.#read(name));
     this.#cutoffs = new Cutoffs(records, clock);
+    this.#lastUses = new LastUses(records);
     this.#answers = new RecordCache((accessKeyId) => this.#find(accessKeyId), ANSWER_AGE);
     records.watch((name) => {
       this.#answers.forget();
@@ -83,9 +82,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   }
 
   noteUse(accessKeyId: string, now: number): void {
-    this.#uses.set(accessKeyId, now);
-    if (this.#noting !== undefined) return;
-    this.#noting = setTimeout(() => void this.#noteUses(), NOTE_EVERY * 1000).unref();
+    this.#lastUses.add(accessKeyId, now);
   }
 
   /**
@@ -117,7 +114,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
 
   /** What is known of a key, without its secret. */
   async show(accessKeyId: string): Promise<AccessKeyInfo | undefined> {
-    return this.#info(accessKeyId, await this.#records.readUses([keyName(accessKeyId)]));
+    return this.#info(accessKeyId, await this.#lastUses.of([accessKeyId]));
   }
 
   /**
@@ -129,7 +126,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     of: { readonly subject?: string | undefined } = {},
   ): Promise<(AccessKeyInfo | UnreadableKeyInfo)[]> {
     const ids = (await this.#records.names()).flatMap((name) => accessKeyIdOf(name) ?? []);
-    const uses = await this.#records.readUses(ids.map(keyName));
+    const uses = await this.#lastUses.of(ids);
     const infos = await Promise.all(
       ids.map((id) => this.#info(id, uses).catch((error) => unreadableInfo(id, error))),
     );
@@ -148,47 +145,24 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    */
   async rotate(accessKeyId: string, options: { readonly overlap: number }): Promise<AccessKey> {
     const { overlap } = parseOptions('rotation', rotateSchema, options);
-    const { accessKey: old, version, rotated } = await this.#present(accessKeyId);
+    const old = await this.#present(accessKeyId);
     const now = this.#clock();
-    const { subject, scopes, audiences, label, created } = old;
-    if (old.status !== 'active' || !(now < (old.expiresAt ?? Number.POSITIVE_INFINITY)))
-      throw new KeyStoreError(
-        'ERR_KEY_INACTIVE',
-        `Cannot rotate access key ${quote(accessKeyId)}: it is disabled or has expired`,
-      );
-    // What is left of it since an earlier rotation is not its life.
-    const { expiresAt } = rotated ?? old;
-    const life = expiresAt === undefined ? undefined : expiresAt - (created ?? now);
-    const fresh: AccessKey = {
-      ...generateAccessKey(given({ subject, scopes, audiences, label })),
-      created: now,
-      ...(life === undefined ? {} : { expiresAt: now + life }),
-    };
-    // Of the same version: where all keys of the subject are revoked meanwhile, it is among them.
-    await this.#insert(fresh, version);
+    const fresh = successorOf(old, now);
     const to = fresh.accessKeyId;
+    // Of the same version: where all keys of the subject are revoked meanwhile, it is among them.
+    await this.#insert(fresh, old.version);
     let before: KeptKey | undefined;
     try {
       await this.#change(accessKeyId, (key) => {
         before = key;
-        const end = Math.min(key.accessKey.expiresAt ?? Number.POSITIVE_INFINITY, now + overlap);
-        const { expiresAt: was } = key.rotated ?? key.accessKey;
-        return { ...withFields(key, { expiresAt: end }), rotated: { to, expiresAt: was } };
+        return rotate(key, to, now + overlap);
       });
     } catch (error) {
-      // Somebody has revoked the old one meanwhile: nobody may get a new one of it. Or its end may be lost again, and nobody knows of the
-      // new one: then the old one lives on as it did.
-      const last = before;
+      // Somebody has revoked the old one meanwhile: nobody may get a new one of it. Or its end may be lost again.
+      const was = before;
       await Promise.allSettled([
         this.#takeBack(fresh),
-        this.#change(accessKeyId, (key) =>
-          last === undefined || key.rotated?.to !== to
-            ? key
-            : {
-                ...withFields(key, { expiresAt: last.accessKey.expiresAt }),
-                rotated: last.rotated,
-              },
-        ),
+        was && this.#change(accessKeyId, (key) => unrotate(key, to, was)),
       ]);
       throw error;
     }
@@ -267,7 +241,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
 
   /** Notes which keys were used, and lets go of files and connections. */
   async close(): Promise<void> {
-    await this.#noteUses();
+    await this.#lastUses.note();
     await this.#records.close();
   }
 
@@ -288,9 +262,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     uses: ReadonlyMap<string, number>,
   ): Promise<AccessKeyInfo | undefined> {
     const key = await this.find(accessKeyId);
-    if (key === undefined) return undefined;
-    const noted = uses.get(keyName(accessKeyId)) ?? 0;
-    return infoOf(key, Math.max(this.#uses.get(accessKeyId) ?? 0, noted));
+    return key && infoOf(key, uses.get(accessKeyId));
   }
 
   async #insert(key: AccessKey, version: number | undefined): Promise<void> {
@@ -344,25 +316,6 @@ export class ManagedKeyStore implements KeyStore, Revocations {
       return toRecord(accessKey, version, rotated);
     });
   }
-
-  async #noteUses(): Promise<void> {
-    clearTimeout(this.#noting);
-    this.#noting = undefined;
-    const uses = new Map(Array.from(this.#uses, ([id, time]) => [keyName(id), time] as const));
-    this.#uses.clear();
-    if (uses.size === 0) return;
-    try {
-      await this.#records.writeUses(uses);
-    } catch (error) {
-      process.emitWarning(`Cannot note which keys were used: ${(error as Error).message}`, {
-        code: 'COUNTERSIGN_KEY_STORE',
-      });
-    }
-  }
-}
-
-function withFields(key: KeptKey, fields: Partial<AccessKey>): KeptKey {
-  return { ...key, accessKey: { ...key.accessKey, ...fields } };
 }
 
 /** A key, and what was revoked of all that its subject, or everybody, had. */

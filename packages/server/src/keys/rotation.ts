@@ -1,0 +1,48 @@
+import { quote } from '@countersign/shared';
+import { generateAccessKey } from './generate-access-key.ts';
+import { given, type KeptKey, withFields } from './key-record.ts';
+import type { AccessKey } from './key-store.ts';
+import { KeyStoreError } from './key-store-error.ts';
+
+/**
+ * The key that takes the place of an old one: like it, and made to live as long.
+ *
+ * @param now Unix seconds
+ * @throws KeyStoreError `ERR_KEY_INACTIVE`
+ */
+export function successorOf({ accessKey: old, rotated }: KeptKey, now: number): AccessKey {
+  const { accessKeyId, subject, scopes, audiences, label, created = now } = old;
+  if (old.status !== 'active' || !(now < endOf(old)))
+    throw new KeyStoreError(
+      'ERR_KEY_INACTIVE',
+      `Cannot rotate access key ${quote(accessKeyId)}: it is disabled or has expired`,
+    );
+  // What is left of it since an earlier rotation is not its life.
+  const { expiresAt } = rotated ?? old;
+  return {
+    ...generateAccessKey(given({ subject, scopes, audiences, label })),
+    ...given({
+      created: now,
+      expiresAt: expiresAt === undefined ? undefined : now + expiresAt - created,
+    }),
+  };
+}
+
+/** The old key: it ends when its successor's users have had time to fetch that, or sooner where it was to anyway. */
+export function rotate(key: KeptKey, to: string, end: number): KeptKey {
+  const { expiresAt } = key.rotated ?? key.accessKey;
+  const ending = withFields(key, { expiresAt: Math.min(endOf(key.accessKey), end) });
+  return { ...ending, rotated: { to, expiresAt } };
+}
+
+/** The old key, where nobody will hear of its successor: it lives on as it did before. */
+export function unrotate(key: KeptKey, to: string, before: KeptKey): KeptKey {
+  // Another rotation came after this one: its end is that one's doing.
+  if (key.rotated?.to !== to) return key;
+  const { accessKey, rotated } = before;
+  return { ...withFields(key, { expiresAt: accessKey.expiresAt }), rotated };
+}
+
+function endOf({ expiresAt = Number.POSITIVE_INFINITY }: AccessKey): number {
+  return expiresAt;
+}
