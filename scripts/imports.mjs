@@ -47,7 +47,7 @@ const layers = [
     files: /^server\/keys\/redis/,
     may: [
       keyParts,
-      /^server\/keys\/redis-(records|writer)\.ts$/,
+      /^server\/keys\/redis-(changes|records|scripts|writer)\.ts$/,
       redis,
       options,
       shared,

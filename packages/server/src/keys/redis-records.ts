@@ -8,45 +8,16 @@ import { tellLack, type Waited } from '../redis-wait.ts';
 import { KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import type { Change, RecordStore, StoredRecord } from './record-store.ts';
+import { RedisChanges } from './redis-changes.ts';
+import { NAME_SCRIPT, UPDATE_SCRIPT, USE_SCRIPT } from './redis-scripts.ts';
 import { type Line, RedisWriter } from './redis-writer.ts';
 import { changed, open, type SealedRecord, seal } from './seal.ts';
-
-/**
- * Writes a record where it is still what it was, and tells everybody: in one step, so that nobody hears of what did not happen, and
- * nothing happens of which nobody hears.
- */
-const UPDATE_SCRIPT = `
-local key, channel = KEYS[1], ARGV[1]
-local name, revision, new, policy, sealed, till = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-if (redis.call('HGET', key, 'revision') or '') ~= revision then return 0 end
--- First, so that nothing is written where it may not be told.
-redis.call('PUBLISH', channel, name)
-if sealed == '' then
-  redis.call('DEL', key)
-else
-  redis.call('HSET', key, 'revision', new, 'policy', policy, 'sealed', sealed)
-  if till ~= '' then redis.call('EXPIREAT', key, till) end
-end
-return 1`;
-
-const NAME_SCRIPT = "return redis.call('SADD', KEYS[1], ARGV[1])";
-
-/** A time of use counts where it is the latest, and the record is still there. */
-const USE_SCRIPT = `
-if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
-if tonumber(redis.call('HGET', KEYS[1], 'used') or 0) < tonumber(ARGV[1]) then
-  redis.call('HSET', KEYS[1], 'used', ARGV[1])
-end
-return 1`;
 
 /** What evicts nothing, also not what has an expiry. */
 const NOEVICTION = /^noeviction$/;
 
 /** Times that others may change a record while it is changed. */
 const MOST_ROUNDS = 1_000;
-
-/** Milliseconds. */
-const PING_EVERY = 1_000;
 
 interface Commands {
   useRecord(key: string, time: number): Promise<unknown>;
@@ -65,13 +36,11 @@ export interface RedisRecordsOptions {
 export class RedisRecords implements RecordStore {
   readonly #redis: (Redis | Cluster) & Commands;
   readonly #writer: RedisWriter;
-  readonly #subscriber: Redis | Cluster;
+  readonly #changes: RedisChanges;
   readonly #prefix: string;
   readonly #timeout: number;
   readonly #waitForReplicas: number | undefined;
   readonly #masterKeys: MasterKeys;
-  readonly #listeners: ((name?: string) => void)[] = [];
-  readonly #beat: NodeJS.Timeout;
   #connected: Promise<void> | undefined;
   /** Why the connection could not be made last. */
   #failure: Error | undefined;
@@ -98,12 +67,7 @@ export class RedisRecords implements RecordStore {
       this.#connected = undefined;
     });
     this.#writer = new RedisWriter(redis, this.#timeout);
-    this.#subscriber = this.#subscribe(redis);
-    // A connection over which nothing comes any more is noticed only by who asks for something.
-    this.#beat = setInterval(
-      () => void this.#subscriber.ping().catch(() => undefined),
-      PING_EVERY,
-    ).unref();
+    this.#changes = new RedisChanges(redis, this.#key('changes'), this.#timeout);
   }
 
   async read(name: string): Promise<StoredRecord | undefined> {
@@ -149,14 +113,14 @@ export class RedisRecords implements RecordStore {
       const { policy = '', sealed: text = '' } = sealed ?? {};
       const { until } = next?.policy ?? {};
       const till = typeof until === 'number' ? Math.ceil(until) : '';
-      const args = [this.#key('changes'), name, revision, newRevision(), policy, text, till];
+      const args = [this.#changes.channel, name, revision, newRevision(), policy, text, till];
       const written = await run(UPDATE_SCRIPT, this.#key(name), args).catch((error: Error) => {
         this.#leaveReplica(redis, error);
         throw error;
       });
       // Somebody else has changed it meanwhile.
       if (written.answer !== 1) continue;
-      for (const listener of this.#listeners) listener(name);
+      this.#changes.tell(name);
       if (next === undefined) await this.#removeName(redis, name);
       if (!begins) return [written];
       // And once more, for who saw no record yet and removed the name; in a cluster it may lie with other replicas.
@@ -207,15 +171,14 @@ export class RedisRecords implements RecordStore {
   }
 
   watch(listener: (name?: string) => void): void {
-    this.#listeners.push(listener);
+    this.#changes.watch(listener);
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    clearInterval(this.#beat);
     this.#redis.disconnect();
     this.#writer.close();
-    this.#subscriber.disconnect();
+    this.#changes.close();
   }
 
   #key(name: string): string {
@@ -260,30 +223,6 @@ export class RedisRecords implements RecordStore {
     if (flaw !== undefined)
       throw new KeyStoreError('ERR_STORE_UNFIT', `Redis is not fit for access keys: ${flaw}`);
     if (replicas > 0) this.#hasReplicas = true;
-  }
-
-  #subscribe(redis: Redis | Cluster): Redis | Cluster {
-    const subscriber = duplicate(redis, this.#timeout);
-    subscriber.on('error', () => undefined);
-    const channel = this.#key('changes');
-    subscriber.on('message', (_, name: string) => {
-      for (const listener of this.#listeners) listener(name);
-    });
-    // What happened while nobody listened is not known.
-    subscriber.on('ready', () => {
-      subscriber.subscribe(channel).then(
-        () => {
-          for (const listener of this.#listeners) listener();
-        },
-        (error) => {
-          // Where the connection is gone, the next one subscribes.
-          if (error.name !== 'ReplyError') return;
-          const message = `Changes of keys are noticed after seconds only: ${error.message}`;
-          process.emitWarning(message, { code: 'COUNTERSIGN_KEY_STORE' });
-        },
-      );
-    });
-    return subscriber;
   }
 }
 

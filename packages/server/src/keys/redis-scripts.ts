@@ -1,0 +1,34 @@
+/**
+ * Writes a record where it is still what it was, and tells everybody: in one step, so that nobody hears of what did not happen, and
+ * nothing happens of which nobody hears.
+ *
+ * KEYS the record; ARGV the channel, the name, the revision that is there, the new one, policy, sealed secret, until when (Unix seconds, or empty)
+ */
+export const UPDATE_SCRIPT = `
+local key, channel = KEYS[1], ARGV[1]
+local name, revision, new, policy, sealed, till = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+if (redis.call('HGET', key, 'revision') or '') ~= revision then return 0 end
+-- First, so that nothing is written where it may not be told.
+redis.call('PUBLISH', channel, name)
+if sealed == '' then
+  redis.call('DEL', key)
+else
+  redis.call('HSET', key, 'revision', new, 'policy', policy, 'sealed', sealed)
+  if till ~= '' then redis.call('EXPIREAT', key, till) end
+end
+return 1`;
+
+/** KEYS the set of names; ARGV the name */
+export const NAME_SCRIPT = "return redis.call('SADD', KEYS[1], ARGV[1])";
+
+/**
+ * A time of use counts where it is the latest, and the record is still there.
+ *
+ * KEYS the record; ARGV Unix seconds
+ */
+export const USE_SCRIPT = `
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if tonumber(redis.call('HGET', KEYS[1], 'used') or 0) < tonumber(ARGV[1]) then
+  redis.call('HSET', KEYS[1], 'used', ARGV[1])
+end
+return 1`;
