@@ -89,7 +89,7 @@ export function describeAttempt(
     code: error?.code,
     reason: error?.reason,
     message: error?.message,
-    checks: tellChecks(error, attempt.claimed),
+    checks: tellChecks(error, attempt),
     scheme: signed?.scheme.name,
     accessKeyId: signed?.params.accessKeyId,
     subject: key?.accessKey?.subject,
@@ -98,12 +98,17 @@ export function describeAttempt(
   };
 }
 
-function tellChecks(error: SignatureError | undefined, claimed: boolean): Explanation['checks'] {
+function tellChecks(
+  error: SignatureError | undefined,
+  { key, claimed }: Attempt,
+): Explanation['checks'] {
   const failed =
     error === undefined ? checks.length : checks.indexOf(checkOf[error.code] ?? 'syntax');
+  // Failures are looked at once more when the key was found.
+  const passed = key === undefined ? failed : Math.max(failed, checks.indexOf('key'));
   const results = checks.map((check, index) => {
     if (index === failed) return [check, 'failed'];
-    return [check, index < failed && (check !== 'nonce' || claimed) ? 'passed' : 'not made'];
+    return [check, index < passed && (check !== 'nonce' || claimed) ? 'passed' : 'not made'];
   });
   return Object.fromEntries(results) as Explanation['checks'];
 }

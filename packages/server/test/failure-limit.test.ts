@@ -82,7 +82,7 @@ describe('createFailureLimit()', () => {
       code: 'ERR_TOO_MANY_FAILURES',
       reason: 'too-many-failures',
       message: `Cannot verify signatures of access key "${key.accessKeyId}" from this source: too many have failed, wait 60 s`,
-      checks: { time: 'passed', failures: 'failed', key: 'not made', signature: 'not made' },
+      checks: { time: 'passed', failures: 'failed', coverage: 'not made', key: 'not made' },
     });
   });
 
@@ -157,7 +157,7 @@ describe('createFailureLimit()', () => {
     const found = new Promise<void>((resolve) => {
       find = resolve;
     });
-    const { verifier } = limited({}, { keys: { find: () => found.then(() => key) } });
+    const { verifier, refused } = limited({}, { keys: { find: () => found.then(() => key) } });
     const guesser = guesserOf(key);
     const attempts = Array.from({ length: 200 }, () => attempt(verifier, guesser, HERE));
     // All of them wait for the key by now, and it comes to all of them at once.
@@ -166,6 +166,10 @@ describe('createFailureLimit()', () => {
     const ends = await Promise.all(attempts);
     expect(ends.filter((end) => end === 'ERR_SIGNATURE_MISMATCH')).toHaveLength(10);
     expect(ends.filter((end) => end === 'ERR_TOO_MANY_FAILURES')).toHaveLength(190);
+    expect(refused[10]).toMatchObject({
+      code: 'ERR_TOO_MANY_FAILURES',
+      checks: { failures: 'failed', coverage: 'passed', key: 'not made', signature: 'not made' },
+    });
   });
 
   it('counts keys that are unknown or inactive like wrong signatures', async () => {
