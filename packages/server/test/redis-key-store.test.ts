@@ -406,6 +406,26 @@ describe('RedisKeyStore', () => {
       expect(await keys.show(accessKeyId)).toMatchObject({ status: 'revoked' });
     });
 
+    it('waits wherever a cluster has a replica, whichever master that follows', async () => {
+      const { redis, replicas } = await clustered();
+      for (const { pid } of replicas.slice(1)) process.kill(pid, 'SIGKILL');
+      const alone = await vi.waitFor(async () => {
+        const nodes = redis.nodes('master');
+        const infos = await Promise.all(nodes.map((node) => node.info('replication')));
+        const found = nodes.filter((_, index) => infos[index]?.includes('connected_slaves:0'));
+        expect(found).toHaveLength(2);
+        return found[0] as Redis;
+      }, 10_000);
+      // A name that lies there: the others answer MOVED.
+      let prefix = newPrefix();
+      while (!(await alone.exists(`{${prefix}}`).then(String, () => false))) prefix = newPrefix();
+      // Each is the first change of its store.
+      for (let stores = 0; stores < 3; stores++) {
+        const keys = storeOn(redis, { prefix: `{${prefix}}`, timeout: 1 });
+        await expect(keys.create()).rejects.toMatchObject({ code: 'ERR_NOT_REPLICATED' });
+      }
+    });
+
     it('revokes on the master where another shard lacks its replica, in a cluster', async () => {
       const { redis, replicas } = await clustered();
       const prefix = newPrefix();
@@ -445,6 +465,29 @@ describe('RedisKeyStore', () => {
 
       expect(await keys.show(accessKeyId)).toMatchObject({ status: 'revoked' });
     });
+  });
+
+  it('lists a key that somebody adds just as another takes its name for a leftover', async () => {
+    const redis = connect(inject('redisUrl'));
+    const prefix = newPrefix();
+    const key = generateAccessKey();
+    const [tidy, other] = [storeOn(redis, { prefix }), storeOn(redis, { prefix })];
+    // Of a record that has had its time.
+    await redis.sadd(`${prefix}:names`, `key/${key.accessKeyId}`);
+    const { srem } = Redis.prototype;
+    const remove = vi.spyOn(Redis.prototype, 'srem').mockImplementationOnce(async function (
+      this: Redis,
+      ...args: unknown[]
+    ) {
+      await other.add(key);
+      return srem.apply(this, args as Parameters<typeof srem>);
+    } as typeof srem);
+    onTestFinished(() => remove.mockRestore());
+
+    await tidy.rewrap();
+
+    expect(remove).toHaveBeenCalledOnce();
+    expect(await other.list()).toMatchObject([{ accessKeyId: key.accessKeyId }]);
   });
 
   it('is closed once and for all', async () => {
