@@ -28,12 +28,10 @@ export function mustBeSigned(name: string): boolean {
  * `ERR_SIGNATURE_AMBIGUOUS` where it occurs twice; `ERR_SIGNATURE_MALFORMED` where its value holds a control or an
  * 8-bit octet, with which a line could be forged
  */
-export function canonicalHeaders(
-  headers: HeaderFields,
-  signedHeaders: readonly string[],
-): string[] {
-  const lines: string[] = [];
-  for (const name of signedHeaders) {
+export function canonicalHeaders(headers: HeaderFields, signedHeaders: readonly string[]): string {
+  let lines = '';
+  for (let index = 0; index < signedHeaders.length; index++) {
+    const name = signedHeaders[index] as string;
     const value = headers.get(name);
     if (value === undefined) {
       throw new SignatureError(
@@ -47,7 +45,7 @@ export function canonicalHeaders(
         `Cannot sign header ${quote(name)}: its value holds a control or a character beyond ASCII`,
       );
     }
-    lines.push(`${name}:${value}`);
+    lines += `${name}:${value}\n`;
   }
   return lines;
 }

@@ -24,15 +24,8 @@ export function canonicalRequest(
   query: string,
   signed: SignedParts,
 ): string {
-  return [
-    request.method,
-    request.path,
-    query,
-    ...canonicalHeaders(request.headers, signed.signedHeaders),
-    '',
-    signed.signedHeadersText,
-    signed.bodyHash,
-  ].join('\n');
+  const headers = canonicalHeaders(request.headers, signed.signedHeaders);
+  return `${request.method}\n${request.path}\n${query}\n${headers}\n${signed.signedHeadersText}\n${signed.bodyHash}`;
 }
 
 /** What a signature says of the request that it is for. */

@@ -30,7 +30,9 @@ export function checkCoverage(
 }
 
 function isAmong(signedHeaders: readonly string[], name: string): boolean {
-  for (const signed of signedHeaders) if (isNamed(name, signed)) return true;
+  // By index: iterators are slow where an array is frozen.
+  for (let index = 0; index < signedHeaders.length; index++)
+    if (isNamed(name, signedHeaders[index] as string)) return true;
   return false;
 }
 
