@@ -30,8 +30,7 @@ export function mustBeSigned(name: string): boolean {
  */
 export function canonicalHeaders(headers: HeaderFields, signedHeaders: readonly string[]): string {
   let lines = '';
-  for (let index = 0; index < signedHeaders.length; index++) {
-    const name = signedHeaders[index] as string;
+  for (const name of signedHeaders) {
     const value = headers.get(name);
     if (value === undefined) {
       throw new SignatureError(
