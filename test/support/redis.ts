@@ -23,6 +23,8 @@ export interface RedisCluster {
   readonly nodes: readonly RedisServer[];
   /** Starts a node that was stopped, where it was and as what it was. */
   restart(node: number): Promise<void>;
+  /** Starts a master without slots, which is not among the nodes. */
+  join(): Promise<RedisServer>;
   stop(): Promise<void>;
 }
 
@@ -71,9 +73,27 @@ export async function startRedisCluster({
   // What a node knows of the cluster outlives it here.
   const folder = await mkdtemp(join(tmpdir(), 'countersign-cluster-'));
   const argsOf: string[][] = [];
+  let joined: RedisServer | undefined;
   const stop = async () => {
-    await Promise.all(nodes.map((node) => node.stop()));
+    await Promise.all([...nodes, joined].map((node) => node?.stop()));
     await rm(folder, { recursive: true, force: true });
+  };
+  const argsFor = (name: string | number, busPort: number) => {
+    const bus = ['--cluster-port', `${busPort}`, '--cluster-node-timeout', '1000'];
+    const file = ['--cluster-config-file', join(folder, `${name}.conf`)];
+    const sync = ['--repl-diskless-sync-delay', '0'];
+    return ['--cluster-enabled', 'yes', ...bus, ...file, ...sync];
+  };
+  const joinNode = async () => {
+    const busPort = await freePort();
+    joined = await startRedis({ args: argsFor('joined', busPort) });
+    const { port } = joined;
+    await ask((nodes[0] as RedisServer).port, `CLUSTER MEET 127.0.0.1 ${port} ${busPort}`);
+    await until(
+      async () => (await ask(port, 'CLUSTER INFO')).includes('cluster_state:ok'),
+      `the cluster node on port ${port}`,
+    );
+    return joined;
   };
   const restart = async (node: number) => {
     const { port } = nodes[node] as RedisServer;
@@ -81,10 +101,7 @@ export async function startRedisCluster({
   };
   try {
     while (nodes.length < masters * (1 + replicas)) {
-      const bus = ['--cluster-port', `${await freePort()}`, '--cluster-node-timeout', '1000'];
-      const file = ['--cluster-config-file', join(folder, `${nodes.length}.conf`)];
-      const sync = ['--repl-diskless-sync-delay', '0'];
-      argsOf.push(['--cluster-enabled', 'yes', ...bus, ...file, ...sync]);
+      argsOf.push(argsFor(nodes.length, await freePort()));
       nodes.push(await startRedis({ args: argsOf.at(-1) as string[] }));
     }
     const hosts = nodes.map(({ port }) => `127.0.0.1:${port}`);
@@ -99,7 +116,7 @@ export async function startRedisCluster({
         }, `the cluster node on port ${port}`);
       }),
     );
-    return { nodes, restart, stop };
+    return { nodes, restart, join: joinNode, stop };
   } catch (error) {
     await stop();
     throw error;
