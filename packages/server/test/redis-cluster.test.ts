@@ -14,8 +14,9 @@ import {
 } from 'vitest';
 import { type RedisCluster, startRedisCluster } from '../../../test/support/redis.ts';
 import type { NonceClaim } from '../src/index.ts';
-import { RedisNonceStore, type RedisNonceStoreOptions } from '../src/redis.ts';
+import { RedisNonceStore, type RedisNonceStoreOptions, RedisOnceStore } from '../src/redis.ts';
 import { claimOf, epochOf, nonceStoreContract } from './nonce-store-contract.ts';
+import { onceStoreContract } from './once-store-contract.ts';
 import { startProxy } from './redis-faults.ts';
 
 /** Answers are waited for until they come: what is slow here is the machine. */
@@ -86,6 +87,16 @@ nonceStoreContract('RedisNonceStore on a cluster', async () => {
     while ((await nowOf(masters[0])) < time) await sleep(20);
   };
   return { servers, now: () => nowOf(masters[0]), until, lose };
+});
+
+onceStoreContract('RedisOnceStore on a cluster', () => {
+  const prefix = newPrefix();
+  const makeStore = () => {
+    const store = new RedisOnceStore({ redis: connect(), prefix, timeout: PATIENT });
+    onTestFinished(() => store.close());
+    return store;
+  };
+  return { servers: [makeStore(), makeStore()], pass: (seconds) => sleep(seconds * 1000) };
 });
 
 describe('RedisNonceStore on a cluster', () => {
