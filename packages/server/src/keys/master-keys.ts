@@ -22,8 +22,8 @@ export interface MasterKey {
 const GOOD_FOR = 60_000;
 /** The same, where there was none. */
 const BAD_FOR = 5_000;
-/** How many ids are asked for in that time: tokens name them, and strangers write tokens. */
-const MOST = 100;
+/** How many ids for which there is no key are asked for in that time: tokens name them, and strangers write tokens. */
+const MOST_GUESSES = 100;
 
 const ID = /^[A-Za-z0-9_-]{1,64}$/;
 const MASTER_KEY = /^([A-Za-z0-9_-]{1,64}):([A-Za-z0-9_-]{43})$/;
@@ -54,13 +54,17 @@ interface Answer {
   /** Milliseconds, by `performance.now()`. */
   readonly at: number;
   readonly key: Promise<MasterKey | undefined>;
-  isGood: boolean;
 }
 
-/** Master keys by their ids, each asked for once a minute. */
+/** Master keys by their ids. Of a function the one that seals is asked for with each seal, all others once a minute. */
 export class MasterKeys {
+  /** Those that were given directly: there is nobody to be asked. */
+  readonly #given: ReadonlyMap<string, MasterKey> | undefined;
   readonly #ask: (id: string | undefined) => string | undefined | Promise<string | undefined>;
-  readonly #answers = new Map<string, Answer>();
+  /** Of ids of which there is a key, or was a minute ago: strangers must not be able to push them out. */
+  readonly #keys = new Map<string, Answer>();
+  /** Of ids that may be made up, the oldest first. */
+  readonly #guesses = new Map<string, Answer>();
 
   /** @throws TypeError where a key that is given directly is none. No key is part of the message */
   constructor(source: MasterKeySource) {
@@ -69,11 +73,11 @@ export class MasterKeys {
       return;
     }
     const texts = Array.isArray(source) ? (source as readonly string[]) : [source as string];
-    const keys = new Map(texts.map((text) => [parse(text).id, text]));
     if (texts.length === 0) throw notOne();
-    if (keys.size !== texts.length)
+    this.#ask = () => undefined;
+    this.#given = new Map(texts.map(parse).map((key) => [key.id, key]));
+    if (this.#given.size !== texts.length)
       throw new TypeError('Cannot use master keys: two of them have the same id');
-    this.#ask = (id) => (id === undefined ? texts[0] : keys.get(id));
   }
 
   /**
@@ -82,9 +86,11 @@ export class MasterKeys {
    * @throws KeyStoreError `ERR_MASTER_KEY`
    */
   async current(): Promise<MasterKey> {
+    const [first] = this.#given?.values() ?? [];
+    if (first !== undefined) return first;
     const key = await this.#load(undefined);
     if (key === undefined) throw failed('that seals now', 'there is none');
-    this.#answers.set(key.id, { at: performance.now(), key: Promise.resolve(key), isGood: true });
+    this.#keys.set(key.id, { at: performance.now(), key: Promise.resolve(key) });
     return key;
   }
 
@@ -106,30 +112,41 @@ export class MasterKeys {
    * @throws KeyStoreError `ERR_MASTER_KEY` where that cannot be told, because who was asked has failed
    */
   async find(id: string): Promise<MasterKey | undefined> {
+    if (this.#given !== undefined) return this.#given.get(id);
     if (!ID.test(id)) return undefined;
-    const now = performance.now();
-    const isFresh = ({ at, isGood }: Answer): boolean => now - at <= (isGood ? GOOD_FOR : BAD_FOR);
-    const known = this.#answers.get(id);
-    if (known !== undefined && isFresh(known)) return known.key;
-    if (this.#answers.size >= MOST) {
-      for (const [other, answer] of this.#answers)
-        if (!isFresh(answer)) this.#answers.delete(other);
-      if (this.#answers.size >= MOST) throw failed(quote(id), 'too many are asked for');
-    }
+    const good = this.#keys.get(id);
+    if (good !== undefined && isFresh(good, GOOD_FOR)) return good.key;
+    const guess = this.#guesses.get(id);
+    if (guess !== undefined && isFresh(guess, BAD_FOR)) return guess.key;
+    this.#guesses.delete(id);
+    if (good === undefined) this.#makeRoom(id);
     // Where whoever is asked is down, what was good a minute ago is good.
-    const key = this.#load(id).catch(async (error) => {
-      if (known?.isGood) return known.key;
-      throw error;
+    const key = this.#load(id).catch((error) => {
+      if (good === undefined) throw error;
+      return good.key;
     });
-    const answer: Answer = { at: now, key, isGood: false };
-    this.#answers.set(id, answer);
+    const answer: Answer = { at: performance.now(), key };
+    const [from, to] =
+      good === undefined ? [this.#guesses, this.#keys] : [this.#keys, this.#guesses];
+    from.set(id, answer);
     key.then(
       (found) => {
-        answer.isGood = found !== undefined;
+        if ((found === undefined) === (good === undefined)) return;
+        from.delete(id);
+        to.set(id, answer);
       },
       () => undefined,
     );
     return key;
+  }
+
+  /** @throws KeyStoreError `ERR_MASTER_KEY` where so many are made up that whoever is asked would feel it */
+  #makeRoom(id: string): void {
+    for (const [oldest, answer] of this.#guesses) {
+      if (this.#guesses.size < MOST_GUESSES) return;
+      if (isFresh(answer, BAD_FOR)) throw failed(quote(id), 'too many are asked for');
+      this.#guesses.delete(oldest);
+    }
   }
 
   async #load(id: string | undefined): Promise<MasterKey | undefined> {
@@ -147,6 +164,10 @@ export class MasterKeys {
       );
     }
   }
+}
+
+function isFresh({ at }: Answer, milliseconds: number): boolean {
+  return performance.now() - at <= milliseconds;
 }
 
 function failed(which: string, why: string, cause?: unknown): KeyStoreError {
