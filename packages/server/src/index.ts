@@ -21,7 +21,7 @@ export type {
 } from './keys/managed-key-store.ts';
 export { generateMasterKey, type MasterKeySource } from './keys/master-keys.ts';
 export { MemoryKeyStore } from './keys/memory-key-store.ts';
-export type { Revocations, SessionFacts } from './keys/revocations.ts';
+export type { Revocations, SessionBeginning, SessionFacts } from './keys/revocations.ts';
 export { MemoryNonceStore, type MemoryNonceStoreOptions } from './nonces/memory-nonce-store.ts';
 export type { ClaimOutcome, NonceClaim, NonceStore } from './nonces/nonce-store.ts';
 export type { Session, SessionKey, SessionSource } from './sessions/session-source.ts';

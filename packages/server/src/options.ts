@@ -58,7 +58,7 @@ function show(options: unknown, path: readonly PropertyKey[]): string {
     typeof value === 'function' ||
     (isSecret && value !== undefined)
   ) {
-    return value === null ? 'null' : `of type ${typeof value}`;
+    return value === null ? 'null' : `of type ${Array.isArray(value) ? 'array' : typeof value}`;
   }
   return typeof value === 'string' ? quote(value) : String(value);
 }

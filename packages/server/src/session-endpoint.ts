@@ -4,7 +4,7 @@ import * as z from 'zod';
 import type { Identity } from './identity.ts';
 import { answerRefusal } from './node.ts';
 import { parseOptions } from './options.ts';
-import type { Sessions } from './sessions/sessions.ts';
+import type { Sessions, WantedSession } from './sessions/sessions.ts';
 
 /** How session credentials are handed out. */
 export interface SessionEndpointOptions {
@@ -17,12 +17,6 @@ export interface SessionEndpointOptions {
 
 const optionsSchema = z.strictObject({
   transport: z.enum(['tls', 'allow-plain-http']).default('tls'),
-});
-
-/** What a client may ask for. */
-const wantedSchema = z.strictObject({
-  scopes: z.array(z.string()).max(1_000).optional(),
-  ttl: z.number().optional(),
 });
 
 const LONGEST_BODY = 16_384;
@@ -79,22 +73,39 @@ function isLocal({ socket, headers }: Request): boolean {
 }
 
 async function lend(sessions: Sessions, identity: Identity, req: Request): Promise<object> {
-  const body: unknown = req.body ?? (await readJson(req));
-  const wanted = parseOptions('session', wantedSchema, body ?? {});
-  return sessions.lend(identity, wanted);
+  const wanted = await readWanted(req);
+  // What is not as it should be, `lend` says.
+  return sessions.lend(identity, (wanted ?? {}) as WantedSession);
 }
 
-/** The body where no parser stands above: what `requireSignature()` has let through can be read. */
-async function readJson(req: Request): Promise<unknown> {
+/**
+ * What a client asks for. A parser above may have read it, or left it: those of Express 4 say `{}` of what is not theirs, which
+ * would be all that there is.
+ */
+async function readWanted(req: Request): Promise<unknown> {
+  const { body } = req as { body: unknown };
+  const isUnread = req.readable && !req.readableEnded;
+  if (isUnread) return parseJson(await readText(req));
+  return typeof body === 'string' || Buffer.isBuffer(body) ? parseJson(String(body)) : body;
+}
+
+/** What `requireSignature()` has let through can be read. */
+async function readText(req: Request): Promise<string> {
   let text = '';
   req.setEncoding('utf8');
-  for await (const chunk of req) {
+  // Not destroyed where it is too long: what is left of it is dealt with when that is answered.
+  for await (const chunk of req.iterator({ destroyOnReturn: false })) {
     text += chunk as string;
     if (!(text.length <= LONGEST_BODY))
-      throw new RangeError(
+      throw new SignatureError(
+        'ERR_BODY_TOO_LARGE',
         `Cannot lend session credentials: the body has more than ${LONGEST_BODY} characters`,
       );
   }
+  return text;
+}
+
+function parseJson(text: string): unknown {
   if (text === '') return undefined;
   try {
     return JSON.parse(text);

@@ -4,4 +4,5 @@ export {
   type SessionGrant,
   type Sessions,
   type SessionsOptions,
+  type WantedSession,
 } from './sessions/sessions.ts';

@@ -233,6 +233,16 @@ export function keyStoreContract(
       expect(inspect(await keys.list())).not.toContain('rotated');
     });
 
+    it('rotate to the like: valid no sooner, and for ever as far as a time can tell', async () => {
+      const { keys } = await openStore();
+      const last = 253_402_300_799;
+      const old = await keys.create({ subject: 'alice', notBefore: NOW + 100, expiresAt: last });
+      const fresh = await keys.rotate(old.accessKeyId, { overlap: 200 });
+      expect(await judge(keys, fresh)).toBe(inactive('it is not valid yet'));
+      expect(await judge(keys, fresh, { signedAt: NOW + 100 })).toBe('accepted');
+      expect(await keys.show(fresh.accessKeyId)).toMatchObject({ expiresAt: last });
+    });
+
     it('do not rotate where they are disabled or have expired: nothing comes back to life', async () => {
       let now = NOW;
       const { keys } = await openStore(() => now);

@@ -35,6 +35,19 @@ function thrown(call: () => unknown): Error {
   throw new Error('Nothing was thrown');
 }
 
+describe('MemoryKeyStore rotate()', () => {
+  it('gives nothing for a key that is disabled while it is rotated', async () => {
+    const keys = new MemoryKeyStore([key]);
+    const { accessKeyId } = key;
+    const [rotated] = await Promise.allSettled([
+      keys.rotate(accessKeyId, { overlap: 60 }),
+      keys.disable(accessKeyId),
+    ]);
+    expect(rotated).toMatchObject({ reason: { code: 'ERR_KEY_INACTIVE' } });
+    expect(await keys.list()).toMatchObject([{ accessKeyId, status: 'disabled' }]);
+  });
+});
+
 describe('MemoryKeyStore find()', () => {
   it('finds keys by their ids, whatever their status', async () => {
     const other: AccessKey = {
@@ -210,6 +223,17 @@ describe('MemoryKeyStore on a running verifier', () => {
     expect(() => keys.set(other)).toThrow('is revoked, for good');
     keys.set(generateAccessKey({ subject: 'bob' }));
     expect(await verify()).toBe('ERR_KEY_INACTIVE');
+  });
+
+  it('gives a key to another subject as one of its keys, whatever was revoked of either before', async () => {
+    const keys = new MemoryKeyStore([key]);
+    const ofBob = { ...key, subject: 'bob' };
+    await keys.revoke({ subject: 'bob' });
+    keys.set(ofBob);
+    expect(await keys.find(key.accessKeyId)).toMatchObject({ subject: 'bob', status: 'active' });
+    await keys.revoke({ subject: 'bob' });
+    expect(await keys.find(key.accessKeyId)).toMatchObject({ status: 'revoked' });
+    expect(() => keys.set(key)).toThrow('is revoked, for good');
   });
 
   it('refuses a key from the moment it is disabled, and accepts it again when it is active', async () => {

@@ -1,3 +1,6 @@
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { createFetch, createSigner, sessionCredentials } from '@countersign/client';
 import { signing } from '@countersign/client/undici';
@@ -11,6 +14,7 @@ import {
   type Revocations,
 } from '@countersign/server';
 import { identityOf, requireSignature, sessionEndpoint } from '@countersign/server/express';
+import { FileKeyStore } from '@countersign/server/file';
 import {
   createSessions,
   type SessionCredentials,
@@ -18,9 +22,10 @@ import {
   type SessionsOptions,
 } from '@countersign/server/sessions';
 import express from 'express';
+import express4 from 'express4';
 import { CompactEncrypt } from 'jose';
 import { Agent, request } from 'undici';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { listen } from './sockets.ts';
 
 const AUDIENCE = 'video-api';
@@ -140,6 +145,60 @@ describe('session credentials', () => {
     expect(await later.verify(credentials)).toBe('ERR_KEY_INACTIVE');
   });
 
+  it('die then too where the clock of the server that began them was ahead', async () => {
+    let now = NOW - 100;
+    const ahead = open({}, () => now);
+    await ahead.sessions.issue(grant);
+    now = NOW + 4;
+    const credentials = await ahead.sessions.issue(grant);
+    const restarted = open({}, () => NOW + 1);
+    await restarted.sessions.issue(grant);
+    expect(await restarted.verify(credentials)).toBe('ERR_KEY_INACTIVE');
+  });
+
+  it('begin at once though something was revoked by a server whose clock is ahead', async () => {
+    let now = NOW + 4;
+    const { keys, sessions, verify } = open({}, () => now);
+    await keys.revoke({ subject: 'alice', signedBefore: now + 4.9 });
+    now = NOW;
+    const credentials = await sessions.issue({ ...grant, ttl: 60 });
+    expect(credentials.expiresAt).toBe(NOW + 60);
+    expect(await verify(credentials)).toMatchObject({ subject: 'alice' });
+  });
+
+  it('end, and keys with them, by a revocation that follows one which the store has lost', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'countersign-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const [path, copy] = [join(folder, 'keys.json'), join(folder, 'copy.json')];
+    const store = () => {
+      const keys = new FileKeyStore({ path, masterKey });
+      onTestFinished(() => keys.close());
+      return keys;
+    };
+    const before = store();
+    await before.create({ subject: 'alice' });
+    await copyFile(path, copy);
+    await before.revoke({ subject: 'alice' });
+    const key = await before.create({ subject: 'alice' });
+    const { sessions } = open({ revocations: before });
+    const { sessionToken } = await sessions.issue(grant);
+    // Restored, but for what came since to be kept: as a failover may.
+    const records = JSON.parse(await readFile(path, 'utf8')).records;
+    const restored = JSON.parse(await readFile(copy, 'utf8'));
+    for (const [name, record] of Object.entries(records))
+      if (!name.startsWith('subject/')) restored.records[name] = record;
+    await writeFile(path, JSON.stringify(restored));
+    const after = store();
+    const lent = open({ revocations: after }).sessions;
+    expect(await after.find(key.accessKeyId)).toMatchObject({ status: 'active' });
+    expect(await lent.find(sessionToken)).toMatchObject({ status: 'active' });
+
+    await after.revoke({ subject: 'alice' });
+
+    expect(await after.find(key.accessKeyId)).toMatchObject({ status: 'revoked' });
+    expect(await lent.find(sessionToken)).toMatchObject({ status: 'revoked' });
+  });
+
   it('outlive a change of the master key, as long as the old one is kept', async () => {
     const keys = new MemoryKeyStore([], () => NOW);
     const second = generateMasterKey('second');
@@ -189,6 +248,32 @@ describe('session credentials', () => {
       });
     const borrower = (await verify(narrow)) as Identity;
     await expect(sessions.lend(borrower)).rejects.toMatchObject({ code: 'ERR_SCOPE_MISSING' });
+    for (const wanted of [{ scope: ['b'] }, { scopes: 'b' }, { scopes: null }, { ttl: '60' }, []])
+      await expect(sessions.lend(identity, wanted as object)).rejects.toThrow(
+        /^Cannot build session: (unknown )?option "(scopes?|ttl|options)"/,
+      );
+  });
+
+  it('are not lent for what was signed before it was revoked, however late that is heard of', async () => {
+    const { keys, sessions, verify } = open();
+    const key = await keys.create({ subject: 'alice', expiresAt: NOW + 100 });
+    const identity = (await verify(key)) as Identity;
+    const inactive = { code: 'ERR_KEY_INACTIVE', status: 401 };
+    const endsNow = { ...identity, expiresAt: NOW + 0.5 };
+    await expect(sessions.lend(endsNow)).rejects.toMatchObject(inactive);
+    await keys.revoke({ subject: 'alice', signedBefore: NOW + 1 });
+    await expect(sessions.lend(identity)).rejects.toMatchObject(inactive);
+    expect(await sessions.lend({ ...identity, signedAt: NOW + 1 })).toBeDefined();
+    await keys.disable(key.accessKeyId);
+    await expect(sessions.lend({ ...identity, signedAt: NOW + 1 })).rejects.toMatchObject(inactive);
+  });
+
+  it('are not lent on keys of another store than that of the revocations: all would be refused', async () => {
+    const { keys, verify } = open();
+    const identity = (await verify(await keys.create())) as Identity;
+    await expect(open().sessions.lend(identity)).rejects.toThrow(
+      'not in the store that sessions have as "revocations"',
+    );
   });
 
   it('cannot be forged: 10,000 tokens that were changed, mixed, or made otherwise', async () => {
@@ -218,7 +303,10 @@ describe('session credentials', () => {
       if (parts.join('.') !== sessionToken && parts.join('.') !== theirs.sessionToken)
         tokens.push(parts.join('.'));
     }
-    tokens.push(...(await otherwise(mine)));
+    const [right, wrong] = await otherwise(mine);
+    // So it is for what is changed that the others are refused.
+    expect(await verify({ ...mine, sessionToken: right })).toMatchObject({ subject: 'admin' });
+    tokens.push(...wrong);
     const unique = [...new Set(tokens)].filter((token) => token !== sessionToken && token !== '');
     expect(unique.length).toBeGreaterThan(10_000);
     const outcomes = new Map<string, number>();
@@ -273,7 +361,10 @@ describe('session credentials', () => {
 });
 
 /** Tokens that are made otherwise than ours: with other algorithms, other claims, or none of all that. */
-async function otherwise({ accessKeyId, secretAccessKey }: SessionCredentials): Promise<string[]> {
+async function otherwise({
+  accessKeyId,
+  secretAccessKey,
+}: SessionCredentials): Promise<[right: string, wrong: string[]]> {
   const bytes = Buffer.from(masterKey.split(':')[1] as string, 'base64url');
   const claims = {
     iss: 'video-api',
@@ -284,7 +375,7 @@ async function otherwise({ accessKeyId, secretAccessKey }: SessionCredentials): 
     exp: NOW + 3_600,
     jti: accessKeyId,
     scope: 'admin',
-    ver: { subject: 0, all: 0 },
+    ver: { subject: 0, all: NOW * 1000 },
     cnf: { jwk: { kty: 'oct', alg: 'HS256', k: secretAccessKey } },
   };
   const header = { alg: 'dir', enc: 'A256GCM', typ: 'countersign-session+jwt', kid: 'first' };
@@ -295,7 +386,7 @@ async function otherwise({ accessKeyId, secretAccessKey }: SessionCredentials): 
       .setProtectedHeader({ ...header, ...changes } as { alg: string; enc: string })
       .encrypt(key);
   const { cnf: _, ...withoutKey } = claims;
-  return [
+  const wrong = [
     // With the right master key, which nobody has: the algorithm is still not the token's to choose.
     await seal(claims, { alg: 'A256GCMKW' }),
     await seal(claims, { alg: 'A256KW' }),
@@ -332,10 +423,15 @@ async function otherwise({ accessKeyId, secretAccessKey }: SessionCredentials): 
     '....',
     '.',
   ];
+  return [await seal(claims, {}), wrong];
 }
 
 describe('sessionEndpoint() and sessionCredentials()', () => {
-  async function serve(before: express.RequestHandler[] = [], revocations?: Revocations) {
+  async function serve(
+    before: express.RequestHandler[] = [],
+    revocations?: Revocations,
+    [makeApp, body]: readonly [typeof express, 'buffer' | 'stream'] = [express, 'buffer'],
+  ) {
     const keys = new MemoryKeyStore();
     const sessions: Sessions = createSessions({
       issuer: 'video-api',
@@ -349,8 +445,13 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
       nonces: new MemoryNonceStore(),
     });
     const key = await keys.create({ subject: 'alice', scopes: ['a', 'b'] });
-    const app = express();
-    app.post('/session', requireSignature(verifier), ...before, sessionEndpoint(sessions));
+    const app = makeApp();
+    app.post(
+      '/session',
+      requireSignature(verifier, { body }),
+      ...before,
+      sessionEndpoint(sessions),
+    );
     app.get('/whoami', requireSignature(verifier), (req, res) => void res.json(identityOf(req)));
     const { origin } = await listen(app);
     return { keys, key, origin, url: `${origin}/session` };
@@ -379,6 +480,49 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
         scopes: ['b'],
         session: { parent: key.accessKeyId },
       });
+    }
+  });
+
+  const FORMS = [
+    [express, 'buffer'],
+    [express, 'stream'],
+    [express4, 'buffer'],
+    [express4, 'stream'],
+  ] as const;
+  const PARSERS = {
+    none: [],
+    json: [express.json()],
+    urlencoded: [express.urlencoded()],
+    text: [express.text()],
+    raw: [express.raw()],
+    'of Express 4': [express4.json()],
+  };
+  it.each(
+    Object.entries(PARSERS).flatMap(([parser, before]) =>
+      FORMS.map((form) => [parser, form[0] === express ? 5 : 4, form[1], before, form] as const),
+    ),
+  )('read what is wanted, parser: %s, Express %d, body: %s', async (_, _5, _body, before, form) => {
+    const { key, url } = await serve([...before], undefined, form);
+    const call = createFetch({ credentials: key, audience: AUDIENCE });
+    const ask = async (body: string, type: string) => {
+      const headers = { 'content-type': type };
+      const answer = await call(url, { method: 'POST', body, headers });
+      return { status: answer.status, text: await answer.text() };
+    };
+    for (const type of [
+      'application/json',
+      'text/plain',
+      'application/octet-stream',
+      'application/cbor',
+    ]) {
+      expect(await ask('{"scopes":["c"]}', type)).toMatchObject({ status: 403 });
+      expect(await ask('{"scopes":["a"]}', type)).toMatchObject({ status: 201 });
+    }
+    // What is left of it blocks no connection.
+    for (const length of [20_000, 90_000]) {
+      const { status } = await ask(`{"scopes":["${'x'.repeat(length)}"]}`, 'application/cbor');
+      expect(status).toBe(413);
+      expect(await ask('{}', 'application/json')).toMatchObject({ status: 201 });
     }
   });
 
@@ -417,11 +561,13 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
     await expect(ask({ scopes: ['c'] })).rejects.toThrow(/answered 403, "scope-missing"/);
     await expect(ask({ ttl: 1e9 })).rejects.toThrow(/answered 400, .*ttl/);
     const call = createFetch({ credentials: key, audience: AUDIENCE });
-    for (const body of ['{', '[]', '"', '{"scopes":"a"}', '{"scope":["a"]}', 'x'.repeat(20_000)]) {
+    for (const body of ['{', '[]', '"', '{"scopes":"a"}', '{"scope":["a"]}', '{"ttl":"1"}']) {
       const answer = await call(url, { method: 'POST', body });
       expect(answer.status, body).toBe(400);
       expect(answer.headers.get('cache-control')).toBe('no-store');
     }
+    const long = await call(url, { method: 'POST', body: 'x'.repeat(20_000) });
+    expect([long.status, await long.json()]).toMatchObject([413, { reason: 'body-too-large' }]);
     await keys.disable(key.accessKeyId);
     await expect(ask({})).rejects.toThrow(/answered 401, "signature-invalid"/);
   });

@@ -1,8 +1,9 @@
 import * as z from 'zod';
+import { given } from './key-record.ts';
 import { accessKeyPolicySchema, time } from './key-store.ts';
 import { RecordCache } from './record-cache.ts';
 import { parsePolicy, type RecordStore, type StoredRecord } from './record-store.ts';
-import { LONGEST_SESSION, type Revocations, type SessionFacts } from './revocations.ts';
+import { LONGEST_SESSION, type SessionBeginning, type SessionFacts } from './revocations.ts';
 
 /**
  * What is revoked, for good and on all servers at once:
@@ -20,17 +21,21 @@ export type Revocation =
   | { readonly subject?: string | undefined; readonly signedBefore: number };
 
 const { accessKeyId, subject } = accessKeyPolicySchema.shape;
-export const revocationSchema = z.union([
-  z.strictObject({ accessKeyId }),
-  z.strictObject({ subject, only: z.literal('sessions').optional() }),
-  z.strictObject({ everybody: z.literal('sessions') }),
-  z.strictObject({ subject: subject.optional(), signedBefore: time }),
-]);
+export const revocationSchema = z.union(
+  [
+    z.strictObject({ accessKeyId }),
+    z.strictObject({ subject, only: z.literal('sessions').optional() }),
+    z.strictObject({ everybody: z.literal('sessions') }),
+    z.strictObject({ subject: subject.optional(), signedBefore: time }),
+  ],
+  'one of { accessKeyId }, { subject }, { subject, only: "sessions" }, { everybody: "sessions" } and { signedBefore }, the last in Unix seconds and with a subject or without',
+);
 type BroadRevocation = Exclude<z.output<typeof revocationSchema>, { accessKeyId: string }>;
 
 /**
  * What is kept of a subject, or of everybody. Versions rather than times where all is ended that there is: clocks of servers differ,
- * and a key from one that is ahead would live on.
+ * and a key from one that is ahead would live on. They count up, and are never behind the milliseconds: what came under a version that
+ * the store has lost since, by a restored copy or a failover, is ended by the next all the same.
  */
 const cutoffSchema = z.strictObject({
   keyVersion: z.int().min(0).optional(),
@@ -79,10 +84,14 @@ export class Cutoffs {
 
   /** @throws RangeError where `signedBefore` lies ahead: what is signed meanwhile would be refused for no reason */
   async revoke(what: BroadRevocation): Promise<void> {
-    if ('everybody' in what) return this.#cutOff(EVERYBODY, endSessions);
     if ('signedBefore' in what) return this.#revokeSigned(what.subject, what.signedBefore);
-    const end = what.only === 'sessions' ? endSessions : endKeysAndSessions;
-    await this.#cutOff(subjectName(what.subject), end);
+    const name = 'everybody' in what ? EVERYBODY : subjectName(what.subject);
+    const withKeys = 'subject' in what && what.only !== 'sessions';
+    await this.#cutOff(name, ({ keyVersion, sessionVersion, ...cutoff }) => ({
+      ...cutoff,
+      sessionVersion: this.#after(sessionVersion),
+      ...given({ keyVersion: withKeys ? this.#after(keyVersion) : keyVersion }),
+    }));
   }
 
   async revokeSession(accessKeyId: string): Promise<void> {
@@ -103,15 +112,22 @@ export class Cutoffs {
     return !isCurrent;
   }
 
-  async beginSession(subject: string): ReturnType<Revocations['beginSession']> {
+  async beginSession(subject: string): Promise<SessionBeginning> {
     const now = this.#clock();
     if ((await this.#read(EVERYBODY)).sessionsSince === undefined)
-      await this.#cutOff(EVERYBODY, (cutoff) => ({ sessionsSince: now, ...cutoff }));
+      // A version too: what began before the store lost its memory is ended also where the server that began it was ahead.
+      await this.#cutOff(EVERYBODY, (cutoff) => ({
+        sessionsSince: now,
+        sessionVersion: this.#after(),
+        ...cutoff,
+      }));
     const own = await this.present(subject);
     const all = await this.#read(EVERYBODY);
     return {
+      now,
       // A server whose clock is ahead may have revoked what began before a moment that has not come here.
       issuedAt: Math.max(now, own.sessionsSince ?? 0, all.sessionsSince ?? 0),
+      signedSince: Math.max(own.signedSince ?? 0, all.signedSince ?? 0),
       versions: { subject: own.sessionVersion ?? 0, all: all.sessionVersion ?? 0 },
     };
   }
@@ -133,6 +149,10 @@ export class Cutoffs {
     }));
   }
 
+  #after(version = 0): number {
+    return Math.max(version + 1, Math.floor(this.#clock() * 1000));
+  }
+
   /** Cutoffs only rise: of two that revoke at once both have their way. */
   async #cutOff(name: string, change: (cutoff: Cutoff) => Cutoff): Promise<void> {
     await this.#records.update(name, (current) => toRecord(change(parse(name, current) ?? {})));
@@ -145,12 +165,4 @@ function toRecord(cutoff: Cutoff): StoredRecord {
 
 function parse(name: string, record: StoredRecord | undefined): Cutoff | undefined {
   return record && parsePolicy(name, cutoffSchema, record.policy);
-}
-
-function endSessions(cutoff: Cutoff): Cutoff {
-  return { ...cutoff, sessionVersion: (cutoff.sessionVersion ?? 0) + 1 };
-}
-
-function endKeysAndSessions(cutoff: Cutoff): Cutoff {
-  return { ...endSessions(cutoff), keyVersion: (cutoff.keyVersion ?? 0) + 1 };
 }

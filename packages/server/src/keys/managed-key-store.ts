@@ -27,7 +27,12 @@ import { isNotReplicated, isUnreadable, KeyStoreError } from './key-store-error.
 import { LastUses } from './last-uses.ts';
 import { RecordCache } from './record-cache.ts';
 import type { Change, RecordStore } from './record-store.ts';
-import { type Revocations, SESSION_PREFIX, type SessionFacts } from './revocations.ts';
+import {
+  isSessionId,
+  type Revocations,
+  type SessionBeginning,
+  type SessionFacts,
+} from './revocations.ts';
 import { rotate, successorOf, unrotate } from './rotation.ts';
 
 export type { Revocation } from './cutoffs.ts';
@@ -198,8 +203,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   async revoke(what: Revocation): Promise<void> {
     const it = parseOptions('revocation', revocationSchema, what);
     if (!('accessKeyId' in it)) return this.#cutoffs.revoke(it);
-    if (it.accessKeyId.startsWith(SESSION_PREFIX))
-      return this.#cutoffs.revokeSession(it.accessKeyId);
+    if (isSessionId(it.accessKeyId)) return this.#cutoffs.revokeSession(it.accessKeyId);
     const name = keyName(it.accessKeyId);
     const change: Change = (current) => {
       if (current === undefined) throw notFound(it.accessKeyId);
@@ -235,7 +239,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     return parent !== undefined && (await this.find(parent))?.status !== 'active';
   }
 
-  beginSession(subject: string): ReturnType<Revocations['beginSession']> {
+  beginSession(subject: string): Promise<SessionBeginning> {
     return this.#cutoffs.beginSession(subject);
   }
 

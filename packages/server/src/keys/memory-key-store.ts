@@ -1,5 +1,5 @@
 import { subjectName } from './cutoffs.ts';
-import { checkKey, keyName, toRecord } from './key-record.ts';
+import { checkKey, type KeptKey, keyName, readKey, toRecord } from './key-record.ts';
 import type { AccessKey } from './key-store.ts';
 import { ManagedKeyStore, revoked } from './managed-key-store.ts';
 import { MemoryRecords } from './memory-records.ts';
@@ -41,19 +41,24 @@ export class MemoryKeyStore extends ManagedKeyStore {
   set(accessKey: AccessKey): void {
     const key = checkKey(accessKey);
     const name = keyName(key.accessKeyId);
-    const present = this.#records.peek(name)?.policy;
-    const versionNow = Number(
-      this.#records.peek(subjectName(key.subject))?.policy['keyVersion'] ?? 0,
-    );
-    const version = Number(present?.['version'] ?? versionNow);
+    const present = readKey(name, this.#records.peek(name));
     // Configuration that is read again must not undo it.
-    if (present?.['status'] === 'revoked' || !(version >= versionNow))
-      throw revoked(key.accessKeyId);
+    if (present !== undefined && this.#isRevoked(present)) throw revoked(key.accessKeyId);
+    const isSameSubject = present?.accessKey.subject === key.subject;
+    const version = isSameSubject ? present.version : this.#keyVersion(key.subject);
     this.#records.put(name, toRecord(key, version));
   }
 
   /** Removes a key; requests signed with it are refused from now on. */
   delete(accessKeyId: string): boolean {
     return this.#records.put(keyName(accessKeyId), undefined);
+  }
+
+  #isRevoked({ accessKey, version }: KeptKey): boolean {
+    return accessKey.status === 'revoked' || !(version >= this.#keyVersion(accessKey.subject));
+  }
+
+  #keyVersion(subject: string): number {
+    return Number(this.#records.peek(subjectName(subject))?.policy['keyVersion'] ?? 0);
   }
 }

@@ -17,13 +17,29 @@ export interface SessionFacts {
   readonly versions: { readonly subject: number; readonly all: number };
 }
 
+/** What a session begins with. Times are Unix seconds. */
+export interface SessionBeginning extends Pick<SessionFacts, 'issuedAt' | 'versions'> {
+  /** By the clock of this server; `issuedAt` is later where something ahead of it was revoked. */
+  readonly now: number;
+  /** What its subject signed earlier is revoked. */
+  readonly signedSince: number;
+}
+
 /** What sessions need of a key store: they lie nowhere, so what was revoked of them must. */
 export interface Revocations {
+  /** Also where the key that a session was lent out on is not active here: revocations and keys are one store. */
   isSessionRevoked(session: SessionFacts): Promise<boolean>;
   /**
    * Makes sure that revocations of a session would be remembered, before it begins.
    *
    * @returns when it begins, after all that was revoked until now
    */
-  beginSession(subject: string): Promise<Pick<SessionFacts, 'issuedAt' | 'versions'>>;
+  beginSession(subject: string): Promise<SessionBeginning>;
+}
+
+const SESSION_ID = /^CSSK[0-9A-HJKMNP-TV-Z]{20}$/;
+
+/** Whether an id is that of a session, as they are made. */
+export function isSessionId(accessKeyId: string): boolean {
+  return SESSION_ID.test(accessKeyId);
 }

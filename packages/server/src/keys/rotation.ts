@@ -1,7 +1,7 @@
 import { quote } from '@countersign/shared';
 import { generateAccessKey } from './generate-access-key.ts';
 import { given, type KeptKey, withFields } from './key-record.ts';
-import type { AccessKey } from './key-store.ts';
+import { type AccessKey, LATEST_TIME } from './key-store.ts';
 import { KeyStoreError } from './key-store-error.ts';
 
 /**
@@ -11,25 +11,28 @@ import { KeyStoreError } from './key-store-error.ts';
  * @throws KeyStoreError `ERR_KEY_INACTIVE`
  */
 export function successorOf({ accessKey: old, rotated }: KeptKey, now: number): AccessKey {
-  const { accessKeyId, subject, scopes, audiences, label, created = now } = old;
-  if (old.status !== 'active' || !(now < endOf(old)))
-    throw new KeyStoreError(
-      'ERR_KEY_INACTIVE',
-      `Cannot rotate access key ${quote(accessKeyId)}: it is disabled or has expired`,
-    );
+  checkActive(old);
+  if (!(now < endOf(old))) throw inactive(old);
+  const { subject, scopes, audiences, label, notBefore, created = now } = old;
   // What is left of it since an earlier rotation is not its life.
   const { expiresAt } = rotated ?? old;
+  const end = expiresAt === undefined ? undefined : now + expiresAt - created;
   return {
-    ...generateAccessKey(given({ subject, scopes, audiences, label })),
+    ...generateAccessKey(given({ subject, scopes, audiences, label, notBefore })),
     ...given({
       created: now,
-      expiresAt: expiresAt === undefined ? undefined : now + expiresAt - created,
+      expiresAt: end === undefined ? undefined : Math.min(end, LATEST_TIME),
     }),
   };
 }
 
-/** The old key: it ends when its successor's users have had time to fetch that, or sooner where it was to anyway. */
+/**
+ * The old key: it ends when its successor's users have had time to fetch that, or sooner where it was to anyway.
+ *
+ * @throws KeyStoreError `ERR_KEY_INACTIVE` where somebody has disabled it meanwhile
+ */
 export function rotate(key: KeptKey, to: string, end: number): KeptKey {
+  checkActive(key.accessKey);
   const { expiresAt } = key.rotated ?? key.accessKey;
   const ending = withFields(key, { expiresAt: Math.min(endOf(key.accessKey), end) });
   return { ...ending, rotated: { to, expiresAt } };
@@ -41,6 +44,17 @@ export function unrotate(key: KeptKey, to: string, before: KeptKey): KeptKey {
   if (key.rotated?.to !== to) return key;
   const { accessKey, rotated } = before;
   return { ...withFields(key, { expiresAt: accessKey.expiresAt }), rotated };
+}
+
+function checkActive(key: AccessKey): void {
+  if (key.status !== 'active') throw inactive(key);
+}
+
+function inactive({ accessKeyId }: AccessKey): KeyStoreError {
+  return new KeyStoreError(
+    'ERR_KEY_INACTIVE',
+    `Cannot rotate access key ${quote(accessKeyId)}: it is disabled or has expired`,
+  );
 }
 
 function endOf({ expiresAt = Number.POSITIVE_INFINITY }: AccessKey): number {

@@ -3,7 +3,7 @@ import { quote, SignatureError } from '@countersign/shared';
 import * as z from 'zod';
 import type { Identity } from '../identity.ts';
 import { encodeCrockford } from '../keys/generate-access-key.ts';
-import { accessKeyPolicySchema } from '../keys/key-store.ts';
+import { accessKeyPolicySchema, LATEST_TIME } from '../keys/key-store.ts';
 import { type MasterKeySource, MasterKeys } from '../keys/master-keys.ts';
 import { LONGEST_SESSION, type Revocations, SESSION_PREFIX } from '../keys/revocations.ts';
 import { objectOption, parseOptions } from '../options.ts';
@@ -44,21 +44,33 @@ export interface Sessions extends SessionSource {
    * it lives; they end with it where it is disabled or revoked.
    *
    * @param identity who signed
-   * @param wanted `scopes`: those of the key if not given; `ttl` in seconds
-   * @throws SignatureError `ERR_SCOPE_MISSING` where more is wanted than there is, or the request was signed with a session
+   * @param wanted what of it, for how long
+   * @throws SignatureError `ERR_SCOPE_MISSING` where more is wanted than there is, or the request was signed with a session;
+   * `ERR_KEY_INACTIVE` where the key, or what it signed until now, was revoked meanwhile
+   * @throws TypeError or RangeError naming the field of `wanted` that cannot be used
    */
-  lend(
-    identity: Identity,
-    wanted?: { readonly scopes?: readonly string[] | undefined; readonly ttl?: number | undefined },
-  ): Promise<SessionCredentials>;
+  lend(identity: Identity, wanted?: WantedSession): Promise<SessionCredentials>;
 }
+
+/** What is asked for by somebody who has an access key. */
+export interface WantedSession {
+  /** Those of the key if not given. */
+  readonly scopes?: readonly string[] | undefined;
+  /** Seconds: 3,600 if not given. */
+  readonly ttl?: number | undefined;
+}
+
+const wantedSchema = z.strictObject({
+  scopes: z.array(z.string()).max(1_000).optional(),
+  ttl: z.number().optional(),
+});
 
 export interface SessionsOptions {
   /** Who issues them: a server opens only those of its own issuer. */
   readonly issuer: string;
   /** What tokens are sealed with, the same on all servers: see {@link MasterKeySource}. */
   readonly masterKey: MasterKeySource;
-  /** Where what is revoked stands: the key store. */
+  /** Where what is revoked stands: the key store, the one that has the keys on which sessions are lent. */
   readonly revocations: Revocations;
   /** The most seconds that a session may live: 43,200 (12 hours) if not given, at most 604,800. */
   readonly maxTtl?: number | undefined;
@@ -119,30 +131,36 @@ export function createSessions(options: SessionsOptions): Sessions {
   /** A client sends the same token all the time. Opened anew now and then, in case that its master key is there no more. */
   const opened = new Map<string, { readonly claims: SessionClaims; readonly at: number }>();
 
-  async function issueFor(
-    grant: SessionGrant,
-    parent: string | undefined,
-    latest: number,
-  ): Promise<SessionCredentials> {
-    const given = Object.entries(grant ?? {}).filter(([, value]) => value !== undefined);
+  /** @param signer who asks for it, if somebody does who signed */
+  async function issueFor(grant: SessionGrant, signer?: Identity): Promise<SessionCredentials> {
+    const fields = Object.entries(grant ?? {}).filter(([, value]) => value !== undefined);
     const { subject, scopes, audience, ttl } = parseOptions(
       'session',
       grantSchema,
-      Object.fromEntries(given),
+      Object.fromEntries(fields),
     );
-    const { issuedAt: iat, versions } = await revocations.beginSession(subject).catch((cause) => {
-      throw storeFailed('key', cause);
-    });
     const accessKeyId = SESSION_PREFIX + encodeCrockford(randomBytes(20));
     const secretAccessKey = randomBytes(32).toString('base64url');
-    const exp = Math.min(Math.ceil(iat + ttl), Math.floor(latest));
+    const { now, issuedAt, signedSince, versions } = await ask(() =>
+      revocations.beginSession(subject),
+    );
+    const parent = signer?.accessKeyId;
+    const exp = Math.min(Math.ceil(now + ttl), Math.floor(signer?.expiresAt ?? LATEST_TIME));
+    if (signer !== undefined) {
+      // It was verified a moment ago, perhaps by a server that had not heard yet of what is revoked by now.
+      if (!(signer.signedAt >= signedSince)) throw inactive('what it signed until now is revoked');
+      if (!(exp > now)) throw inactive('it ends now');
+      const session = { accessKeyId, parent, subject, issuedAt, versions };
+      if (await ask(() => revocations.isSessionRevoked(session)))
+        throw inactive('it is not active, or not in the store that sessions have as "revocations"');
+    }
     const sessionToken = await sealToken(
       {
         iss: issuer,
         sub: subject,
         aud: audience,
-        iat,
-        nbf: Math.floor(iat) - SKEW,
+        iat: issuedAt,
+        nbf: Math.floor(now) - SKEW,
         exp,
         jti: accessKeyId,
         scope: scopes.join(' '),
@@ -168,22 +186,23 @@ export function createSessions(options: SessionsOptions): Sessions {
   }
 
   return {
-    issue: (grant) => issueFor(grant, undefined, Number.POSITIVE_INFINITY),
+    issue: (grant) => issueFor(grant),
 
-    async lend({ accessKeyId, subject, scopes, audience, expiresAt, session }, wanted = {}) {
+    async lend(identity, wanted = {}) {
+      const { subject, audience, session } = identity;
+      const { scopes = identity.scopes, ttl } = parseOptions('session', wantedSchema, wanted);
       if (session !== undefined)
         throw new SignatureError(
           'ERR_SCOPE_MISSING',
           'Session credentials cannot be lent on: sign with the access key',
         );
-      const missing = wanted.scopes?.find((scope) => !scopes.includes(scope));
+      const missing = scopes.find((scope) => !identity.scopes.includes(scope));
       if (missing !== undefined)
         throw new SignatureError(
           'ERR_SCOPE_MISSING',
           `The access key does not have the scope ${quote(missing)}`,
         );
-      const grant = { subject, scopes: wanted.scopes ?? scopes, audience, ttl: wanted.ttl };
-      return issueFor(grant, accessKeyId, expiresAt ?? Number.POSITIVE_INFINITY);
+      return issueFor({ subject, scopes, audience, ttl }, identity);
     },
 
     async find(sessionToken): Promise<SessionKey | undefined> {
@@ -211,4 +230,19 @@ export function createSessions(options: SessionsOptions): Sessions {
       };
     },
   };
+}
+
+async function ask<T>(question: () => Promise<T>): Promise<T> {
+  try {
+    return await question();
+  } catch (cause) {
+    throw storeFailed('key', cause);
+  }
+}
+
+function inactive(why: string): SignatureError {
+  return new SignatureError(
+    'ERR_KEY_INACTIVE',
+    `Cannot lend session credentials on this access key: ${why}`,
+  );
 }
