@@ -467,21 +467,39 @@ describe('RedisKeyStore', () => {
     });
   });
 
+  it('keeps no name of a session that was revoked and is over', async () => {
+    const redis = connect(inject('redisUrl'));
+    const prefix = newPrefix();
+    const keys = storeOn(redis, { prefix, clock: () => Date.now() / 1000 });
+    // A week ago, and now.
+    const before = storeOn(redis, { prefix, clock: () => Date.now() / 1000 - 7 * 86_400 - 10 });
+    const revoke = (store: RedisKeyStore, ids: string[]) =>
+      Promise.all(ids.map((accessKeyId) => store.revoke({ accessKeyId })));
+    const [over, ...others] = ['A', 'B', 'C', 'D'].map((letter) => `CSSK${letter.repeat(20)}`);
+    const key = await keys.create();
+    await revoke(keys, others);
+    await revoke(before, [over as string]);
+    await revoke(keys, others.slice(1));
+    expect((await redis.zrange(`${prefix}:names`, '0', '-1')).sort()).toEqual(
+      [`key/${key.accessKeyId}`, ...others.map((id) => `session/${id}`)].sort(),
+    );
+  });
+
   it('lists a key that somebody adds just as another takes its name for a leftover', async () => {
     const redis = connect(inject('redisUrl'));
     const prefix = newPrefix();
     const key = generateAccessKey();
     const [tidy, other] = [storeOn(redis, { prefix }), storeOn(redis, { prefix })];
     // Of a record that has had its time.
-    await redis.sadd(`${prefix}:names`, `key/${key.accessKeyId}`);
-    const { srem } = Redis.prototype;
-    const remove = vi.spyOn(Redis.prototype, 'srem').mockImplementationOnce(async function (
+    await redis.zadd(`${prefix}:names`, '+inf', `key/${key.accessKeyId}`);
+    const { zrem } = Redis.prototype;
+    const remove = vi.spyOn(Redis.prototype, 'zrem').mockImplementationOnce(async function (
       this: Redis,
       ...args: unknown[]
     ) {
       await other.add(key);
-      return srem.apply(this, args as Parameters<typeof srem>);
-    } as typeof srem);
+      return zrem.apply(this, args as Parameters<typeof zrem>);
+    } as typeof zrem);
     onTestFinished(() => remove.mockRestore());
 
     await tidy.rewrap();

@@ -32,7 +32,7 @@ export interface RedisRecordsOptions {
   readonly waitForReplicas?: number | undefined;
 }
 
-/** Records in Redis, sealed: a hash each, and a set of their names. */
+/** Records in Redis, sealed: a hash each, and a sorted set of their names by how long they are there. */
 export class RedisRecords implements RecordStore {
   readonly #redis: (Redis | Cluster) & Commands;
   readonly #writer: RedisWriter;
@@ -78,7 +78,7 @@ export class RedisRecords implements RecordStore {
 
   async names(): Promise<readonly string[]> {
     await this.#connect();
-    return (await this.#redis.smembers(this.#key('names'))).sort();
+    return (await this.#redis.zrange(this.#key('names'), '0', '-1')).sort();
   }
 
   async update(name: string, change: Change, instead?: StoredRecord): Promise<void> {
@@ -107,12 +107,13 @@ export class RedisRecords implements RecordStore {
         return [];
       }
       const sealed = next && (await seal(name, next, this.#masterKeys));
-      const begins = next !== undefined && found === undefined;
-      // First the name: one without a record does no harm, a record that nobody finds would.
-      if (begins) await redis.sadd(names, name);
       const { policy = '', sealed: text = '' } = sealed ?? {};
       const { until } = next?.policy ?? {};
       const till = typeof until === 'number' ? Math.ceil(until) : '';
+      const forHowLong = till === '' ? '+inf' : till;
+      const isNamed = next !== undefined && (found === undefined || till !== '');
+      // First the name: one without a record does no harm, a record that nobody finds would.
+      if (isNamed) await redis.zadd(names, forHowLong, name);
       const args = [this.#changes.channel, name, revision, newRevision(), policy, text, till];
       const written = await run(UPDATE_SCRIPT, this.#key(name), args).catch((error: Error) => {
         this.#leaveReplica(redis, error);
@@ -122,10 +123,10 @@ export class RedisRecords implements RecordStore {
       if (written.answer !== 1) continue;
       this.#changes.tell(name);
       if (next === undefined) await this.#removeName(redis, name);
-      if (!begins) return [written];
+      if (!isNamed) return [written];
       // And once more, for who saw no record yet and removed the name; in a cluster it may lie with other replicas.
-      if (redis.isCluster) return [written, await run(NAME_SCRIPT, names, [name])];
-      await redis.sadd(names, name);
+      if (redis.isCluster) return [written, await run(NAME_SCRIPT, names, [name, forHowLong])];
+      await redis.eval(NAME_SCRIPT, 1, names, name, forHowLong);
       return [written];
     }
     throw new KeyStoreError(
@@ -137,8 +138,8 @@ export class RedisRecords implements RecordStore {
   /** Unless somebody has just begun another record of that name. */
   async #removeName(redis: Redis | Cluster, name: string): Promise<void> {
     const names = this.#key('names');
-    await redis.srem(names, name);
-    if ((await redis.exists(this.#key(name))) === 1) await redis.sadd(names, name);
+    await redis.zrem(names, name);
+    if ((await redis.exists(this.#key(name))) === 1) await redis.zadd(names, '+inf', name);
   }
 
   /** Another connection may lead to the master: through Sentinel, or by its name. */

@@ -18,8 +18,15 @@ else
 end
 return 1`;
 
-/** KEYS the set of names; ARGV the name */
-export const NAME_SCRIPT = "return redis.call('SADD', KEYS[1], ARGV[1])";
+/**
+ * Notes the name of a record, and until when it is there; and forgets those of which the time is over, by the clock that ends the
+ * records too.
+ *
+ * KEYS the names; ARGV the name, until when (Unix seconds, or +inf)
+ */
+export const NAME_SCRIPT = `
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+return redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1])`;
 
 /**
  * A time of use counts where it is the latest, and the record is still there.
