@@ -126,11 +126,17 @@ export function createCredentials(source: CredentialsSource, clock: () => number
     clock() >= doubtedAt + RENEWAL_PAUSE;
 
   const replace = async (refused: string): Promise<boolean> => {
-    if (current?.accessKeyId !== refused) return true;
+    const before = current;
+    if (before?.accessKeyId !== refused) return true;
+    const isOther = (): boolean =>
+      current?.accessKeyId !== refused || current.secretAccessKey !== before.secretAccessKey;
+    // What is under way may give what is cached: it was not told that this is refused.
+    await renewal?.catch(() => undefined);
+    if (isOther()) return true;
     if (!isReplaceable(refused)) return false;
     doubtedAt = clock();
-    const { accessKeyId } = await renewOnce(refused).catch(() => ({ accessKeyId: refused }));
-    return accessKeyId !== refused;
+    await renewOnce(refused).catch(() => undefined);
+    return isOther();
   };
   return Object.assign(now, { replace, isReplaceable });
 }

@@ -70,7 +70,8 @@ export function createFetch(options: CreateFetchOptions): SignedFetch {
     origin: string,
     init: RequestInit,
   ): Promise<{ readonly response: Response; readonly accessKeyId: string }> {
-    const { url, ...signed } = await signer.sign({ ...request, epoch: epochs.get(origin) });
+    const signing = signer.sign({ ...request, epoch: epochs.get(origin) });
+    const { url, ...signed } = await unlessAborted(signing, init.signal);
     const duplex = isStream(signed.body) ? { duplex: 'half' } : {};
     const response = await send(url, {
       ...init,
@@ -92,7 +93,10 @@ export function createFetch(options: CreateFetchOptions): SignedFetch {
       const { response, accessKeyId } = await attempt(request, origin, init);
       const cure = cureOf(response.status, response.headers.get('www-authenticate'));
       if (cure === undefined || tried.has(cure) || isStream(request.body)) return response;
-      if (cure === 'credentials' && !(await credentials.replace(accessKeyId))) return response;
+      if (cure === 'credentials') {
+        const replacement = credentials.replace(accessKeyId);
+        if (!(await unlessAborted(replacement, init.signal))) return response;
+      }
       tried.add(cure);
       discard(response);
     }
@@ -119,6 +123,16 @@ export function createFetch(options: CreateFetchOptions): SignedFetch {
       request = follow(request, response, origins ?? new Set([origin]));
     }
   };
+}
+
+/** Nobody waits for credentials longer than they meant to: where those are asked for, `fetch` knows nothing of the call yet. */
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | null | undefined): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal?.reason);
+    if (signal?.aborted) abort();
+    signal?.addEventListener('abort', abort);
+    work.then(resolve, reject).finally(() => signal?.removeEventListener('abort', abort));
+  });
 }
 
 /** Lets go of a connection. Not awaited: a response that somebody has cloned is cancelled only when both copies are. */

@@ -57,10 +57,15 @@ export function sessionCredentials(
       body: { scopes, ttl },
       signal: AbortSignal.timeout(timeout * 1000),
     });
-    const answer: unknown = await response.json().catch(() => undefined);
+    const answer: unknown = await response.json().catch((error: unknown) => {
+      // It is no JSON: what it is instead is not shown. That it did not come in time is.
+      if (!(error instanceof SyntaxError)) throw error;
+    });
     if (response.ok && typeof answer === 'object') return answer as Credentials;
     const { reason, detail } = (answer ?? {}) as { reason?: unknown; detail?: unknown };
-    const why = [reason, detail].filter((it) => it !== undefined).map((it) => quote(it, 200));
+    const why = [reason, response.ok ? 'no credentials' : detail]
+      .filter((it) => it !== undefined)
+      .map((it) => quote(it, 200));
     throw new Error(
       `Cannot get session credentials from ${quote(where)}: it answered ${[response.status, ...why].join(', ')}`,
     );
@@ -83,11 +88,12 @@ function checkUrl(url: unknown, transport: unknown): string {
     throw new TypeError(
       `Cannot build session credentials: option "transport" is ${quote(transport)}: expected "tls" or "allow-plain-http"`,
     );
-  const { protocol, hostname } = new URL(text);
+  // Not what may stand before the host: a password, that no message may show and nobody would send.
+  const { protocol, hostname, origin, pathname, search } = new URL(text);
   const isLocal = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
   if (protocol !== 'https:' && !isLocal && transport !== 'allow-plain-http')
     throw new TypeError(
-      `Cannot build session credentials: option "url" is ${quote(text)}: expected https, since a secret comes back`,
+      `Cannot build session credentials: option "url" is ${quote(origin)}: expected https, since a secret comes back`,
     );
-  return text;
+  return origin + pathname + search;
 }

@@ -34,6 +34,12 @@ function deferred<T>() {
 const idOf = (signed: { headers: Record<string, string> }): string | undefined =>
   /Credential=([^/]+)/.exec(signed.headers['authorization'] ?? '')?.[1];
 
+const refusal = () =>
+  new Response('{}', {
+    status: 401,
+    headers: { 'www-authenticate': 'COUNTERSIGN1-HMAC-SHA256 error="signature-invalid"' },
+  });
+
 describe('credentials as a value', () => {
   it('sign what a verifier accepts', async () => {
     const { headers } = await sign(credentials);
@@ -206,11 +212,6 @@ describe('credentials from a function', () => {
 
   it('are asked for again where a server refuses them, at most every five seconds', async () => {
     let now = NOW;
-    const refusal = () =>
-      new Response('{}', {
-        status: 401,
-        headers: { 'www-authenticate': 'COUNTERSIGN1-HMAC-SHA256 error="signature-invalid"' },
-      });
     const asked: (string | undefined)[] = [];
     const sent: unknown[] = [];
     const signedFetch = createFetch({
@@ -239,6 +240,49 @@ describe('credentials from a function', () => {
     for (let call = 0; call < 5; call++) expect((await signedFetch(request.url)).status).toBe(401);
     expect(asked).toEqual([undefined, 'key-1', 'key-2']);
     expect(sent).toHaveLength(3 + 10);
+  });
+
+  it('are tried again where only their secret is another', async () => {
+    let sent = 0;
+    const signedFetch = createFetch({
+      credentials: (refused) => ({
+        ...credentials,
+        secretAccessKey: `${refused === undefined ? 'n' : 'm'}EwQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA1`,
+      }),
+      audience,
+      clock: () => NOW,
+      fetch: async () => (++sent === 1 ? refusal() : new Response('ok')),
+    });
+    expect((await signedFetch(request.url)).status).toBe(200);
+    expect(sent).toBe(2);
+  });
+
+  it('are asked for by who was refused, though an ordinary renewal is on its way', async () => {
+    let now = NOW;
+    let last = 1;
+    let isRevoked = false;
+    const asked: (string | undefined)[] = [];
+    const signedFetch = createFetch({
+      credentials: async (refused) => {
+        asked.push(refused);
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        if (refused !== undefined) last++;
+        return { ...credentials, accessKeyId: `key-${last}`, expiresAt: now + 300 };
+      },
+      audience,
+      clock: () => now,
+      fetch: async (_url, init) => {
+        const id = idOf({ headers: init?.headers as Record<string, string> });
+        return isRevoked && id === 'key-1' ? refusal() : new Response('ok');
+      },
+    });
+    expect((await signedFetch(request.url)).status).toBe(200);
+    // Due to be renewed, with what its source has cached.
+    now += 245;
+    isRevoked = true;
+    const answers = await Promise.all(Array.from({ length: 5 }, () => signedFetch(request.url)));
+    expect(answers.map(({ status }) => status)).toEqual(Array(5).fill(200));
+    expect(asked).toEqual([undefined, undefined, 'key-1']);
   });
 
   it('that are a value are not asked for again', async () => {

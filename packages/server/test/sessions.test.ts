@@ -589,6 +589,12 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
     const of = (url: string, options = {}) =>
       sessionCredentials({ url, credentials: key, audience: AUDIENCE, ...options });
     expect(() => of('http://api.example.com/session')).toThrow('expected https');
+    expect(() => of('http://alice:hunter2@api.test/')).toThrow(
+      /"http:\/\/api.test": expected https/,
+    );
+    const { origin } = await serve();
+    const wrong = of(`${origin.replace('//', '//alice:hunter2@')}/none?a=b`)();
+    await expect(wrong).rejects.toThrow(`from "${origin}/none?a=b": it answered 404`);
     expect(() => of('/session')).toThrow('expected an absolute URL');
     expect(() => of('https://api.test/', { timeout: Number.NaN })).toThrow('"timeout"');
     expect(() => of('https://api.test/', { transport: 'http' })).toThrow('"transport"');
@@ -615,6 +621,52 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
     expect(() => sessionEndpoint({} as Sessions)).toThrow('expected what createSessions() gives');
     expect(() => sessionEndpoint({ lend() {} } as never, { transport: 'no' as 'tls' })).toThrow(
       '"transport"',
+    );
+  });
+
+  it('say so where what comes back is something else, or does not come', async () => {
+    const { key } = await serve();
+    const { origin } = await listen((req, res) => {
+      req.resume();
+      res.writeHead(200, { 'content-type': 'text/html' });
+      if (req.url === '/page') res.end('<p>Please log in</p>');
+      else if (req.url === '/stalled') res.write('{');
+      else res.write('{', () => res.destroy());
+    });
+    const ask = (path: string) =>
+      sessionCredentials({
+        url: origin + path,
+        credentials: key,
+        audience: AUDIENCE,
+        timeout: 0.3,
+      })();
+    await expect(ask('/page')).rejects.toThrow(/it answered 200, "no credentials"$/);
+    await expect(ask('/stalled')).rejects.toThrow(/aborted due to timeout/);
+    await expect(ask('/cut')).rejects.toThrow('terminated');
+  });
+
+  it('are waited for no longer than whoever asks for them, or calls with them, wants', async () => {
+    const { key, origin } = await serve();
+    const hangs = () => new Promise<never>(() => undefined);
+    const options = { credentials: hangs, audience: AUDIENCE };
+    const credentials = sessionCredentials({ ...options, url: `${origin}/session`, timeout: 0.05 });
+    await expect(credentials()).rejects.toThrow(/aborted due to timeout/);
+    const call = createFetch({ credentials: hangs, audience: AUDIENCE });
+    const signal = AbortSignal.abort(new Error('The window was closed'));
+    await expect(call(origin, { signal })).rejects.toThrow('The window was closed');
+    // Also where the credentials were refused, and others are asked for.
+    const window = new AbortController();
+    const refused = createFetch({
+      audience: AUDIENCE,
+      credentials: (id) => {
+        if (id === undefined)
+          return { ...key, secretAccessKey: 'x'.repeat(10) + key.secretAccessKey };
+        window.abort(new Error('The window was closed'));
+        return hangs();
+      },
+    });
+    await expect(refused(`${origin}/whoami`, { signal: window.signal })).rejects.toThrow(
+      'The window was closed',
     );
   });
 
