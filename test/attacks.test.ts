@@ -1111,19 +1111,15 @@ describe('deployment and load', () => {
       ['dots', { ...request, url: `/${'./'.repeat(8_000)}` }],
     ];
     for (const [what, attack] of heavy) {
-      const fastest = Math.min(
-        ...(await Promise.all(
-          [1, 2, 3].map(async () => {
-            const start = process.cpuUsage();
-            expect(await outcome(verifier, attack), what).toMatch(
-              /^ERR_(?:SIGNATURE_MALFORMED|TARGET_AMBIGUOUS)$/,
-            );
-            const { user, system } = process.cpuUsage(start);
-            return (user + system) / 1000;
-          }),
-        )),
-      );
-      // 100,000 headers have to be handed over by somebody: over the wire Node reads no more than 16 KiB of them.
+      let fastest = Number.POSITIVE_INFINITY;
+      for (let time = 0; time < 3; time++) {
+        const start = process.cpuUsage();
+        expect(await outcome(verifier, attack), what).toMatch(
+          /^ERR_(?:SIGNATURE_MALFORMED|TARGET_AMBIGUOUS)$/,
+        );
+        const { user, system } = process.cpuUsage(start);
+        fastest = Math.min(fastest, (user + system) / 1000);
+      }
       expect(fastest, what).toBeLessThan(100);
     }
     expect(await outcome(verifier, request)).toBe(ACCEPTED);

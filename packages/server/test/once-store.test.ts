@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createOnce, MemoryOnceStore } from '@countersign/server/callbacks';
 import { RedisOnceStore } from '@countersign/server/redis';
 import { Redis } from 'ioredis';
-import { describe, expect, inject, it, onTestFinished } from 'vitest';
+import { describe, expect, inject, it, onTestFinished, vi } from 'vitest';
 import { startRedis } from '../../../test/support/redis.ts';
 import { callback } from './once-callback.ts';
 import { onceStoreContract } from './once-store-contract.ts';
@@ -53,6 +53,15 @@ describe('MemoryOnceStore', () => {
     now = 15;
     expect(await store.begin('three', 'run', 10)).toMatchObject({ state: 'begun' });
     expect(store.size).toBe(2);
+  });
+
+  it('ends no lease because somebody sets the clock', async () => {
+    const store = new MemoryOnceStore();
+    await store.begin('key', 'run', 30);
+    const now = Date.now();
+    const set = vi.spyOn(Date, 'now').mockReturnValue(now + 60_000);
+    onTestFinished(() => set.mockRestore());
+    expect(await store.begin('key', 'another run', 30)).toMatchObject({ state: 'in-progress' });
   });
 
   it('refuses options that it cannot use', () => {

@@ -8,7 +8,7 @@ import { createOnce, MemoryOnceStore, type OnceStore } from '@countersign/server
 import { RedisOnceStore } from '@countersign/server/redis';
 import { build } from 'esbuild';
 import { Redis } from 'ioredis';
-import { describe, expect, inject, it, onTestFinished } from 'vitest';
+import { describe, expect, inject, it, onTestFinished, vi } from 'vitest';
 import { callback } from './once-callback.ts';
 
 const clock = () => 1_795_300_000;
@@ -148,6 +148,44 @@ describe('createOnce()', () => {
       await expect.poll(() => once(given, () => 'ran')).toMatchObject({ outcome: 'completed' });
     },
   );
+
+  it('throws what a handler throws, however the store fails to give it up', async () => {
+    const giveUp = (): never => {
+      throw new Error('gone');
+    };
+    const store = Object.assign(new MemoryOnceStore({ clock }), { giveUp });
+    const once = createOnce({ store, lease: 0.1 });
+    await expect(once(callback(), () => Promise.reject(new Error('no')))).rejects.toThrow('no');
+  });
+
+  it('asks a store that comes back for no more than 1,000 at a time of what it has missed', async () => {
+    const asked = new Set<string>();
+    let again = 0;
+    let settle = (): void => undefined;
+    const back = new Promise<void>((resolve) => {
+      settle = resolve;
+    });
+    const store = Object.assign(new MemoryOnceStore({ clock }), {
+      begin: () => Promise.reject(new Error('gone')),
+      giveUp: (_key: string, token: string) => {
+        if (asked.has(token)) {
+          again++;
+          return back;
+        }
+        asked.add(token);
+        return Promise.reject(new Error('gone'));
+      },
+    });
+    const once = createOnce({ store, lease: 60 });
+    const runs = Array.from({ length: 3_000 }, (_, index) =>
+      once(callback({ id: `msg_${index}` }), () => undefined),
+    );
+    const ends = await Promise.allSettled(runs);
+    expect(ends.every(({ status }) => status === 'rejected')).toBe(true);
+    await vi.waitFor(() => expect(asked.size).toBe(3_000));
+    expect(again).toBe(1_000);
+    settle();
+  });
 
   it('says so where it cannot be noted that a handler has completed', async () => {
     const finish = () => Promise.reject(new Error('gone'));

@@ -1,16 +1,18 @@
 import * as z from 'zod';
-import { clockOption, parseOptions } from '../options.ts';
+import { functionOption, parseOptions } from '../options.ts';
 import type { OnceState, OnceStore } from './once-store.ts';
 
 export interface MemoryOnceStoreOptions {
-  /** Unix seconds; the system's clock if not given. */
+  /** Unix seconds; if not given, a clock that nobody can set: with the system's a lease could end while its run goes on. */
   readonly clock?: (() => number) | undefined;
   /** The most callbacks that are remembered at a time: 100,000 if not given. With more, further ones are refused until some expire. */
   readonly maxEntries?: number | undefined;
 }
 
 const optionsSchema = z.strictObject({
-  clock: clockOption,
+  clock: functionOption<() => number>('a function that returns Unix seconds').default(
+    () => () => (performance.timeOrigin + performance.now()) / 1000,
+  ),
   maxEntries: z.int().min(1).max(16_000_000).default(100_000),
 });
 

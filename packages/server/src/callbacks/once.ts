@@ -98,16 +98,15 @@ export function createOnce(options: OnceOptions): Once {
     // None of the parts can hold a line feed, so no two pairs have one key.
     const key = hash('sha256', `${callback.sender}\n${callback.id}`, 'base64url');
     const token = randomBytes(16).toString('base64url');
-    // Once, and where that fails again behind the answer, so that nobody has to wait for the end of the lease.
-    const giveUp = () =>
-      store.giveUp(key, token).catch(() => {
-        insist(() => store.giveUp(key, token), lease, { ref: false }).catch(() => undefined);
-      });
-    const begun: OnceState = await store.begin(key, token, lease).catch((error) => {
+    const giveUp = () => insistBehind(async () => store.giveUp(key, token), lease);
+    let begun: OnceState;
+    try {
+      begun = await store.begin(key, token, lease);
+    } catch (error) {
       // It may have begun all the same, and only the answer was lost.
       void giveUp();
       throw failed(error);
-    });
+    }
     if (begun.state === 'done') return { outcome: 'done', status: 200, headers: {} };
     if (begun.state === 'in-progress') {
       const seconds = Math.max(1, Math.ceil(begun.seconds));
@@ -146,6 +145,27 @@ export function createOnce(options: OnceOptions): Once {
   };
 }
 
+/** How many runs are given up at once behind their answers: a store that comes back must not meet all that it has missed. */
+const MOST_BEHIND = 1_000;
+/** Seconds. */
+const LONGEST_BEHIND = 60;
+let behind = 0;
+
+/** Tries once, and where that fails again behind the answer, so that nobody has to wait for the end of a lease. */
+async function insistBehind(act: () => Promise<void>, seconds: number): Promise<void> {
+  try {
+    await act();
+  } catch {
+    if (behind >= MOST_BEHIND) return;
+    behind++;
+    insist(act, Math.min(seconds, LONGEST_BEHIND), { ref: false })
+      .catch(() => undefined)
+      .finally(() => {
+        behind--;
+      });
+  }
+}
+
 /** Tries again for a while, as a store may that restarts: nothing it has missed makes a handler run again, or wait. */
 async function insist(
   act: () => Promise<void>,
@@ -159,7 +179,8 @@ async function insist(
     } catch (error) {
       if (!(performance.now() + pause < end)) throw failed(error);
     }
-    await sleep(pause, undefined, { ref });
+    // Not all at the same time.
+    await sleep(pause * (0.5 + Math.random()), undefined, { ref });
   }
 }
 

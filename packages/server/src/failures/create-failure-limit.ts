@@ -43,8 +43,8 @@ export interface ClosableFailureLimit extends FailureLimit {
  * accepted writes nothing and asks nobody.
  *
  * Each server counts what it refuses. With Redis it counts there as well, and hears what the others have counted: an attacker gets
- * the limit, and a guess more from each further server. Where Redis fails nobody is refused for it; a process warning says that each
- * server counts alone.
+ * the limit, and from each further server a guess more, or up to the limit of those that are sent at once. Where Redis fails nobody
+ * is refused for it; a process warning says that each server counts alone.
  *
  * @param options limits; durations in seconds
  * @throws TypeError or RangeError naming the option that cannot be used

@@ -20,7 +20,7 @@ export function sourceName(source: string): string {
   const plain = source.startsWith('::ffff:') ? source.slice(7) : source;
   if (isIPv4(plain)) return plain;
   if (!(source.length <= LONGEST)) return hash('sha256', source, 'base64url');
-  const [, ipv4, ipv6 = source] = WITH_PORT.exec(source) ?? [];
+  const [, ipv4, ipv6 = source] = WITH_PORT.exec(plain) ?? [];
   if (ipv4 !== undefined) return ipv4;
   if (!ipaddr.IPv6.isValid(ipv6)) return source;
   const address = ipaddr.IPv6.parse(ipv6);
