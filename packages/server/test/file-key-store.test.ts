@@ -1,23 +1,11 @@
-import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generateMasterKey } from '@countersign/server';
 import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { newFolder, openFile } from './file-support.ts';
 import { judge, keyStoreContract } from './key-store-contract.ts';
 import { sealedStoreContract } from './sealed-store-contract.ts';
-
-async function newFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'countersign-keys-'));
-  onTestFinished(() => rm(folder, { recursive: true }));
-  return folder;
-}
-
-function openFile(...[options]: ConstructorParameters<typeof FileKeyStore>): FileKeyStore {
-  const keys = new FileKeyStore(options);
-  onTestFinished(() => keys.close());
-  return keys;
-}
 
 const masterKey = generateMasterKey();
 const NOW = 1_795_299_926;

@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto';
-import { type FileHandle, open as openFile, readdir, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { type FileHandle, open as openFile, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
+import { draftOf, sweep } from './file-draft.ts';
 import { withLock } from './file-lock.ts';
 import { KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
@@ -10,6 +10,8 @@ import { type Change, isOver, type RecordStore, type StoredRecord } from './reco
 import { changed, masterKeyIdOf, open, type SealedRecord, seal } from './seal.ts';
 
 const FORMAT = 'countersign keys 1';
+/** What the names of drafts end in. */
+const ENDING = '.next';
 /** Milliseconds between two looks at the file: how long a change by another process takes to be seen. */
 const LOOK_EVERY = 50;
 
@@ -188,9 +190,9 @@ async function write(
   { records, uses }: Contents,
   check: () => Promise<void>,
 ): Promise<void> {
-  await sweep(path);
-  // A name of its own: who has lost the lock, and does not know it yet, must not get at another's.
-  const draft = `${path}.${randomBytes(8).toString('hex')}.next`;
+  // Who writes now holds the lock.
+  await sweep(path, ENDING);
+  const draft = draftOf(path, ENDING);
   const text = JSON.stringify(
     { format: FORMAT, records: Object.fromEntries(records), uses: Object.fromEntries(uses) },
     undefined,
@@ -211,15 +213,6 @@ async function write(
     throw error;
   }
   await syncFolder(dirname(path));
-}
-
-/** Takes away what processes have left that were killed while they wrote. Who writes now holds the lock. */
-async function sweep(path: string): Promise<void> {
-  const folder = dirname(path);
-  for (const name of await readdir(folder)) {
-    if (name.startsWith(`${basename(path)}.`) && name.endsWith('.next'))
-      await rm(join(folder, name), { force: true });
-  }
 }
 
 /** That a file has another name is written down only with its folder. Not all systems can. */
