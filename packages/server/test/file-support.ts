@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FileKeyStore } from '@countersign/server/file';
@@ -6,7 +6,7 @@ import { onTestFinished } from 'vitest';
 
 /** A folder, until the test is over. */
 export async function newFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'countersign-keys-'));
+  const folder = await realpath(await mkdtemp(join(tmpdir(), 'countersign-keys-')));
   onTestFinished(() => rm(folder, { recursive: true }));
   return folder;
 }

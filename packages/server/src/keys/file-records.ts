@@ -1,9 +1,10 @@
 import { type FileHandle, open as openFile, rename, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
 import { draftOf, sweep } from './file-draft.ts';
 import { withLock } from './file-lock.ts';
+import { placeOf } from './file-place.ts';
 import { KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import { type Change, isOver, type RecordStore, type StoredRecord } from './record-store.ts';
@@ -47,7 +48,8 @@ export class FileRecords implements RecordStore {
 
   /** @param clock Unix seconds */
   constructor(path: string, masterKeys: MasterKeys, clock: () => number) {
-    this.#path = path;
+    // Now: where the process changes its folder it goes on with the same file.
+    this.#path = resolve(path);
     this.#masterKeys = masterKeys;
     this.#clock = clock;
     this.#looking = setInterval(() => void this.#look(), LOOK_EVERY).unref();
@@ -129,12 +131,13 @@ export class FileRecords implements RecordStore {
   }
 
   async #replace(change: (contents: Contents) => Promise<Contents>): Promise<void> {
-    const replaced = this.#last.then(() =>
-      withLock(`${this.#path}.lock`, async (check) => {
-        const next = await change(await readContents(this.#path));
-        await write(this.#path, next, check);
-      }),
-    );
+    const replaced = this.#last.then(async () => {
+      const path = await placeOf(this.#path);
+      await withLock(`${path}.lock`, async (check) => {
+        const next = await change(await readContents(path));
+        await write(path, next, check);
+      });
+    });
     this.#last = replaced.catch(() => undefined);
     await replaced;
     await this.#look();

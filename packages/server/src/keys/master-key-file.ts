@@ -1,5 +1,5 @@
 import { mkdir, readFile, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { quote } from '@countersign/shared';
 import { create } from './file-lock.ts';
 import { generateMasterKey } from './master-keys.ts';
@@ -21,13 +21,15 @@ import { generateMasterKey } from './master-keys.ts';
 export function masterKeyFile(
   path: string,
 ): (id: string | undefined) => Promise<string | undefined> {
+  // Now: where the process changes its folder another key must not be made there.
+  const file = resolve(path);
   return async (id) => {
-    const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
       // To open, it is too late to make one.
       if (error.code !== 'ENOENT' || id !== undefined) throw error;
-      return make(path);
+      return make(file);
     });
-    const { mode } = await stat(path);
+    const { mode } = await stat(file);
     if (process.platform !== 'win32' && (mode & 0o077) !== 0)
       throw new Error(`others may read ${quote(path)}: chmod 600 it`);
     const lines = text.split(/\r?\n/).filter((line) => line !== '');
