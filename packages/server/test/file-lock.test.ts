@@ -3,13 +3,22 @@ import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promi
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it, onTestFinished } from 'vitest';
-import { create, withLock } from '../src/keys/file-lock.ts';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { withLock } from '../src/keys/file-lock.ts';
 
 async function newLock(): Promise<{ folder: string; path: string }> {
   const folder = await mkdtemp(join(tmpdir(), 'countersign-lock-'));
   onTestFinished(() => rm(folder, { recursive: true }));
   return { folder, path: join(folder, 'lock') };
+}
+
+/** Eight random bytes, as they are in the names of drafts. */
+const RANDOM = '0123456789abcdef';
+
+/** An empty file that was made so many milliseconds ago. */
+async function makeOld(path: string, age: number): Promise<void> {
+  await writeFile(path, '');
+  await utimes(path, new Date(Date.now() - age), new Date(Date.now() - age));
 }
 
 /** A process that is no more. */
@@ -71,6 +80,20 @@ describe('withLock()', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  it('takes away the drafts of locks that were left long ago, and nothing else', async () => {
+    const { folder, path } = await newLock();
+    vi.useFakeTimers({ toFake: ['Date'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const others = ['lock.stale', 'lock.old', `lock.${RANDOM}0`, `lock.${RANDOM}.next`];
+    const ages = { [`lock.${RANDOM}`]: 11_000, 'lock.aaaaaaaaaaaaaaaa': -86_400_000 };
+    const young = 'lock.bbbbbbbbbbbbbbbb';
+    for (const [name, age] of Object.entries({ ...ages, [young]: 9_000 }))
+      await makeOld(join(folder, name), age);
+    for (const name of [...others, `my-lock.${RANDOM}`]) await makeOld(join(folder, name), 20_000);
+    await withLock(path, async () => undefined);
+    expect((await readdir(folder)).sort()).toEqual([...others, `my-lock.${RANDOM}`, young].sort());
+  });
+
   it.each(['', 'null', '{', '{"pid":1}'])(
     'takes away a lock that is only %j, after a while',
     async (text) => {
@@ -90,17 +113,5 @@ describe('withLock()', () => {
     });
     await expect(lost).rejects.toMatchObject({ code: 'ERR_STORE_BUSY' });
     expect(await readFile(path, 'utf8')).toContain('another');
-  });
-});
-
-describe('create()', () => {
-  it('makes a file whole, and never in place of another', async () => {
-    const { folder, path } = await newLock();
-    const made = await Promise.all(
-      Array.from({ length: 10 }, (_, index) => create(path, `${index}`.repeat(1_000))),
-    );
-    expect(made.filter(Boolean)).toHaveLength(1);
-    expect(await readFile(path, 'utf8')).toBe(`${made.indexOf(true)}`.repeat(1_000));
-    expect(await readdir(folder)).toEqual(['lock']);
   });
 });

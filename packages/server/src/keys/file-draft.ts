@@ -1,16 +1,68 @@
 import { randomBytes } from 'node:crypto';
-import { readdir, rm } from 'node:fs/promises';
+import { link, open, readdir, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 const RANDOM = /^[0-9a-f]{16}$/;
 
-/** A name beside a file, and nobody else's: who has lost the lock, and does not know it yet, must not get at another's. */
-export function draftOf(path: string, ending: string): string {
-  return `${path}.${randomBytes(8).toString('hex')}${ending}`;
+interface DraftOptions {
+  /** What its name ends in. */
+  readonly ending?: string;
+  /** Whether it must outlive a loss of power. */
+  readonly flush?: boolean;
 }
 
-/** Takes away what processes have left that were killed while they wrote: what {@link draftOf} has named, and nothing else. */
-export async function sweep(path: string, ending: string): Promise<void> {
+/**
+ * Writes beside a file what shall take its place. If it is not put there nothing is left of it.
+ *
+ * @param act puts it in its place
+ */
+export async function withDraft<T>(
+  path: string,
+  text: string,
+  { ending = '', flush = false }: DraftOptions,
+  act: (draft: string) => Promise<T>,
+): Promise<T> {
+  // A name of its own: who has lost the lock, and does not know it yet, must not get at another's.
+  const draft = `${path}.${randomBytes(8).toString('hex')}${ending}`;
+  try {
+    const file = await open(draft, 'wx', 0o600);
+    try {
+      await file.writeFile(text);
+      if (flush) await file.sync();
+    } finally {
+      await file.close();
+    }
+    return await act(draft);
+  } finally {
+    await rm(draft, { force: true });
+  }
+}
+
+/** Makes a file that appears whole, or not at all, and never in place of another. It says whether it did. */
+export async function create(
+  path: string,
+  text: string,
+  options: DraftOptions = {},
+): Promise<boolean> {
+  return withDraft(path, text, options, async (draft) => {
+    try {
+      await link(draft, path);
+      return true;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      // Gone where this process was held up for so long that another has swept.
+      if (code !== 'EEXIST' && code !== 'ENOENT') throw error;
+      return false;
+    }
+  });
+}
+
+/**
+ * Takes away the drafts of a file that processes have left which were killed while they wrote, and nothing else.
+ *
+ * @param age milliseconds: where others may be writing, how old a draft is that is nobody's any more
+ */
+export async function sweep(path: string, ending = '', age = 0): Promise<void> {
   const folder = dirname(path);
   const start = `${basename(path)}.`;
   for (const name of await readdir(folder)) {
@@ -18,6 +70,15 @@ export async function sweep(path: string, ending: string): Promise<void> {
       name.startsWith(start) &&
       name.endsWith(ending) &&
       RANDOM.test(name.slice(start.length, name.length - ending.length));
-    if (isDraft) await rm(join(folder, name), { force: true });
+    const draft = join(folder, name);
+    // One that somebody else has left in a folder where only he may take it away stays.
+    if (isDraft && (await isOlder(draft, age)))
+      await rm(draft, { force: true }).catch(() => undefined);
   }
+}
+
+/** Also of a time that lies ahead: the clock was put right since. */
+async function isOlder(path: string, age: number): Promise<boolean> {
+  const made = await stat(path).catch(() => undefined);
+  return made !== undefined && Math.abs(Date.now() - made.mtimeMs) >= age;
 }

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { link, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { quote } from '@countersign/shared';
+import { create, sweep } from './file-draft.ts';
 import { KeyStoreError } from './key-store-error.ts';
 
 /** Milliseconds for which others are waited for. */
@@ -39,6 +40,7 @@ export async function withLock<T>(
     throw new KeyStoreError('ERR_STORE_BUSY', `Lost the lock ${quote(path, 200)}: try again`);
   };
   try {
+    await sweep(path, '', STALE);
     return await act(check);
   } finally {
     if (await isOurs()) await rm(path, { force: true });
@@ -60,25 +62,6 @@ async function take(path: string): Promise<Owner> {
         `Cannot lock ${quote(path, 200)}: process ${other?.pid} of ${quote(other?.host)} does not let go of it`,
       );
     await sleep(PAUSE * (0.5 + Math.random()));
-  }
-}
-
-/**
- * Makes a file that appears whole, or not at all, and never in place of another.
- *
- * @param flush whether it must outlive a loss of power
- */
-export async function create(path: string, text: string, flush = false): Promise<boolean> {
-  const draft = `${path}.${randomBytes(8).toString('hex')}`;
-  await writeFile(draft, text, { mode: 0o600, flag: 'wx', flush });
-  try {
-    await link(draft, path);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    return false;
-  } finally {
-    await rm(draft, { force: true });
   }
 }
 

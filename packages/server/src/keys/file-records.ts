@@ -1,8 +1,8 @@
-import { type FileHandle, open as openFile, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open as openFile, rename, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
-import { draftOf, sweep } from './file-draft.ts';
+import { sweep, withDraft } from './file-draft.ts';
 import { withLock } from './file-lock.ts';
 import { placeOf } from './file-place.ts';
 import { KeyStoreError } from './key-store-error.ts';
@@ -195,26 +195,15 @@ async function write(
 ): Promise<void> {
   // Who writes now holds the lock.
   await sweep(path, ENDING);
-  const draft = draftOf(path, ENDING);
   const text = JSON.stringify(
     { format: FORMAT, records: Object.fromEntries(records), uses: Object.fromEntries(uses) },
     undefined,
     1,
   );
-  try {
-    const file = await openFile(draft, 'wx', 0o600);
-    try {
-      await file.writeFile(`${text}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+  await withDraft(path, `${text}\n`, { ending: ENDING, flush: true }, async (draft) => {
     await check();
     await rename(draft, path);
-  } catch (error) {
-    await rm(draft, { force: true });
-    throw error;
-  }
+  });
   await syncFolder(dirname(path));
 }
 

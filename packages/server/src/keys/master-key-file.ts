@@ -1,7 +1,7 @@
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { quote } from '@countersign/shared';
-import { create } from './file-lock.ts';
+import { create } from './file-draft.ts';
 import { generateMasterKey } from './master-keys.ts';
 
 /**
@@ -40,6 +40,6 @@ export function masterKeyFile(
 /** Of two processes that make it at once both use the same. */
 async function make(path: string): Promise<string> {
   await mkdir(dirname(path), { recursive: true });
-  await create(path, `${generateMasterKey()}\n`, true);
+  await create(path, `${generateMasterKey()}\n`, { flush: true });
   return readFile(path, 'utf8');
 }
