@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { link, open, readdir, rm, stat } from 'node:fs/promises';
+import { type FileHandle, link, open, readdir, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
 const RANDOM = /^[0-9a-f]{16}$/;
@@ -27,6 +27,7 @@ export async function withDraft<T>(
   try {
     const file = await open(draft, 'wx', 0o600);
     try {
+      await give(file, path);
       await file.writeFile(text);
       if (flush) await file.sync();
     } finally {
@@ -36,6 +37,14 @@ export async function withDraft<T>(
   } finally {
     await rm(draft, { force: true });
   }
+}
+
+/** What root writes goes to whose file it replaces, or whose folder it is new in: servers run as others, and must read it. */
+async function give(draft: FileHandle, path: string): Promise<void> {
+  if (process.geteuid?.() !== 0) return;
+  const { uid, gid } = await stat(path).catch(() => stat(dirname(path)));
+  // Not every root may, as in a container: then it stays root's, as it would be everybody else's who writes it.
+  await draft.chown(uid, gid).catch(() => undefined);
 }
 
 /** Makes a file that appears whole, or not at all, and never in place of another. It says whether it did. */

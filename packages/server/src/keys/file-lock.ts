@@ -77,7 +77,9 @@ async function takeAway(path: string, stale: Owner): Promise<void> {
     return;
   }
   try {
-    if ((await readOwner(path))?.token === stale.token) await rm(path, { force: true });
+    const present = await readOwner(path);
+    // Of one that cannot be read the token does not tell whether it is still the same.
+    if (present?.token === stale.token && isStale(present)) await rm(path, { force: true });
   } finally {
     await rm(guard, { force: true });
   }
@@ -88,10 +90,11 @@ async function readOwner(path: string): Promise<Owner | undefined> {
     const owner = JSON.parse(await readFile(path, 'utf8')) as Owner;
     if (typeof owner?.token === 'string') return owner;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    if (!(error instanceof SyntaxError)) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return undefined;
+    if (code !== 'EACCES' && !(error instanceof SyntaxError)) throw error;
   }
-  // What a loss of power has left of one: nobody's, after a while.
+  // What a loss of power has left of one, or one of another user: nobody's, after a while.
   const made = await stat(path).catch(() => undefined);
   return made && { token: '', pid: process.pid, host: '', since: made.mtimeMs };
 }

@@ -158,21 +158,25 @@ const NO_FILE = { ino: 0n, ctimeNs: 0n, mtimeNs: 0n, size: 0n };
 async function readContents(path: string): Promise<Contents> {
   const file = await openFile(path, 'r').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
+    if (error.code === 'EACCES')
+      throw unfit(path, 'this user may not read it; run as its owner, or chown it', error);
     throw error;
   });
   if (file === undefined) return NOTHING;
   try {
     const { mode } = await file.stat();
     if (process.platform !== 'win32' && (mode & 0o077) !== 0)
-      throw new KeyStoreError(
-        'ERR_STORE_UNFIT',
-        `Cannot use key store ${quote(path, 200)}: others may read or write it; chmod 600 it`,
-      );
+      throw unfit(path, 'others may read or write it; chmod 600 it');
     const { records, uses } = parse(path, await file.readFile('utf8'));
     return { records: new Map(Object.entries(records)), uses: new Map(Object.entries(uses)) };
   } finally {
     await file.close();
   }
+}
+
+function unfit(path: string, why: string, cause?: unknown): KeyStoreError {
+  const message = `Cannot use key store ${quote(path, 200)}: ${why}`;
+  return new KeyStoreError('ERR_STORE_UNFIT', message, { cause });
 }
 
 function parse(path: string, text: string): z.output<typeof fileSchema> {
@@ -201,10 +205,18 @@ async function write(
     1,
   );
   await withDraft(path, `${text}\n`, { ending: ENDING, flush: true }, async (draft) => {
+    await checkOwner(path, draft);
     await check();
     await rename(draft, path);
   });
   await syncFolder(dirname(path));
+}
+
+/** With a file of ours in place of theirs, others could not read what they wrote. */
+async function checkOwner(path: string, draft: string): Promise<void> {
+  const present = await stat(path).catch(() => undefined);
+  if (present === undefined || present.uid === (await stat(draft)).uid) return;
+  throw unfit(path, `it belongs to user ${present.uid}; write to it as that user, or as root`);
 }
 
 /** That a file has another name is written down only with its folder. Not all systems can. */
