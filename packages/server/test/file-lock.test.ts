@@ -15,9 +15,9 @@ async function newLock(): Promise<{ folder: string; path: string }> {
 /** Eight random bytes, as they are in the names of drafts. */
 const RANDOM = '0123456789abcdef';
 
-/** An empty file that was made so many milliseconds ago. */
-async function makeOld(path: string, age: number): Promise<void> {
-  await writeFile(path, '');
+/** A file that was made so many milliseconds ago. */
+async function makeOld(path: string, age: number, text = ''): Promise<void> {
+  await writeFile(path, text);
   await utimes(path, new Date(Date.now() - age), new Date(Date.now() - age));
 }
 
@@ -70,12 +70,13 @@ describe('withLock()', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it('takes away what somebody left who was taking away, and died', async () => {
+  it.each([
+    ['', 20_000],
+    [', as a clock said that was ahead', -86_400_000],
+  ])('takes away what somebody left who was taking away, and died%s', async (_, age) => {
     const { folder, path } = await newLock();
     await writeFile(path, owner({ pid: dead() }));
-    await writeFile(`${path}.stale`, '');
-    const longAgo = new Date(Date.now() - 20_000);
-    await utimes(`${path}.stale`, longAgo, longAgo);
+    await makeOld(`${path}.stale`, age);
     expect(await withLock(path, async () => 'mine')).toBe('mine');
     expect(await readdir(folder)).toEqual([]);
   });
@@ -98,9 +99,7 @@ describe('withLock()', () => {
     'takes away a lock that is only %j, after a while',
     async (text) => {
       const { path } = await newLock();
-      await writeFile(path, text);
-      const longAgo = new Date(Date.now() - 20_000);
-      await utimes(path, longAgo, longAgo);
+      await makeOld(path, 20_000, text);
       expect(await withLock(path, async () => 'mine')).toBe('mine');
     },
   );

@@ -73,7 +73,7 @@ async function takeAway(path: string, stale: Owner): Promise<void> {
   } catch {
     // Killed at this very point, a process leaves the guard.
     const made = await stat(guard).catch(() => undefined);
-    if (made !== undefined && Date.now() - made.mtimeMs > STALE) await rm(guard, { force: true });
+    if (made !== undefined && isLongAgo(made.mtimeMs)) await rm(guard, { force: true });
     return;
   }
   try {
@@ -100,7 +100,12 @@ async function readOwner(path: string): Promise<Owner | undefined> {
 }
 
 function isStale({ pid, host, since }: Owner): boolean {
-  return (host === hostname() && !isAlive(pid)) || !(Math.abs(Date.now() - since) <= STALE);
+  return (host === hostname() && !isAlive(pid)) || isLongAgo(since);
+}
+
+/** Also what lies far ahead: the clock was put right since. And what is no time. */
+function isLongAgo(since: number): boolean {
+  return !(Math.abs(Date.now() - since) <= STALE);
 }
 
 function isAlive(pid: number): boolean {
