@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
@@ -24,8 +24,12 @@ async function makeOld(path: string, age: number, text = ''): Promise<void> {
 /** A process that is no more. */
 const dead = (): number => spawnSync('true').pid;
 
-const owner = (changes: object): string =>
-  JSON.stringify({ token: 'x', pid: process.pid, host: hostname(), since: Date.now(), ...changes });
+/** What a lock says of whose it is: of this process, if not said otherwise. */
+async function owner(changes: object): Promise<string> {
+  const { path } = await newLock();
+  const own = await withLock(path, () => readFile(path, 'utf8'));
+  return JSON.stringify({ ...JSON.parse(own), token: 'x', ...changes });
+}
 
 describe('withLock()', () => {
   it('lets one at a time, and leaves nothing', async () => {
@@ -62,7 +66,7 @@ describe('withLock()', () => {
     ['nobody that can be told', () => owner({ since: 'yesterday' })],
   ])('takes away the lock of %s', async (_, text) => {
     const { folder, path } = await newLock();
-    await writeFile(path, text());
+    await writeFile(path, await text());
     const all = await Promise.all(
       Array.from({ length: 5 }, (_, index) => withLock(path, async () => index)),
     );
@@ -75,7 +79,7 @@ describe('withLock()', () => {
     [', as a clock said that was ahead', -86_400_000],
   ])('takes away what somebody left who was taking away, and died%s', async (_, age) => {
     const { folder, path } = await newLock();
-    await writeFile(path, owner({ pid: dead() }));
+    await writeFile(path, await owner({ pid: dead() }));
     await makeOld(`${path}.stale`, age);
     expect(await withLock(path, async () => 'mine')).toBe('mine');
     expect(await readdir(folder)).toEqual([]);
@@ -104,10 +108,22 @@ describe('withLock()', () => {
     },
   );
 
+  it.runIf(process.platform === 'linux').each([
+    ['from a container', 'pid:[1]'],
+    ['that does not say from where', ''],
+  ])('waits for a process %s, though the host has the same name', async (_, namespace) => {
+    const { path } = await newLock();
+    const since = Date.now() - 9_000;
+    const ours = await owner({ pid: dead(), since });
+    await writeFile(path, ours.replace(/ ?pid:\[\d+\]/, namespace && ` ${namespace}`));
+    await withLock(path, async () => undefined);
+    expect(Date.now() - since).toBeGreaterThan(10_000);
+  });
+
   it('notices that it was lost, and does not take away another’s', async () => {
     const { path } = await newLock();
     const lost = withLock(path, async (check) => {
-      await writeFile(path, owner({ token: 'another' }));
+      await writeFile(path, await owner({ token: 'another' }));
       await check();
     });
     await expect(lost).rejects.toMatchObject({ code: 'ERR_STORE_BUSY' });

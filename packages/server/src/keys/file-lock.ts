@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { readlinkSync } from 'node:fs';
 import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,6 +16,7 @@ const STALE = 10_000;
 interface Owner {
   readonly token: string;
   readonly pid: number;
+  /** Where the process has this number. */
   readonly host: string;
   /** Milliseconds, by the system's clock. */
   readonly since: number;
@@ -53,7 +55,7 @@ async function take(path: string): Promise<Owner> {
   for (;;) {
     const other = await readOwner(path);
     if (other === undefined) {
-      const owner = { token, pid: process.pid, host: hostname(), since: Date.now() };
+      const owner = { token, pid: process.pid, host: nameHost(), since: Date.now() };
       if (await create(path, JSON.stringify(owner))) return owner;
     } else if (isStale(other)) await takeAway(path, other);
     if (performance.now() > end)
@@ -100,12 +102,22 @@ async function readOwner(path: string): Promise<Owner | undefined> {
 }
 
 function isStale({ pid, host, since }: Owner): boolean {
-  return (host === hostname() && !isAlive(pid)) || isLongAgo(since);
+  return (host === nameHost() && !isAlive(pid)) || isLongAgo(since);
 }
 
 /** Also what lies far ahead: the clock was put right since. And what is no time. */
 function isLongAgo(since: number): boolean {
   return !(Math.abs(Date.now() - since) <= STALE);
+}
+
+/** A container may be called what its host is called, and yet has numbers of processes of its own. */
+function nameHost(): string {
+  try {
+    return `${hostname()} ${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    // Only Linux has these.
+    return hostname();
+  }
 }
 
 function isAlive(pid: number): boolean {
