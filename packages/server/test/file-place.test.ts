@@ -1,4 +1,7 @@
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { lstat, mkdir, readdir, readlink, symlink } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { generateMasterKey } from '@countersign/server';
 import { masterKeyFile } from '@countersign/server/file';
@@ -57,6 +60,31 @@ describe('FileKeyStore behind a link', () => {
     expect(await readlink(link)).toBe('../real/store.json');
     expect((await lstat(file)).isFile()).toBe(true);
     expect(await judge(openFile({ path: file, masterKey }), key)).toBe('accepted');
+  });
+});
+
+describe('FileKeyStore at something that is no file', () => {
+  const make: Record<string, (path: string) => unknown> = {
+    'a folder': (path) => mkdir(path),
+    'a pipe that nobody writes to': (path) => spawnSync('mkfifo', ['-m', '600', path]),
+    'a socket': async (path) => {
+      const server = createServer().listen(path);
+      onTestFinished(() => void server.close());
+      await once(server, 'listening');
+    },
+  };
+
+  it.each(Object.keys(make))('refuses %s, and says so', async (what) => {
+    const folder = await newFolder();
+    const path = join(folder, 'keys.json');
+    await make[what]?.(path);
+    const keys = openFile({ path, masterKey });
+    for (const act of [() => keys.list(), () => keys.create()])
+      await expect(act()).rejects.toMatchObject({
+        code: 'ERR_STORE_UNFIT',
+        message: `Cannot use key store "${path}": it is no regular file; give the path of one, or of none yet`,
+      });
+    expect(await readdir(folder)).toEqual(['keys.json']);
   });
 });
 

@@ -1,4 +1,4 @@
-import { type FileHandle, open as openFile, rename, stat } from 'node:fs/promises';
+import { constants, type FileHandle, open as openFile, rename, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
@@ -155,17 +155,24 @@ function hasHadItsTime({ policy }: SealedRecord, now: number): boolean {
 
 const NO_FILE = { ino: 0n, ctimeNs: 0n, mtimeNs: 0n, size: 0n };
 
+const NOT_A_FILE = 'it is no regular file; give the path of one, or of none yet';
+
 async function readContents(path: string): Promise<Contents> {
-  const file = await openFile(path, 'r').catch((error: NodeJS.ErrnoException) => {
+  // A pipe must not keep it waiting for whoever writes to it.
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK;
+  const file = await openFile(path, flags).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     if (error.code === 'EACCES')
       throw unfit(path, 'this user may not read it; run as its owner, or chown it', error);
+    // Of a socket.
+    if (error.code === 'ENXIO') throw unfit(path, NOT_A_FILE, error);
     throw error;
   });
   if (file === undefined) return NOTHING;
   try {
-    const { mode } = await file.stat();
-    if (process.platform !== 'win32' && (mode & 0o077) !== 0)
+    const found = await file.stat();
+    if (!found.isFile()) throw unfit(path, NOT_A_FILE);
+    if (process.platform !== 'win32' && (found.mode & 0o077) !== 0)
       throw unfit(path, 'others may read or write it; chmod 600 it');
     const { records, uses } = parse(path, await file.readFile('utf8'));
     return { records: new Map(Object.entries(records)), uses: new Map(Object.entries(uses)) };
