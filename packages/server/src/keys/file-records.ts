@@ -16,6 +16,12 @@ const ENDING = '.next';
 /** Milliseconds between two looks at the file: how long a change by another process takes to be seen. */
 const LOOK_EVERY = 50;
 
+/**
+ * Seconds for which a record is kept that has had its time. It says that a session is revoked: one command whose clock is some days
+ * ahead must not bring that back to life.
+ */
+const KEPT_BEYOND = 30 * 86_400;
+
 const fileSchema = z.strictObject({
   format: z.literal(FORMAT),
   records: z.record(z.string(), z.strictObject({ policy: z.string(), sealed: z.string() })),
@@ -147,7 +153,7 @@ export class FileRecords implements RecordStore {
 /** What somebody has changed so that it is no policy any more stays there: it must be seen. */
 function hasHadItsTime({ policy }: SealedRecord, now: number): boolean {
   try {
-    return isOver(JSON.parse(policy), now);
+    return isOver(JSON.parse(policy), now - KEPT_BEYOND);
   } catch {
     return false;
   }
