@@ -1,26 +1,19 @@
-import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generateMasterKey } from '@countersign/server';
 import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
-import { describe, expect, it, onTestFinished } from 'vitest';
-import { judge, keyStoreContract } from './key-store-contract.ts';
+import { describe, expect, it } from 'vitest';
+import { newFolder, openFile } from './file-support.ts';
+import {
+  AUDIENCE,
+  createTestSessions,
+  judge,
+  keyStoreContract,
+  NOW,
+} from './key-store-contract.ts';
 import { sealedStoreContract } from './sealed-store-contract.ts';
 
-async function newFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'countersign-keys-'));
-  onTestFinished(() => rm(folder, { recursive: true }));
-  return folder;
-}
-
-function openFile(...[options]: ConstructorParameters<typeof FileKeyStore>): FileKeyStore {
-  const keys = new FileKeyStore(options);
-  onTestFinished(() => keys.close());
-  return keys;
-}
-
 const masterKey = generateMasterKey();
-const NOW = 1_795_299_926;
 
 keyStoreContract('FileKeyStore', async () => {
   const path = join(await newFolder(), 'keys.json');
@@ -75,6 +68,21 @@ describe('FileKeyStore', () => {
       });
       expect(await readFile(path, 'utf8')).toBe(text);
     }
+  });
+
+  it('remembers what is revoked of a session, though a clock was wrong for one command', async () => {
+    const path = join(await newFolder(), 'keys.json');
+    const at = (now: number) => openFile({ path, masterKey, clock: () => now });
+    const server = at(NOW);
+    const sessions = createTestSessions(server);
+    const session = await sessions.issue({ subject: 'alice', scopes: [], audience: AUDIENCE });
+    await server.revoke({ accessKeyId: session.accessKeyId });
+    for (const days of [8, -8, 36]) await at(NOW + days * 86_400).create();
+    expect(await judge(at(NOW), session)).toMatch('ERR_KEY_INACTIVE');
+    // In the end it is forgotten: the session is long over.
+    expect(await readFile(path, 'utf8')).toContain(session.accessKeyId);
+    await at(NOW + 38 * 86_400).create();
+    expect(await readFile(path, 'utf8')).not.toContain(session.accessKeyId);
   });
 
   it('writes nothing where it lost the lock to another, and spoils nothing of the other’s', async () => {

@@ -1,10 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, expect, it, onTestFinished } from 'vitest';
-import { create, withLock } from '../src/keys/file-lock.ts';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { withLock } from '../src/keys/file-lock.ts';
 
 async function newLock(): Promise<{ folder: string; path: string }> {
   const folder = await mkdtemp(join(tmpdir(), 'countersign-lock-'));
@@ -12,11 +12,24 @@ async function newLock(): Promise<{ folder: string; path: string }> {
   return { folder, path: join(folder, 'lock') };
 }
 
+/** Eight random bytes, as they are in the names of drafts. */
+const RANDOM = '0123456789abcdef';
+
+/** A file that was made so many milliseconds ago. */
+async function makeOld(path: string, age: number, text = ''): Promise<void> {
+  await writeFile(path, text);
+  await utimes(path, new Date(Date.now() - age), new Date(Date.now() - age));
+}
+
 /** A process that is no more. */
 const dead = (): number => spawnSync('true').pid;
 
-const owner = (changes: object): string =>
-  JSON.stringify({ token: 'x', pid: process.pid, host: hostname(), since: Date.now(), ...changes });
+/** What a lock says of whose it is: of this process, if not said otherwise. */
+async function owner(changes: object): Promise<string> {
+  const { path } = await newLock();
+  const own = await withLock(path, () => readFile(path, 'utf8'));
+  return JSON.stringify({ ...JSON.parse(own), token: 'x', ...changes });
+}
 
 describe('withLock()', () => {
   it('lets one at a time, and leaves nothing', async () => {
@@ -53,7 +66,7 @@ describe('withLock()', () => {
     ['nobody that can be told', () => owner({ since: 'yesterday' })],
   ])('takes away the lock of %s', async (_, text) => {
     const { folder, path } = await newLock();
-    await writeFile(path, text());
+    await writeFile(path, await text());
     const all = await Promise.all(
       Array.from({ length: 5 }, (_, index) => withLock(path, async () => index)),
     );
@@ -61,46 +74,59 @@ describe('withLock()', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
-  it('takes away what somebody left who was taking away, and died', async () => {
+  it.each([
+    ['', 20_000],
+    [', as a clock said that was ahead', -86_400_000],
+  ])('takes away what somebody left who was taking away, and died%s', async (_, age) => {
     const { folder, path } = await newLock();
-    await writeFile(path, owner({ pid: dead() }));
-    await writeFile(`${path}.stale`, '');
-    const longAgo = new Date(Date.now() - 20_000);
-    await utimes(`${path}.stale`, longAgo, longAgo);
+    await writeFile(path, await owner({ pid: dead() }));
+    await makeOld(`${path}.stale`, age);
     expect(await withLock(path, async () => 'mine')).toBe('mine');
     expect(await readdir(folder)).toEqual([]);
+  });
+
+  it('takes away the drafts of locks that were left long ago, and nothing else', async () => {
+    const { folder, path } = await newLock();
+    vi.useFakeTimers({ toFake: ['Date'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const others = ['lock.stale', 'lock.old', `lock.${RANDOM}0`, `lock.${RANDOM}.next`];
+    const ages = { [`lock.${RANDOM}`]: 11_000, 'lock.aaaaaaaaaaaaaaaa': -86_400_000 };
+    const young = 'lock.bbbbbbbbbbbbbbbb';
+    for (const [name, age] of Object.entries({ ...ages, [young]: 9_000 }))
+      await makeOld(join(folder, name), age);
+    for (const name of [...others, `my-lock.${RANDOM}`]) await makeOld(join(folder, name), 20_000);
+    await withLock(path, async () => undefined);
+    expect((await readdir(folder)).sort()).toEqual([...others, `my-lock.${RANDOM}`, young].sort());
   });
 
   it.each(['', 'null', '{', '{"pid":1}'])(
     'takes away a lock that is only %j, after a while',
     async (text) => {
       const { path } = await newLock();
-      await writeFile(path, text);
-      const longAgo = new Date(Date.now() - 20_000);
-      await utimes(path, longAgo, longAgo);
+      await makeOld(path, 20_000, text);
       expect(await withLock(path, async () => 'mine')).toBe('mine');
     },
   );
 
+  it.runIf(process.platform === 'linux').each([
+    ['from a container', 'pid:[1]'],
+    ['that does not say from where', ''],
+  ])('waits for a process %s, though the host has the same name', async (_, namespace) => {
+    const { path } = await newLock();
+    const since = Date.now() - 9_000;
+    const ours = await owner({ pid: dead(), since });
+    await writeFile(path, ours.replace(/ ?pid:\[\d+\]/, namespace && ` ${namespace}`));
+    await withLock(path, async () => undefined);
+    expect(Date.now() - since).toBeGreaterThan(10_000);
+  });
+
   it('notices that it was lost, and does not take away another’s', async () => {
     const { path } = await newLock();
     const lost = withLock(path, async (check) => {
-      await writeFile(path, owner({ token: 'another' }));
+      await writeFile(path, await owner({ token: 'another' }));
       await check();
     });
     await expect(lost).rejects.toMatchObject({ code: 'ERR_STORE_BUSY' });
     expect(await readFile(path, 'utf8')).toContain('another');
-  });
-});
-
-describe('create()', () => {
-  it('makes a file whole, and never in place of another', async () => {
-    const { folder, path } = await newLock();
-    const made = await Promise.all(
-      Array.from({ length: 10 }, (_, index) => create(path, `${index}`.repeat(1_000))),
-    );
-    expect(made.filter(Boolean)).toHaveLength(1);
-    expect(await readFile(path, 'utf8')).toBe(`${made.indexOf(true)}`.repeat(1_000));
-    expect(await readdir(folder)).toEqual(['lock']);
   });
 });

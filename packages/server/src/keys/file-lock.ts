@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { link, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readlinkSync } from 'node:fs';
+import { readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { quote } from '@countersign/shared';
+import { create, sweep } from './file-draft.ts';
 import { KeyStoreError } from './key-store-error.ts';
 
 /** Milliseconds for which others are waited for. */
@@ -14,6 +16,7 @@ const STALE = 10_000;
 interface Owner {
   readonly token: string;
   readonly pid: number;
+  /** Where the process has this number. */
   readonly host: string;
   /** Milliseconds, by the system's clock. */
   readonly since: number;
@@ -39,6 +42,7 @@ export async function withLock<T>(
     throw new KeyStoreError('ERR_STORE_BUSY', `Lost the lock ${quote(path, 200)}: try again`);
   };
   try {
+    await sweep(path, '', STALE);
     return await act(check);
   } finally {
     if (await isOurs()) await rm(path, { force: true });
@@ -51,7 +55,7 @@ async function take(path: string): Promise<Owner> {
   for (;;) {
     const other = await readOwner(path);
     if (other === undefined) {
-      const owner = { token, pid: process.pid, host: hostname(), since: Date.now() };
+      const owner = { token, pid: process.pid, host: nameHost(), since: Date.now() };
       if (await create(path, JSON.stringify(owner))) return owner;
     } else if (isStale(other)) await takeAway(path, other);
     if (performance.now() > end)
@@ -63,25 +67,6 @@ async function take(path: string): Promise<Owner> {
   }
 }
 
-/**
- * Makes a file that appears whole, or not at all, and never in place of another.
- *
- * @param flush whether it must outlive a loss of power
- */
-export async function create(path: string, text: string, flush = false): Promise<boolean> {
-  const draft = `${path}.${randomBytes(8).toString('hex')}`;
-  await writeFile(draft, text, { mode: 0o600, flag: 'wx', flush });
-  try {
-    await link(draft, path);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    return false;
-  } finally {
-    await rm(draft, { force: true });
-  }
-}
-
 /** One at a time: of two that find the same lock stale, the slower one would take away the quicker one's. */
 async function takeAway(path: string, stale: Owner): Promise<void> {
   const guard = `${path}.stale`;
@@ -90,11 +75,13 @@ async function takeAway(path: string, stale: Owner): Promise<void> {
   } catch {
     // Killed at this very point, a process leaves the guard.
     const made = await stat(guard).catch(() => undefined);
-    if (made !== undefined && Date.now() - made.mtimeMs > STALE) await rm(guard, { force: true });
+    if (made !== undefined && isLongAgo(made.mtimeMs)) await rm(guard, { force: true });
     return;
   }
   try {
-    if ((await readOwner(path))?.token === stale.token) await rm(path, { force: true });
+    const present = await readOwner(path);
+    // Of one that cannot be read the token does not tell whether it is still the same.
+    if (present?.token === stale.token && isStale(present)) await rm(path, { force: true });
   } finally {
     await rm(guard, { force: true });
   }
@@ -105,16 +92,32 @@ async function readOwner(path: string): Promise<Owner | undefined> {
     const owner = JSON.parse(await readFile(path, 'utf8')) as Owner;
     if (typeof owner?.token === 'string') return owner;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    if (!(error instanceof SyntaxError)) throw error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return undefined;
+    if (code !== 'EACCES' && !(error instanceof SyntaxError)) throw error;
   }
-  // What a loss of power has left of one: nobody's, after a while.
+  // What a loss of power has left of one, or one of another user: nobody's, after a while.
   const made = await stat(path).catch(() => undefined);
   return made && { token: '', pid: process.pid, host: '', since: made.mtimeMs };
 }
 
 function isStale({ pid, host, since }: Owner): boolean {
-  return (host === hostname() && !isAlive(pid)) || !(Math.abs(Date.now() - since) <= STALE);
+  return (host === nameHost() && !isAlive(pid)) || isLongAgo(since);
+}
+
+/** Also what lies far ahead: the clock was put right since. And what is no time. */
+function isLongAgo(since: number): boolean {
+  return !(Math.abs(Date.now() - since) <= STALE);
+}
+
+/** A container may be called what its host is called, and yet has numbers of processes of its own. */
+function nameHost(): string {
+  try {
+    return `${hostname()} ${readlinkSync('/proc/self/ns/pid')}`;
+  } catch {
+    // Only Linux has these.
+    return hostname();
+  }
 }
 
 function isAlive(pid: number): boolean {

@@ -1,17 +1,26 @@
-import { randomBytes } from 'node:crypto';
-import { type FileHandle, open as openFile, readdir, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { constants, type FileHandle, open as openFile, rename, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
+import { sweep, withDraft } from './file-draft.ts';
 import { withLock } from './file-lock.ts';
+import { placeOf } from './file-place.ts';
 import { KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import { type Change, isOver, type RecordStore, type StoredRecord } from './record-store.ts';
 import { changed, masterKeyIdOf, open, type SealedRecord, seal } from './seal.ts';
 
 const FORMAT = 'countersign keys 1';
+/** What the names of drafts end in. */
+const ENDING = '.next';
 /** Milliseconds between two looks at the file: how long a change by another process takes to be seen. */
 const LOOK_EVERY = 50;
+
+/**
+ * Seconds for which a record is kept that has had its time. It says that a session is revoked: one command whose clock is some days
+ * ahead must not bring that back to life.
+ */
+const KEPT_BEYOND = 30 * 86_400;
 
 const fileSchema = z.strictObject({
   format: z.literal(FORMAT),
@@ -45,7 +54,8 @@ export class FileRecords implements RecordStore {
 
   /** @param clock Unix seconds */
   constructor(path: string, masterKeys: MasterKeys, clock: () => number) {
-    this.#path = path;
+    // Now: where the process changes its folder it goes on with the same file.
+    this.#path = resolve(path);
     this.#masterKeys = masterKeys;
     this.#clock = clock;
     this.#looking = setInterval(() => void this.#look(), LOOK_EVERY).unref();
@@ -127,12 +137,13 @@ export class FileRecords implements RecordStore {
   }
 
   async #replace(change: (contents: Contents) => Promise<Contents>): Promise<void> {
-    const replaced = this.#last.then(() =>
-      withLock(`${this.#path}.lock`, async (check) => {
-        const next = await change(await readContents(this.#path));
-        await write(this.#path, next, check);
-      }),
-    );
+    const replaced = this.#last.then(async () => {
+      const path = await placeOf(this.#path);
+      await withLock(`${path}.lock`, async (check) => {
+        const next = await change(await readContents(path));
+        await write(path, next, check);
+      });
+    });
     this.#last = replaced.catch(() => undefined);
     await replaced;
     await this.#look();
@@ -142,7 +153,7 @@ export class FileRecords implements RecordStore {
 /** What somebody has changed so that it is no policy any more stays there: it must be seen. */
 function hasHadItsTime({ policy }: SealedRecord, now: number): boolean {
   try {
-    return isOver(JSON.parse(policy), now);
+    return isOver(JSON.parse(policy), now - KEPT_BEYOND);
   } catch {
     return false;
   }
@@ -150,24 +161,35 @@ function hasHadItsTime({ policy }: SealedRecord, now: number): boolean {
 
 const NO_FILE = { ino: 0n, ctimeNs: 0n, mtimeNs: 0n, size: 0n };
 
+const NOT_A_FILE = 'it is no regular file; give the path of one, or of none yet';
+
 async function readContents(path: string): Promise<Contents> {
-  const file = await openFile(path, 'r').catch((error: NodeJS.ErrnoException) => {
+  // A pipe must not keep it waiting for whoever writes to it.
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK;
+  const file = await openFile(path, flags).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
+    if (error.code === 'EACCES')
+      throw unfit(path, 'this user may not read it; run as its owner, or chown it', error);
+    // Of a socket.
+    if (error.code === 'ENXIO') throw unfit(path, NOT_A_FILE, error);
     throw error;
   });
   if (file === undefined) return NOTHING;
   try {
-    const { mode } = await file.stat();
-    if (process.platform !== 'win32' && (mode & 0o077) !== 0)
-      throw new KeyStoreError(
-        'ERR_STORE_UNFIT',
-        `Cannot use key store ${quote(path, 200)}: others may read or write it; chmod 600 it`,
-      );
+    const found = await file.stat();
+    if (!found.isFile()) throw unfit(path, NOT_A_FILE);
+    if (process.platform !== 'win32' && (found.mode & 0o077) !== 0)
+      throw unfit(path, 'others may read or write it; chmod 600 it');
     const { records, uses } = parse(path, await file.readFile('utf8'));
     return { records: new Map(Object.entries(records)), uses: new Map(Object.entries(uses)) };
   } finally {
     await file.close();
   }
+}
+
+function unfit(path: string, why: string, cause?: unknown): KeyStoreError {
+  const message = `Cannot use key store ${quote(path, 200)}: ${why}`;
+  return new KeyStoreError('ERR_STORE_UNFIT', message, { cause });
 }
 
 function parse(path: string, text: string): z.output<typeof fileSchema> {
@@ -188,38 +210,26 @@ async function write(
   { records, uses }: Contents,
   check: () => Promise<void>,
 ): Promise<void> {
-  await sweep(path);
-  // A name of its own: who has lost the lock, and does not know it yet, must not get at another's.
-  const draft = `${path}.${randomBytes(8).toString('hex')}.next`;
+  // Who writes now holds the lock.
+  await sweep(path, ENDING);
   const text = JSON.stringify(
     { format: FORMAT, records: Object.fromEntries(records), uses: Object.fromEntries(uses) },
     undefined,
     1,
   );
-  try {
-    const file = await openFile(draft, 'wx', 0o600);
-    try {
-      await file.writeFile(`${text}\n`);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+  await withDraft(path, `${text}\n`, { ending: ENDING, flush: true }, async (draft) => {
+    await checkOwner(path, draft);
     await check();
     await rename(draft, path);
-  } catch (error) {
-    await rm(draft, { force: true });
-    throw error;
-  }
+  });
   await syncFolder(dirname(path));
 }
 
-/** Takes away what processes have left that were killed while they wrote. Who writes now holds the lock. */
-async function sweep(path: string): Promise<void> {
-  const folder = dirname(path);
-  for (const name of await readdir(folder)) {
-    if (name.startsWith(`${basename(path)}.`) && name.endsWith('.next'))
-      await rm(join(folder, name), { force: true });
-  }
+/** With a file of ours in place of theirs, others could not read what they wrote. */
+async function checkOwner(path: string, draft: string): Promise<void> {
+  const present = await stat(path).catch(() => undefined);
+  if (present === undefined || present.uid === (await stat(draft)).uid) return;
+  throw unfit(path, `it belongs to user ${present.uid}; write to it as that user, or as root`);
 }
 
 /** That a file has another name is written down only with its folder. Not all systems can. */

@@ -1,7 +1,7 @@
 import { mkdir, readFile, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { quote } from '@countersign/shared';
-import { create } from './file-lock.ts';
+import { create } from './file-draft.ts';
 import { generateMasterKey } from './master-keys.ts';
 
 /**
@@ -21,13 +21,15 @@ import { generateMasterKey } from './master-keys.ts';
 export function masterKeyFile(
   path: string,
 ): (id: string | undefined) => Promise<string | undefined> {
+  // Now: where the process changes its folder another key must not be made there.
+  const file = resolve(path);
   return async (id) => {
-    const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
       // To open, it is too late to make one.
       if (error.code !== 'ENOENT' || id !== undefined) throw error;
-      return make(path);
+      return make(file);
     });
-    const { mode } = await stat(path);
+    const { mode } = await stat(file);
     if (process.platform !== 'win32' && (mode & 0o077) !== 0)
       throw new Error(`others may read ${quote(path)}: chmod 600 it`);
     const lines = text.split(/\r?\n/).filter((line) => line !== '');
@@ -38,6 +40,6 @@ export function masterKeyFile(
 /** Of two processes that make it at once both use the same. */
 async function make(path: string): Promise<string> {
   await mkdir(dirname(path), { recursive: true });
-  await create(path, `${generateMasterKey()}\n`, true);
+  await create(path, `${generateMasterKey()}\n`, { flush: true });
   return readFile(path, 'utf8');
 }
