@@ -8,7 +8,7 @@ import { placeOf } from './file-place.ts';
 import { KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import { type Change, isOver, type RecordStore, type StoredRecord } from './record-store.ts';
-import { changed, masterKeyIdOf, open, type SealedRecord, seal } from './seal.ts';
+import { changed, checkMasterKeys, masterKeyIdOf, open, type SealedRecord, seal } from './seal.ts';
 
 const FORMAT = 'countersign keys 1';
 /** What the names of drafts end in. */
@@ -74,7 +74,7 @@ export class FileRecords implements RecordStore {
   async update(name: string, change: Change, instead?: StoredRecord): Promise<void> {
     await this.#replace(async ({ records, uses }) => {
       const present = records.get(name);
-      if (present === undefined) await this.#checkMasterKeys(records.values());
+      if (present === undefined) await checkMasterKeys(oneOfEach(records), this.#masterKeys);
       const next = await changed(name, present, this.#masterKeys, { change, instead });
       const now = this.#clock();
       const kept = new Map([...records].filter(([, sealed]) => !hasHadItsTime(sealed, now)));
@@ -105,13 +105,6 @@ export class FileRecords implements RecordStore {
   async close(): Promise<void> {
     clearInterval(this.#looking);
     await this.#last;
-  }
-
-  /** Whoever has lost the master key must not go on with a new one that opens nothing of what is there. */
-  async #checkMasterKeys(records: Iterable<SealedRecord>): Promise<void> {
-    const ids = new Set(Array.from(records, masterKeyIdOf));
-    for (const id of ids) if ((await this.#masterKeys.find(id)) !== undefined) return;
-    for (const id of ids) await this.#masterKeys.get(id);
   }
 
   /** What is in the file now. It is read again only where it has changed. */
@@ -148,6 +141,14 @@ export class FileRecords implements RecordStore {
     await replaced;
     await this.#look();
   }
+}
+
+/** One record for each master key: the one that was sealed last. */
+function oneOfEach(records: Contents['records']): ReadonlyMap<string, SealedRecord> {
+  const names = new Map(Array.from(records, ([name, sealed]) => [masterKeyIdOf(sealed), name]));
+  return new Map(
+    [...records].filter(([name, sealed]) => names.get(masterKeyIdOf(sealed)) === name),
+  );
 }
 
 /** What somebody has changed so that it is no policy any more stays there: it must be seen. */

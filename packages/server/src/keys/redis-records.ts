@@ -11,10 +11,13 @@ import type { Change, RecordStore, StoredRecord } from './record-store.ts';
 import { RedisChanges } from './redis-changes.ts';
 import { NAME_SCRIPT, UPDATE_SCRIPT, USE_SCRIPT } from './redis-scripts.ts';
 import { type Line, RedisWriter } from './redis-writer.ts';
-import { changed, open, type SealedRecord, seal } from './seal.ts';
+import { changed, checkMasterKeys, open, type SealedRecord, seal } from './seal.ts';
 
 /** What evicts nothing, also not what has an expiry. */
 const NOEVICTION = /^noeviction$/;
+
+/** How many records are looked at before one is added: of these one must open. */
+const SAMPLES = 10;
 
 /** Times that others may change a record while it is changed. */
 const MOST_ROUNDS = 1_000;
@@ -106,6 +109,7 @@ export class RedisRecords implements RecordStore {
         await this.#removeName(redis, name);
         return [];
       }
+      if (found === undefined) await this.#checkMasterKeys(redis);
       const sealed = next && (await seal(name, next, this.#masterKeys));
       const { policy = '', sealed: text = '' } = sealed ?? {};
       const { until } = next?.policy ?? {};
@@ -133,6 +137,17 @@ export class RedisRecords implements RecordStore {
       'ERR_STORE_BUSY',
       `Cannot change ${quote(name, 160)}: others have changed it each time`,
     );
+  }
+
+  async #checkMasterKeys(redis: Redis | Cluster): Promise<void> {
+    const names = await redis.zrandmember(this.#key('names'), SAMPLES);
+    const records = await Promise.all(
+      names.map(async (name) => [name, (await this.#fetch(redis, name)).found] as const),
+    );
+    const there = records.flatMap(([name, found]) =>
+      found === undefined ? [] : [[name, found] as const],
+    );
+    await checkMasterKeys(there, this.#masterKeys);
   }
 
   /** Unless somebody has just begun another record of that name. */

@@ -87,6 +87,35 @@ export async function changed(
   return change(opened);
 }
 
+/**
+ * Makes sure that some of the records that are there open: whoever has lost the master key must not go on with another, which may have
+ * the same name. What that seals nobody else could open.
+ *
+ * @param records some of them, by their names
+ * @throws KeyStoreError `ERR_MASTER_KEY` where there are records, and none of them opens
+ */
+export async function checkMasterKeys(
+  records: Iterable<readonly [name: string, sealed: SealedRecord]>,
+  masterKeys: MasterKeys,
+): Promise<void> {
+  let failure: KeyStoreError | undefined;
+  for (const [name, sealed] of records) {
+    try {
+      await open(name, sealed, masterKeys);
+      return;
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      failure ??= error;
+    }
+  }
+  if (failure === undefined) return;
+  throw new KeyStoreError(
+    'ERR_MASTER_KEY',
+    `Cannot seal with this master key: it opens nothing of what is there, and nobody could open what it seals. ${failure.message}`,
+    { cause: failure },
+  );
+}
+
 /** Which master key a record was sealed with. */
 export function masterKeyIdOf({ sealed }: SealedRecord): string {
   return SEALED.exec(sealed)?.[1] ?? '';
