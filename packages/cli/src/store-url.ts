@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import { quote } from '@countersign/shared';
 import { UsageError } from './errors.ts';
 
 interface Node {
@@ -23,7 +24,7 @@ const EXPECTED =
 /**
  * Reads where keys are kept.
  *
- * @throws UsageError where it is no such place. No password is part of the message
+ * @throws UsageError where it is no such place. Nothing of it is part of the message but its scheme: who knows where in it a password is
  */
 export function parseStoreUrl(text: string): Place {
   const [, scheme, rest = ''] = /^([a-z-]+):(.*)$/s.exec(text) ?? [];
@@ -34,14 +35,21 @@ export function parseStoreUrl(text: string): Place {
   } catch {
     // What is wrong with a URL is not worth a password in a message.
   }
-  throw new UsageError(`Cannot open store "${withoutPassword(text)}": ${EXPECTED}`);
+  const around = /^[\s"']|[\s"']$/.test(text) ? ', without quotes or spaces around it' : '';
+  throw new UsageError(`Cannot open store ${unread(text)}: ${EXPECTED}${around}`);
 }
 
-/** A store's URL as it can be shown. */
+/** A store's URL as it can be shown. A file has no password. */
 export function withoutPassword(text: string): string {
   return text
-    .replace(/^([a-z-]+:\/\/[^:@/?#]*):.*@/s, '$1:***@')
+    .replace(/^(?!file:)(.*?):(?!\/\/).*@/s, '$1:***@')
     .replace(/([?&][^=&]*password=)[^&]*/gi, '$1***');
+}
+
+/** What could not be read, as it can be shown. */
+function unread(text: string): string {
+  const [scheme = ''] = /^[a-z][a-z\d+.-]*:(?=\/)/i.exec(text) ?? [];
+  return quote(`${scheme}…`);
 }
 
 function pathOf(text: string, rest: string): string {

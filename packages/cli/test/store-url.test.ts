@@ -49,14 +49,29 @@ describe('parseStoreUrl()', () => {
     ),
   );
 
-  it('shows no password in what it refuses', () => {
-    for (const text of [
-      'postgres://me:hunter2@db',
-      'redis://me:hunter2@a b',
-      'redis-cluster://:hunter2@h:x',
-    ])
-      expect(() => parseStoreUrl(text)).toThrow(/^(?!.*hunter2)/);
-  });
+  it.each([
+    ['postgres://me:hunter2@db', 'postgres:…'],
+    ['redis://me:hunter2@a b', 'redis:…'],
+    ['redis-cluster://:hunter2@h:x', 'redis-cluster:…'],
+    ['REDIS://:hunter2@h', 'REDIS:…'],
+    ['redis+tls://:hunter2@h', 'redis+tls:…'],
+    ['redis2://:hunter2@h', 'redis2:…'],
+    ['redis:/:hunter2@h', 'redis:…'],
+    ['hunter2:x@h', '…'],
+    ['hunter2', '…'],
+  ])('shows no more than the scheme of what it refuses: %s', (text, shown) =>
+    expect(() => parseStoreUrl(text)).toThrow(
+      new RegExp(`^Cannot open store "${shown.replace('+', '\\+')}": expected (?!.*hunter2)`),
+    ),
+  );
+
+  it.each(['"redis://:hunter2@h"', "'redis://:hunter2@h'", ' redis://:hunter2@h'])(
+    'tells of what stands around a URL, without the URL: %s',
+    (text) =>
+      expect(() => parseStoreUrl(text)).toThrow(
+        /^Cannot open store "…": expected (?!.*hunter2).*, without quotes or spaces around it$/,
+      ),
+  );
 });
 
 describe('withoutPassword()', () => {
@@ -68,5 +83,10 @@ describe('withoutPassword()', () => {
     ['redis://h?password=hunter2&db=1', 'redis://h?password=***&db=1'],
     ['redis://h?db=1&sentinelPassword=hunter2', 'redis://h?db=1&sentinelPassword=***'],
     ['file:./a@b:c', 'file:./a@b:c'],
+    ['file:///a:b@c', 'file:///a:b@c'],
+    ['"redis://:hunter2@h"', '"redis://:***@h"'],
+    ['REDIS://:hunter2@h', 'REDIS://:***@h'],
+    ['redis+tls://me:hunter2@h', 'redis+tls://me:***@h'],
+    ['redis:/:hunter2@h', 'redis:***@h'],
   ])('shows %s as %s', (text, shown) => expect(withoutPassword(text)).toBe(shown));
 });

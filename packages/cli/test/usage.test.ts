@@ -158,7 +158,7 @@ describe('wrong usage', () => {
     ],
     [
       ['keys', 'list', '--store', './keys.json'],
-      'Cannot open store "./keys.json": expected file:PATH, redis://HOST:PORT, rediss://HOST:PORT or redis-cluster://HOST:PORT,HOST:PORT',
+      'Cannot open store "…": expected file:PATH, redis://HOST:PORT, rediss://HOST:PORT or redis-cluster://HOST:PORT,HOST:PORT',
     ],
     [['keys', 'list', '--prefix', ''], 'Cannot use prefix "": expected a name'],
     [
@@ -183,13 +183,17 @@ describe('wrong usage', () => {
   it('never repeats a value that may be a secret', async () => {
     const { code, stderr } = await run(['keys', 'list', '--master-key=2026-11:hunter2']);
     expect([code, stderr]).toEqual([2, expect.stringMatching(/^Unknown option "--master-key"/)]);
-    const text = await run(['keys', 'list', '--store', 'redis://me:hunter2@127.0.0.1:1']);
-    expect(text).toEqual({
-      code: 2,
-      stdout: '',
-      stderr:
-        'Cannot take a password from the command line, where ps shows it to everybody: put the URL into COUNTERSIGN_STORE\n',
-    });
+    for (const url of [
+      'redis://me:hunter2@127.0.0.1:1',
+      'REDIS://:hunter2@h',
+      ' redis://:hunter2@h',
+    ])
+      expect(await run(['keys', 'list', '--store', url])).toEqual({
+        code: 2,
+        stdout: '',
+        stderr:
+          'Cannot take a password from the command line, where ps shows it to everybody: put the URL into COUNTERSIGN_STORE\n',
+      });
   });
 
   it('is an option without its value', async () => {
