@@ -30,9 +30,10 @@ export function parseStoreUrl(text: string): Place {
   const [, scheme, rest = ''] = /^([a-z-]+):(.*)$/s.exec(text) ?? [];
   if (scheme === 'file' && rest !== '') return { kind: 'file', path: pathOf(text, rest) };
   try {
-    if (/^rediss?:\/\/./.test(text)) return { kind: 'redis', url: new URL(text).href };
+    if (/^rediss?:\/\/./.test(text)) return { kind: 'redis', url: redisUrl(text) };
     if (/^redis-cluster:\/\/./.test(text)) return parseCluster(rest.slice(2));
-  } catch {
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
     // What is wrong with a URL is not worth a password in a message.
   }
   const around = /^[\s"']|[\s"']$/.test(text) ? ', without quotes or spaces around it' : '';
@@ -54,6 +55,15 @@ function unread(text: string): string {
 
 function pathOf(text: string, rest: string): string {
   return rest.startsWith('///') ? fileURLToPath(text) : rest;
+}
+
+/** ioredis takes whatever it is given for the number of a database, and falls over it later. */
+function redisUrl(text: string): string {
+  const { href, pathname, searchParams } = new URL(text);
+  if (/^\/?\d*$/.test(pathname) && /^\d*$/.test(searchParams.get('db') ?? '')) return href;
+  throw new UsageError(
+    `Cannot open store ${unread(text)}: expected no more than the number of a database after redis://HOST:PORT/; in a password write / as %2F`,
+  );
 }
 
 function parseCluster(text: string): Place {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { UsageError } from '../src/errors.ts';
 import { parseStoreUrl, withoutPassword } from '../src/store-url.ts';
 
 describe('parseStoreUrl()', () => {
@@ -8,6 +9,7 @@ describe('parseStoreUrl()', () => {
     ['file:/srv/keys.json', { kind: 'file', path: '/srv/keys.json' }],
     ['file:///srv/my%20keys.json', { kind: 'file', path: '/srv/my keys.json' }],
     ['redis://127.0.0.1:6380/2', { kind: 'redis', url: 'redis://127.0.0.1:6380/2' }],
+    ['redis://127.0.0.1/?db=3', { kind: 'redis', url: 'redis://127.0.0.1/?db=3' }],
     ['rediss://:pw@redis.test', { kind: 'redis', url: 'rediss://:pw@redis.test' }],
     [
       'redis-cluster://10.0.0.1:7000,[::1]:7001,redis.test',
@@ -62,6 +64,20 @@ describe('parseStoreUrl()', () => {
   ])('shows no more than the scheme of what it refuses: %s', (text, shown) =>
     expect(() => parseStoreUrl(text)).toThrow(
       new RegExp(`^Cannot open store "${shown.replace('+', '\\+')}": expected (?!.*hunter2)`),
+    ),
+  );
+
+  it.each([
+    'redis://127.0.0.1:6379/foo',
+    'redis://127.0.0.1:6379/-1',
+    'redis://127.0.0.1:6379/1/',
+    'redis://127.0.0.1:6379?db=foo',
+    'redis://me:1234/hunter2@redis.test',
+  ])('refuses what is no number of a database: %s', (text) =>
+    expect(() => parseStoreUrl(text)).toThrow(
+      new UsageError(
+        'Cannot open store "redis:…": expected no more than the number of a database after redis://HOST:PORT/; in a password write / as %2F',
+      ),
     ),
   );
 
