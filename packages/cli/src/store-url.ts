@@ -28,8 +28,8 @@ const EXPECTED =
  */
 export function parseStoreUrl(text: string): Place {
   const [, scheme, rest = ''] = /^([a-z-]+):(.*)$/s.exec(text) ?? [];
-  if (scheme === 'file' && rest !== '') return { kind: 'file', path: pathOf(text, rest) };
   try {
+    if (scheme === 'file' && rest !== '') return { kind: 'file', path: pathOf(text, rest) };
     if (/^rediss?:\/\/./.test(text)) return { kind: 'redis', url: redisUrl(text) };
     if (/^redis-cluster:\/\/./.test(text)) return parseCluster(rest.slice(2));
   } catch (error) {
@@ -54,7 +54,13 @@ function unread(text: string): string {
 }
 
 function pathOf(text: string, rest: string): string {
-  return rest.startsWith('///') ? fileURLToPath(text) : rest;
+  if (!rest.startsWith('//')) return rest;
+  // With a host, what is meant for the folder where one works would lie in the root folder.
+  if (new URL(text).host !== '')
+    throw new UsageError(
+      `Cannot open store ${quote(text, 200)}: what follows file:// is a host; write ${quote(`file:${rest.slice(2)}`, 200)}`,
+    );
+  return fileURLToPath(text);
 }
 
 /** ioredis takes whatever it is given for the number of a database, and falls over it later. */

@@ -8,6 +8,7 @@ describe('parseStoreUrl()', () => {
     ['file:keys.json', { kind: 'file', path: 'keys.json' }],
     ['file:/srv/keys.json', { kind: 'file', path: '/srv/keys.json' }],
     ['file:///srv/my%20keys.json', { kind: 'file', path: '/srv/my keys.json' }],
+    ['file://localhost/srv/my%20keys.json', { kind: 'file', path: '/srv/my keys.json' }],
     ['redis://127.0.0.1:6380/2', { kind: 'redis', url: 'redis://127.0.0.1:6380/2' }],
     ['redis://127.0.0.1/?db=3', { kind: 'redis', url: 'redis://127.0.0.1/?db=3' }],
     ['rediss://:pw@redis.test', { kind: 'redis', url: 'rediss://:pw@redis.test' }],
@@ -39,6 +40,9 @@ describe('parseStoreUrl()', () => {
     '',
     'keys.json',
     'file:',
+    'file:///tmp/%',
+    'file:///tmp/a%2Fb',
+    'file://me:hunter2@redis.test/',
     'http://redis.test',
     'redis:',
     'redis://',
@@ -49,6 +53,16 @@ describe('parseStoreUrl()', () => {
     expect(() => parseStoreUrl(text)).toThrow(
       /^Cannot open store ".*": expected file:PATH, redis:\/\//,
     ),
+  );
+
+  it.each(['./keys.json', '~/keys.json', 'keys.json'])(
+    'refuses file://%s, which would be a host, and says what to write',
+    (path) =>
+      expect(() => parseStoreUrl(`file://${path}`)).toThrow(
+        new UsageError(
+          `Cannot open store "file://${path}": what follows file:// is a host; write "file:${path}"`,
+        ),
+      ),
   );
 
   it.each([
