@@ -15,6 +15,7 @@ export class OperationError extends Error {
     | 'ERR_LISTEN_FAILED'
     | 'ERR_MASTER_KEY_FILE'
     | 'ERR_NOT_CONFIRMED'
+    | 'ERR_NOT_PRINTED'
     | 'ERR_STORE_FAILED';
 
   constructor(code: OperationError['code'], message: string, options?: ErrorOptions) {
