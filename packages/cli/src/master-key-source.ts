@@ -52,9 +52,14 @@ function fromFileBeside(keys: string): ChosenMasterKeys {
 
 function parseMasterKeys(text: string): readonly string[] {
   const keys = text.split(',').map((key) => key.trim());
-  if (!keys.every((key) => /^[\w-]{1,64}:[\w-]{43}$/.test(key)))
+  if (!keys.every(isMasterKey))
     throw new UsageError(
       'Cannot use COUNTERSIGN_MASTER_KEY: expected <id>:<32 bytes in base64url>, as countersign master-key prints it, or several with commas between',
     );
   return keys;
+}
+
+/** As text: `<id>:<32 bytes in base64url>`. */
+export function isMasterKey(text: string): boolean {
+  return /^[\w-]{1,64}:[\w-]{43}$/.test(text);
 }
