@@ -145,4 +145,21 @@ describe('master keys', () => {
       `Cannot find master key file "${path}.master-key", which the keys in "${path}" need: restore it, or set COUNTERSIGN_MASTER_KEY\n`,
     ]);
   });
+
+  it('that cannot be read are told about, with the reason', async () => {
+    const path = join(await newFolder(), 'keys.json');
+    const env = { COUNTERSIGN_STORE: `file:${path}` };
+    await writeFile(path, '');
+    await mkdir(`${path}.master-key`);
+    for (const [flags, file, why] of [
+      [[], `${path}.master-key`, 'it is a folder'],
+      [['--master-key-file', `${path}.master-key`], `${path}.master-key`, 'it is a folder'],
+      [['--master-key-file', `${path}/x`], `${path}/x`, 'ENOTDIR: not a directory'],
+    ] as const)
+      expect(await run(['keys', 'list', ...flags], { env })).toEqual({
+        code: 2,
+        stdout: '',
+        stderr: `Cannot read master key file "${file}": ${why}\n`,
+      });
+  });
 });
