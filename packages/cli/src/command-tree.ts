@@ -1,5 +1,13 @@
 import type { Command, Option } from 'commander';
 
+/** Where somebody is among the commands. */
+export interface CommandPlace {
+  /** `countersign keys rotate`. */
+  readonly place: string;
+  /** `--overlap`, `-h`. */
+  readonly flags: readonly string[];
+}
+
 /** One command, as completions need it. */
 export interface CommandNode {
   /** `countersign keys rotate`. */
@@ -27,7 +35,7 @@ export function listCommands(program: Command): CommandNode[] {
 }
 
 /** The command that `argv` names, as far as it names one. */
-export function commandOf(program: Command, argv: readonly string[]): { readonly place: string } {
+export function commandOf(program: Command, argv: readonly string[]): CommandPlace {
   let command = program;
   let place = program.name();
   for (const word of argv) {
@@ -36,7 +44,8 @@ export function commandOf(program: Command, argv: readonly string[]): { readonly
     command = next;
     place += ` ${word}`;
   }
-  return { place };
+  const options = command.createHelp().visibleOptions(command);
+  return { place, flags: options.flatMap((option) => flagOf(option).names) };
 }
 
 function listBelow(command: Command, place: string): CommandNode[] {

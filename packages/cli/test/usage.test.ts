@@ -22,6 +22,11 @@ describe('wrong usage', () => {
       ['keys', 'list', '--subjet', 'x'],
       'Unknown option "--subjet" (did you mean --subject?); see countersign keys list --help',
     ],
+    [
+      ['keys', 'revoke', UNKNOWN, '--yes=no'],
+      'Option "--yes" takes no value; see countersign keys revoke --help',
+    ],
+    [['keys', 'list', '-h=x'], 'Option "-h" takes no value; see countersign keys list --help'],
     [['keys', 'show'], 'Missing required argument "id"; see countersign keys show --help'],
     [
       ['keys', 'create'],
@@ -180,9 +185,24 @@ describe('wrong usage', () => {
     expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'ERR_USAGE' } });
   });
 
+  it('is a value where none belongs', async () => {
+    const { code, stdout, stderr } = await run(['keys', 'list', '--json=foo']);
+    expect([code, stdout, stderr]).toEqual([
+      2,
+      '',
+      'Option "--json" takes no value; see countersign keys list --help\n',
+    ]);
+  });
+
   it('never repeats a value that may be a secret', async () => {
-    const { code, stderr } = await run(['keys', 'list', '--master-key=2026-11:hunter2']);
-    expect([code, stderr]).toEqual([2, expect.stringMatching(/^Unknown option "--master-key"/)]);
+    for (const value of ['2026-11:hunter2', "2026-11:it's hunter2"])
+      for (const env of [{}, { DEBUG: '1' }]) {
+        const { code, stderr } = await run(['keys', 'list', `--master-key=${value}`], { env });
+        expect([code, stderr]).toEqual([
+          2,
+          expect.stringMatching(/^Unknown option "--master-key"; (?!.*hunter2)/s),
+        ]);
+      }
     for (const url of [
       'redis://me:hunter2@127.0.0.1:1',
       'REDIS://:hunter2@h',
