@@ -16,8 +16,10 @@ export type { Io } from './io.ts';
  */
 export async function main(argv: readonly string[], io: Io): Promise<number> {
   const program = buildProgram(io);
+  // The parser's own help goes one command deep.
+  const words = argv[0] === 'help' ? [...argv.slice(1), '--help'] : argv;
   try {
-    await program.parseAsync(argv, { from: 'user' });
+    await program.parseAsync(words, { from: 'user' });
     return 0;
   } catch (error) {
     if (!(error instanceof CommanderError)) return report(error as Error, argv, io);

@@ -274,6 +274,17 @@ describe('help', () => {
     },
   );
 
+  it('is that of a command, however deep it is', async () => {
+    for (const words of [[], ['keys'], ['keys', 'rotate'], ['master-key']]) {
+      const shown = await run(['help', ...words]);
+      expect(shown).toEqual(await run([...words, '--help']));
+      expect([shown.code, shown.stdout]).toEqual([
+        0,
+        expect.stringMatching(new RegExp(`^Usage: ${['countersign', ...words].join(' ')} `)),
+      ]);
+    }
+  });
+
   it('is shown where a command is missing', async () => {
     for (const argv of [[], ['keys'], ['sessions'], ['callbacks']]) {
       const { code, stdout, stderr } = await run(argv);
