@@ -1,14 +1,21 @@
 #!/usr/bin/env node
 import { main } from './main.ts';
 
-// Whoever reads may have seen enough, as head does.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-});
+/** A stream that never throws, and tells of what it could not write: of files at once, of pipes later. */
+function sink(stream: NodeJS.WriteStream) {
+  // What is not listened to ends the process.
+  stream.on('error', () => undefined);
+  return {
+    write: (text: string) =>
+      new Promise<void>((resolve, reject) => {
+        stream.write(text, (error) => (error ? reject(error) : resolve()));
+      }).catch((error: Error) => error),
+  };
+}
 
 process.exitCode = await main(process.argv.slice(2), {
-  stdout: process.stdout,
-  stderr: process.stderr,
+  stdout: sink(process.stdout),
+  stderr: sink(process.stderr),
   stdin: process.stdin,
   env: process.env,
   isTTY: process.stdin.isTTY && process.stderr.isTTY,

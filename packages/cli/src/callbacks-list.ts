@@ -23,7 +23,7 @@ export function addList(callbacks: Command, io: Io): void {
           const found: Delivery[] = [];
           for (const each of states) found.push(...(await deliveries.list(each, limit)));
           const latest = found.sort((a, b) => b.createdAt - a.createdAt).slice(0, limit);
-          output.data(latest, latest.length === 0 ? '' : deliveryTable(latest));
+          await output.data(latest, latest.length === 0 ? '' : deliveryTable(latest));
           if (latest.length === 0) output.note(`There are no such callbacks in ${url}`);
         },
       ),
@@ -46,7 +46,7 @@ export function addShow(callbacks: Command, io: Io): void {
     .action(
       queueAction(io, async ({ args: [id], output, ...open }) => {
         const delivery = await findDelivery(open, id as string);
-        output.data(delivery, deliveryText(delivery));
+        await output.data(delivery, deliveryText(delivery));
       }),
     )
     .addHelpText(

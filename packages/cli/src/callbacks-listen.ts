@@ -51,22 +51,27 @@ export function addListen(callbacks: Command, io: Io): void {
           clock: io.clock,
         });
         const tally = { verified: 0, refused: 0 };
-        const server = createServer((req, res) => {
-          receive(req, res, verifier, io.clock).then(
-            (arrival) => {
-              tally[arrival.verified ? 'verified' : 'refused'] += 1;
-              output.line(arrival, arrivalText(arrival));
-            },
-            // It was broken off: there is nobody to answer.
-            () => undefined,
-          );
+        const server = createServer();
+        const unheard = new Promise<void>((resolve, reject) => {
+          server.on('request', (req, res) => {
+            receive(req, res, verifier, io.clock).then(
+              (arrival) => {
+                tally[arrival.verified ? 'verified' : 'refused'] += 1;
+                const heard = output.line(arrival, arrivalText(arrival));
+                heard.then((goOn) => goOn || resolve()).catch(reject);
+              },
+              // It was broken off: there is nobody to answer.
+              () => undefined,
+            );
+          });
         });
         const interrupted = io.untilInterrupted();
         const taken = await listen(server, port);
         output.note(`Listening at http://127.0.0.1:${taken}/ until Ctrl+C`);
-        await interrupted;
-        server.close();
-        server.closeAllConnections();
+        await Promise.race([interrupted, unheard]).finally(() => {
+          server.close();
+          server.closeAllConnections();
+        });
         output.note(`Done: ${tally.verified} verified, ${tally.refused} refused`);
       }),
     )

@@ -15,7 +15,7 @@ export function addRedeliver(callbacks: Command, io: Io): void {
         const id = args[0] as string;
         const { eventId, endpointId } = await findDelivery(open, id);
         await open.deliveries.redeliver(id);
-        output.data({ redelivered: id }, '');
+        await output.data({ redelivered: id }, '');
         output.note(`Done: ${eventId} is due at endpoint ${endpointId} now`);
       }),
     )

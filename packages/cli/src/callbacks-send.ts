@@ -51,7 +51,7 @@ export function addSend(callbacks: Command, io: Io): void {
           Duration: formatSeconds(seconds),
           Answer: response || undefined,
         };
-        output.data({ eventId, status, seconds, response }, formatFields(fields));
+        await output.data({ eventId, status, seconds, response }, formatFields(fields));
       }),
     )
     .addHelpText(

@@ -1,5 +1,13 @@
 import type { Command, Option } from 'commander';
 
+/** Where somebody is among the commands. */
+export interface CommandPlace {
+  /** `countersign keys rotate`. */
+  readonly place: string;
+  /** `--overlap`, `-h`. */
+  readonly flags: readonly string[];
+}
+
 /** One command, as completions need it. */
 export interface CommandNode {
   /** `countersign keys rotate`. */
@@ -18,7 +26,15 @@ export interface Flag {
   readonly names: readonly string[];
   readonly description: string;
   /** What follows it. */
-  readonly value: 'none' | 'text' | 'file';
+  readonly value: 'none' | 'text' | 'file' | 'choice';
+  readonly choices: readonly string[];
+}
+
+/** An option where it stands, and what may follow it. */
+interface Followed {
+  /** `countersign callbacks list --state`. */
+  readonly place: string;
+  readonly choices: readonly string[];
 }
 
 /** All commands of a program, each before those below it. */
@@ -26,8 +42,19 @@ export function listCommands(program: Command): CommandNode[] {
   return listBelow(program, program.name());
 }
 
+/** All options that are followed by such a value. */
+export function followedBy(value: Flag['value'], commands: readonly CommandNode[]): Followed[] {
+  return commands.flatMap(({ place, options }) =>
+    options
+      .filter((option) => option.value === value)
+      .flatMap(({ names, choices }) =>
+        names.map((name) => ({ place: `${place} ${name}`, choices })),
+      ),
+  );
+}
+
 /** The command that `argv` names, as far as it names one. */
-export function commandOf(program: Command, argv: readonly string[]): { readonly place: string } {
+export function commandOf(program: Command, argv: readonly string[]): CommandPlace {
   let command = program;
   let place = program.name();
   for (const word of argv) {
@@ -36,7 +63,8 @@ export function commandOf(program: Command, argv: readonly string[]): { readonly
     command = next;
     place += ` ${word}`;
   }
-  return { place };
+  const options = command.createHelp().visibleOptions(command);
+  return { place, flags: options.flatMap((option) => flagOf(option).names) };
 }
 
 function listBelow(command: Command, place: string): CommandNode[] {
@@ -52,10 +80,18 @@ function listBelow(command: Command, place: string): CommandNode[] {
   return [node, ...commands.flatMap((it) => listBelow(it, `${place} ${it.name()}`))];
 }
 
-function flagOf({ short, long, description, flags, required }: Option): Flag {
+function flagOf(option: Option): Flag {
+  const { short, long, description, argChoices: choices = [] } = option;
   return {
     names: [short, long].filter((name) => name !== undefined),
     description,
-    value: required ? (flags.endsWith('<path>') ? 'file' : 'text') : 'none',
+    value: followerOf(option),
+    choices,
   };
+}
+
+function followerOf({ flags, required, argChoices }: Option): Flag['value'] {
+  if (!required) return 'none';
+  if (argChoices !== undefined) return 'choice';
+  return flags.endsWith('<path>') ? 'file' : 'text';
 }

@@ -25,7 +25,7 @@ export function addCompletion(program: Command, io: Io): void {
       action(io, async ({ args, output }) => {
         const shell = args[0] as string;
         const script = scripts[shell]?.(listCommands(program)) as string;
-        output.data({ shell, script }, script);
+        await output.data({ shell, script }, script);
       }),
     )
     .addHelpText(

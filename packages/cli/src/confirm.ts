@@ -24,7 +24,9 @@ export async function confirm(io: Io, { act, word, yes = false }: Question): Pro
     throw new UsageError(`Cannot ask whether to ${act}: this is no terminal; add --yes`);
   io.stderr.write(printable(`This will ${act}.`));
   io.stderr.write(printable(` Type ${word} to confirm: `));
-  if ((await readLine(io))?.trim() === word) return;
+  const typed = await readLine(io);
+  // A subject may begin with a space.
+  if ([typed, typed?.trim()].includes(word)) return;
   throw new OperationError('ERR_NOT_CONFIRMED', `Did not ${act}: ${word} was not typed`);
 }
 

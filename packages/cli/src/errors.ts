@@ -1,4 +1,6 @@
-import { CommanderError } from 'commander';
+import { quote } from '@countersign/shared';
+import type { CommanderError } from 'commander';
+import type { CommandPlace } from './command-tree.ts';
 
 /** A command that cannot be understood, or lacks something: nothing was done. */
 export class UsageError extends Error {
@@ -15,6 +17,7 @@ export class OperationError extends Error {
     | 'ERR_LISTEN_FAILED'
     | 'ERR_MASTER_KEY_FILE'
     | 'ERR_NOT_CONFIRMED'
+    | 'ERR_NOT_PRINTED'
     | 'ERR_STORE_FAILED';
 
   constructor(code: OperationError['code'], message: string, options?: ErrorOptions) {
@@ -23,28 +26,29 @@ export class OperationError extends Error {
   }
 }
 
-export function isUsageError(error: unknown): boolean {
-  return error instanceof UsageError || error instanceof CommanderError;
-}
-
 /** The stable name of an error, for programs. */
 export function codeOf(error: Error): string {
-  if (isUsageError(error)) return 'ERR_USAGE';
   const { code } = error as { code?: unknown };
   return typeof code === 'string' ? code : 'ERR_FAILED';
 }
 
-/** What went wrong, in one line. */
-export function messageOf(error: Error): string {
-  return error instanceof CommanderError ? asSentence(error.message) : error.message;
+/**
+ * What the parser of commands says, as the rest of the product would say it.
+ *
+ * @param command where it was said
+ * @returns an error of its own: what the parser throws holds whatever was typed, and DEBUG shows it
+ */
+export function usageErrorOf({ message }: CommanderError, command: CommandPlace): UsageError {
+  return new UsageError(`${asSentence(message, command)}; see ${command.place} --help`);
 }
 
-/** What the parser of commands says, as the rest of the product would say it. */
-function asSentence(message: string): string {
+function asSentence(message: string, { flags }: CommandPlace): string {
+  const [, flag = ''] = /^error: unknown option '([^'=]+)=/.exec(message) ?? [];
+  if (flags.includes(flag)) return `Option ${quote(flag)} takes no value`;
   const text = message
     .replace(/^error: /, '')
     // `--option=value`: the value may be what must not be shown.
-    .replace(/^(unknown option '[^'=]+)=.*?'/s, "$1'")
+    .replace(/^(unknown option '[^'=]+)=.*'/s, "$1'")
     .replace(/'([^']*)'/g, '"$1"')
     .replace(/\n\(Did you mean (?:one of )?(.*)\?\)$/, ' (did you mean $1?)')
     .replace(/\. (?:Expected|Allowed choices are)/, ': expected')

@@ -1,9 +1,15 @@
+/** Where text goes. */
+interface Sink {
+  /** Gives, at once or later, the error where the text could not be written, and whatever else where it could. */
+  write(text: string): unknown;
+}
+
 /** What a command knows of the world: the process's own, or a test's. */
 export interface Io {
   /** Data, and nothing else. */
-  readonly stdout: { write(text: string): unknown };
+  readonly stdout: Sink;
   /** What people read. */
-  readonly stderr: { write(text: string): unknown };
+  readonly stderr: Sink;
   readonly stdin: NodeJS.ReadableStream;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Whether somebody sits there who can be asked. */

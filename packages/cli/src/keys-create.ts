@@ -54,7 +54,7 @@ export function addCreate(keys: Command, io: Io): void {
     .action(
       storeAction<Options>(io, async ({ keys: store, options, output }) => {
         const key = await store.create(ownerOf(options, io.clock()));
-        output.data(key, newKeyText(key));
+        await output.secret(key, newKeyText(key), 'key');
         output.note(SECRET_ONCE);
       }),
     )

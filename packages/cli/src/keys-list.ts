@@ -15,7 +15,7 @@ export function addList(keys: Command, io: Io): void {
     .action(
       storeAction<{ subject?: string }>(io, async ({ keys: store, options, output, url }) => {
         const found = await store.list({ subject: options.subject });
-        output.data(found, found.length === 0 ? '' : keyTable(found, io.clock()));
+        await output.data(found, found.length === 0 ? '' : keyTable(found, io.clock()));
         if (found.length === 0) output.note(`There are no such access keys in ${url}`);
         const unreadable = found.filter(({ status }) => status === 'unreadable').length;
         if (unreadable > 0)
@@ -39,7 +39,7 @@ export function addShow(keys: Command, io: Io): void {
     .action(
       storeAction(io, async ({ keys: store, args: [id], output }) => {
         const key = await findKey(store, id as string);
-        output.data(key, keyText(key, io.clock()));
+        await output.data(key, keyText(key, io.clock()));
       }),
     )
     .addHelpText('after', examples('countersign keys show CSAK7Q2M5X9R4T8W3Y6Z0ABC'));

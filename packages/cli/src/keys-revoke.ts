@@ -43,7 +43,7 @@ export function addRevoke(keys: Command, io: Io): void {
         const { revocation, act, word } = await plan(store, id, options);
         await confirm(io, { act, word, yes: options.yes });
         await store.revoke(revocation);
-        output.data({ revoked: revocation }, '');
+        await output.data({ revoked: revocation }, '');
         output.note(`Done: ${act}`);
       }),
     )

@@ -12,7 +12,7 @@ export function addRewrap(keys: Command, io: Io): void {
     .action(
       storeAction(io, async ({ keys: store, output }) => {
         const records = await store.rewrap();
-        output.data({ records }, '');
+        await output.data({ records }, '');
         output.note(`Sealed ${records} records with the first master key`);
       }),
     )

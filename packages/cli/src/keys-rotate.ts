@@ -28,8 +28,8 @@ export function addRotate(keys: Command, io: Io): void {
           const fresh = await store.rotate(old.accessKeyId, { overlap });
           // Nothing may fail now before the secret is printed: nobody could ask for it again.
           const end = Math.min(old.expiresAt ?? Number.POSITIVE_INFINITY, io.clock() + overlap);
-          const replaces = { accessKeyId: old.accessKeyId, expiresAt: end };
-          output.data({ ...fresh, replaces }, newKeyText(fresh));
+          const document = { ...fresh, replaces: { accessKeyId: old.accessKeyId, expiresAt: end } };
+          await output.secret(document, newKeyText(fresh), 'key');
           output.note(`Access key ${old.accessKeyId} works until ${formatTime(end)}`);
           output.note(SECRET_ONCE);
         },

@@ -49,7 +49,7 @@ function add(keys: Command, io: Io, { name, description, change, done }: Change)
             'ERR_KEY_REVOKED',
             `Access key ${quote(id)} is revoked, with all that ${quote(key.subject)} had: make a new one`,
           );
-        output.data(key, '');
+        await output.data(key, '');
         output.note(`Access key ${id} ${done}`);
       }),
     )

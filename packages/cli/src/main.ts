@@ -1,6 +1,6 @@
 import { CommanderError } from 'commander';
 import { commandOf } from './command-tree.ts';
-import { codeOf, isUsageError, messageOf } from './errors.ts';
+import { codeOf, UsageError, usageErrorOf } from './errors.ts';
 import type { Io } from './io.ts';
 import { buildProgram } from './program.ts';
 import { printable } from './table.ts';
@@ -16,30 +16,33 @@ export type { Io } from './io.ts';
  */
 export async function main(argv: readonly string[], io: Io): Promise<number> {
   const program = buildProgram(io);
+  // The parser's own help goes one command deep.
+  const words = argv[0] === 'help' ? [...argv.slice(1), '--help'] : argv;
   try {
-    await program.parseAsync(argv, { from: 'user' });
+    await program.parseAsync(words, { from: 'user' });
     return 0;
   } catch (error) {
-    if (error instanceof CommanderError) {
-      if (error.exitCode === 0) return 0;
-      // A group without a command: its help has been shown.
-      if (error.code === 'commander.help') return 2;
-      report(error, `; see ${commandOf(program, argv).place} --help`, argv, io);
-      return 2;
-    }
-    report(error as Error, '', argv, io);
-    return isUsageError(error) ? 2 : 1;
+    if (!(error instanceof CommanderError)) return report(error as Error, argv, io);
+    if (error.exitCode === 0) return 0;
+    // A group without a command: its help has been shown.
+    if (error.code === 'commander.help') return 2;
+    return report(usageErrorOf(error, commandOf(program, argv)), argv, io);
   }
 }
 
-/** One line for people, and a document for programs. */
-function report(error: Error, advice: string, argv: readonly string[], io: Io): void {
+/**
+ * One line for people, and a document for programs.
+ *
+ * @returns the exit code
+ */
+function report(error: Error, argv: readonly string[], io: Io): number {
   const code = codeOf(error);
-  const message = printable(`${messageOf(error)}${advice}`);
+  const message = printable(error.message);
   if (argv.includes('--json'))
     io.stdout.write(`${JSON.stringify({ error: { code, message } }, undefined, 2)}\n`);
   io.stderr.write(`${message}\n`);
   if (io.env['DEBUG']) io.stderr.write(`${stackOf(error)}\n`);
+  return error instanceof UsageError ? 2 : 1;
 }
 
 function stackOf(error: Error): string {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { quote } from '@countersign/shared';
 import { OperationError } from './errors.ts';
+import { isMasterKey } from './master-key-source.ts';
 
 /**
  * Puts a master key on top of a file, where it seals from then on; the file is readable by its owner only.
@@ -11,6 +12,8 @@ import { OperationError } from './errors.ts';
 export async function addMasterKeyTo(path: string, id: string, key: string): Promise<void> {
   try {
     const before = await readIfThere(path);
+    if (!before.split(/\r?\n/).every((line) => line === '' || isMasterKey(line)))
+      throw new Error('it holds something else than master keys; name another file');
     // The upper one would hide the lower one, and what that has sealed.
     if (before.split(/\r?\n/).some((line) => line.startsWith(`${id}:`)))
       throw new Error(`there is one called ${quote(id)}; give another --id`);

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import type { MasterKeySource } from '@countersign/server';
 import { masterKeyFile } from '@countersign/server/file';
 import { quote } from '@countersign/shared';
@@ -34,7 +34,7 @@ export function chooseMasterKeys(
 
 /** A file that is named is there: one made by a slip of the pen would seal what no server can open. */
 function fromNamedFile(path: string): ChosenMasterKeys {
-  if (!existsSync(path))
+  if (!isThere(path))
     throw new UsageError(
       `Cannot find master key file ${quote(path, 200)}: make it with countersign master-key --into`,
     );
@@ -43,18 +43,42 @@ function fromNamedFile(path: string): ChosenMasterKeys {
 
 function fromFileBeside(keys: string): ChosenMasterKeys {
   const path = `${keys}.master-key`;
-  if (existsSync(keys) && !existsSync(path))
+  if (existsSync(keys) && !isThere(path))
     throw new UsageError(
       `Cannot find master key file ${quote(path, 200)}, which the keys in ${quote(keys, 200)} need: restore it, or set COUNTERSIGN_MASTER_KEY`,
     );
   return { source: masterKeyFile(path), path };
 }
 
+/**
+ * Whether there is such a file. It is not read: a pipe can be read once only.
+ *
+ * @throws UsageError where it cannot be read
+ */
+function isThere(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK);
+    if (statSync(path).isDirectory()) throw new Error('it is a folder');
+    return true;
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return false;
+    // What Node adds is the path.
+    const why = message.replace(/, access '.*/s, '');
+    throw new UsageError(`Cannot read master key file ${quote(path, 200)}: ${why}`, { cause });
+  }
+}
+
 function parseMasterKeys(text: string): readonly string[] {
   const keys = text.split(',').map((key) => key.trim());
-  if (!keys.every((key) => /^[\w-]{1,64}:[\w-]{43}$/.test(key)))
+  if (!keys.every(isMasterKey))
     throw new UsageError(
       'Cannot use COUNTERSIGN_MASTER_KEY: expected <id>:<32 bytes in base64url>, as countersign master-key prints it, or several with commas between',
     );
   return keys;
+}
+
+/** As text: `<id>:<32 bytes in base64url>`. */
+export function isMasterKey(text: string): boolean {
+  return /^[\w-]{1,64}:[\w-]{43}$/.test(text);
 }

@@ -26,12 +26,12 @@ export function addMasterKey(program: Command, io: Io): void {
         const { id = today(io), into } = options;
         const key = generateMasterKey(id);
         if (into === undefined) {
-          output.data({ masterKey: key }, `${key}\n`);
+          await output.data({ masterKey: key }, `${key}\n`);
           output.note('Keep it apart from the keys that it seals');
           return;
         }
         await addMasterKeyTo(into, id, key);
-        output.data({ path: into, id }, '');
+        await output.data({ path: into, id }, '');
         output.note(`Master key ${id} is the first in ${quote(into, 200)}`);
       }),
     )

@@ -1,5 +1,9 @@
+import { quote } from '@countersign/shared';
+import { OperationError } from './errors.ts';
 import type { Io } from './io.ts';
 import { printable } from './table.ts';
+
+type Failure = NodeJS.ErrnoException;
 
 /** Where a command leaves what it found out: data on stdout, remarks for people on stderr. */
 export class Output {
@@ -12,21 +16,68 @@ export class Output {
   }
 
   /**
-   * The data of a command, once.
+   * The data of a command, once, when all is done.
    *
    * @param document what `--json` prints
    * @param text what is printed otherwise
+   * @throws OperationError `ERR_NOT_PRINTED`
    */
-  data(document: unknown, text: string): void {
-    this.#io.stdout.write(this.#json ? `${JSON.stringify(document, undefined, 2)}\n` : text);
+  async data(document: unknown, text: string): Promise<void> {
+    this.#check(await this.#print(document, text, 2));
   }
 
-  /** Data that comes bit by bit: each a line, with `--json` a document of its own. */
-  line(document: unknown, text: string): void {
-    this.#io.stdout.write(this.#json ? `${JSON.stringify(document)}\n` : text);
+  /**
+   * Data with a secret that nobody can ask for again: here somebody has to read.
+   *
+   * @throws OperationError `ERR_NOT_PRINTED`
+   */
+  async secret(
+    document: { readonly accessKeyId: string },
+    text: string,
+    kind: 'key' | 'session',
+  ): Promise<void> {
+    const failure = await this.#print(document, text, 2);
+    if (failure === undefined) return;
+    const { accessKeyId } = document;
+    const what = { key: 'access key', session: 'session' }[kind];
+    const why = failure.code === 'EPIPE' ? 'nobody reads it' : failure.message;
+    throw new OperationError(
+      'ERR_NOT_PRINTED',
+      `Made ${what} ${quote(accessKeyId)}, but cannot print its secret: ${why}; use countersign ${kind}s revoke ${accessKeyId}, and make another`,
+      { cause: failure },
+    );
+  }
+
+  /**
+   * Data that comes bit by bit: each a line, with `--json` a document of its own.
+   *
+   * @returns whether somebody reads on
+   * @throws OperationError `ERR_NOT_PRINTED`
+   */
+  async line(document: unknown, text: string): Promise<boolean> {
+    const failure = await this.#print(document, text);
+    this.#check(failure);
+    return failure === undefined;
   }
 
   note(message: string): void {
     this.#io.stderr.write(`${printable(message)}\n`);
+  }
+
+  async #print(document: unknown, text: string, indent?: number): Promise<Failure | undefined> {
+    const failure = await this.#io.stdout.write(
+      this.#json ? `${JSON.stringify(document, undefined, indent)}\n` : text,
+    );
+    return failure instanceof Error ? failure : undefined;
+  }
+
+  #check(failure: Failure | undefined): void {
+    // Whoever reads may have seen enough, as head does.
+    if (failure === undefined || failure.code === 'EPIPE') return;
+    throw new OperationError(
+      'ERR_NOT_PRINTED',
+      `Done, but cannot print the result: ${failure.message}`,
+      { cause: failure },
+    );
   }
 }

@@ -29,6 +29,7 @@ export function buildProgram(io: Io): Command {
     .description('Access keys, sessions and callbacks of an API whose requests are signed')
     .version(version(), '--version', 'show the version')
     .helpOption('-h, --help', 'show this help')
+    .helpCommand('help [command...]', 'show the help of a command')
     .exitOverride()
     .configureOutput({
       writeOut: (text) => void io.stdout.write(text),

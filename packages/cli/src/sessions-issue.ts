@@ -45,7 +45,7 @@ export function addIssue(sessions: Command, io: Io): void {
         const maxTtl = parseDuration(LONGEST);
         const { issue } = createSessions({ issuer, masterKey, revocations: keys, maxTtl });
         const credentials = await issue({ subject, audience, scopes, ttl });
-        output.data(credentials, credentialsText(credentials));
+        await output.secret(credentials, credentialsText(credentials), 'session');
         output.note('Keep the session credentials now: they are not shown again');
       }),
     )

@@ -35,7 +35,7 @@ export function addRevoke(sessions: Command, io: Io): void {
         const { revocation, act, word } = plan(id, options);
         await confirm(io, { act, word, yes: options.yes });
         await keys.revoke(revocation);
-        output.data({ revoked: revocation }, '');
+        await output.data({ revoked: revocation }, '');
         output.note(`Done: ${act}`);
       }),
     )

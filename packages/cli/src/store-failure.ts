@@ -1,14 +1,14 @@
 import { dirname } from 'node:path';
 import { KeyStoreError } from '@countersign/server';
 import { quote } from '@countersign/shared';
-import { isUsageError, OperationError } from './errors.ts';
+import { OperationError, UsageError } from './errors.ts';
 import { TIMEOUT } from './redis-connection.ts';
 import type { Place } from './store-url.ts';
 
 /** What systems and Redis say, with the store that they say it of. */
 export function explained(error: Error, url: string, place: Place): Error {
-  const known = [KeyStoreError, OperationError, TypeError, RangeError];
-  if (isUsageError(error) || known.some((kind) => error instanceof kind)) return error;
+  const known = [KeyStoreError, OperationError, UsageError, TypeError, RangeError];
+  if (known.some((kind) => error instanceof kind)) return error;
   return new OperationError(
     'ERR_STORE_FAILED',
     `Cannot use store ${quote(url, 200)}: ${reasonOf(error, place)}`,

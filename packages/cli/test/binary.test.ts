@@ -143,17 +143,43 @@ describe('the command', () => {
     });
   });
 
+  /** Runs a line of bash, in which `cs` is the command. */
+  function bash(line: string) {
+    const script = `cs() { "$node" "$binary" "$@"; }; ${line}; echo "\${PIPESTATUS[0]}"`;
+    const env = { ...environment('file:./streams.json'), node: process.execPath, binary };
+    const options = { cwd: folder, env, encoding: 'utf8' } as const;
+    const { stdout, stderr } = spawnSync('bash', ['--norc', '-c', script], options);
+    return [stdout, stderr];
+  }
+
   it('ends quietly where nobody reads on', () => {
-    const script = `"$0" "$1" completion fish | head -1; echo "\${PIPESTATUS[0]}"`;
-    const { stdout, stderr } = spawnSync(
-      'bash',
-      ['--norc', '-c', script, process.execPath, binary],
-      {
-        env: environment('file:./keys.json'),
-        encoding: 'utf8',
-      },
-    );
-    expect([stdout, stderr]).toEqual([expect.stringMatching(/^# Completion .*\n0\n$/), '']);
+    expect(bash('cs completion fish | head -1')).toEqual([
+      expect.stringMatching(/^# Completion .*\n0\n$/),
+      '',
+    ]);
+    expect(bash('cs keys list --json 2>&1 | true')).toEqual(['0\n', '']);
+    expect(bash('cs keys lost 2>&1 | true')).toEqual(['2\n', '']);
+  });
+
+  it('tells in one line of a key that was made, and whose secret nobody has', () => {
+    const line = (why: string) =>
+      new RegExp(
+        `^Made access key "(\\w+)", but cannot print its secret: ${why}; .* revoke \\1, .*\n$`,
+      );
+    expect(bash('cs keys create --subject alice | true')).toEqual([
+      '1\n',
+      expect.stringMatching(line('nobody reads it')),
+    ]);
+    expect(bash('cs keys create --subject alice 2>&1 | true')).toEqual(['1\n', '']);
+    if (!existsSync('/dev/full')) return;
+    expect(bash('cs keys create --subject alice --json > /dev/full')).toEqual([
+      '1\n',
+      expect.stringMatching(line('ENOSPC: .*')),
+    ]);
+    expect(bash('cs keys create --subject alice 2> /dev/full')).toEqual([
+      expect.stringMatching(/^Access key ID(?:.*\n)+0\n$/),
+      '',
+    ]);
   });
 
   it('is what package.json says', () => {

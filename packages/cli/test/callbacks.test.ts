@@ -194,7 +194,7 @@ describe('callbacks send', () => {
 
 describe('callbacks listen', () => {
   /** Runs it until `end()`. */
-  async function listening(flags = '', secrets = `${other},${secret}`) {
+  async function listening(flags = '', secrets = `${other},${secret}`, stdoutFails?: string) {
     let end: () => void = () => undefined;
     const interrupted = new Promise<void>((resolve) => {
       end = resolve;
@@ -207,6 +207,7 @@ describe('callbacks listen', () => {
     const ended = run(argv, {
       env: { COUNTERSIGN_CALLBACK_SECRET: secrets },
       interrupted,
+      ...(stdoutFails === undefined ? {} : { stdoutFails }),
       onWritten: (line) => {
         const [, found] = /127\.0\.0\.1:(\d+)/.exec(line) ?? [];
         if (found !== undefined) port(Number(found));
@@ -214,6 +215,7 @@ describe('callbacks listen', () => {
     });
     return {
       port: await ready,
+      ended,
       end: (): Promise<Result> => {
         end();
         return ended;
@@ -255,6 +257,20 @@ describe('callbacks listen', () => {
       0,
       `Listening at http://127.0.0.1:${port}/ until Ctrl+C\nDone: 1 verified, 1 refused\n`,
     ]);
+    await expect(post(port, EVENT, signed(EVENT))).rejects.toThrow('ECONNREFUSED');
+  });
+
+  it.each([
+    ['EPIPE', 0, 'Done: 1 verified, 0 refused'],
+    ['ENOSPC', 1, 'Done, but cannot print the result: it is full'],
+  ])('ends where it cannot print: %s', async (reason, code, told) => {
+    const { port, ended } = await listening('', secret, reason);
+    await post(port, EVENT, signed(EVENT));
+    expect(await ended).toEqual({
+      code,
+      stdout: '',
+      stderr: `Listening at http://127.0.0.1:${port}/ until Ctrl+C\n${told}\n`,
+    });
     await expect(post(port, EVENT, signed(EVENT))).rejects.toThrow('ECONNREFUSED');
   });
 

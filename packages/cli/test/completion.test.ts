@@ -37,7 +37,7 @@ describe('completion in bash', () => {
   it('offers commands, options, files and choices, each where it belongs', async () => {
     const folder = await newFolder();
     await writeFile(join(folder, 'master-key'), '');
-    const [groups, keys, r, options, file, value, after, shells] = await offers(
+    const [groups, keys, r, options, file, value, after, shells, states, d] = await offers(
       folder,
       ['countersign', ''],
       ['countersign', 'keys', ''],
@@ -47,6 +47,8 @@ describe('completion in bash', () => {
       ['countersign', 'keys', 'list', '--subject', ''],
       ['countersign', 'keys', 'list', '--subject', 'keys', '--j'],
       ['countersign', 'completion', ''],
+      ['countersign', 'callbacks', 'list', '--state', ''],
+      ['countersign', 'callbacks', 'list', '--state', 'de'],
     );
     expect(groups).toEqual(
       expect.arrayContaining(['keys', 'sessions', 'callbacks', 'master-key', 'completion']),
@@ -58,6 +60,15 @@ describe('completion in bash', () => {
     expect(value).toEqual(['']);
     expect(after).toEqual(['--json']);
     expect(shells).toEqual(expect.arrayContaining(['bash', 'zsh', 'fish']));
+    expect(states).toEqual(['waiting', 'dead', 'delivered']);
+    expect(d).toEqual(['dead', 'delivered']);
+  });
+
+  it('offers files whose names are patterns once, as they are', async () => {
+    const folder = await newFolder();
+    for (const name of ['a*b', 'a-b']) await writeFile(join(folder, name), '');
+    const [files] = await offers(folder, ['countersign', 'keys', 'list', '--master-key-file', 'a']);
+    expect(files?.sort()).toEqual(['a*b', 'a-b']);
   });
 });
 
@@ -80,6 +91,10 @@ describe('completion in zsh and fish', () => {
     }
     expect(fish).toMatch(/ -l master-key-file -r -F /);
     expect(fish).toMatch(/ -l subject -x /);
+    expect(fish).toMatch(/callbacks list"' -l state -x -a 'waiting dead delivered' -d /);
+    expect(zsh).toMatch(
+      /^ +\('countersign callbacks list --state'\) compadd -- waiting dead delivered; return ;;$/m,
+    );
   });
 });
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { newFolder, runner } from './support.ts';
+import { newFolder, run, runner } from './support.ts';
 
 async function begin() {
   const path = join(await newFolder(), 'keys.json');
@@ -67,6 +67,23 @@ describe('what cannot be taken back', () => {
     const { code, stderr } = await run(line, { typed: `${word}\n` });
     expect(stderr).toContain(`Type ${word} to confirm: `);
     expect(code).toBe(0);
+  });
+
+  it.each([' lead', 'trail '])(
+    'takes the name as it is, with its spaces: "%s"',
+    async (subject) => {
+      const path = join(await newFolder(), 'keys.json');
+      const env = { COUNTERSIGN_STORE: `file:${path}` };
+      const revoke = (typed: string) =>
+        run(['keys', 'revoke', '--subject', subject], { env, typed: `${typed}\n` });
+      expect((await revoke(subject.trim())).code).toBe(1);
+      expect((await revoke(subject)).code).toBe(0);
+    },
+  );
+
+  it('takes the name with spaces around it that it has not', async () => {
+    const { run: here } = await begin();
+    expect((await here('keys revoke --subject alice', { typed: ' alice \n' })).code).toBe(0);
   });
 
   it('asks nothing with --yes, and nothing where it can be taken back', async () => {

@@ -48,6 +48,23 @@ describe('countersign master-key', () => {
     ]);
     expect(stderr).toContain('\nCaused by Error: EISDIR');
   });
+
+  it('leaves a file alone that holds something else, and shows nothing of it', async () => {
+    const path = join(await newFolder(), 'keys.json');
+    const { run: here, json } = runner({ COUNTERSIGN_STORE: `file:${path}` });
+    await json('keys create --subject alice');
+    const before = await readFile(path, 'utf8');
+    const mixed = `${path}.mixed`;
+    await writeFile(mixed, `${await readFile(`${path}.master-key`, 'utf8')}hunter2\n`);
+    for (const file of [path, mixed])
+      expect(await here(`master-key --into ${file} --id blue`)).toEqual({
+        code: 1,
+        stdout: '',
+        stderr: `Cannot add a master key to "${file}": it holds something else than master keys; name another file\n`,
+      });
+    expect(await readFile(path, 'utf8')).toBe(before);
+    expect(await readFile(mixed, 'utf8')).toMatch(/\nhunter2\n$/);
+  });
 });
 
 describe('master keys', () => {
@@ -127,5 +144,22 @@ describe('master keys', () => {
       2,
       `Cannot find master key file "${path}.master-key", which the keys in "${path}" need: restore it, or set COUNTERSIGN_MASTER_KEY\n`,
     ]);
+  });
+
+  it('that cannot be read are told about, with the reason', async () => {
+    const path = join(await newFolder(), 'keys.json');
+    const env = { COUNTERSIGN_STORE: `file:${path}` };
+    await writeFile(path, '');
+    await mkdir(`${path}.master-key`);
+    for (const [flags, file, why] of [
+      [[], `${path}.master-key`, 'it is a folder'],
+      [['--master-key-file', `${path}.master-key`], `${path}.master-key`, 'it is a folder'],
+      [['--master-key-file', `${path}/x`], `${path}/x`, 'ENOTDIR: not a directory'],
+    ] as const)
+      expect(await run(['keys', 'list', ...flags], { env })).toEqual({
+        code: 2,
+        stdout: '',
+        stderr: `Cannot read master key file "${file}": ${why}\n`,
+      });
   });
 });

@@ -25,15 +25,20 @@ export interface World {
   readonly interrupted?: Promise<void>;
   /** Told of all that is written, as it is written. */
   readonly onWritten?: (text: string) => void;
+  /** Why nothing can be written to stdout, as `EPIPE`. */
+  readonly stdoutFails?: string;
 }
 
 /** Runs a command in this process. */
 export async function run(argv: readonly string[], world: World = {}): Promise<Result> {
   const written = { stdout: '', stderr: '' };
   const stream = (name: 'stdout' | 'stderr') => ({
-    write: (text: string) => {
+    write: async (text: string) => {
+      if (name === 'stdout' && world.stdoutFails !== undefined)
+        return Object.assign(new Error('it is full'), { code: world.stdoutFails });
       written[name] += text;
       world.onWritten?.(text);
+      return undefined;
     },
   });
   const stdin = new PassThrough();

@@ -22,6 +22,11 @@ describe('wrong usage', () => {
       ['keys', 'list', '--subjet', 'x'],
       'Unknown option "--subjet" (did you mean --subject?); see countersign keys list --help',
     ],
+    [
+      ['keys', 'revoke', UNKNOWN, '--yes=no'],
+      'Option "--yes" takes no value; see countersign keys revoke --help',
+    ],
+    [['keys', 'list', '-h=x'], 'Option "-h" takes no value; see countersign keys list --help'],
     [['keys', 'show'], 'Missing required argument "id"; see countersign keys show --help'],
     [
       ['keys', 'create'],
@@ -158,7 +163,7 @@ describe('wrong usage', () => {
     ],
     [
       ['keys', 'list', '--store', './keys.json'],
-      'Cannot open store "./keys.json": expected file:PATH, redis://HOST:PORT, rediss://HOST:PORT or redis-cluster://HOST:PORT,HOST:PORT',
+      'Cannot open store "…": expected file:PATH, redis://HOST:PORT, rediss://HOST:PORT or redis-cluster://HOST:PORT,HOST:PORT',
     ],
     [['keys', 'list', '--prefix', ''], 'Cannot use prefix "": expected a name'],
     [
@@ -180,16 +185,35 @@ describe('wrong usage', () => {
     expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'ERR_USAGE' } });
   });
 
+  it('is a value where none belongs', async () => {
+    const { code, stdout, stderr } = await run(['keys', 'list', '--json=foo']);
+    expect([code, stdout, stderr]).toEqual([
+      2,
+      '',
+      'Option "--json" takes no value; see countersign keys list --help\n',
+    ]);
+  });
+
   it('never repeats a value that may be a secret', async () => {
-    const { code, stderr } = await run(['keys', 'list', '--master-key=2026-11:hunter2']);
-    expect([code, stderr]).toEqual([2, expect.stringMatching(/^Unknown option "--master-key"/)]);
-    const text = await run(['keys', 'list', '--store', 'redis://me:hunter2@127.0.0.1:1']);
-    expect(text).toEqual({
-      code: 2,
-      stdout: '',
-      stderr:
-        'Cannot take a password from the command line, where ps shows it to everybody: put the URL into COUNTERSIGN_STORE\n',
-    });
+    for (const value of ['2026-11:hunter2', "2026-11:it's hunter2"])
+      for (const env of [{}, { DEBUG: '1' }]) {
+        const { code, stderr } = await run(['keys', 'list', `--master-key=${value}`], { env });
+        expect([code, stderr]).toEqual([
+          2,
+          expect.stringMatching(/^Unknown option "--master-key"; (?!.*hunter2)/s),
+        ]);
+      }
+    for (const url of [
+      'redis://me:hunter2@127.0.0.1:1',
+      'REDIS://:hunter2@h',
+      ' redis://:hunter2@h',
+    ])
+      expect(await run(['keys', 'list', '--store', url])).toEqual({
+        code: 2,
+        stdout: '',
+        stderr:
+          'Cannot take a password from the command line, where ps shows it to everybody: put the URL into COUNTERSIGN_STORE\n',
+      });
   });
 
   it('is an option without its value', async () => {
@@ -249,6 +273,17 @@ describe('help', () => {
       expect(stdout).toContain('Exit codes: 0 done');
     },
   );
+
+  it('is that of a command, however deep it is', async () => {
+    for (const words of [[], ['keys'], ['keys', 'rotate'], ['master-key']]) {
+      const shown = await run(['help', ...words]);
+      expect(shown).toEqual(await run([...words, '--help']));
+      expect([shown.code, shown.stdout]).toEqual([
+        0,
+        expect.stringMatching(new RegExp(`^Usage: ${['countersign', ...words].join(' ')} `)),
+      ]);
+    }
+  });
 
   it('is shown where a command is missing', async () => {
     for (const argv of [[], ['keys'], ['sessions'], ['callbacks']]) {

@@ -28,8 +28,13 @@ function linesOf({ place, words, options }: CommandNode): string[] {
   ];
 }
 
-function namesOf({ names, value }: Flag): string {
-  const kinds = { none: '', text: ' -x', file: ' -r -F' };
+function namesOf({ names, value, choices }: Flag): string {
+  const kinds = {
+    none: '',
+    text: ' -x',
+    file: ' -r -F',
+    choice: ` -x -a ${quoted(choices.join(' '))}`,
+  };
   const flags = names.map((name) =>
     name.startsWith('--') ? `-l ${name.slice(2)}` : `-s ${name.slice(1)}`,
   );

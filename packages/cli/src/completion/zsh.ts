@@ -1,5 +1,5 @@
-import type { CommandNode, Flag, Word } from '../command-tree.ts';
-import { quoteWord } from './quote-word.ts';
+import { type CommandNode, followedBy, type Word } from '../command-tree.ts';
+import { anyOf, quoteWord } from './quote-word.ts';
 
 /** A script for zsh: to be found through `$fpath`, or to be evaluated. */
 export function zshScript(commands: readonly CommandNode[]): string {
@@ -10,12 +10,17 @@ _countersign() {
   local -a items flags
   for word in \${words[2,CURRENT-1]}; do
     case "$place $word" in
-      (${either(commands.slice(1).map(({ place }) => place))}) place="$place $word" ;;
+      (${anyOf(commands.slice(1))}) place="$place $word" ;;
     esac
   done
   case "$place \${words[CURRENT-1]}" in
-    (${either(withValue(commands, 'file'))}) _files; return ;;
-    (${either(withValue(commands, 'text'))}) _message value; return ;;
+    (${anyOf(followedBy('file', commands))}) _files; return ;;
+    (${anyOf(followedBy('text', commands))}) _message value; return ;;
+${followedBy('choice', commands)
+  .map(
+    ({ place, choices }) => `    (${quoteWord(place)}) compadd -- ${choices.join(' ')}; return ;;`,
+  )
+  .join('\n')}
   esac
   case $place in
 ${commands.map(caseOf).join('\n')}
@@ -41,16 +46,4 @@ function caseOf({ place, words, options }: CommandNode): string {
 /** `name:description`, as _describe wants them. */
 function list(words: readonly Word[]): string {
   return words.map(({ name, description }) => quoteWord(`${name}:${description}`)).join(' ');
-}
-
-function withValue(commands: readonly CommandNode[], value: Flag['value']): string[] {
-  return commands.flatMap(({ place, options }) =>
-    options
-      .filter((option) => option.value === value)
-      .flatMap(({ names }) => names.map((name) => `${place} ${name}`)),
-  );
-}
-
-function either(patterns: readonly string[]): string {
-  return patterns.map(quoteWord).join(' | ');
 }
