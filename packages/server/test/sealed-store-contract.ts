@@ -323,6 +323,19 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       ).toMatch('ERR_KEY_INACTIVE');
     });
 
+    it('get no other beside them that is sealed with another master key, of the same name or not', async () => {
+      const place = await make();
+      const keys = place.open(generateMasterKey('first'));
+      const key = await keys.create({ subject: 'alice' });
+      const code = 'ERR_MASTER_KEY';
+      for (const id of ['first', 'second']) {
+        const other = place.open(generateMasterKey(id));
+        await expect(other.create()).rejects.toMatchObject({ code });
+        await expect(other.revoke({ subject: 'bob' })).rejects.toMatchObject({ code });
+      }
+      expect(await keys.list()).toMatchObject([{ accessKeyId: key.accessKeyId, status: 'active' }]);
+    });
+
     it('are sealed anew with another master key, while servers run', async () => {
       const place = await make();
       const running = place.open(first);

@@ -109,6 +109,8 @@ export async function checkMasterKeys(
     }
   }
   if (failure === undefined) return;
+  // It is not there, or cannot be had: that says it all.
+  if (failure.code === 'ERR_MASTER_KEY') throw failure;
   throw new KeyStoreError(
     'ERR_MASTER_KEY',
     `Cannot seal with this master key: it opens nothing of what is there, and nobody could open what it seals. ${failure.message}`,
