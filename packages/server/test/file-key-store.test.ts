@@ -145,6 +145,20 @@ describe('masterKeyFile()', () => {
     const fresh = generateMasterKey('second');
     await writeFile(path, `${fresh}\n${old}`);
     expect(await keys.rewrap()).toBe(1);
+    // However many there are, in one go.
+    let asked = 0;
+    const source = masterKeyFile(path);
+    const many = openFile({
+      path: store,
+      masterKey: (id) => {
+        asked++;
+        return source(id);
+      },
+    });
+    for (let made = 0; made < 20; made++) await many.create();
+    asked = 0;
+    expect(await many.rewrap()).toBe(21);
+    expect(asked).toBe(1);
     await writeFile(path, fresh);
     expect(await judge(openFile({ path: store, masterKey }), key)).toBe('accepted');
     await rm(path);

@@ -5,9 +5,15 @@ import * as z from 'zod';
 import { sweep, withDraft } from './file-draft.ts';
 import { withLock } from './file-lock.ts';
 import { placeOf } from './file-place.ts';
-import { KeyStoreError } from './key-store-error.ts';
+import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
-import { type Change, isOver, type RecordStore, type StoredRecord } from './record-store.ts';
+import {
+  type Change,
+  isOver,
+  type RecordStore,
+  type Resealed,
+  type StoredRecord,
+} from './record-store.ts';
 import { changed, checkMasterKeys, masterKeyIdOf, open, type SealedRecord, seal } from './seal.ts';
 
 const FORMAT = 'countersign keys 1';
@@ -82,6 +88,30 @@ export class FileRecords implements RecordStore {
       else kept.set(name, await seal(name, next, this.#masterKeys));
       return { records: kept, uses: new Map([...uses].filter(([used]) => kept.has(used))) };
     });
+  }
+
+  /** All at once: the file is written as a whole, and the lock is held no longer than for one. */
+  async reseal(): Promise<Resealed> {
+    let total = 0;
+    const failures = new Map<string, KeyStoreError>();
+    // One that seals for all: whoever is asked may take his time.
+    const present = await this.#masterKeys.current();
+    const masterKeys = { current: async () => present };
+    await this.#replace(async ({ records, uses }) => {
+      const resealed = new Map(records);
+      total = records.size;
+      for (const [name, sealed] of records) {
+        try {
+          const opened = await open(name, sealed, this.#masterKeys);
+          resealed.set(name, await seal(name, opened, masterKeys));
+        } catch (error) {
+          if (!isUnreadable(error)) throw error;
+          failures.set(name, error);
+        }
+      }
+      return { records: resealed, uses };
+    });
+    return { total, failures };
   }
 
   async readUses(): Promise<ReadonlyMap<string, number>> {

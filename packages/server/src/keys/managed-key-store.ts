@@ -23,7 +23,7 @@ import {
   withFields,
 } from './key-record.ts';
 import type { AccessKey, KeyStore } from './key-store.ts';
-import { isNotReplicated, isUnreadable, KeyStoreError } from './key-store-error.ts';
+import { isNotReplicated, KeyStoreError } from './key-store-error.ts';
 import { LastUses } from './last-uses.ts';
 import { RecordCache } from './record-cache.ts';
 import type { Change, RecordStore } from './record-store.ts';
@@ -219,18 +219,9 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    * @throws KeyStoreError `ERR_RECORD_UNREADABLE`, `ERR_MASTER_KEY`, naming the records that could not be opened: all others are sealed anew
    */
   async rewrap(): Promise<number> {
-    const names = await this.#records.names();
-    const failures = new Map<string, KeyStoreError>();
-    for (const name of names) {
-      try {
-        await this.#records.update(name, (current) => current);
-      } catch (error) {
-        if (!isUnreadable(error)) throw error;
-        failures.set(name, error);
-      }
-    }
-    if (failures.size > 0) throw notRewrapped(failures, names.length);
-    return names.length;
+    const { total, failures } = await this.#records.reseal();
+    if (failures.size > 0) throw notRewrapped(failures, total);
+    return total;
   }
 
   async isSessionRevoked(session: SessionFacts): Promise<boolean> {

@@ -18,12 +18,14 @@ export interface RecordStore {
   /**
    * Replaces a record in one step: where somebody else has changed it meanwhile, `change` is called again with what is there now.
    *
-   * @param change gives what shall be there: `undefined` for nothing, `current` itself to seal it anew
+   * @param change gives what shall be there: `undefined` for nothing
    * @param instead what shall be there where what is there cannot be opened; if not given, that is thrown
    * @throws what `change` throws: then nothing is changed
    * @throws KeyStoreError `ERR_NOT_REPLICATED` where it is changed, and may be lost
    */
   update(name: string, change: Change, instead?: StoredRecord): Promise<void>;
+  /** Seals all records anew that can be opened, and forgets the names of those that are over. */
+  reseal(): Promise<Resealed>;
   /** When keys were last used, in Unix seconds, by the names of their records. */
   readUses(names: readonly string[]): Promise<ReadonlyMap<string, number>>;
   /** Notes that keys were used: the latest time of each counts. */
@@ -31,6 +33,12 @@ export interface RecordStore {
   /** Calls `listener` whenever somebody, here or elsewhere, has changed a record, or without a name perhaps any. */
   watch(listener: (name?: string) => void): void;
   close(): Promise<void>;
+}
+
+/** How many records there were, and why some could not be sealed anew, by their names. */
+export interface Resealed {
+  readonly total: number;
+  readonly failures: ReadonlyMap<string, KeyStoreError>;
 }
 
 /** What shall become of a record. A policy may say `until` (Unix seconds): then the record may go. */

@@ -5,9 +5,9 @@ import type { Cluster, Redis } from 'ioredis';
 import { duplicate } from '../redis-connection.ts';
 import { testRedis } from '../redis-self-test.ts';
 import { tellLack, type Waited } from '../redis-wait.ts';
-import { KeyStoreError } from './key-store-error.ts';
+import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
-import type { Change, RecordStore, StoredRecord } from './record-store.ts';
+import type { Change, RecordStore, Resealed, StoredRecord } from './record-store.ts';
 import { RedisChanges } from './redis-changes.ts';
 import { NAME_SCRIPT, UPDATE_SCRIPT, USE_SCRIPT } from './redis-scripts.ts';
 import { type Line, RedisWriter } from './redis-writer.ts';
@@ -91,6 +91,20 @@ export class RedisRecords implements RecordStore {
     const writes =
       replicas === 0 ? await make(plainLine(this.#redis)) : await this.#writer.turn(replicas, make);
     for (const waited of writes) checkReplicas(name, waited, replicas);
+  }
+
+  async reseal(): Promise<Resealed> {
+    const names = await this.names();
+    const failures = new Map<string, KeyStoreError>();
+    for (const name of names) {
+      try {
+        await this.update(name, (current) => current);
+      } catch (error) {
+        if (!isUnreadable(error)) throw error;
+        failures.set(name, error);
+      }
+    }
+    return { total: names.length, failures };
   }
 
   /** @returns what became of each write that replicas must have */

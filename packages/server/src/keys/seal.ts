@@ -27,7 +27,7 @@ const SEALED = /^v1\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]{
 export async function seal(
   name: string,
   record: StoredRecord,
-  masterKeys: MasterKeys,
+  masterKeys: Pick<MasterKeys, 'current'>,
 ): Promise<SealedRecord> {
   const { id, bytes } = await masterKeys.current();
   const policy = JSON.stringify(record.policy);
