@@ -5,6 +5,7 @@ import { originOf, readOrigins } from './origins.ts';
 import { accessKeyIdOf, type Cure, cureOf } from './refusals.ts';
 import { buildSigner, type UnsignedRequest } from './signer.ts';
 import type { SignerOptions } from './signer-options.ts';
+import { unlessAborted } from './unless-aborted.ts';
 import { parseUrl } from './unsigned-request.ts';
 
 /** What `createFetch` is built from. */
@@ -123,16 +124,6 @@ export function createFetch(options: CreateFetchOptions): SignedFetch {
       request = follow(request, response, origins ?? new Set([origin]));
     }
   };
-}
-
-/** Nobody waits for credentials longer than they meant to: where those are asked for, `fetch` knows nothing of the call yet. */
-function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | null | undefined): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(signal?.reason);
-    if (signal?.aborted) abort();
-    signal?.addEventListener('abort', abort);
-    work.then(resolve, reject).finally(() => signal?.removeEventListener('abort', abort));
-  });
 }
 
 /** Lets go of a connection. Not awaited: a response that somebody has cloned is cancelled only when both copies are. */

@@ -47,7 +47,7 @@ export function sessionCredentials(
   const where = checkUrl(url, transport);
   if (!(typeof timeout === 'number' && timeout > 0 && timeout <= 600))
     throw new TypeError(
-      `Cannot build session credentials: option "timeout" is ${quote(timeout)}: expected seconds, at most 600`,
+      `Cannot build session credentials: option "timeout" is ${quote(timeout)}: expected up to 600 seconds`,
     );
   const call = createFetch(fetchOptions);
 
@@ -90,7 +90,7 @@ function checkUrl(url: unknown, transport: unknown): string {
     );
   // Not what may stand before the host: a password, that no message may show and nobody would send.
   const { protocol, hostname, origin, pathname, search } = new URL(text);
-  const isLocal = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname);
+  const isLocal = /^(?:localhost|127\.[\d.]+|\[::1\])$/.test(hostname);
   if (protocol !== 'https:' && !isLocal && transport !== 'allow-plain-http')
     throw new TypeError(
       `Cannot build session credentials: option "url" is ${quote(origin)}: expected https, since a secret comes back`,

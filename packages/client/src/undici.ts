@@ -7,6 +7,7 @@ import { originOf, readOrigins } from './origins.ts';
 import { accessKeyIdOf, type Cure, cureOf } from './refusals.ts';
 import { buildSigner } from './signer.ts';
 import type { SignerOptions } from './signer-options.ts';
+import { unlessAborted } from './unless-aborted.ts';
 
 /** What `signing` is built from. */
 export interface SigningOptions extends SignerOptions {
@@ -54,8 +55,9 @@ export function signing(options: SigningOptions): Dispatcher.DispatcherComposeIn
       const origin = readOrigin(opts.origin);
       if (!origins.has(origin)) return dispatch(opts, handler);
 
+      const signal = signalOf(opts);
       const attempt = (tried: readonly Cure[]): void => {
-        sign(opts, origin, epochs.get(origin))
+        unlessAborted(sign(opts, origin, epochs.get(origin)), signal)
           .then((signed) => {
             const id = accessKeyIdOf(signed.headers as Record<string, string>);
             const isUseful = (cure: Cure): boolean =>
@@ -63,7 +65,8 @@ export function signing(options: SigningOptions): Dispatcher.DispatcherComposeIn
               !isStream(opts.body) &&
               (cure === 'epoch' || credentials.isReplaceable(id));
             const repeat = async (cure: Cure): Promise<void> => {
-              if (cure === 'credentials') await credentials.replace(id);
+              if (cure === 'credentials')
+                await unlessAborted(credentials.replace(id), signal).catch(() => undefined);
               attempt([...tried, cure]);
             };
             dispatch(
@@ -71,7 +74,12 @@ export function signing(options: SigningOptions): Dispatcher.DispatcherComposeIn
               watch(handler, (epoch) => epochs.note(origin, epoch), isUseful, repeat),
             );
           })
-          .catch((error) => handler.onResponseError?.(undefined as never, withCode(error)));
+          .catch((error) =>
+            handler.onResponseError?.(
+              undefined as never,
+              signal?.aborted ? error : withCode(error),
+            ),
+          );
       };
       attempt([]);
       return true;
@@ -110,6 +118,12 @@ function readOrigin(origin: string | URL | undefined): string {
       'Cannot sign a request without an origin: compose signing() on an Agent, or give each request its origin',
     );
   return originOf(origin) ?? '';
+}
+
+/** What `request()` and the like were given. Other ways to abort are heard once the request is on its way. */
+function signalOf(opts: Dispatcher.DispatchOptions): AbortSignal | undefined {
+  const { signal } = opts as Dispatcher.RequestOptions;
+  return signal instanceof AbortSignal ? signal : undefined;
 }
 
 /** Passes everything on, except an answer after which the request is sent again: of that nobody hears. */

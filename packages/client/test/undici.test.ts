@@ -167,6 +167,19 @@ describe('signing()', () => {
     expect(api.received).toHaveLength(1);
   });
 
+  it('waits for credentials no longer than a request is waited for', async () => {
+    const hangs = () => new Promise<never>(() => undefined);
+    const agent = compose(build({ credentials: hangs }));
+    const of = (signal: AbortSignal) =>
+      failure(agent.request({ origin: api.origin, path: '/', method: 'GET', signal }));
+    const reason = new Error('The window was closed');
+    expect(await of(AbortSignal.abort(reason))).toBe(reason);
+    const window = new AbortController();
+    setTimeout(() => window.abort(reason), 20);
+    expect(await of(window.signal)).toBe(reason);
+    expect(api.received).toEqual([]);
+  });
+
   it('signs with a MockAgent too', async () => {
     const mock = new MockAgent();
     mock.disableNetConnect();
