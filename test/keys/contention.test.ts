@@ -18,6 +18,8 @@ const ON_REDIS = Number(process.env['KEY_OPERATIONS'] ?? 500);
 const KILLS = 6;
 
 const masterKey = generateMasterKey();
+/** As the processes have it. */
+const clock = () => 0;
 
 interface Line {
   readonly word: string;
@@ -123,7 +125,7 @@ describe(`${PROCESSES} processes that do hundreds of things each, and are killed
       }
     })();
     const log = await contend({ path }, ON_FILE, () => {
-      const keys = new FileKeyStore({ path, masterKey });
+      const keys = new FileKeyStore({ path, masterKey, clock });
       onTestFinished(() => keys.close());
       return keys;
     });
@@ -139,7 +141,13 @@ describe(`${PROCESSES} processes that do hundreds of things each, and are killed
     const log = await contend({ redis, prefix }, ON_REDIS, () => {
       const connection = new Redis(redis);
       onTestFinished(() => connection.disconnect());
-      const keys = new RedisKeyStore({ redis: connection, prefix, masterKey, timeout: 10 });
+      const keys = new RedisKeyStore({
+        redis: connection,
+        prefix,
+        masterKey,
+        timeout: 10,
+        clock,
+      });
       onTestFinished(() => keys.close());
       return keys;
     });
