@@ -1,7 +1,9 @@
-import { CommanderError } from 'commander';
+import { quote } from '@countersign/shared';
+import { type Command, CommanderError } from 'commander';
 import { commandOf } from './command-tree.ts';
 import { codeOf, UsageError, usageErrorOf } from './errors.ts';
 import type { Io } from './io.ts';
+import { Output } from './output.ts';
 import { buildProgram } from './program.ts';
 import { printable } from './table.ts';
 
@@ -15,19 +17,36 @@ export type { Io } from './io.ts';
  * @returns the exit code: 0 done, 1 the operation failed, 2 wrong usage
  */
 export async function main(argv: readonly string[], io: Io): Promise<number> {
-  const program = buildProgram(io);
+  const output = new Output(io, false);
+  let printed = Promise.resolve();
+  const program = buildProgram(io, (text) => {
+    printed = printed.then(() => output.data(undefined, text));
+  });
   // The parser's own help goes one command deep.
   const words = argv[0] === 'help' ? [...argv.slice(1), '--help'] : argv;
   try {
+    if (words !== argv) checkCommand(program, argv.slice(1));
     await program.parseAsync(words, { from: 'user' });
     return 0;
   } catch (error) {
     if (!(error instanceof CommanderError)) return report(error as Error, argv, io);
-    if (error.exitCode === 0) return 0;
+    if (error.exitCode === 0)
+      return await printed.then(
+        () => 0,
+        (failure) => report(failure, argv, io),
+      );
     // A group without a command: its help has been shown.
     if (error.code === 'commander.help') return 2;
     return report(usageErrorOf(error, commandOf(program, argv)), argv, io);
   }
+}
+
+/** @throws UsageError where there is no such command to be helped with */
+function checkCommand(program: Command, words: readonly string[]): void {
+  const names = words.filter((word) => !word.startsWith('-'));
+  const { place } = commandOf(program, names);
+  if (place !== [program.name(), ...names].join(' '))
+    throw new UsageError(`Unknown command ${quote(names.join(' '), 200)}; see ${place} --help`);
 }
 
 /**

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chown, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { quote } from '@countersign/shared';
 import { OperationError } from './errors.ts';
 import { isMasterKey } from './master-key-source.ts';
@@ -36,10 +37,16 @@ async function readIfThere(path: string): Promise<string> {
 
 /** As a whole: a server that reads meanwhile finds the old one or the new one. */
 async function replace(path: string, text: string): Promise<void> {
-  const draft = `${path}.${randomBytes(8).toString('hex')}`;
+  const place = await realpath(path).catch(() => path);
+  const draft = `${place}.${randomBytes(8).toString('hex')}`;
   try {
     await writeFile(draft, text, { mode: 0o600, flag: 'wx', flush: true });
-    await rename(draft, path);
+    if (process.geteuid?.() === 0) {
+      // Whose file it was: the server that reads it is seldom root.
+      const { uid, gid } = await stat(place).catch(() => stat(dirname(place)));
+      await chown(draft, uid, gid).catch(() => undefined);
+    }
+    await rename(draft, place);
   } finally {
     await rm(draft, { force: true });
   }

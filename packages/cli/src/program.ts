@@ -23,8 +23,12 @@ Environment:
 
 const EXIT_CODES = `Exit codes: 0 done, 1 the operation failed, 2 wrong usage (nothing was done)`;
 
-/** All commands, as they are parsed, helped with and completed. */
-export function buildProgram(io: Io): Command {
+/**
+ * All commands, as they are parsed, helped with and completed.
+ *
+ * @param print where help goes
+ */
+export function buildProgram(io: Io, print: (text: string) => void): Command {
   const program = new Command('countersign')
     .description('Access keys, sessions and callbacks of an API whose requests are signed')
     .version(version(), '--version', 'show the version')
@@ -32,7 +36,7 @@ export function buildProgram(io: Io): Command {
     .helpCommand('help [command...]', 'show the help of a command')
     .exitOverride()
     .configureOutput({
-      writeOut: (text) => void io.stdout.write(text),
+      writeOut: print,
       writeErr: (text) => void io.stderr.write(text),
       // An error is told once, by main().
       outputError: () => undefined,

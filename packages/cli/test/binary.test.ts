@@ -176,6 +176,11 @@ describe('the command', () => {
       '1\n',
       expect.stringMatching(line('ENOSPC: .*')),
     ]);
+    for (const words of ['--help', '--version', 'help keys rotate', 'keys create --help'])
+      expect(bash(`cs ${words} > /dev/full`), words).toEqual([
+        '1\n',
+        expect.stringMatching(/^Done, but cannot print the result: ENOSPC/),
+      ]);
     expect(bash('cs keys create --subject alice 2> /dev/full')).toEqual([
       expect.stringMatching(/^Access key ID(?:.*\n)+0\n$/),
       '',

@@ -1,4 +1,4 @@
-import { chmod, mkdir, readFile, stat, unlink, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readFile, stat, symlink, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { NOW, newFolder, run, runner } from './support.ts';
@@ -47,6 +47,21 @@ describe('countersign master-key', () => {
       expect.stringMatching(/^Cannot add a master key to .*EISDIR/),
     ]);
     expect(stderr).toContain('\nCaused by Error: EISDIR');
+  });
+
+  it.runIf(process.getuid?.() === 0)('leaves a file its owner’s, and a link a link', async () => {
+    const folder = await newFolder();
+    const [path, link] = [join(folder, 'master-key'), join(folder, 'link')];
+    await run(['master-key', '--into', path]);
+    await chown(path, 65_534, 65_534);
+    await symlink(path, link);
+    expect((await run(['master-key', '--into', link, '--id', 'blue'])).code).toBe(0);
+    expect((await readFile(path, 'utf8')).startsWith('blue:')).toBe(true);
+    const { uid, gid, mode } = await stat(path);
+    expect([uid, gid, mode & 0o777]).toEqual([65_534, 65_534, 0o600]);
+    await chown(folder, 65_534, 65_534);
+    await run(['master-key', '--into', join(folder, 'fresh')]);
+    expect((await stat(join(folder, 'fresh'))).uid).toBe(65_534);
   });
 
   it('leaves a file alone that holds something else, and shows nothing of it', async () => {

@@ -239,6 +239,17 @@ describe('wrong usage', () => {
 });
 
 describe('help', () => {
+  it.each(['nonsense', 'keys nonsense', 'keys rotate nonsense'])(
+    'is not there for %s',
+    async (words) => {
+      const { code, stdout, stderr } = await run(['help', ...words.split(' ')]);
+      expect([code, stdout]).toEqual([2, '']);
+      expect(stderr).toMatch(
+        new RegExp(`^Unknown command "${words}"; see countersign.* --help\n$`),
+      );
+    },
+  );
+
   it('is short, and says what is where', async () => {
     const { code, stdout, stderr } = await run(['--help']);
     expect([code, stderr]).toEqual([0, '']);

@@ -134,6 +134,14 @@ describe('masterKeyFile()', () => {
     await expect(masterKeyFile(path)(undefined)).rejects.toThrow('chmod 600');
   });
 
+  it('is not made to seal anew what is not there', async () => {
+    const folder = await newFolder();
+    const path = join(folder, 'keys.json');
+    const keys = openFile({ path, masterKey: masterKeyFile(`${path}.master-key`) });
+    expect(await keys.rewrap()).toBe(0);
+    expect(await readdir(folder)).toEqual([]);
+  });
+
   it('rotates with a line on top', async () => {
     const folder = await newFolder();
     const path = join(folder, 'master-key');

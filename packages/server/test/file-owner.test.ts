@@ -1,4 +1,4 @@
-import { chmod, chown, readdir, stat, utimes, writeFile } from 'node:fs/promises';
+import { chmod, chown, readdir, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generateMasterKey } from '@countersign/server';
 import { masterKeyFile } from '@countersign/server/file';
@@ -59,6 +59,23 @@ describe.runIf(process.getuid?.() === 0)('FileKeyStore of a user', () => {
     const server = openFile({ path, masterKey: masterKeyFile(master) });
     expect(await judge(server, key)).toBe('accepted');
     expect(await judge(server, await server.create())).toBe('accepted');
+  });
+
+  it('gives him no way to have root write elsewhere', async () => {
+    const [folder, elsewhere] = [await newFolderOf(SERVICE), await newFolder()];
+    const path = join(folder, 'keys.json');
+    for (const target of [join(elsewhere, 'nologin'), join(folder, 'real.json')]) {
+      await rm(path, { force: true });
+      become(SERVICE);
+      await symlink(target, path);
+      becomeRoot();
+      const made = openFile({ path, masterKey }).create();
+      // His link to what is his is followed.
+      if (target.startsWith(folder)) await made;
+      else await expect(made).rejects.toMatchObject({ code: 'ERR_STORE_UNFIT' });
+    }
+    expect(await readdir(elsewhere)).toEqual([]);
+    expect(await ownerOf(join(folder, 'real.json'))).toEqual([SERVICE, SERVICE]);
   });
 
   it('stays his in a folder of somebody else', async () => {

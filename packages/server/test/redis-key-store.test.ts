@@ -485,6 +485,17 @@ describe('RedisKeyStore', () => {
     );
   });
 
+  it('is not deceived by names of what is over: no key of another master key comes in', async () => {
+    const redis = connect(inject('redisUrl'));
+    const prefix = newPrefix();
+    await storeOn(redis, { prefix }).create();
+    const over = Math.floor(Date.now() / 1000) - 10;
+    for (let name = 0; name < 200; name++)
+      await redis.zadd(`${prefix}:names`, String(over), `session/${name}`);
+    const other = storeOn(redis, { prefix, masterKey: generateMasterKey() });
+    await expect(other.create()).rejects.toMatchObject({ code: 'ERR_MASTER_KEY' });
+  });
+
   it('lists a key that somebody adds just as another takes its name for a leftover', async () => {
     const redis = connect(inject('redisUrl'));
     const prefix = newPrefix();

@@ -336,6 +336,25 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       expect(await keys.list()).toMatchObject([{ accessKeyId: key.accessKeyId, status: 'active' }]);
     });
 
+    it('are added to, and revoked, as long as any of those that are there opens', async () => {
+      const place = await make();
+      const keys = place.open([first, second]);
+      for (let made = 0; made < 24; made++) await keys.create({ subject: 'alice' });
+      const names: string[] = [];
+      await place.change((records) => {
+        names.push(...Object.keys(records));
+        // Of all but one.
+        for (const record of Object.values(records).slice(1))
+          record.sealed = record.sealed.replace(/^v1\.\w+/, 'v1.lost');
+      });
+      for (let turn = 0; turn < 5; turn++) {
+        const again = place.open([first, second]);
+        await again.revoke({ subject: `subject-${turn}` });
+        await again.create({ subject: 'bob' });
+      }
+      expect(names).toHaveLength(24);
+    });
+
     it('are sealed anew with another master key, while servers run', async () => {
       const place = await make();
       const running = place.open(first);

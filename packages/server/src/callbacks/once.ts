@@ -27,6 +27,10 @@ const schema = z.strictObject({
   remember: z.number().min(1).max(31_622_400).default(604_800),
 });
 
+const MOST_BEHIND = 1_000;
+/** Seconds. */
+const LONGEST_BEHIND = 60;
+
 /**
  * What became of a delivery, and the answer that its sender understands:
  * - `completed`: the handler ran and has completed.
@@ -92,19 +96,37 @@ export type Once = <T>(
  */
 export function createOnce(options: OnceOptions): Once {
   const { store, lease, remember } = parseOptions('once', schema, options);
+  /** Runs that are given up behind their answers. */
+  let behind = 0;
+
+  /** Once, and where that fails again behind the answer: nobody shall wait for the end of a lease that nothing needs. */
+  async function giveUp(key: string, token: string): Promise<void> {
+    const act = async () => store.giveUp(key, token);
+    try {
+      await act();
+    } catch {
+      // A store that comes back must not meet all that it has missed: those leases end by themselves.
+      if (behind >= MOST_BEHIND) return;
+      behind++;
+      insist(act, Math.min(lease, LONGEST_BEHIND), { ref: false })
+        .catch(() => undefined)
+        .finally(() => {
+          behind--;
+        });
+    }
+  }
 
   return async function once(received, handler) {
     const callback = isIdentity(received) ? received : callbackOf(received);
     // None of the parts can hold a line feed, so no two pairs have one key.
     const key = hash('sha256', `${callback.sender}\n${callback.id}`, 'base64url');
     const token = randomBytes(16).toString('base64url');
-    const giveUp = () => insistBehind(async () => store.giveUp(key, token), lease);
     let begun: OnceState;
     try {
       begun = await store.begin(key, token, lease);
     } catch (error) {
       // It may have begun all the same, and only the answer was lost.
-      void giveUp();
+      void giveUp(key, token);
       throw failed(error);
     }
     if (begun.state === 'done') return { outcome: 'done', status: 200, headers: {} };
@@ -134,7 +156,7 @@ export function createOnce(options: OnceOptions): Once {
       } catch (error) {
         // Not one moment later: a run that goes on would have the callback again.
         clearInterval(beat);
-        await giveUp();
+        await giveUp(key, token);
         throw error;
       }
       await insist(() => store.finish(key, remember), lease);
@@ -143,27 +165,6 @@ export function createOnce(options: OnceOptions): Once {
       clearInterval(beat);
     }
   };
-}
-
-/** How many runs are given up at once behind their answers: a store that comes back must not meet all that it has missed. */
-const MOST_BEHIND = 1_000;
-/** Seconds. */
-const LONGEST_BEHIND = 60;
-let behind = 0;
-
-/** Tries once, and where that fails again behind the answer, so that nobody has to wait for the end of a lease. */
-async function insistBehind(act: () => Promise<void>, seconds: number): Promise<void> {
-  try {
-    await act();
-  } catch {
-    if (behind >= MOST_BEHIND) return;
-    behind++;
-    insist(act, Math.min(seconds, LONGEST_BEHIND), { ref: false })
-      .catch(() => undefined)
-      .finally(() => {
-        behind--;
-      });
-  }
 }
 
 /** Tries again for a while, as a store may that restarts: nothing it has missed makes a handler run again, or wait. */

@@ -123,6 +123,8 @@ export class Cutoffs {
       }));
     const own = await this.present(subject);
     const all = await this.#read(EVERYBODY);
+    // Where no message of changes comes, the session would else be judged by what was known before.
+    for (const name of [subjectName(subject), EVERYBODY]) this.#known.forget(name);
     return {
       now,
       // A server whose clock is ahead may have revoked what began before a moment that has not come here.

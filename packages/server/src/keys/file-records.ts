@@ -14,7 +14,7 @@ import {
   type Resealed,
   type StoredRecord,
 } from './record-store.ts';
-import { changed, checkMasterKeys, masterKeyIdOf, open, type SealedRecord, seal } from './seal.ts';
+import { changed, checkMasterKeys, open, type SealedRecord, seal } from './seal.ts';
 
 const FORMAT = 'countersign keys 1';
 /** What the names of drafts end in. */
@@ -80,7 +80,7 @@ export class FileRecords implements RecordStore {
   async update(name: string, change: Change, instead?: StoredRecord): Promise<void> {
     await this.#replace(async ({ records, uses }) => {
       const present = records.get(name);
-      if (present === undefined) await checkMasterKeys(oneOfEach(records), this.#masterKeys);
+      if (present === undefined) await checkMasterKeys(records, this.#masterKeys);
       const next = await changed(name, present, this.#masterKeys, { change, instead });
       const now = this.#clock();
       const kept = new Map([...records].filter(([, sealed]) => !hasHadItsTime(sealed, now)));
@@ -94,6 +94,8 @@ export class FileRecords implements RecordStore {
   async reseal(): Promise<Resealed> {
     let total = 0;
     const failures = new Map<string, KeyStoreError>();
+    // What is not there yet is not made for this, nor a master key.
+    if ((await this.#present()).records.size === 0) return { total, failures };
     // One that seals for all: whoever is asked may take his time.
     const present = await this.#masterKeys.current();
     const masterKeys = { current: async () => present };
@@ -171,14 +173,6 @@ export class FileRecords implements RecordStore {
     await replaced;
     await this.#look();
   }
-}
-
-/** One record for each master key: the one that was sealed last. */
-function oneOfEach(records: Contents['records']): ReadonlyMap<string, SealedRecord> {
-  const names = new Map(Array.from(records, ([name, sealed]) => [masterKeyIdOf(sealed), name]));
-  return new Map(
-    [...records].filter(([name, sealed]) => names.get(masterKeyIdOf(sealed)) === name),
-  );
 }
 
 /** What somebody has changed so that it is no policy any more stays there: it must be seen. */

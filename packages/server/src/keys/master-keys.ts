@@ -65,6 +65,8 @@ export class MasterKeys {
   readonly #keys = new Map<string, Answer>();
   /** Of ids that may be made up, the oldest first. */
   readonly #guesses = new Map<string, Answer>();
+  /** The one that seals, as it was a minute ago at most. */
+  #sealing: Answer | undefined;
 
   /** @throws TypeError where a key that is given directly is none. No key is part of the message */
   constructor(source: MasterKeySource) {
@@ -119,7 +121,7 @@ export class MasterKeys {
     const guess = this.#guesses.get(id);
     if (guess !== undefined && isFresh(guess, BAD_FOR)) return guess.key;
     this.#guesses.delete(id);
-    if (good === undefined) this.#makeRoom(id);
+    if (good === undefined && !this.#makeRoom()) return this.#known(id);
     // Where whoever is asked is down, what was good a minute ago is good.
     const key = this.#load(id).catch((error) => {
       if (good === undefined) throw error;
@@ -140,13 +142,24 @@ export class MasterKeys {
     return key;
   }
 
-  /** @throws KeyStoreError `ERR_MASTER_KEY` where so many are made up that whoever is asked would feel it */
-  #makeRoom(id: string): void {
+  /** Whether one more may be asked for: so many may be made up that whoever is asked would feel it. */
+  #makeRoom(): boolean {
     for (const [oldest, answer] of this.#guesses) {
-      if (this.#guesses.size < MOST_GUESSES) return;
-      if (isFresh(answer, BAD_FOR)) throw failed(quote(id), 'too many are asked for');
+      if (this.#guesses.size < MOST_GUESSES || isFresh(answer, BAD_FOR)) break;
       this.#guesses.delete(oldest);
     }
+    return this.#guesses.size < MOST_GUESSES;
+  }
+
+  /** Where nothing more is asked for: tokens of late are sealed with the key that seals. */
+  async #known(id: string): Promise<MasterKey> {
+    if (this.#sealing === undefined || !isFresh(this.#sealing, GOOD_FOR)) {
+      const key = this.#load(undefined).catch(() => undefined);
+      this.#sealing = { at: performance.now(), key };
+    }
+    const key = await this.#sealing.key;
+    if (key?.id !== id) throw failed(quote(id), 'too many are asked for');
+    return key;
   }
 
   async #load(id: string | undefined): Promise<MasterKey | undefined> {

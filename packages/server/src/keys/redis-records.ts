@@ -9,14 +9,13 @@ import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import type { Change, RecordStore, Resealed, StoredRecord } from './record-store.ts';
 import { RedisChanges } from './redis-changes.ts';
-import { NAME_SCRIPT, UPDATE_SCRIPT, USE_SCRIPT } from './redis-scripts.ts';
+import { NAME_SCRIPT, SAMPLE_SCRIPT, UPDATE_SCRIPT, USE_SCRIPT } from './redis-scripts.ts';
 import { type Line, RedisWriter } from './redis-writer.ts';
 import { changed, checkMasterKeys, open, type SealedRecord, seal } from './seal.ts';
 
 /** What evicts nothing, also not what has an expiry. */
 const NOEVICTION = /^noeviction$/;
 
-/** How many records are looked at before one is added: of these one must open. */
 const SAMPLES = 10;
 
 /** Times that others may change a record while it is changed. */
@@ -123,7 +122,7 @@ export class RedisRecords implements RecordStore {
         await this.#removeName(redis, name);
         return [];
       }
-      if (found === undefined) await this.#checkMasterKeys(redis);
+      if (found === undefined) await checkMasterKeys(this.#anyRecords(redis), this.#masterKeys);
       const sealed = next && (await seal(name, next, this.#masterKeys));
       const { policy = '', sealed: text = '' } = sealed ?? {};
       const { until } = next?.policy ?? {};
@@ -153,15 +152,14 @@ export class RedisRecords implements RecordStore {
     );
   }
 
-  async #checkMasterKeys(redis: Redis | Cluster): Promise<void> {
-    const names = await redis.zrandmember(this.#key('names'), SAMPLES);
-    const records = await Promise.all(
-      names.map(async (name) => [name, (await this.#fetch(redis, name)).found] as const),
-    );
-    const there = records.flatMap(([name, found]) =>
-      found === undefined ? [] : [[name, found] as const],
-    );
-    await checkMasterKeys(there, this.#masterKeys);
+  /** Some of the records, at random, and then all of them: most often the first will do. */
+  async *#anyRecords(redis: Redis | Cluster): AsyncGenerator<[string, SealedRecord]> {
+    const names = this.#key('names');
+    const some = (await redis.eval(SAMPLE_SCRIPT, 1, names, SAMPLES)) as string[];
+    for (const name of some.length < SAMPLES ? some : [...some, ...(await this.names())]) {
+      const { found } = await this.#fetch(redis, name);
+      if (found !== undefined) yield [name, found];
+    }
   }
 
   /** Unless somebody has just begun another record of that name. */

@@ -29,6 +29,15 @@ redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
 return redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1])`;
 
 /**
+ * Some names of records, at random, of which none is over.
+ *
+ * KEYS the names; ARGV how many
+ */
+export const SAMPLE_SCRIPT = `
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1])
+return redis.call('ZRANDMEMBER', KEYS[1], ARGV[1])`;
+
+/**
  * A time of use counts where it is the latest, and the record is still there.
  *
  * KEYS the record; ARGV Unix seconds

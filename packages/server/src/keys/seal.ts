@@ -91,15 +91,17 @@ export async function changed(
  * Makes sure that some of the records that are there open: whoever has lost the master key must not go on with another, which may have
  * the same name. What that seals nobody else could open.
  *
- * @param records some of them, by their names
+ * @param records by their names; no more of them are opened than it takes
  * @throws KeyStoreError `ERR_MASTER_KEY` where there are records, and none of them opens
  */
 export async function checkMasterKeys(
-  records: Iterable<readonly [name: string, sealed: SealedRecord]>,
+  records:
+    | Iterable<readonly [name: string, sealed: SealedRecord]>
+    | AsyncIterable<readonly [name: string, sealed: SealedRecord]>,
   masterKeys: MasterKeys,
 ): Promise<void> {
   let failure: KeyStoreError | undefined;
-  for (const [name, sealed] of records) {
+  for await (const [name, sealed] of records) {
     try {
       await open(name, sealed, masterKeys);
       return;
@@ -116,11 +118,6 @@ export async function checkMasterKeys(
     `Cannot seal with this master key: it opens nothing of what is there, and nobody could open what it seals. ${failure.message}`,
     { cause: failure },
   );
-}
-
-/** Which master key a record was sealed with. */
-export function masterKeyIdOf({ sealed }: SealedRecord): string {
-  return SEALED.exec(sealed)?.[1] ?? '';
 }
 
 /** Neither part can be taken for the other. */
