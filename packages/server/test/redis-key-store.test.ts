@@ -154,6 +154,22 @@ describe('RedisKeyStore', () => {
     expect(performance.now() - since).toBeLessThan(5_000);
   });
 
+  it('lends a session at once where another server has begun the first, and no message comes', async () => {
+    const server = await startRedis();
+    onTestFinished(() => server.stop());
+    const admin = connect(server.url);
+    await admin.acl('SETUSER', 'app', 'on', '>pw', '~*', '&*', '+@all', '-subscribe');
+    const prefix = newPrefix();
+    const deaf = storeOn(connect(server.url.replace('//', '//app:pw@')), { prefix });
+    const key = await deaf.create({ subject: 'alice' });
+    const session = { accessKeyId: 'CSSK1', parent: key.accessKeyId, subject: 'alice' };
+    const none = { ...session, issuedAt: 0, versions: { subject: 0, all: 0 } };
+    expect(await deaf.isSessionRevoked(none), 'nothing is known of sessions').toBe(true);
+    await storeOn(admin, { prefix }).beginSession('bob');
+    const begun = await deaf.beginSession('alice');
+    expect(await deaf.isSessionRevoked({ ...session, ...begun })).toBe(false);
+  });
+
   it.each(['allkeys-lru', 'volatile-ttl'])('refuses a Redis that evicts: %s', async (policy) => {
     const server = await startRedis({ args: ['--maxmemory-policy', policy] });
     onTestFinished(() => server.stop());
