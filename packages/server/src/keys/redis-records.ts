@@ -152,11 +152,18 @@ export class RedisRecords implements RecordStore {
     );
   }
 
-  /** Some of the records, at random, and then all of them: most often the first will do. */
+  /** Some of the records, at random, and only for who goes on all of them: most often the first will do. */
   async *#anyRecords(redis: Redis | Cluster): AsyncGenerator<[string, SealedRecord]> {
-    const names = this.#key('names');
-    const some = (await redis.eval(SAMPLE_SCRIPT, 1, names, SAMPLES)) as string[];
-    for (const name of some.length < SAMPLES ? some : [...some, ...(await this.names())]) {
+    const some = await redis.eval(SAMPLE_SCRIPT, 1, this.#key('names'), SAMPLES);
+    yield* this.#recordsOf(redis, some as string[]);
+    yield* this.#recordsOf(redis, await this.names());
+  }
+
+  async *#recordsOf(
+    redis: Redis | Cluster,
+    names: readonly string[],
+  ): AsyncGenerator<[string, SealedRecord]> {
+    for (const name of names) {
       const { found } = await this.#fetch(redis, name);
       if (found !== undefined) yield [name, found];
     }
