@@ -84,8 +84,8 @@ async function lend(sessions: Sessions, identity: Identity, req: Request): Promi
  */
 async function readWanted(req: Request): Promise<unknown> {
   const { body } = req as { body: unknown };
-  const isUnread = req.readable && !req.readableEnded;
-  if (isUnread) return parseJson(await readText(req));
+  // Also where it was cut short: what did not arrive must not be taken for no wish.
+  if (!req.readableEnded) return parseJson(await readText(req));
   return typeof body === 'string' || Buffer.isBuffer(body) ? parseJson(String(body)) : body;
 }
 

@@ -263,7 +263,8 @@ describe('session credentials', () => {
     await expect(sessions.lend(endsNow)).rejects.toMatchObject(inactive);
     await keys.revoke({ subject: 'alice', signedBefore: NOW + 1 });
     await expect(sessions.lend(identity)).rejects.toMatchObject(inactive);
-    expect(await sessions.lend({ ...identity, signedAt: NOW + 1 })).toBeDefined();
+    const lent = await sessions.lend({ ...identity, signedAt: NOW + 1 });
+    expect(await verify(lent)).toMatchObject({ subject: 'alice' });
     await keys.disable(key.accessKeyId);
     await expect(sessions.lend({ ...identity, signedAt: NOW + 1 })).rejects.toMatchObject(inactive);
   });
@@ -524,6 +525,25 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
       expect(status).toBe(413);
       expect(await ask('{}', 'application/json')).toMatchObject({ status: 201 });
     }
+  });
+
+  it('are not lent for all that there is where what is wanted did not arrive', async () => {
+    let begun = 0;
+    const counting: Revocations = {
+      beginSession: async () => {
+        begun++;
+        return { now: 0, issuedAt: 0, signedSince: 0, versions: { subject: 0, all: 0 } };
+      },
+      isSessionRevoked: async () => false,
+    };
+    const cut: express.RequestHandler = (req, _res, next) => {
+      req.destroy();
+      next();
+    };
+    const { key, url } = await serve([cut], counting, [express, 'stream']);
+    const call = createFetch({ credentials: key, audience: AUDIENCE });
+    await expect(call(url, { method: 'POST', body: '{"scopes":[]}' })).rejects.toThrow(TypeError);
+    expect(begun).toBe(0);
   });
 
   it('are borrowed anew where a server does not know them any more', async () => {
