@@ -21,7 +21,7 @@ const redis = /^server\/redis-(connection|self-test|wait)\.ts$/;
 // What the life of a key is made of, wherever it is kept.
 const keyParts =
   /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|last-uses|managed-key-store|master-keys|record-cache|record-store|revocations|rotation|seal)\.ts$/;
-const fileParts = /^server\/keys\/file-(draft|lock|place|records)\.ts$/;
+const fileParts = /^server\/keys\/file-(contents|draft|lock|place|records)\.ts$/;
 const storeFailed = /^server\/store-failed\.ts$/;
 const sessionSource = /^server\/sessions\/session-source\.ts$/;
 const sendParts = /^server\/callbacks\/send\/(?!bullmq-)/;

@@ -48,6 +48,21 @@ describe('MemoryKeyStore rotate()', () => {
   });
 });
 
+describe('MemoryKeyStore revoke()', () => {
+  it('is not undone by a clock that is wrong for a while', async () => {
+    let now = NOW;
+    const keys = new MemoryKeyStore([], () => now);
+    const accessKeyId = `CSSK${'A'.repeat(20)}`;
+    const session = { ...(await keys.beginSession('alice')), parent: undefined, subject: 'alice' };
+    await keys.revoke({ accessKeyId });
+    now += 20 * 86_400;
+    await keys.create();
+    now = NOW;
+    expect(await keys.isSessionRevoked({ ...session, accessKeyId })).toBe(true);
+    expect(await keys.isSessionRevoked({ ...session, accessKeyId: 'another' })).toBe(false);
+  });
+});
+
 describe('MemoryKeyStore find()', () => {
   it('finds keys by their ids, whatever their status', async () => {
     const other: AccessKey = {

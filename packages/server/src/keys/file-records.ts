@@ -1,11 +1,9 @@
-import { constants, type FileHandle, open as openFile, rename, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
-import { quote } from '@countersign/shared';
-import * as z from 'zod';
-import { sweep, withDraft } from './file-draft.ts';
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { type Contents, readContents, writeContents } from './file-contents.ts';
 import { withLock } from './file-lock.ts';
 import { placeOf } from './file-place.ts';
-import { isUnreadable, KeyStoreError } from './key-store-error.ts';
+import { isUnreadable, type KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import {
   type Change,
@@ -16,31 +14,8 @@ import {
 } from './record-store.ts';
 import { changed, checkMasterKeys, open, type SealedRecord, seal } from './seal.ts';
 
-const FORMAT = 'countersign keys 1';
-/** What the names of drafts end in. */
-const ENDING = '.next';
 /** Milliseconds between two looks at the file: how long a change by another process takes to be seen. */
 const LOOK_EVERY = 50;
-
-/**
- * Seconds for which a record is kept that has had its time. It says that a session is revoked: one command whose clock is some days
- * ahead must not bring that back to life.
- */
-const KEPT_BEYOND = 30 * 86_400;
-
-const fileSchema = z.strictObject({
-  format: z.literal(FORMAT),
-  records: z.record(z.string(), z.strictObject({ policy: z.string(), sealed: z.string() })),
-  uses: z.record(z.string(), z.number()),
-});
-
-/** All that is in the file. */
-interface Contents {
-  readonly records: ReadonlyMap<string, SealedRecord>;
-  readonly uses: ReadonlyMap<string, number>;
-}
-
-const NOTHING: Contents = { records: new Map(), uses: new Map() };
 
 /**
  * Records in one file, sealed: read as a whole, and replaced as a whole by one process at a time. Who reads sees the old one or
@@ -166,7 +141,7 @@ export class FileRecords implements RecordStore {
       const path = await placeOf(this.#path);
       await withLock(`${path}.lock`, async (check) => {
         const next = await change(await readContents(path));
-        await write(path, next, check);
+        await writeContents(path, next, check);
       });
     });
     this.#last = replaced.catch(() => undefined);
@@ -178,94 +153,10 @@ export class FileRecords implements RecordStore {
 /** What somebody has changed so that it is no policy any more stays there: it must be seen. */
 function hasHadItsTime({ policy }: SealedRecord, now: number): boolean {
   try {
-    return isOver(JSON.parse(policy), now - KEPT_BEYOND);
+    return isOver(JSON.parse(policy), now);
   } catch {
     return false;
   }
 }
 
 const NO_FILE = { ino: 0n, ctimeNs: 0n, mtimeNs: 0n, size: 0n };
-
-const NOT_A_FILE = 'it is no regular file; give the path of one, or of none yet';
-
-async function readContents(path: string): Promise<Contents> {
-  // A pipe must not keep it waiting for whoever writes to it.
-  const flags = constants.O_RDONLY | constants.O_NONBLOCK;
-  const file = await openFile(path, flags).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined;
-    if (error.code === 'EACCES')
-      throw unfit(path, 'this user may not read it; run as its owner, or chown it', error);
-    // Of a socket.
-    if (error.code === 'ENXIO') throw unfit(path, NOT_A_FILE, error);
-    throw error;
-  });
-  if (file === undefined) return NOTHING;
-  try {
-    const found = await file.stat();
-    if (!found.isFile()) throw unfit(path, NOT_A_FILE);
-    if (process.platform !== 'win32' && (found.mode & 0o077) !== 0)
-      throw unfit(path, 'others may read or write it; chmod 600 it');
-    const { records, uses } = parse(path, await file.readFile('utf8'));
-    return { records: new Map(Object.entries(records)), uses: new Map(Object.entries(uses)) };
-  } finally {
-    await file.close();
-  }
-}
-
-function unfit(path: string, why: string, cause?: unknown): KeyStoreError {
-  const message = `Cannot use key store ${quote(path, 200)}: ${why}`;
-  return new KeyStoreError('ERR_STORE_UNFIT', message, { cause });
-}
-
-function parse(path: string, text: string): z.output<typeof fileSchema> {
-  try {
-    return fileSchema.parse(JSON.parse(text));
-  } catch (cause) {
-    throw new KeyStoreError(
-      'ERR_RECORD_UNREADABLE',
-      `Cannot read key store ${quote(path, 200)}: it is not a file of format ${quote(FORMAT)}`,
-      { cause },
-    );
-  }
-}
-
-/** Beside it, then in its place: a process that dies in the middle leaves the old one as it was. */
-async function write(
-  path: string,
-  { records, uses }: Contents,
-  check: () => Promise<void>,
-): Promise<void> {
-  // Who writes now holds the lock.
-  await sweep(path, ENDING);
-  const text = JSON.stringify(
-    { format: FORMAT, records: Object.fromEntries(records), uses: Object.fromEntries(uses) },
-    undefined,
-    1,
-  );
-  await withDraft(path, `${text}\n`, { ending: ENDING, flush: true }, async (draft) => {
-    await checkOwner(path, draft);
-    await check();
-    await rename(draft, path);
-  });
-  await syncFolder(dirname(path));
-}
-
-/** With a file of ours in place of theirs, others could not read what they wrote. */
-async function checkOwner(path: string, draft: string): Promise<void> {
-  const present = await stat(path).catch(() => undefined);
-  if (present === undefined || present.uid === (await stat(draft)).uid) return;
-  throw unfit(path, `it belongs to user ${present.uid}; write to it as that user, or as root`);
-}
-
-/** That a file has another name is written down only with its folder. Not all systems can. */
-async function syncFolder(path: string): Promise<void> {
-  let folder: FileHandle | undefined;
-  try {
-    folder = await openFile(path, 'r');
-    await folder.sync();
-  } catch {
-    // Windows does not open folders.
-  } finally {
-    await folder?.close();
-  }
-}

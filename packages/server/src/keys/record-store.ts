@@ -44,9 +44,12 @@ export interface Resealed {
 /** What shall become of a record. A policy may say `until` (Unix seconds): then the record may go. */
 export type Change = (current: StoredRecord | undefined) => StoredRecord | undefined;
 
-/** Whether a record has had its time. */
+/** Seconds beyond its time for which a record is kept: one command whose clock is some days ahead must not bring back what it says is revoked. */
+const KEPT_BEYOND = 30 * 86_400;
+
+/** Whether a record has had its time, and may go. */
 export function isOver({ until }: Readonly<Record<string, unknown>>, now: number): boolean {
-  return typeof until === 'number' && until < now;
+  return typeof until === 'number' && until + KEPT_BEYOND < now;
 }
 
 /**
