@@ -39,6 +39,13 @@ export function parseOptions<S extends z.ZodType>(
     : new TypeError(message);
 }
 
+/** Only what is given: an option that is `undefined` must not overwrite a default. */
+export function given<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };
+}
+
 function expectation(issue: z.core.$ZodIssue): string {
   return issue.message
     .replace(/^(?:Invalid input|Too \w+): expected /, '')

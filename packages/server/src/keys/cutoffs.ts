@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { given } from './key-record.ts';
+import { given } from '../options.ts';
 import { accessKeyPolicySchema, time } from './key-store.ts';
 import { RecordCache } from './record-cache.ts';
 import { parsePolicy, type RecordStore, type StoredRecord } from './record-store.ts';

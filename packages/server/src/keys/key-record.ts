@@ -1,6 +1,6 @@
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
-import { parseOptions } from '../options.ts';
+import { given, parseOptions } from '../options.ts';
 import { type AccessKey, accessKeyPolicySchema, accessKeySchema, time } from './key-store.ts';
 import { parsePolicy, type StoredRecord } from './record-store.ts';
 import { SESSION_PREFIX } from './revocations.ts';
@@ -85,13 +85,6 @@ export function readKey(name: string, record: StoredRecord | undefined): KeptKey
   Object.freeze(accessKey.scopes);
   Object.freeze(accessKey.audiences);
   return { accessKey: Object.freeze(accessKey), version: Number(version), rotated };
-}
-
-/** Only what is given: an option that is `undefined` must not overwrite a default. */
-export function given<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
-    [K in keyof T]: Exclude<T[K], undefined>;
-  };
 }
 
 export function withFields(key: KeptKey, fields: Partial<AccessKey>): KeptKey {

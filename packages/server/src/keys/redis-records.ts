@@ -16,6 +16,7 @@ import { changed, checkMasterKeys, open, type SealedRecord, seal } from './seal.
 /** What evicts nothing, also not what has an expiry. */
 const NOEVICTION = /^noeviction$/;
 
+/** Of which one mostly opens. */
 const SAMPLES = 10;
 
 /** Times that others may change a record while it is changed. */

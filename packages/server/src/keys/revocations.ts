@@ -37,7 +37,7 @@ export interface Revocations {
   beginSession(subject: string): Promise<SessionBeginning>;
 }
 
-const SESSION_ID = /^CSSK[0-9A-HJKMNP-TV-Z]{20}$/;
+const SESSION_ID = new RegExp(`^${SESSION_PREFIX}[0-9A-HJKMNP-TV-Z]{20}$`);
 
 /** Whether an id is that of a session, as they are made. */
 export function isSessionId(accessKeyId: string): boolean {

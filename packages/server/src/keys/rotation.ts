@@ -1,6 +1,7 @@
 import { quote } from '@countersign/shared';
+import { given } from '../options.ts';
 import { generateAccessKey } from './generate-access-key.ts';
-import { given, type KeptKey, withFields } from './key-record.ts';
+import { type KeptKey, withFields } from './key-record.ts';
 import { type AccessKey, LATEST_TIME } from './key-store.ts';
 import { KeyStoreError } from './key-store-error.ts';
 
