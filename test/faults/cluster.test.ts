@@ -60,7 +60,8 @@ async function startCluster(): Promise<{ cluster: RedisCluster; admins: Redis[] 
 
 async function until(isSo: () => Promise<boolean>, what: string): Promise<void> {
   const end = performance.now() + 30_000;
-  while (!(await isSo())) {
+  // A cluster that is not whole again yet answers with errors.
+  while (!(await isSo().catch(() => false))) {
     if (performance.now() > end) throw new Error(`Cannot wait longer for ${what}`);
     await sleep(50);
   }
@@ -82,6 +83,8 @@ describe('nothing is accepted twice, and everybody is in again', { timeout: 900_
       const used = keys.filter((_, index) => (sizes[index] as number) > 2);
       return Promise.all(used.map((key) => admin.cluster('KEYSLOT', key).then(Number)));
     };
+    const isInStep = async (replica: Node): Promise<boolean> =>
+      (await adminAt(replica.port).info('replication')).includes('master_link_status:up');
     /** A master that clients need and that has a replica in step, and that replica. */
     const pair = async (): Promise<[Node, Node]> => {
       let found: [Node, Node] | undefined;
@@ -90,14 +93,26 @@ describe('nothing is accepted twice, and everybody is in again', { timeout: 900_
         for (const master of nodes.filter((it) => it.isMaster && it.slots !== '')) {
           const replica = nodes.find((it) => it.master === master.id);
           if (replica === undefined) continue;
-          const info = await adminAt(replica.port).info('replication');
-          if (!info.includes('master_link_status:up')) continue;
+          if (!(await isInStep(replica))) continue;
           if ((await slotsInUse(master)).length > 0) found = [master, replica];
         }
         return found !== undefined;
       }, 'a replica in step');
       return found as [Node, Node];
     };
+    /** Until every slot has a master again, and each of these a replica that acknowledges. */
+    const untilWhole = () =>
+      until(async () => {
+        const nodes = await nodesOf(admins);
+        const masters = nodes.filter((it) => it.isMaster && it.slots !== '');
+        const pairs = masters.map(async ({ id, port }) => {
+          const info = (await adminAt(port).cluster('INFO')) as string;
+          const replicas = nodes.filter(({ master }) => master === id);
+          const inStep = await Promise.all(replicas.map(isInStep));
+          return info.includes('cluster_state:ok') && inStep.includes(true);
+        });
+        return masters.length > 0 && (await Promise.all(pairs)).every(Boolean);
+      }, 'a cluster that is whole');
     const untilMaster = (port: number) =>
       until(
         async () => (await nodesOf(admins)).some((it) => it.port === port && it.isMaster),
@@ -147,10 +162,9 @@ describe('nothing is accepted twice, and everybody is in again', { timeout: 900_
       },
     };
     const named = Object.entries(faults).map(([name, fault]) => {
-      // Every slot has a replica again that acknowledges.
       const endured = async () => {
         await fault();
-        await pair();
+        await untilWhole();
       };
       return Object.defineProperty(endured, 'name', { value: name });
     });
