@@ -1,8 +1,4 @@
-export type {
-  CallbackBody,
-  CallbackIdentity,
-  CallbackRequest,
-} from './callbacks/callback-identity.ts';
+export type { CallbackIdentity, CallbackRequest } from './callbacks/callback-identity.ts';
 export type {
   CallbackKey,
   CallbackParams,

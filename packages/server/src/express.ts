@@ -3,9 +3,10 @@ import { quote, SignatureError } from '@countersign/shared';
 import type { Request, RequestHandler } from 'express';
 import * as z from 'zod';
 import { type AdapterOptions, adapterSchema, parseVerifierOrOptions } from './adapter-options.ts';
+import { authenticate } from './http/node/adapter.ts';
+import { answerProblem } from './http/node/answer.ts';
 import type { Identity } from './identity.ts';
-import { answerRefusal, authenticate } from './node.ts';
-import { isTooLate } from './node-answer.ts';
+import { problemOf } from './problem-details.ts';
 import { createSessionEndpoint, type SessionEndpointOptions } from './session-endpoint.ts';
 import type { Sessions } from './sessions/sessions.ts';
 import type { Verifier } from './verifier.ts';
@@ -14,7 +15,7 @@ import type { VerifierOptions } from './verifier-options.ts';
 export type { CallbackAdapterOptions } from './callbacks/callback-adapter.ts';
 export { callbackOf } from './callbacks/received-callbacks.ts';
 export { requireCallback } from './callbacks/require-callback.ts';
-export { keepRawBody } from './node-body.ts';
+export { keepRawBody } from './http/node/body.ts';
 export type { SessionEndpointOptions } from './session-endpoint.ts';
 
 /** What `requireSignature()` does around a verifier. */
@@ -62,22 +63,19 @@ export function requireSignature(
 ): RequestHandler {
   const { verifier, policy } = parseVerifierOrOptions(expressSchema, given, options);
   return function signatureRequired(req, res, next) {
-    if (isTooLate(req)) return;
     // Mounted twice, it would find the nonce used by itself.
     if (verified.get(req)?.verifier === verifier) return next();
     if (policy.preflight === 'pass' && isPreflight(req)) return next();
-    authenticate(verifier, policy, req, res, sourceOf)
-      .then(
-        (identity) => {
-          verified.set(req, { identity, verifier });
-          next();
-        },
-        (error) => {
-          if (!(error instanceof SignatureError)) throw error;
-          answerRefusal(req, res, error, verifier.audience);
-        },
-      )
-      .catch(next);
+    authenticate(verifier, policy, req, res, sourceOf, {
+      accept(identity) {
+        verified.set(req, { identity, verifier });
+        next();
+      },
+      refuse(error) {
+        if (!(error instanceof SignatureError)) throw error;
+        answerProblem(req, res, problemOf(error, verifier.audience));
+      },
+    }).catch(next);
   };
 }
 
@@ -137,7 +135,7 @@ export function requireScope(...scopes: string[]): RequestHandler {
       'ERR_SCOPE_MISSING',
       `The access key does not have the scope ${quote(missing)}`,
     );
-    answerRefusal(req, res, error, identity.audience);
+    answerProblem(req, res, problemOf(error, identity.audience));
   };
 }
 

@@ -25,6 +25,6 @@ export type { Revocations, SessionBeginning, SessionFacts } from './keys/revocat
 export { MemoryNonceStore, type MemoryNonceStoreOptions } from './nonces/memory-nonce-store.ts';
 export type { ClaimOutcome, NonceClaim, NonceStore } from './nonces/nonce-store.ts';
 export type { Session, SessionKey, SessionSource } from './sessions/session-source.ts';
-export type { BodySource } from './steps/body.ts';
 export { createVerifier, type ReceivedRequest, type Verifier } from './verifier.ts';
 export type { VerifierOptions } from './verifier-options.ts';
+export type { BodyCheck, IncomingBody } from './verify/check-body.ts';

@@ -1,8 +1,12 @@
 import { SignatureError } from '@countersign/shared';
 import type { Request, RequestHandler, Response } from 'express';
 import * as z from 'zod';
+import { cutShort } from './http/body-errors.ts';
+import { HeldBody } from './http/held-body.ts';
+import { answerProblem } from './http/node/answer.ts';
+import { verifiedBody } from './http/node/body.ts';
 import type { Identity } from './identity.ts';
-import { answerRefusal } from './node.ts';
+import { problemOf } from './problem-details.ts';
 import { parseOptions } from './options.ts';
 import type { Sessions, WantedSession } from './sessions/sessions.ts';
 
@@ -51,7 +55,7 @@ export function createSessionEndpoint(
       .then(
         (credentials) => answer(res, 201, 'application/json', credentials),
         (error) => {
-          if (error instanceof SignatureError) answerRefusal(req, res, error, identity.audience);
+          if (error instanceof SignatureError) answerProblem(req, res, problemOf(error, identity.audience));
           else if (error instanceof TypeError || error instanceof RangeError)
             answer(res, 400, 'application/problem+json', {
               type: 'about:blank',
@@ -79,39 +83,43 @@ async function lend(sessions: Sessions, identity: Identity, req: Request): Promi
 }
 
 /**
- * What a client asks for. A parser above may have read it, or left it: those of Express 4 say `{}` of what is not theirs, which
- * would be all that there is.
+ * What a client asks for: the bytes that were verified, whatever a parser has made of them. Those of Express 4 say `{}` of what is not
+ * theirs, which would ask for all that there is. What did not arrive must not be taken for no wish either.
  */
 async function readWanted(req: Request): Promise<unknown> {
+  if (req.destroyed && !req.readableEnded) throw cutShort(req.errored);
+  const bytes = verifiedBody(req);
+  if (bytes !== undefined) return parseJson(bytes);
+  if (!req.readableEnded) return parseJson(await collect(req));
+  // A parser has read a streamed body to its end, which was let through because it is the signed one.
   const { body } = req as { body: unknown };
-  // Also where it was cut short: what did not arrive must not be taken for no wish.
-  if (!req.readableEnded) return parseJson(await readText(req));
-  return typeof body === 'string' || Buffer.isBuffer(body) ? parseJson(String(body)) : body;
+  return typeof body === 'string' || Buffer.isBuffer(body) ? parseJson(Buffer.from(body)) : body;
 }
 
-/** What `requireSignature()` has let through can be read. */
-async function readText(req: Request): Promise<string> {
-  let text = '';
-  req.setEncoding('utf8');
-  // Not destroyed where it is too long: what is left of it is dealt with when that is answered.
-  for await (const chunk of req.iterator({ destroyOnReturn: false })) {
-    text += chunk as string;
-    if (!(text.length <= LONGEST_BODY))
-      throw new SignatureError(
-        'ERR_BODY_TOO_LARGE',
-        `Cannot lend session credentials: the body has more than ${LONGEST_BODY} characters`,
-      );
-  }
-  return text;
+/** A body that is checked on its way: it fails unless all of it is what was signed. */
+async function collect(req: Request): Promise<Uint8Array> {
+  const held = new HeldBody(LONGEST_BODY);
+  // Not destroyed if it is too long: what is left of it is dealt with when that is answered.
+  for await (const chunk of req.iterator({ destroyOnReturn: false }))
+    if (!held.add(chunk as Buffer)) throw tooLong();
+  return held.bytes;
 }
 
-function parseJson(text: string): unknown {
-  if (text === '') return undefined;
+function parseJson(bytes: Uint8Array): unknown {
+  if (bytes.length === 0) return undefined;
+  if (!(bytes.length <= LONGEST_BODY)) throw tooLong();
   try {
-    return JSON.parse(text);
+    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8'));
   } catch {
     throw new TypeError('Cannot lend session credentials: the body is not JSON');
   }
+}
+
+function tooLong(): SignatureError {
+  return new SignatureError(
+    'ERR_BODY_TOO_LARGE',
+    `Cannot lend session credentials: the body has more than ${LONGEST_BODY} bytes`,
+  );
 }
 
 function answer(res: Response, status: number, type: string, body: object): void {

@@ -3,7 +3,6 @@ import { callHook } from './call-hook.ts';
 import { describeAttempt, type Explanation } from './explanation.ts';
 import type { Identity } from './identity.ts';
 import type { ClaimOutcome } from './nonces/nonce-store.ts';
-import { checkBody, type ReceivedBody } from './steps/body.ts';
 import { checkCoverage } from './steps/coverage.ts';
 import { failureRefusal, noteFailure } from './steps/failures.ts';
 import { type AnyKey, createChooseKey, type FoundKey } from './steps/key.ts';
@@ -14,6 +13,7 @@ import { checkKey, checkSignature } from './steps/signature.ts';
 import { checkWindow } from './steps/window.ts';
 import { storeFailed } from './store-failed.ts';
 import { parseVerifierOptions, type VerifierOptions } from './verifier-options.ts';
+import { checkBody, type ReceivedBody } from './verify/check-body.ts';
 
 /** A request as a server received it. */
 export interface ReceivedRequest {
@@ -22,6 +22,13 @@ export interface ReceivedRequest {
   readonly url: string;
   /** Raw pairs or `req.rawHeaders` where they can be had: in other forms duplicates are joined or gone. */
   readonly headers: HeadersInput;
+  /**
+   * The header fields as the application reads them, such as `req.headers`, if it reads another form than `headers`: a field that is not
+   * among them is refused. Node leaves out of `req.headers` what exceeds `server.maxHeadersCount`, and joins or drops duplicates.
+   */
+  readonly parsedHeaders?: Readonly<Record<string, unknown>> | undefined;
+  /** The host of the URL that the application reads, if it reads one: it must be that of `Host`, unless `publicOrigin` is set. */
+  readonly urlHost?: string | undefined;
   /** The body as it came over the wire; empty if not given. */
   readonly body?: ReceivedBody;
   /**
@@ -60,6 +67,7 @@ export interface Attempt {
   signed: SchemedSignature | undefined;
   key: FoundKey | undefined;
   claimed: boolean;
+  isReported: boolean;
 }
 
 /**
@@ -93,6 +101,14 @@ export function createVerifier(options: VerifierOptions): Verifier {
     } catch (cause) {
       throw storeFailed('key', cause);
     }
+  }
+
+  /** Of a request that is refused, the body may still pass, and prove wrong: it is reported once. */
+  function report(attempt: Attempt, error: SignatureError): void {
+    if (policy.onRefused === undefined || attempt.isReported) return;
+    attempt.isReported = true;
+    const explanation = describeAttempt(attempt, policy, error);
+    callHook(policy.onRefused, explanation, 'COUNTERSIGN_ON_REFUSED');
   }
 
   /** The steps, in their order: cheap before dear, and nothing is read, buffered or stored for strangers. */
@@ -129,7 +145,9 @@ export function createVerifier(options: VerifierOptions): Verifier {
       throw error;
     }
     const { subject, scopes, expiresAt, session } = accessKey;
-    const reading = checkBody(received.body, params, policy, now);
+    const reading = checkBody(received.body, params, policy, now, (error) => {
+      if (claims) report(attempt, error);
+    });
     if (reading !== undefined) {
       await reading;
       const later = policy.clock();
@@ -176,14 +194,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
     verify(received) {
       const attempt = newAttempt(policy.clock());
-      const { onRefused } = policy;
       const verification = run(attempt, received, true);
-      if (onRefused === undefined) return verification;
+      if (policy.onRefused === undefined) return verification;
       return verification.catch((error) => {
-        if (error instanceof SignatureError) {
-          const explanation = describeAttempt(attempt, policy, error);
-          callHook(onRefused, explanation, 'COUNTERSIGN_ON_REFUSED');
-        }
+        if (error instanceof SignatureError) report(attempt, error);
         throw error;
       });
     },
@@ -202,5 +216,12 @@ export function createVerifier(options: VerifierOptions): Verifier {
 }
 
 function newAttempt(now: number): Attempt {
-  return { now, request: undefined, signed: undefined, key: undefined, claimed: false };
+  return {
+    now,
+    request: undefined,
+    signed: undefined,
+    key: undefined,
+    claimed: false,
+    isReported: false,
+  };
 }

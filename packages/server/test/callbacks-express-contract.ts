@@ -99,7 +99,7 @@ export function requireCallbackContract(framework: typeof express): void {
       app.use(parser(), requireCallback({ ...options, onRefused }));
       expect((await post(app, body, signed(body, type))).status).toBe(500);
       expect(refused[0]).toBe('ERR_BODY_CONSUMED');
-      expect(refused[1]).toContain('mount requireCallback() above express.json()');
+      expect(refused[1]).toContain('Mount requireCallback() above express.json()');
       expect(refused[1]).toContain('express.json({ verify: keepRawBody })');
     });
 

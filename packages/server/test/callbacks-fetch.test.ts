@@ -82,7 +82,7 @@ describe('withCallback() for fetch', () => {
     const request = requestOf('{}');
     await request.text();
     expect((await guarded(request)).status).toBe(500);
-    expect(refused[0]).toContain('call withCallback() first');
+    expect(refused[0]).toContain('Call withCallback() before');
   });
 
   it('throws what is no refusal, and refuses what is no handler', async () => {

@@ -105,7 +105,7 @@ describe('createCallbackVerifier()', () => {
     let now = NOW;
     const headers = signCallback('x', { secrets: [SECRET] });
     const body = {
-      read: () => {
+      bytes: () => {
         now += 301;
         return Buffer.from('x');
       },
@@ -127,7 +127,7 @@ describe('createCallbackVerifier()', () => {
       },
     });
     const body = {
-      read: () => {
+      bytes: () => {
         seen.push('body');
         return Buffer.from('x');
       },

@@ -318,7 +318,7 @@ export function requireSignatureContract(framework: typeof express): void {
           expect(answer.body).not.toMatch(/express|mount/);
         }
         expect(refused.map(({ code }) => code)).toEqual(['ERR_BODY_CONSUMED', 'ERR_BODY_CONSUMED']);
-        expect(refused[0]?.message).toContain('mount requireSignature() above express.json()');
+        expect(refused[0]?.message).toContain('Mount requireSignature() above express.json()');
         expect(refused[0]?.message).toContain('express.json({ verify: keepRawBody })');
       });
 

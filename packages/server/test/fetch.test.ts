@@ -105,7 +105,8 @@ describe.each(['buffer', 'stream'] as const)('verifyRequest(), body: %s', (body)
     locked.body?.getReader();
     await expect(verifyRequest(verifier, locked, { body })).rejects.toMatchObject({
       code: 'ERR_BODY_CONSUMED',
-      message: 'The body was read before the signature was verified: call verifyRequest() first',
+      message:
+        'Cannot verify the body: it was read first. Call verifyRequest() before anything reads the request',
     });
   });
 
@@ -235,11 +236,6 @@ describe('verifyRequest()', () => {
         verifyRequest(verifier, new Request('https://api.test:8443/', { headers: signed.headers })),
       ),
     ).toBe('accepted');
-    const again = await signer.sign({ method: 'GET', url: 'https://api.test:8443/' });
-    const elsewhere = new Request('http://localhost:3000/', {
-      headers: { ...again.headers, host: 'api.test:8443' },
-    });
-    expect(await codeOf(verifyRequest(verifier, elsewhere))).toBe('accepted');
     const moved = await signer.sign({ method: 'GET', url: 'https://api.test:8443/' });
     expect(
       await codeOf(
@@ -253,7 +249,8 @@ describe('verifyRequest()', () => {
     for (const [signedPath, sentPath, outcome] of [
       ['/a', '/a', 'accepted'],
       ['/a', '/a?', 'ERR_SIGNATURE_MISMATCH'],
-      ['/a', '/a#b', 'accepted'],
+      ['/a', '/a#b', 'ERR_TARGET_AMBIGUOUS'],
+      ['/a', '/a#', 'ERR_TARGET_AMBIGUOUS'],
       ['/a?b=1&c=2', '/a?c=2&b=1', 'ERR_SIGNATURE_MISMATCH'],
       ['/a?b=%41', '/a?b=A', 'ERR_SIGNATURE_MISMATCH'],
     ] as const) {

@@ -107,7 +107,7 @@ describe('withSignature()', () => {
         body: Buffer.from('x'),
       });
       expect(answer).toMatchObject({ status: 500, body: '' });
-      expect(warned).toHaveBeenLastCalledWith(String(failure), {
+      expect(warned).toHaveBeenLastCalledWith(expect.stringContaining(String(failure)), {
         code: 'COUNTERSIGN_VERIFIER_FAILED',
       });
     }
@@ -152,19 +152,15 @@ describe('withSignature()', () => {
   it('keeps quiet where somebody else has answered meanwhile', async () => {
     const { verifier, signer, keys } = parties();
     const find = keys.find.bind(keys);
-    let answered: () => void = () => undefined;
-    keys.find = async (id) => {
-      await new Promise<void>((resolve) => {
-        answered = resolve;
-      });
-      return find(id);
-    };
+    let answered: Promise<unknown> = Promise.resolve();
+    keys.find = async (id) => answered.then(() => find(id));
     let listened = 0;
     const listener = withSignature(() => void listened++, verifier);
     const { origin, port } = await listen((req, res) => {
+      answered = once(res, 'finish');
       listener(req, res);
       res.statusCode = 503;
-      res.end('too late', () => answered());
+      res.end('too late');
     });
     const client = new RawClient(port);
     for (const somebody of [signer, stranger()]) {
@@ -314,7 +310,8 @@ describe.each(['buffer', 'stream'] as const)('withSignature() on node:http2, bod
       expect(JSON.parse(answer.body).reason).toBe('body-mismatch');
     }
     for (const outcome of outcomes) expect(await outcome).toBeInstanceOf(Error);
-    expect(outcomes).toHaveLength(body === 'stream' ? 3 : 0);
+    // No listener is called for what is known to be empty.
+    expect(outcomes).toHaveLength(body === 'stream' ? 2 : 0);
   });
 
   it('answers a forged request before its body, and stops that', async () => {

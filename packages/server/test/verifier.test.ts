@@ -1,10 +1,10 @@
 import { createSigner } from '@countersign/client';
 import {
   type AccessKey,
-  type BodySource,
   createVerifier,
   type Explanation,
   generateAccessKey,
+  type IncomingBody,
   MemoryKeyStore,
   MemoryNonceStore,
   SignatureError,
@@ -86,10 +86,11 @@ describe('verifier.verify()', () => {
       let now = NOW;
       const { key, keys, sign, verifier } = createApi({ clock: () => now });
       const request = await sign();
-      const body: BodySource = {
-        async check() {
+      const body: IncomingBody = {
+        async bytes() {
           await end(keys, key.accessKeyId);
           now += 2;
+          return request.body;
         },
       };
       const verdict = await verifier.verify({ ...request, body }).then(
@@ -174,20 +175,20 @@ describe('verifier.verify()', () => {
   it('judges freshness again when the nonce is claimed', async () => {
     let now = NOW;
     const { sign, verifier } = createApi({ clock: () => now });
-    const slow = {
-      check: async () => {
+    const request = await sign();
+    const slow: IncomingBody = {
+      async bytes() {
         now += 121;
+        return request.body;
       },
     };
-    expect(await outcome(verifier, { ...(await sign()), body: slow as never })).toBe(
-      'ERR_SIGNATURE_EXPIRED',
-    );
+    expect(await outcome(verifier, { ...request, body: slow })).toBe('ERR_SIGNATURE_EXPIRED');
   });
 
   it('waits for a body that is judged later', async () => {
     const { sign, verifier } = createApi();
     const mismatch = new SignatureError('ERR_BODY_MISMATCH', 'another body');
-    const late = { check: () => new Promise<void>((_, reject) => setImmediate(reject, mismatch)) };
+    const late = { bytes: () => new Promise<Uint8Array>((_, reject) => setImmediate(reject, mismatch)) };
     await expect(verifier.verify({ ...(await sign()), body: late })).rejects.toBe(mismatch);
   });
 
@@ -283,7 +284,7 @@ describe('verifier.verify()', () => {
   it('passes on what is not a refusal', async () => {
     const { sign, verifier } = createApi();
     const broken = {
-      check: () => {
+      bytes: () => {
         throw new TypeError('a bug');
       },
     };

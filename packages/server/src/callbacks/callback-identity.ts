@@ -1,4 +1,5 @@
 import type { HeadersInput } from '@countersign/shared';
+import type { IncomingBody } from '../verify/check-body.ts';
 
 /** A callback that was verified: all of it is what its sender signed. */
 export interface CallbackIdentity {
@@ -23,19 +24,12 @@ export interface CallbackIdentity {
   text(): string;
 }
 
-/** The body of a callback, read only when it is asked for. */
-export interface CallbackBody {
-  /**
-   * @param seconds for how long the callback stays fresh: waiting longer for its body is pointless
-   * @throws SignatureError `ERR_BODY_TOO_LARGE`, `ERR_BODY_CONSUMED`, `ERR_BODY_MISMATCH`, `ERR_SIGNATURE_EXPIRED`
-   */
-  read(seconds: number): Promise<Uint8Array> | Uint8Array;
-}
-
 /** A callback as it was received. */
 export interface CallbackRequest {
   /** Raw pairs or `req.rawHeaders` where they can be had: in other forms duplicates are joined or gone. */
   readonly headers: HeadersInput;
+  /** As {@link ReceivedRequest.parsedHeaders}. */
+  readonly parsedHeaders?: Readonly<Record<string, unknown>> | undefined;
   /** The body as it came over the wire: bytes, text (taken as UTF-8), nothing, or a way to read it. Never parsed and written anew. */
-  readonly body?: Uint8Array | string | CallbackBody | undefined;
+  readonly body?: Uint8Array | string | IncomingBody | undefined;
 }

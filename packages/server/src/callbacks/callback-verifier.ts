@@ -1,8 +1,9 @@
 import { hash } from 'node:crypto';
-import { encodeUtf8, readHeaders, SignatureError } from '@countersign/shared';
+import { encodeUtf8, SignatureError } from '@countersign/shared';
 import { callHook } from '../call-hook.ts';
 import type { ClaimOutcome } from '../nonces/nonce-store.ts';
 import { checkClaim } from '../steps/nonce.ts';
+import { readFields } from '../steps/request.ts';
 import { storeFailed } from '../store-failed.ts';
 import type { CallbackIdentity, CallbackRequest } from './callback-identity.ts';
 import { createCallbackKeys } from './callback-keys.ts';
@@ -60,10 +61,10 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
 
   /** The steps, in their order: nothing is read for what is malformed or stale, and nothing is stored for strangers. */
   async function run(
-    { headers, body }: CallbackRequest,
+    { headers, parsedHeaders, body }: CallbackRequest,
     note: (received: ReceivedCallback) => void,
   ): Promise<CallbackIdentity> {
-    const received = scheme.read(readHeaders(headers));
+    const received = scheme.read(readFields(headers, parsedHeaders));
     if (received === undefined)
       throw new SignatureError(
         'ERR_SIGNATURE_MISSING',
@@ -138,7 +139,7 @@ async function readBody(body: CallbackRequest['body'], seconds: number): Promise
   if (body === undefined) return new Uint8Array(0);
   if (typeof body === 'string') return encodeUtf8(body);
   if (body instanceof Uint8Array) return body;
-  if (typeof (body as Partial<typeof body> | null)?.read === 'function') return body.read(seconds);
+  if (typeof (body as Partial<typeof body> | null)?.bytes === 'function') return body.bytes(seconds);
   // Most likely what a parser made of it: written out anew it has other bytes.
   throw new TypeError(
     'Cannot verify callback: expected its body as bytes or text, as it came over the wire',

@@ -1,6 +1,6 @@
 import { SignatureError } from '@countersign/shared';
 import { checkHandler } from '../adapter-options.ts';
-import { readFetchBody } from '../fetch-body.ts';
+import { heldFetchBody } from '../http/fetch/body.ts';
 import {
   type CallbackAdapterOptions,
   callbackProblem,
@@ -43,21 +43,17 @@ export function withCallback<Rest extends unknown[]>(
   const { verifier, limit } = parseCallbackAdapter(given, options);
   checkHandler('handler', handler);
   return async function callbackHandler(received, ...rest) {
-    let request = received;
+    const body = heldFetchBody(received, limit, 'withCallback()');
     let callback: CallbackIdentity;
     try {
       checkMethod(received.method);
-      const read = async (seconds: number): Promise<Uint8Array> => {
-        const whole = await readFetchBody(received, limit, seconds, 'withCallback()');
-        request = whole.request;
-        return whole.bytes;
-      };
-      callback = await verifier.verify({ headers: received.headers, body: { read } });
+      callback = await verifier.verify({ headers: received.headers, body });
     } catch (error) {
       if (!(error instanceof SignatureError)) throw error;
-      const { status, headers, body } = callbackProblem(error, verifier);
-      return new Response(body, { status, headers });
+      const problem = callbackProblem(error, verifier);
+      return new Response(problem.body, { status: problem.status, headers: problem.headers });
     }
+    const request = body.request();
     keepCallback(request, { callback, verifier });
     return handler(request, callback, ...rest);
   };

@@ -1,8 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { checkHandler } from '../adapter-options.ts';
-import { isTooLate, refuse } from '../node-answer.ts';
-import { readNodeBody } from '../node-body.ts';
+import { callListener, handOn, headersOf, type Outcome } from '../http/node/adapter.ts';
+import { answerFailure, answerRefusal } from '../http/node/answer.ts';
+import { heldBody } from '../http/node/body.ts';
+import { ConnectionHold } from '../http/node/connection.ts';
 import {
   type CallbackAdapterOptions,
   callbackProblem,
@@ -17,27 +19,40 @@ import { keepCallback } from './received-callbacks.ts';
 /**
  * Verifies a callback that came over `node:http`, and leaves its body as it was.
  *
- * @throws SignatureError where it is refused
+ * @param outcome what becomes of it
  */
-export async function receiveCallback(
+export function receiveCallback(
   verifier: CallbackVerifier,
   limit: number,
   req: IncomingMessage,
-): Promise<CallbackIdentity> {
-  checkMethod(req.method);
-  const callback = await verifier.verify({
-    headers: req.rawHeaders,
-    body: { read: (seconds) => readNodeBody(req, limit, seconds, 'requireCallback()') },
+  res: ServerResponse,
+  outcome: Outcome<CallbackIdentity>,
+): Promise<void> {
+  const hold = new ConnectionHold(req);
+  const verify = (): Promise<CallbackIdentity> => {
+    checkMethod(req.method);
+    return verifier.verify({
+      headers: headersOf(req),
+      parsedHeaders: req.headers,
+      body: heldBody(req, { limit, middleware: 'requireCallback()', hold }),
+    });
+  };
+  return handOn(req, res, hold, verify, {
+    accept(callback) {
+      keepCallback(req, { callback, verifier });
+      outcome.accept(callback);
+    },
+    refuse: outcome.refuse,
   });
-  keepCallback(req, { callback, verifier });
-  return callback;
 }
 
 /**
  * Wraps a listener for `node:http`, or for the compatibility API of `node:http2`, so that it is called for verified callbacks
- * only. The others are answered here; where verifying fails, with 500 and a process warning.
+ * only. The others are answered here. If verifying fails, or the listener throws or rejects, the answer is 500 and a process warning
+ * says why.
  *
- * @param listener called with the callback; `req` can be read as if nobody had
+ * @param listener called with the callback; `req` can be read as if nothing had read it. It is called only while the whole body is in
+ * `req`
  * @param given a verifier, or the options of one
  * @throws TypeError or RangeError naming the option that cannot be used
  *
@@ -66,10 +81,10 @@ export function withCallback<
   return function callbackListener(req, res) {
     // What is used of both has the same names in HTTP/2.
     const [incoming, answer] = [req as IncomingMessage, res as ServerResponse];
-    if (isTooLate(incoming)) return;
-    void receiveCallback(verifier, limit, incoming).then(
-      (callback) => listener(req, res, callback),
-      (error) => refuse(incoming, answer, error, (it) => callbackProblem(it, verifier)),
-    );
+    receiveCallback(verifier, limit, incoming, answer, {
+      accept: (callback) => callListener(incoming, answer, () => listener(req, res, callback)),
+      refuse: (error) =>
+        answerRefusal(incoming, answer, error, (it) => callbackProblem(it, verifier)),
+    }).catch((error) => answerFailure(incoming, answer, error, 'COUNTERSIGN_VERIFIER_FAILED'));
   };
 }

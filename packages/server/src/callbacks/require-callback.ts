@@ -1,6 +1,6 @@
 import { SignatureError } from '@countersign/shared';
 import type { RequestHandler } from 'express';
-import { answerProblem, isTooLate } from '../node-answer.ts';
+import { answerProblem } from '../http/node/answer.ts';
 import {
   type CallbackAdapterOptions,
   callbackProblem,
@@ -38,17 +38,14 @@ export function requireCallback(
 ): RequestHandler {
   const { verifier, limit } = parseCallbackAdapter(given, options);
   return function callbackRequired(req, res, next) {
-    if (isTooLate(req)) return;
     // Mounted twice, it would find the signature claimed by itself.
     if (knownCallback(req)?.verifier === verifier) return next();
-    receiveCallback(verifier, limit, req)
-      .then(
-        () => next(),
-        (error) => {
-          if (!(error instanceof SignatureError)) throw error;
-          answerProblem(req, res, callbackProblem(error, verifier));
-        },
-      )
-      .catch(next);
+    receiveCallback(verifier, limit, req, res, {
+      accept: () => next(),
+      refuse(error) {
+        if (!(error instanceof SignatureError)) throw error;
+        answerProblem(req, res, callbackProblem(error, verifier));
+      },
+    }).catch(next);
   };
 }

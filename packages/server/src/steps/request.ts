@@ -19,17 +19,22 @@ export interface PublicAddress {
   readonly publicPrefix: string;
 }
 
+/** What the server received of a request before its body, and in which other forms the application reads it. */
+export interface ReceivedHead {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: HeadersInput;
+  readonly parsedHeaders?: Readonly<Record<string, unknown>> | undefined;
+  readonly urlHost?: string | undefined;
+}
+
 /**
  * Reads a request as the client signed it.
  *
  * @throws SignatureError `ERR_TARGET_AMBIGUOUS`, `ERR_SIGNATURE_AMBIGUOUS`, `ERR_SIGNATURE_MALFORMED`
  */
 export function readRequest(
-  {
-    method,
-    url,
-    headers,
-  }: { readonly method: string; readonly url: string; readonly headers: HeadersInput },
+  { method, url, headers, parsedHeaders, urlHost }: ReceivedHead,
   address: PublicAddress,
 ): SignableRequest {
   if (!METHOD.test(method)) {
@@ -44,13 +49,56 @@ export function readRequest(
     method,
     path: address.publicPrefix + path,
     query,
-    headers: readHost(readHeaders(headers), address.publicOrigin),
+    headers: readHost(readFields(headers, parsedHeaders), urlHost, address.publicOrigin),
   };
 }
 
-function readHost(headers: HeaderFields, publicHost: string | undefined): HeaderFields {
-  const host = headers.get('host');
+/**
+ * Reads header fields, and refuses them if the application reads others.
+ *
+ * @param parsed the fields as the application reads them, by lower-case name
+ * @throws SignatureError `ERR_SIGNATURE_AMBIGUOUS`, `ERR_SIGNATURE_MALFORMED`
+ */
+export function readFields(
+  headers: HeadersInput,
+  parsed: Readonly<Record<string, unknown>> | undefined,
+): HeaderFields {
+  const fields = readHeaders(headers);
+  if (parsed === undefined) return fields;
+  const { raw } = fields;
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = raw[index] as string;
+    if (Object.hasOwn(parsed, name) || Object.hasOwn(parsed, name.toLowerCase())) continue;
+    // The host of HTTP/2.
+    if (name === 'host' && Object.hasOwn(parsed, ':authority')) continue;
+    // Put in by whoever holds a signed request back, unsigned fields would hide signed ones from the application.
+    throw new SignatureError(
+      'ERR_SIGNATURE_AMBIGUOUS',
+      `Header ${quote(name)} was received, but the application cannot see it: send fewer fields, or raise server.maxHeadersCount`,
+    );
+  }
+  return fields;
+}
+
+function readHost(
+  headers: HeaderFields,
+  urlHost: string | undefined,
+  publicHost: string | undefined,
+): HeaderFields {
   if (publicHost !== undefined) return headers.with([['host', publicHost]]);
+  const host = headers.get('host');
   if (host !== undefined) checkHost(host);
+  if (host !== undefined && urlHost !== undefined && !isSameHost(host, urlHost)) {
+    throw new SignatureError(
+      'ERR_TARGET_AMBIGUOUS',
+      `The URL has the host ${quote(urlHost)}, the header Host says ${quote(host)}: if the framework makes the URL up, set "publicOrigin"`,
+    );
+  }
   return headers;
+}
+
+/** A parsed URL has its host in lower case and without the default port of its scheme, which `Host` may name. */
+function isSameHost(host: string, urlHost: string): boolean {
+  const name = host.toLowerCase();
+  return name === urlHost || name.replace(/:(?:80|443)$/, '') === urlHost;
 }

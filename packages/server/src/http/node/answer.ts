@@ -1,7 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { constants } from 'node:http2';
 import { SignatureError } from '@countersign/shared';
-import { isWhole, streamOf } from './node-body.ts';
-import type { ProblemAnswer } from './problem-details.ts';
+import type { ProblemAnswer } from '../../problem-details.ts';
+import { streamOf } from './body.ts';
 
 /** Answers a refused request. What is left of its body is not read, beyond a little. */
 export function answerProblem(
@@ -9,19 +10,19 @@ export function answerProblem(
   res: ServerResponse,
   { status, headers, body }: ProblemAnswer,
 ): void {
-  // Somebody else has answered while the request was being verified.
-  if (res.headersSent) return;
-  if (!isWhole(req)) stopReading(req, res);
+  // The application has answered while the request was being verified, or its client is gone.
+  if (res.headersSent || req.socket.destroyed) return;
+  if (!hasArrived(req)) stopReading(req, res);
   res.writeHead(status, headers);
   res.end(body);
 }
 
 /**
- * Answers where a listener cannot be called. For what is no refusal there is no error handler to pass it to.
+ * Answers if a listener cannot be called. What is no refusal has no error handler to be passed to.
  *
  * @param problem makes the answer of a refusal
  */
-export function refuse(
+export function answerRefusal(
   req: IncomingMessage,
   res: ServerResponse,
   error: unknown,
@@ -31,9 +32,34 @@ export function refuse(
     if (!(error instanceof SignatureError)) throw error;
     answerProblem(req, res, problem(error));
   } catch (failure) {
-    process.emitWarning(String(failure), { code: 'COUNTERSIGN_VERIFIER_FAILED' });
-    answerProblem(req, res, { status: 500, headers: { 'content-length': '0' }, body: '' });
+    answerFailure(req, res, failure, 'COUNTERSIGN_VERIFIER_FAILED');
   }
+}
+
+/**
+ * Answers 500 if something of ours or of the application failed and there is no framework to tell. If the answer has begun it is broken
+ * off, so that its client does not take it for whole.
+ *
+ * @param code of the process warning that says what failed
+ */
+export function answerFailure(
+  req: IncomingMessage,
+  res: ServerResponse,
+  failure: unknown,
+  code: string,
+): void {
+  const why = failure instanceof Error ? (failure.stack ?? failure.message) : failure;
+  process.emitWarning(String(why), { code });
+  if (!res.headersSent)
+    answerProblem(req, res, { status: 500, headers: { 'content-length': '0' }, body: '' });
+  else if (!res.writableEnded) breakOff(req, res);
+}
+
+/** Ends an answer so that its client sees that it is not whole. */
+function breakOff(req: IncomingMessage, res: ServerResponse): void {
+  const stream = streamOf(req);
+  if (stream === undefined) res.destroy();
+  else stream.close(constants.NGHTTP2_INTERNAL_ERROR);
 }
 
 /** Acts when the answer is written. */
@@ -46,11 +72,18 @@ export function onceAnswered(req: IncomingMessage, res: ServerResponse, act: () 
 const closing = new WeakSet<object>();
 
 /**
- * Whether a request came on a connection that was to end with the answer to an earlier one: nobody would hear of what it did
+ * Whether a request came on a connection that was to end with the answer to an earlier one: its client would never hear what it did
  * (RFC 9112 section 9.6), so it is dropped.
  */
 export function isTooLate(req: IncomingMessage): boolean {
   return streamOf(req) === undefined && closing.has(req.socket);
+}
+
+/** Whether all of a request has arrived, as the parser of the connection says. */
+function hasArrived(req: IncomingMessage): boolean {
+  const stream = streamOf(req);
+  // There `complete` tells something else: that all was read.
+  return stream === undefined ? req.complete : stream.readableEnded || stream.endAfterHeaders;
 }
 
 /** Bytes that are still taken from a client which listens only after it has sent: an ordinary body. */

@@ -1,0 +1,190 @@
+import { SignatureError } from '@countersign/shared';
+import {
+  type AdapterOptions,
+  adapterSchema,
+  checkHandler,
+  isVerifier,
+  parseVerifierOrOptions,
+  sourceSchema,
+} from '../../adapter-options.ts';
+import type { Identity } from '../../identity.ts';
+import { functionOption, parseOptions } from '../../options.ts';
+import { problemOf } from '../../problem-details.ts';
+import type { Verifier } from '../../verifier.ts';
+import type { VerifierOptions } from '../../verifier-options.ts';
+import { heldFetchBody, streamedFetchBody } from './body.ts';
+
+/** A verified request: whose it is, and the request to read from now on. */
+export interface VerifiedRequest {
+  readonly identity: Identity;
+  readonly request: Request;
+}
+
+/** What is done around a verifier. */
+export interface FetchOptions<Rest extends unknown[] = []> extends AdapterOptions {
+  /**
+   * Tells the network address of a caller, which failures are limited by: a `Request` has none, but the runtime tells it, mostly in
+   * what it gives beside. Not `X-Forwarded-For` as it stands, which anybody can write. Nothing is limited if not given.
+   */
+  readonly source?: ((request: Request, ...rest: Rest) => string | undefined) | undefined;
+  /**
+   * Tells the request target as it stands on the request line, such as `(request, env) => env.incoming.url`, if the runtime knows it. A
+   * `Request` does not: its `url` is what `new URL()` has made of the target, dot segments and absolute forms resolved. If not given,
+   * `withSignature()` takes it from the `incoming` request that @hono/node-server passes beside, and otherwise from `url`.
+   */
+  readonly target?: ((request: Request, ...rest: Rest) => string | undefined) | undefined;
+}
+
+const fetchSchema = adapterSchema.extend({
+  source: sourceSchema<[request: Request, ...rest: unknown[]]>(),
+  target: functionOption<(request: Request, ...rest: unknown[]) => string | undefined>(
+    'a function that tells the request target',
+  ).optional(),
+});
+type FetchPolicy = ReturnType<typeof fetchSchema.parse>;
+
+const defaults: FetchPolicy = fetchSchema.parse({});
+
+/**
+ * Verifies a `Request`, as Hono, Next.js and workers hand it out.
+ *
+ * Its `url` has been through `new URL()` before anybody can verify it: `/admin/../videos`, `/admin/%2e%2e/videos` and
+ * `http://api.test/videos` all read `/videos`, which is what the application sees, too. If something in front of it, such as a proxy,
+ * acts on the target as it stands on the request line, give the option `target`. A fragment is refused, and so are a `Host` that is not
+ * the host in `url` (unless `publicOrigin` is set) and a body that the runtime hides, as that of a `GET`.
+ *
+ * @returns who signed it, and a request whose body can be read
+ * @throws TypeError or RangeError where an argument cannot be used
+ * @throws SignatureError where it is refused: {@link refusalResponse} makes the answer of it
+ *
+ * @example
+ * ```ts
+ * import { createVerifier, generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import { refusalResponse, verifyRequest } from '@countersign/server/fetch';
+ *
+ * const keys = new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]);
+ * const verifier = createVerifier({ audience: 'video-api', keys, nonces: new MemoryNonceStore() });
+ *
+ * const unsigned = new Request('https://api.test/VideoParser/');
+ * const response = await verifyRequest(verifier, unsigned).catch((error) => refusalResponse(error, verifier));
+ * console.assert(response instanceof Response && response.status === 401);
+ * ```
+ */
+export async function verifyRequest(
+  verifier: Verifier,
+  request: Request,
+  options?: FetchOptions,
+): Promise<VerifiedRequest> {
+  if (!isVerifier(verifier))
+    throw new TypeError('Cannot verify request: expected a verifier, from createVerifier()');
+  if (typeof request !== 'object')
+    throw new TypeError(`Cannot verify request: expected a Request, got ${typeof request}`);
+  return verifyWith(
+    verifier,
+    options === undefined ? defaults : parseOptions('adapter', fetchSchema, options),
+    request,
+  );
+}
+
+/**
+ * Makes the answer to a refused request.
+ *
+ * @param error what `verifyRequest` threw; anything but a `SignatureError` is thrown again
+ */
+export function refusalResponse(error: unknown, verifier: Pick<Verifier, 'audience'>): Response {
+  if (!(error instanceof SignatureError)) throw error;
+  const { status, headers, body } = problemOf(error, verifier.audience);
+  return new Response(body, { status, headers });
+}
+
+/**
+ * Wraps a fetch-style handler, so that it is called for signed requests only. The others are answered here.
+ *
+ * @param handler called with a readable request, the signer's identity, and whatever else the runtime gives
+ * @throws TypeError or RangeError naming the option that cannot be used
+ *
+ * @example
+ * ```ts
+ * import { generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import { withSignature } from '@countersign/server/fetch';
+ *
+ * const handler = withSignature((_request, identity) => new Response(`Hello ${identity.subject}`), {
+ *   audience: 'video-api',
+ *   keys: new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]),
+ *   nonces: new MemoryNonceStore(),
+ * });
+ * console.assert((await handler(new Request('https://api.test/'))).status === 401);
+ * ```
+ */
+export function withSignature<Rest extends unknown[]>(
+  handler: (request: Request, identity: Identity, ...rest: Rest) => Response | Promise<Response>,
+  given: Verifier | (VerifierOptions & FetchOptions<Rest>),
+  options: FetchOptions<Rest> = {},
+): (request: Request, ...rest: Rest) => Promise<Response> {
+  const { verifier, policy } = parseVerifierOrOptions(
+    fetchSchema,
+    given as Verifier | (VerifierOptions & FetchOptions<unknown[]>),
+    options as FetchOptions<unknown[]>,
+  );
+  checkHandler('handler', handler);
+  return async function signedRequestHandler(received, ...rest) {
+    let verified: VerifiedRequest;
+    try {
+      verified = await verifyWith(verifier, policy, received, rest);
+    } catch (error) {
+      return refusalResponse(error, verifier);
+    }
+    const response = await handler(verified.request, verified.identity, ...rest);
+    return verified.identity.epoch === undefined
+      ? response
+      : withEpoch(response, verified.identity.epoch);
+  };
+}
+
+async function verifyWith(
+  verifier: Verifier,
+  policy: FetchPolicy,
+  received: Request,
+  rest: readonly unknown[] = [],
+): Promise<VerifiedRequest> {
+  const { host } = new URL(received.url);
+  const headers = [...received.headers];
+  // Runtimes that keep `Host` from programs tell it in the URL only.
+  if (!received.headers.has('host')) headers.push(['host', host]);
+  const bodyOf = policy.body === 'stream' ? streamedFetchBody : heldFetchBody;
+  const body = bodyOf(received, policy.limit, 'verifyRequest()');
+  const identity = await verifier.verify({
+    method: received.method,
+    url: policy.target?.(received, ...rest) ?? rawTarget(rest[0]) ?? parsedTarget(received.url),
+    headers,
+    urlHost: host,
+    body,
+    source: policy.source?.(received, ...rest),
+  });
+  return { identity, request: body.request() };
+}
+
+/** The target as it stands on the request line, which @hono/node-server passes beside the request. */
+function rawTarget(bindings: unknown): string | undefined {
+  const { incoming } = (bindings ?? {}) as { incoming?: { url?: unknown; rawHeaders?: unknown } };
+  const isIncoming = typeof incoming?.url === 'string' && Array.isArray(incoming.rawHeaders);
+  return isIncoming ? (incoming.url as string) : undefined;
+}
+
+/** Cut out rather than put together: `/a` and `/a?` have one `search`. A fragment is left for the verifier to refuse. */
+function parsedTarget(url: string): string {
+  const { href, origin } = new URL(url);
+  return href.slice(origin.length);
+}
+
+/** Headers of a `Response` from `fetch` cannot be changed: then a copy of it can. */
+function withEpoch(response: Response, epoch: string): Response {
+  try {
+    response.headers.set('countersign-epoch', epoch);
+    return response;
+  } catch {
+    const copy = new Response(response.body, response);
+    copy.headers.set('countersign-epoch', epoch);
+    return copy;
+  }
+}

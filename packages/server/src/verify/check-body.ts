@@ -1,0 +1,121 @@
+import { setImmediate as yieldToEvents } from 'node:timers/promises';
+import {
+  createSha256,
+  EMPTY_SHA256,
+  SignatureError,
+  type SignatureParams,
+  sha256Hex,
+  UNSIGNED_PAYLOAD,
+} from '@countersign/shared';
+import { lifetime, type Window } from '../steps/window.ts';
+
+/**
+ * The body of a request that is being verified. An adapter reads it only when it is asked, and delivers it in one of two ways: all
+ * bytes, or a stream with a check at its end. What is whole is decided by the end of the stream, never by headers. The adapter
+ * compares nothing: the core does.
+ */
+export interface IncomingBody {
+  /**
+   * Delivers all bytes, once their stream has ended. The application can read the same bytes afterwards.
+   *
+   * @param seconds how long the request stays fresh: waiting longer for its body is pointless
+   * @throws SignatureError `ERR_BODY_TOO_LARGE`, `ERR_BODY_CONSUMED`, `ERR_BODY_MISMATCH`, `ERR_SIGNATURE_EXPIRED`
+   */
+  bytes(seconds: number): Promise<Uint8Array> | Uint8Array;
+  /**
+   * If present, it is called instead of `bytes`. Every piece goes through `check` on its way to the application, which sees the end
+   * of the stream only if `check.end()` returned. If that throws, the stream must fail.
+   */
+  readonly stream?: ((check: BodyCheck) => void) | undefined;
+}
+
+/** Checks a body while it passes. */
+export interface BodyCheck {
+  push(bytes: Uint8Array): void;
+  /** @throws SignatureError `ERR_BODY_MISMATCH` */
+  end(): void;
+}
+
+/** A body as it was received: bytes, text, nothing, or a way to read it. */
+export type ReceivedBody = Uint8Array | string | IncomingBody | undefined;
+
+/** What the server allows of bodies, and for how long it waits for them. */
+export interface BodyPolicy extends Window {
+  readonly unsignedPayload: 'refuse' | 'accept-unsigned-bodies';
+}
+
+/** Larger bodies are hashed in pieces of this size, so that other requests are served in between. */
+const LARGEST_PIECE = 1_048_576;
+
+/**
+ * Holds the body against its declared hash.
+ *
+ * @param body what was received; text is taken as UTF-8, nothing as an empty body
+ * @param now Unix seconds
+ * @param onMismatch called if a streamed body, on its way to the application, turns out to be another than was signed
+ * @throws SignatureError what {@link IncomingBody.bytes} throws; `ERR_COMPONENT_NOT_COVERED` if the body is not signed and the
+ * server does not accept that
+ */
+export function checkBody(
+  body: ReceivedBody,
+  params: SignatureParams,
+  policy: BodyPolicy,
+  now: number,
+  onMismatch: (error: SignatureError) => void,
+): Promise<void> | void {
+  const declared = params.bodyHash;
+  if (declared === UNSIGNED_PAYLOAD) {
+    if (policy.unsignedPayload === 'accept-unsigned-bodies') return;
+    throw new SignatureError(
+      'ERR_COMPONENT_NOT_COVERED',
+      `The body is not signed: ${UNSIGNED_PAYLOAD} is not accepted here`,
+    );
+  }
+  if (body === undefined) return compare(EMPTY_SHA256, declared);
+  if (typeof body === 'string') return compare(sha256Hex(body), declared);
+  if (body instanceof Uint8Array) return checkBytes(body, declared);
+  if (body.stream !== undefined) return body.stream(createCheck(declared, onMismatch));
+  const bytes = body.bytes(params.signedAt + lifetime(params, policy) - now);
+  if (bytes instanceof Uint8Array) return checkBytes(bytes, declared);
+  return bytes.then((arrived) => checkBytes(arrived, declared));
+}
+
+function checkBytes(bytes: Uint8Array, declared: string): Promise<void> | void {
+  if (bytes.length === 0) return compare(EMPTY_SHA256, declared);
+  if (bytes.length <= LARGEST_PIECE) return compare(sha256Hex(bytes), declared);
+  return hashInPieces(bytes).then((actual) => compare(actual, declared));
+}
+
+async function hashInPieces(bytes: Uint8Array): Promise<string> {
+  const digest = createSha256();
+  for (let start = 0; start < bytes.length; start += LARGEST_PIECE) {
+    digest.update(bytes.subarray(start, start + LARGEST_PIECE));
+    await yieldToEvents();
+  }
+  return digest.hex();
+}
+
+function createCheck(declared: string, onMismatch: (error: SignatureError) => void): BodyCheck {
+  const digest = createSha256();
+  return {
+    push: digest.update,
+    end() {
+      try {
+        compare(digest.hex(), declared);
+      } catch (error) {
+        onMismatch(error as SignatureError);
+        throw error;
+      }
+    },
+  };
+}
+
+/** Neither hash is a secret, so they need no comparison in constant time. */
+function compare(actual: string, declared: string): void {
+  if (actual !== declared) {
+    throw new SignatureError(
+      'ERR_BODY_MISMATCH',
+      `The body has the SHA-256 ${actual}, the request declares ${declared}: sign the bytes that are sent`,
+    );
+  }
+}
