@@ -29,8 +29,8 @@ export interface FetchOptions<Rest extends unknown[] = []> extends AdapterOption
   readonly source?: ((request: Request, ...rest: Rest) => string | undefined) | undefined;
   /**
    * Tells the request target as it stands on the request line, such as `(request, env) => env.incoming.url`, if the runtime knows it. A
-   * `Request` does not: its `url` is what `new URL()` has made of the target, dot segments and absolute forms resolved. If not given,
-   * `withSignature()` takes it from the `incoming` request that @hono/node-server passes beside, and otherwise from `url`.
+   * `Request` does not: its `url` is what `new URL()` has made of the target, dot segments and absolute forms resolved. If not given, it
+   * is taken from the request of Node below those of @hono/node-server, and otherwise from `url`.
    */
   readonly target?: ((request: Request, ...rest: Rest) => string | undefined) | undefined;
 }
@@ -155,7 +155,7 @@ async function verifyWith(
   const body = bodyOf(received, policy.limit, 'verifyRequest()');
   const identity = await verifier.verify({
     method: received.method,
-    url: policy.target?.(received, ...rest) ?? rawTarget(rest[0]) ?? parsedTarget(received.url),
+    url: policy.target?.(received, ...rest) ?? rawTarget(received, rest[0]),
     headers,
     urlHost: host,
     body,
@@ -164,17 +164,22 @@ async function verifyWith(
   return { identity, request: body.request() };
 }
 
-/** The target as it stands on the request line, which @hono/node-server passes beside the request. */
-function rawTarget(bindings: unknown): string | undefined {
-  const { incoming } = (bindings ?? {}) as { incoming?: { url?: unknown; rawHeaders?: unknown } };
-  const isIncoming = typeof incoming?.url === 'string' && Array.isArray(incoming.rawHeaders);
-  return isIncoming ? (incoming.url as string) : undefined;
+/** The target as it stands on the request line, if the server has it, and otherwise what `new URL()` has made of it. */
+function rawTarget(received: Request, bindings: unknown): string {
+  const incoming = incomingOf(received) ?? (bindings as { incoming?: unknown } | undefined)?.incoming;
+  const { url } = (incoming ?? {}) as { url?: unknown };
+  if (typeof url === 'string') return url;
+  const { href, origin } = new URL(received.url);
+  // Cut out rather than put together: `/a` and `/a?` have one `search`. A fragment is left for the verifier to refuse.
+  return href.slice(origin.length);
 }
 
-/** Cut out rather than put together: `/a` and `/a?` have one `search`. A fragment is left for the verifier to refuse. */
-function parsedTarget(url: string): string {
-  const { href, origin } = new URL(url);
-  return href.slice(origin.length);
+/** The request of Node below a request of @hono/node-server, which passes it beside, too, where an application may not hand it on. */
+function incomingOf(received: Request): unknown {
+  const key = Object.getOwnPropertySymbols(received).find(
+    ({ description }) => description === 'incomingKey',
+  );
+  return key === undefined ? undefined : (received as unknown as Record<symbol, unknown>)[key];
 }
 
 /** Headers of a `Response` from `fetch` cannot be changed: then a copy of it can. */
