@@ -57,11 +57,15 @@ async function measure() {
   for (let round = 1 - Number(BENCH_WARM_UP); round <= Number(BENCH_ROUNDS); round++) {
     // There and back, so that what drifts meets all alike.
     const order = round % 2 === 0 ? running : running.toReversed();
+    const told = [];
     for (const contender of order) {
       const measured = await contender.run(options);
       if (round > 0) contender.rounds.push(measured);
+      told.push([running.indexOf(contender), measured.cpu.toFixed(0)]);
     }
-    console.error(round > 0 ? `round ${round} of ${BENCH_ROUNDS}` : `warm-up, ${1 - round} to go`);
+    const name = round > 0 ? `round ${round} of ${BENCH_ROUNDS}` : `warm-up, ${1 - round} to go`;
+    const costs = told.toSorted(([one], [other]) => one - other).map(([, cost]) => cost);
+    console.error(`${name}: ${costs.join(' ')} µs`);
   }
 }
 

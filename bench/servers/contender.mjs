@@ -48,9 +48,9 @@ export class Contender {
       const sign = await this.#signer();
       const port = this.#port;
       const file = await writeRequests(options.folder, { count, port, sign });
-      this.#server.send('begin');
+      this.#server.send('begin', () => undefined);
       const told = await runWrk(file, { ...options, port });
-      this.#server.send('end');
+      this.#server.send('end', () => undefined);
       const { handled, microseconds } = await this.#hear();
       if (told.ranOut) {
         this.#expected *= 2;
@@ -72,12 +72,20 @@ export class Contender {
       );
   }
 
+  /** What the server tells next. @throws Error if it ends instead */
   async #hear() {
-    const [message] = await Promise.race([
-      once(this.#server, 'message'),
-      once(this.#server, 'exit').then(() => Promise.reject(new Error(`${this.id}: it ended`))),
-    ]);
-    return message;
+    const listening = new AbortController();
+    const { signal } = listening;
+    const server = this.#server;
+    const ended = server.exitCode ?? server.signalCode ?? once(server, 'exit', { signal });
+    const failed = Promise.resolve(ended).then(() => {
+      throw new Error(`${this.id}: the server has ended`);
+    });
+    try {
+      return (await Promise.race([failed, once(server, 'message', { signal })]))[0];
+    } finally {
+      listening.abort();
+    }
   }
 
   /** Ours takes the epoch that the server told last, as clients do. */
