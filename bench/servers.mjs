@@ -31,8 +31,14 @@ const running = contenders.filter(({ id }) => only.test(id)).map((it) => new Con
 if (running.length === 0) throw new Error(`BENCH_ONLY=${BENCH_ONLY}: no server has such a name`);
 const folder = mkdtempSync(join(tmpdir(), 'countersign-bench-'));
 let redis;
+let stopped;
 
-async function stop() {
+/** Once: a signal and the end of what it interrupts both ask for it. */
+function stop() {
+  stopped ??= stopAll();
+  return stopped;
+}
+async function stopAll() {
   await Promise.all([endAll(), redis?.stop()]);
   rmSync(folder, { recursive: true, force: true });
 }
