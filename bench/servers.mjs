@@ -81,11 +81,12 @@ function report() {
     if (rows.length === 0) continue;
     const base = running.find(({ id }) => id === baseOf[framework]);
     const width = 30;
-    const heads = ['CPU µs', 'share kept', 'goal', 'by CPU', 'requests/s'];
+    const heads = ['CPU µs', 'least', 'share kept', 'goal', 'by CPU', 'requests/s'];
     console.log(`\n${framework.padEnd(width)}${heads.map((it) => it.padStart(12)).join('')}`);
     for (const contender of rows) {
       const cells = [
         medianOf(contender, 'cpu').toFixed(1),
+        Math.min(...contender.rounds.map((it) => it.cpu)).toFixed(1),
         share(contender, base, (one, bare) => one.rate / bare.rate),
         contender.goal?.toFixed(2) ?? '',
         share(contender, base, (one, bare) => bare.cpu / one.cpu),
