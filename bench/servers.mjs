@@ -1,10 +1,12 @@
 /**
- * What signing costs a server, end to end, beside servers that do not sign and beside peers: wrk sends a signed POST of 1 KiB, each
- * one new, on 50 connections. Each server is a process of its own, on one processor; wrk and Redis have the other.
+ * What signing costs a server, end to end, beside servers that do not sign and beside peers: wrk
+ * sends a signed POST of 1 KiB, each one new, on 50 connections. Each server is a process of its
+ * own, on one processor; wrk and Redis have the other.
  *
  *     node bench/servers.mjs             BENCH_ONLY='node:http' for some of the servers
  *
- * Ends with 1 if ours in memory does not take less processor than each peer, or if a request was refused.
+ * Ends with 1 if ours in memory does not take less processor than each peer, or if a request was
+ * refused.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * Who is compared. `signs` names how requests are signed (`sign.mjs`), `app` what serves them (`express-apps.mjs`,
- * `node-listeners.mjs`), `once` whether a request that comes twice is refused.
+ * Who is compared. `signs` names how requests are signed (`sign.mjs`), `app` what serves them
+ * (`express-apps.mjs`, `node-listeners.mjs`), `once` whether a request that comes twice is refused.
  */
 
 const express = [
@@ -38,7 +38,10 @@ export const contenders = [...express.map(of('Express 5')), ...node.map(of('node
 /** What a share of throughput is a share of. */
 export const baseOf = { 'Express 5': 'Express 5: bare', 'node:http': 'node:http: body read' };
 
-/** The first has to take less processor than the second: both hand the application a body of the same kind. */
+/**
+ * The first has to take less processor than the second: both hand the application a body of the
+ * same kind.
+ */
 export const bars = [
   ['Express 5: ours, memory, express.raw()', 'Express 5: hawk'],
   // Both give the application what the JSON says.

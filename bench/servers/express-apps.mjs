@@ -1,4 +1,6 @@
-/** Express applications by the `app` of a contender: `answer(res)` counts, and answers with JSON. */
+/**
+ * Express applications by the `app` of a contender: `answer(res)` counts, and answers with JSON.
+ */
 
 import { requireSignature } from '@countersign/server/express';
 import express from 'express';

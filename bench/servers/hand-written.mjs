@@ -1,6 +1,6 @@
 /**
- * What somebody writes who needs no more than this: an HMAC over method, target, time, nonce and the hash of the body, and a
- * nonce that is good for one request.
+ * What somebody writes who needs no more than this: an HMAC over method, target, time, nonce and
+ * the hash of the body, and a nonce that is good for one request.
  */
 
 import { createHash, createHmac, createSecretKey, timingSafeEqual } from 'node:crypto';
@@ -33,7 +33,10 @@ export function createCheck({ accessKeyId, secretAccessKey }, claim) {
   };
 }
 
-/** Nonces in a Map, in the order in which they expire. A request may be dated ahead: twice the window. */
+/**
+ * Nonces in a Map, in the order in which they expire. A request may be dated ahead: twice the
+ * window.
+ */
 export function claimInMemory() {
   const seen = new Map();
   return function claim(name) {

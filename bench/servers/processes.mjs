@@ -1,4 +1,7 @@
-/** Programs that the bench starts: each on one processor, and each ended by its id, however the bench ends. */
+/**
+ * Programs that the bench starts: each on one processor, and each ended by its id, however the
+ * bench ends.
+ */
 
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

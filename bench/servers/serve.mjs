@@ -1,6 +1,7 @@
 /**
- * One server, a process of its own: `node serve.mjs <JSON>`. It tells its port. After `begin` it counts, and at `end` tells how
- * many requests it has answered with 200, and what it has taken of a processor since the first of them.
+ * One server, a process of its own: `node serve.mjs <JSON>`. It tells its port. After `begin` it
+ * counts, and at `end` tells how many requests it has answered with 200, and what it has taken of a
+ * processor since the first of them.
  */
 
 import { createServer } from 'node:http';

@@ -1,4 +1,7 @@
-/** How requests are signed, by the `signs` of a contender: each makes a function that gives the headers of one more request. */
+/**
+ * How requests are signed, by the `signs` of a contender: each makes a function that gives the
+ * headers of one more request.
+ */
 
 import { createSecretKey, randomBytes } from 'node:crypto';
 import { createSigner } from '@countersign/client';
