@@ -43,7 +43,8 @@ export const signers = {
 
   hmacAuthExpress(key) {
     const body = JSON.parse(BODY.toString());
-    // There is no nonce in it, only the millisecond: each request has another one. None may lie ahead.
+    // There is no nonce in it, only the millisecond: each request of a round has another one, and
+    // none may lie ahead.
     let time = Date.now();
     return () => {
       time--;
