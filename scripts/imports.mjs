@@ -27,7 +27,11 @@ const sessionSource = /^server\/sessions\/session-source\.ts$/;
 const sendParts = /^server\/callbacks\/send\/(?!bullmq-)/;
 const callbackForms = /^server\/callbacks\/(callback-scheme|schemes\/standard-webhooks)\.ts$/;
 const serverCore =
-  /^server\/(?!(bullmq|callbacks|express|failures|fetch|file|node|redis|sessions)\.ts|redis-|(callbacks|keys|nonces)\/redis|keys\/file|(failures\/(?!failure-limit)|sessions\/(?!session-source)))/;
+  /^server\/(?!(bullmq|callbacks|express|failures|fetch|file|node|redis|sessions)\.ts|http\/|redis-|(callbacks|keys|nonces)\/redis|keys\/file|(failures\/(?!failure-limit)|sessions\/(?!session-source)))/;
+// What delivers requests to the core: the adapters of node:http and fetch stand side by side.
+const httpShared = /^server\/http\/[^/]+\.ts$/;
+const httpNode = /^server\/http\/node\//;
+const httpFetch = /^server\/http\/fetch\//;
 const serverAny = /^server\//;
 const serverPackage = /^@countersign\/server(\/(bullmq|callbacks|file|redis|sessions))?$/;
 const cliAny = /^cli\//;
@@ -75,8 +79,13 @@ const layers = [
   },
   {
     files: /^server\/callbacks\/require-callback\.ts$/,
-    may: [serverCore, shared, node, /^express$/],
+    may: [serverCore, httpNode, shared, node, /^express$/],
   },
+  { files: /^server\/callbacks\/node-callbacks\.ts$/, may: [serverCore, httpNode, shared, node] },
+  { files: /^server\/callbacks\/fetch-callbacks\.ts$/, may: [serverCore, httpFetch, shared] },
+  { files: httpNode, may: [serverCore, httpShared, httpNode, shared, node, zod] },
+  { files: httpFetch, may: [serverCore, httpShared, httpFetch, shared, zod] },
+  { files: httpShared, may: [shared] },
   { files: /^server\/session-endpoint\.ts$/, may: [serverAny, shared, zod, /^express$/] },
   { files: /^server\/redis-(connection|self-test|wait)\.ts$/, may: [options, /^ioredis$/] },
   // Sessions stand on keys, and the verifier on neither.
@@ -131,7 +140,7 @@ const layers = [
   { files: /^server\/express\.ts$/, may: [serverAny, shared, node, zod, /^express$/] },
   { files: /^server\/(callbacks|failures|file|sessions)\.ts$/, may: [serverAny] },
   { files: /^server\/redis\.ts$/, may: [serverAny, shared, node, zod, /^ioredis$/] },
-  { files: /^server\/(fetch|node)\.ts$/, may: [serverAny, shared, node, zod] },
+  { files: /^server\/(fetch|node)\.ts$/, may: [serverAny] },
   { files: /^server\//, may: [serverCore, shared, node, zod] },
 
   // Commands work with what the server package gives everybody; what they write for shells knows the tree of commands alone.

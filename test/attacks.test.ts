@@ -847,7 +847,7 @@ describe('keys and comparison', () => {
     expect(seen).toHaveLength(2);
     // The body of neither is looked at: its hash is judged only after the signature.
     const body = {
-      check: () => {
+      bytes: () => {
         throw new Error('read');
       },
     };

@@ -1,4 +1,8 @@
 export { withCallback } from './callbacks/node-callbacks.ts';
 export { callbackOf } from './callbacks/received-callbacks.ts';
-export { type NodeOptions, type SignedRequestListener, withSignature } from './http/node/adapter.ts';
+export {
+  type NodeOptions,
+  type SignedRequestListener,
+  withSignature,
+} from './http/node/adapter.ts';
 export { keepRawBody } from './http/node/body.ts';

@@ -6,8 +6,8 @@ import { HeldBody } from './http/held-body.ts';
 import { answerProblem } from './http/node/answer.ts';
 import { verifiedBody } from './http/node/body.ts';
 import type { Identity } from './identity.ts';
-import { problemOf } from './problem-details.ts';
 import { parseOptions } from './options.ts';
+import { problemOf } from './problem-details.ts';
 import type { Sessions, WantedSession } from './sessions/sessions.ts';
 
 /** How session credentials are handed out. */
@@ -55,7 +55,8 @@ export function createSessionEndpoint(
       .then(
         (credentials) => answer(res, 201, 'application/json', credentials),
         (error) => {
-          if (error instanceof SignatureError) answerProblem(req, res, problemOf(error, identity.audience));
+          if (error instanceof SignatureError)
+            answerProblem(req, res, problemOf(error, identity.audience));
           else if (error instanceof TypeError || error instanceof RangeError)
             answer(res, 400, 'application/problem+json', {
               type: 'about:blank',

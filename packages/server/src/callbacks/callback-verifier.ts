@@ -139,7 +139,8 @@ async function readBody(body: CallbackRequest['body'], seconds: number): Promise
   if (body === undefined) return new Uint8Array(0);
   if (typeof body === 'string') return encodeUtf8(body);
   if (body instanceof Uint8Array) return body;
-  if (typeof (body as Partial<typeof body> | null)?.bytes === 'function') return body.bytes(seconds);
+  if (typeof (body as Partial<typeof body> | null)?.bytes === 'function')
+    return body.bytes(seconds);
   // Most likely what a parser made of it: written out anew it has other bytes.
   throw new TypeError(
     'Cannot verify callback: expected its body as bytes or text, as it came over the wire',

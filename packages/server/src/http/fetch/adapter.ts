@@ -166,7 +166,8 @@ async function verifyWith(
 
 /** The target as it stands on the request line, if the server has it, and otherwise what `new URL()` has made of it. */
 function rawTarget(received: Request, bindings: unknown): string {
-  const incoming = incomingOf(received) ?? (bindings as { incoming?: unknown } | undefined)?.incoming;
+  const incoming =
+    incomingOf(received) ?? (bindings as { incoming?: unknown } | undefined)?.incoming;
   const { url } = (incoming ?? {}) as { url?: unknown };
   if (typeof url === 'string') return url;
   const { href, origin } = new URL(received.url);

@@ -83,8 +83,7 @@ export function withSignature<
     // What is used of both has the same names in HTTP/2.
     const [incoming, answer] = [req as IncomingMessage, res as ServerResponse];
     authenticate(verifier, policy, incoming, answer, sourceOf, {
-      accept: (identity) =>
-        callListener(incoming, answer, () => listener(req, res, identity)),
+      accept: (identity) => callListener(incoming, answer, () => listener(req, res, identity)),
       refuse: (error) => answerRefusal(incoming, answer, error, problem),
     }).catch((error) => answerFailure(incoming, answer, error, 'COUNTERSIGN_VERIFIER_FAILED'));
   };

@@ -50,7 +50,8 @@ export class ConnectionHold {
     if (this.#socket === undefined || this.#state !== 'idle') return;
     this.#state = 'wanted';
     // Node empties the queue of promises, then that of ticks, before it reads from a socket again.
-    if (wanted.push(this) === 1) SETTLED.then(() => process.nextTick(ConnectionHold.#holdWanted));
+    if (wanted.push(this) === 1)
+      void SETTLED.then(() => process.nextTick(ConnectionHold.#holdWanted));
   }
 
   /** Reads on: the body is still on its way, or the application has the request. */
