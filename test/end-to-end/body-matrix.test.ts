@@ -1,0 +1,157 @@
+import { describe, expect, it } from 'vitest';
+import {
+  type BodyMode,
+  type Guard,
+  type Service,
+  services,
+} from '../support/body-matrix/adapters.ts';
+import type { Client } from '../support/body-matrix/clients.ts';
+import {
+  type Combination,
+  mustBeAnswered,
+  type ServerKind,
+} from '../support/body-matrix/combination.ts';
+import { finClients, http1Clients } from '../support/body-matrix/http1-clients.ts';
+import { http2Clients } from '../support/body-matrix/http2-clients.ts';
+import { listFaults, runMatrix } from '../support/body-matrix/matrix.ts';
+import type { Size } from '../support/body-matrix/messages.ts';
+import type { Delay } from '../support/body-matrix/parties.ts';
+
+/** A slow store, and how much is sent. */
+type Column = Delay & { readonly size: Size };
+
+/** The first store of a service in four speeds, the second in two; and a large body twice. */
+function columnsOf({ stores: [first, second] }: Service): Column[] {
+  return [
+    ...[0, 5, 60, 400].map((milliseconds) => ({
+      store: first,
+      milliseconds,
+      size: 'small' as const,
+    })),
+    ...[5, 60].map((milliseconds) => ({ store: second, milliseconds, size: 'small' as const })),
+    ...[0, 5].map((milliseconds) => ({ store: first, milliseconds, size: 'large' as const })),
+  ];
+}
+
+function combine(
+  group: readonly Service[],
+  clients: readonly Client[],
+  body: BodyMode,
+  server: ServerKind,
+  guard: Guard = 'ours',
+  columns: (service: Service) => Column[] = columnsOf,
+): Combination[] {
+  return group.flatMap((service) =>
+    columns(service).flatMap(({ size, ...delay }) =>
+      clients.map((client) => ({ service, client, guard, body, delay, server, size })),
+    ),
+  );
+}
+
+const streaming = (group: readonly Service[]): Service[] => group.filter(({ streams }) => streams);
+
+const oneColumn = ({ stores: [store] }: Service): Column[] => [
+  { store, milliseconds: 5, size: 'small' },
+];
+
+/** A matrix, and how many combinations and honest ones it has: a dimension that is lost would pass unseen. */
+type Row = [name: string, combinations: Combination[], count: number, honest: number];
+
+const { express5, express4, callback5, node, nodeCallback, http2, fetch } = services;
+
+const stock: Row[] = [
+  ['Express 5', combine(express5, http1Clients, 'buffer', 'stock'), 896, 384],
+  ['Express 4', combine(express4, http1Clients, 'buffer', 'stock'), 896, 384],
+  ['requireCallback()', combine(callback5, http1Clients, 'buffer', 'stock'), 896, 384],
+  ['node:http', combine(node, http1Clients, 'buffer', 'stock'), 336, 144],
+  ['withCallback()', combine(nodeCallback, http1Clients, 'buffer', 'stock'), 336, 144],
+  ['fetch', combine(fetch, http1Clients, 'buffer', 'stock'), 448, 192],
+  ['node:http2', combine(http2, http2Clients, 'buffer', 'stock'), 192, 48],
+];
+
+const halfOpen: Row[] = [
+  ['Express 5', combine(express5, finClients, 'buffer', 'half-open'), 256, 192],
+  ['Express 4', combine(express4, finClients, 'buffer', 'half-open'), 256, 192],
+  ['requireCallback()', combine(callback5, finClients, 'buffer', 'half-open'), 256, 192],
+  ['node:http', combine(node, finClients, 'buffer', 'half-open'), 96, 72],
+  ['withCallback()', combine(nodeCallback, finClients, 'buffer', 'half-open'), 96, 72],
+  ['fetch', combine(fetch, finClients, 'buffer', 'half-open'), 128, 96],
+];
+
+const streamed: Row[] = [
+  ['Express 5', combine(streaming(express5), http1Clients, 'stream', 'stock'), 448, 96],
+  ['node:http', combine(node, http1Clients, 'stream', 'stock'), 336, 72],
+  ['fetch', combine(fetch, http1Clients, 'stream', 'stock'), 448, 96],
+  ['node:http2', combine(http2, http2Clients, 'stream', 'stock'), 192, 48],
+];
+
+const streamedHalfOpen: Row[] = [
+  ['Express 5', combine(streaming(express5), finClients, 'stream', 'half-open'), 128, 96],
+  ['node:http', combine(node, finClients, 'stream', 'half-open'), 96, 72],
+  ['fetch', combine(fetch, finClients, 'stream', 'half-open'), 128, 96],
+];
+
+async function check(combinations: Combination[], count: number, honest: number): Promise<void> {
+  const outcomes = await runMatrix(combinations);
+  expect(outcomes).toHaveLength(count);
+  expect(listFaults(outcomes)).toEqual([]);
+  const answered = outcomes.filter(({ combination }) => mustBeAnswered(combination));
+  expect(answered).toHaveLength(honest);
+  expect(answered.filter(({ runs, whole }) => !(runs === 1 && whole === 1))).toEqual([]);
+}
+
+describe('a handler runs with the whole body that was signed, or it does not run', () => {
+  it.each(stock)('%s', (_name, ...matrix) => check(...matrix));
+
+  it.each(halfOpen)('%s, on a server with httpAllowHalfOpen', (_name, ...matrix) =>
+    check(...matrix),
+  );
+
+  it.each(streamed)("%s, body: 'stream'", (_name, ...matrix) => check(...matrix));
+
+  it.each(streamedHalfOpen)(
+    "%s, body: 'stream', on a server with httpAllowHalfOpen",
+    (_name, ...matrix) => check(...matrix),
+  );
+});
+
+describe('controls of the matrix', () => {
+  it.each(['stock', 'half-open'] as const)(
+    'a %s server without a guard answers clients that send a FIN',
+    async (server) => {
+      const clients = finClients.filter(({ cutsShort }) => !cutsShort);
+      const group = [...express5, ...express4, ...node, ...fetch];
+      const outcomes = await runMatrix(
+        combine(group, clients, 'buffer', server, 'none', oneColumn),
+      );
+      expect(outcomes).toHaveLength(69);
+      expect(listFaults(outcomes)).toEqual([]);
+    },
+  );
+
+  it('finds handlers that run without the body, behind a guard that does not look again', async () => {
+    const clients = http1Clients.filter(({ name }) =>
+      /^(?:RST|one byte) behind the body$/.test(name),
+    );
+    const outcomes = await runMatrix(
+      combine(express5, clients, 'buffer', 'stock', 'naive', oneColumn),
+    );
+    expect(outcomes).toHaveLength(16);
+    const faults = listFaults(outcomes);
+    for (const reader of [
+      'express.json()',
+      'express.urlencoded()',
+      'express.text()',
+      'express.raw()',
+    ]) {
+      for (const client of ['RST', 'one byte'])
+        expect(faults).toContain(
+          `Express 5 · ${reader} · ${client} behind the body: the handler ran with "undefined" in place of the body (nonces 5 ms small)`,
+        );
+    }
+    for (const reader of ['data events', 'pipe()'])
+      expect(faults).toContain(
+        `Express 5 · ${reader} · RST behind the body: the handler waits for an end that never comes (nonces 5 ms small)`,
+      );
+  });
+});
