@@ -19,6 +19,8 @@ export interface Answer {
 export interface Contact {
   /** The answer, or nothing when the connection is gone without one. */
   readonly answered: Promise<Answer | undefined>;
+  /** The client has done all that it does, but for waiting. It never rejects. */
+  readonly acted: Promise<void>;
   /** Leaves nothing of it on this side. */
   readonly leave: () => void;
 }

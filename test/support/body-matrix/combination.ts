@@ -71,13 +71,17 @@ export function nameOf({ service, client, guard, body, delay, server, size }: Co
 }
 
 export function delayName({ store, milliseconds }: Delay): string {
-  return `${store} ${milliseconds} ms`;
+  return `${store} ${milliseconds}${typeof milliseconds === 'number' ? ' ms' : ''}`;
 }
 
 /** Sends one request to a server of its own, and waits until everything about it is over. */
 export async function runCombination(combination: Combination): Promise<Outcome> {
   const { service, client, delay, size, server: kind } = combination;
-  const slow = new SlowStore(delay.milliseconds);
+  let onActed = (): void => undefined;
+  const clientActed = new Promise<void>((resolve) => {
+    onActed = resolve;
+  });
+  const slow = new SlowStore(delay.milliseconds, clientActed);
   const runs = new HandlerRuns(nameOf(combination));
   const { server, party } = service.open(combination, slow, runs);
   if (kind === 'half-open') Object.assign(server, { httpAllowHalfOpen: true });
@@ -86,6 +90,8 @@ export async function runCombination(combination: Combination): Promise<Outcome>
   const message = service.message(size);
 
   const contact = await client.contact({ port, message, party, asked: slow.asked });
+  // The server gets some time to see it.
+  void contact.acted.then(() => turns(20)).then(onActed);
   let answer: Answer | undefined;
   const isAnswered = await settles(
     contact.answered.then((given) => {

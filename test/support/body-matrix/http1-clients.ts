@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { Agent } from 'undici';
 import { type Answer, type Call, type Client, type Contact, piecesOf, turns } from './clients.ts';
@@ -36,9 +37,8 @@ function rawClient(
       // It can close its own side, and still read.
       const socket = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
       socket.on('error', () => undefined);
-      const contact = { answered: readAnswer(socket), leave: () => void socket.destroy() };
-      socket.once('connect', () => void script(socket, head, message.bytes, asked));
-      return contact;
+      const acted = once(socket, 'connect').then(() => script(socket, head, message.bytes, asked));
+      return { answered: readAnswer(socket), acted, leave: () => void socket.destroy() };
     },
   };
 }
@@ -75,12 +75,18 @@ function abortingClient(name: string, sender: SenderName): Client {
       const abort = new AbortController();
       void asked.then(() => abort.abort());
       const sent = party.senders[sender](`http://127.0.0.1:${port}/`, message, agent, abort.signal);
-      return { answered: sent.catch(() => undefined), leave: () => void agent.destroy() };
+      const answered = sent.catch(() => undefined);
+      return { answered, acted: answered.then(() => undefined), leave: () => void agent.destroy() };
     },
   };
 }
 
 const half = (body: Buffer): Buffer => body.subarray(0, Math.ceil(body.length / 2));
+
+/** Writes bytes, and waits until the operating system has them: a reset would throw the others away. */
+function flush(socket: Socket, bytes: Buffer): Promise<void> {
+  return new Promise((resolve) => void socket.write(bytes, () => resolve()));
+}
 
 async function writePieces(socket: Socket, head: string, body: Buffer): Promise<void> {
   socket.write(head);
@@ -92,7 +98,7 @@ async function writePieces(socket: Socket, head: string, body: Buffer): Promise<
 
 const plainClients: readonly Client[] = [
   rawClient('all at once', 'always', (socket, head, body) => {
-    socket.write(head + body.toString('latin1'), 'latin1');
+    socket.write(Buffer.concat([Buffer.from(head), body]));
   }),
   rawClient('in pieces', 'always', writePieces),
   rawClient(
@@ -111,8 +117,9 @@ const plainClients: readonly Client[] = [
     },
     { framing: CHUNKED },
   ),
-  rawClient('RST behind the body', 'never', (socket, head, body) => {
-    socket.write(Buffer.concat([Buffer.from(head), body]), () => socket.resetAndDestroy());
+  rawClient('RST behind the body', 'never', async (socket, head, body) => {
+    await flush(socket, Buffer.concat([Buffer.from(head), body]));
+    socket.resetAndDestroy();
   }),
   rawClient('RST while verifying', 'never', async (socket, head, body, asked) => {
     socket.write(Buffer.concat([Buffer.from(head), body]));
@@ -128,8 +135,9 @@ const plainClients: readonly Client[] = [
   rawClient(
     'cut short, RST',
     'never',
-    (socket, head, body) => {
-      socket.write(Buffer.concat([Buffer.from(head), half(body)]), () => socket.resetAndDestroy());
+    async (socket, head, body) => {
+      await flush(socket, Buffer.concat([Buffer.from(head), half(body)]));
+      socket.resetAndDestroy();
     },
     { cutsShort: true },
   ),

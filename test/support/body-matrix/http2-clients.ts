@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2';
 import { type Answer, type Client, piecesOf, turns } from './clients.ts';
 
@@ -32,8 +31,8 @@ function http2Client(
         ...headers,
       });
       stream.on('error', () => undefined);
-      void script(stream, session, message.bytes, asked);
-      return { answered: readAnswer(stream), leave: () => session.destroy() };
+      const acted = (async () => script(stream, session, message.bytes, asked))();
+      return { answered: readAnswer(stream), acted, leave: () => session.destroy() };
     },
   };
 }
@@ -56,10 +55,8 @@ function readAnswer(stream: ClientHttp2Stream): Promise<Answer | undefined> {
 
 const half = (body: Buffer): Buffer => body.subarray(0, Math.ceil(body.length / 2));
 
-async function sent(stream: ClientHttp2Stream, body: Buffer): Promise<void> {
-  const over = Promise.race([once(stream, 'finish'), once(stream, 'close')]);
-  stream.end(body);
-  await over;
+function sent(stream: ClientHttp2Stream, body: Buffer): Promise<void> {
+  return new Promise((resolve) => void stream.once('close', resolve).end(body, () => resolve()));
 }
 
 async function begun(stream: ClientHttp2Stream, body: Buffer): Promise<void> {

@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Combination, delayName, type Outcome, runCombination } from './combination.ts';
 
-const AT_ONCE = 50;
+const AT_ONCE = 8;
 /** After this time a combination only waits. It no longer keeps others from starting. */
-const BUSY_MILLISECONDS = 100;
+const BUSY_MILLISECONDS = 20;
 
 /** Runs many combinations, some at a time. Those with the slowest stores start first. */
 export async function runMatrix(combinations: readonly Combination[]): Promise<Outcome[]> {
   const outcomes: Promise<Outcome>[] = [];
-  const left = combinations.toSorted((a, b) => a.delay.milliseconds - b.delay.milliseconds);
+  const left = combinations.toSorted((a, b) => speedOf(a) - speedOf(b));
   async function work(): Promise<void> {
     for (let next = left.pop(); next !== undefined; next = left.pop()) {
       const outcome = runCombination(next);
@@ -18,6 +18,10 @@ export async function runMatrix(combinations: readonly Combination[]): Promise<O
   }
   await Promise.all(Array.from({ length: AT_ONCE }, work));
   return Promise.all(outcomes);
+}
+
+function speedOf({ delay: { milliseconds } }: Combination): number {
+  return typeof milliseconds === 'number' ? milliseconds : 0;
 }
 
 /** The faults of a matrix: one line for all combinations that differ in the store and the size of the body only. */

@@ -26,20 +26,23 @@ import type { Message } from './messages.ts';
 /** Which store is slow, and how slow. The others answer at once. */
 export interface Delay {
   readonly store: 'keys' | 'nonces' | 'secrets';
-  readonly milliseconds: number;
+  /** `after the client`: it answers as soon as the client has done all that it does. That needs no clock. */
+  readonly milliseconds: number | 'after the client';
 }
 
 /** Knows whether a store was asked, and whether it still has to answer. */
 export class SlowStore {
-  readonly #milliseconds: number;
+  readonly #milliseconds: Delay['milliseconds'];
+  readonly #clientActed: Promise<void>;
   readonly asked: Promise<void>;
   wasAsked = false;
   #pending = 0;
   #onAsked: () => void = () => undefined;
   #onIdle: () => void = () => undefined;
 
-  constructor(milliseconds: number) {
+  constructor(milliseconds: Delay['milliseconds'], clientActed: Promise<void>) {
     this.#milliseconds = milliseconds;
+    this.#clientActed = clientActed;
     this.asked = new Promise((resolve) => {
       this.#onAsked = resolve;
     });
@@ -50,7 +53,8 @@ export class SlowStore {
     this.#pending++;
     this.#onAsked();
     try {
-      if (this.#milliseconds > 0) await sleep(this.#milliseconds);
+      if (this.#milliseconds === 'after the client') await this.#clientActed;
+      else if (this.#milliseconds > 0) await sleep(this.#milliseconds);
       return await act();
     } finally {
       if (--this.#pending === 0) this.#onIdle();
