@@ -17,7 +17,7 @@ import { listFaults, runMatrix } from '../support/body-matrix/matrix.ts';
 import type { Size } from '../support/body-matrix/messages.ts';
 import type { Delay } from '../support/body-matrix/parties.ts';
 
-/** A slow store, and how much is sent. */
+/** A slow store, and the size of the body. */
 type Column = Delay & { readonly size: Size };
 
 const column = (
@@ -45,13 +45,13 @@ const allColumns: Columns = ([first, second]) => [
 ];
 
 /**
- * A large body of HTTP/2 is sent only while a handler reads it. So a store that answers after the client, in front of a handler
- * that reads a stream, would wait for itself.
+ * A client of HTTP/2 can send the rest of a large body only when the handler reads. A streamed body is read after the store has
+ * answered, so a store that answers after the client would wait forever.
  */
 const http2StreamColumns: Columns = (stores) =>
   someColumns(stores).map((it) => (it.size === 'large' ? { ...it, milliseconds: 5 } : it));
 
-const oneColumn: Columns = ([store]) => [column(store, 5)];
+const oneColumn: Columns = ([store]) => [column(store, 'after the client')];
 
 function combine(
   group: readonly Service[],
@@ -70,7 +70,7 @@ function combine(
 
 const streaming = (group: readonly Service[]): Service[] => group.filter(({ streams }) => streams);
 
-/** A matrix, and how many combinations and honest ones it has: a dimension that is lost would pass unseen. */
+/** A matrix, with the number of its combinations and of its honest ones. Without them, a lost dimension would go unnoticed. */
 type Row = [name: string, combinations: Combination[], count: number, honest: number];
 
 const { express5, express4, callback5, node, nodeCallback, http2, fetch } = services;
@@ -121,7 +121,9 @@ async function check(combinations: Combination[], count: number, honest: number)
   expect(answered.filter(({ runs, whole }) => !(runs === 1 && whole === 1))).toEqual([]);
 }
 
-describe('a handler runs with the whole body that was signed, or it does not run', () => {
+describe('a handler runs with the whole body that was signed, or it does not run', {
+  timeout: 120_000,
+}, () => {
   it.each(stock)('%s', (_name, ...matrix) => check(...matrix));
 
   it.each(halfOpen)('%s, on a server with httpAllowHalfOpen', (_name, ...matrix) =>
@@ -167,12 +169,12 @@ describe('controls of the matrix', () => {
     ]) {
       for (const client of ['RST', 'one byte'])
         expect(faults).toContain(
-          `Express 5 · ${reader} · ${client} behind the body: the handler ran with "undefined" in place of the body (nonces 5 ms small)`,
+          `Express 5 · ${reader} · ${client} behind the body: the handler ran with "undefined" in place of the body (nonces after the client small)`,
         );
     }
     for (const reader of ['data events', 'pipe()'])
       expect(faults).toContain(
-        `Express 5 · ${reader} · RST behind the body: the handler waits for an end that never comes (nonces 5 ms small)`,
+        `Express 5 · ${reader} · RST behind the body: the handler waits for an end that never comes (nonces after the client small)`,
       );
   });
 });

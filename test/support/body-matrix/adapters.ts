@@ -44,19 +44,19 @@ export type BodyMode = 'buffer' | 'stream';
 export type Guard = 'ours' | 'none' | 'naive';
 
 /** How one server is set up. */
-export interface Setup {
+interface Setup {
   readonly guard: Guard;
   readonly body: BodyMode;
   readonly delay: Delay;
 }
 
-/** An adapter with one way of reading: the smallest thing that can be served. */
+/** An adapter whose handler reads in one way. */
 export interface Service {
   readonly adapter: string;
   readonly reader: string;
-  readonly protocol: 'http1' | 'http2';
   /** The stores that it asks. */
   readonly stores: readonly [first: Delay['store'], second: Delay['store']];
+  /** Whether it also works with `body: 'stream'`. */
   readonly streams: boolean;
   readonly message: (size: Size) => Message;
   readonly open: (
@@ -75,7 +75,6 @@ function expressServices(
   return readers.map((reader) => ({
     adapter,
     reader: reader.name,
-    protocol: 'http1',
     stores: what === 'signature' ? ['nonces', 'keys'] : ['secrets', 'nonces'],
     streams: what === 'signature' && reader.streams,
     message: reader.message,
@@ -141,7 +140,6 @@ function nodeServices(
   return streamReaders.map((reader) => ({
     adapter,
     reader: reader.name,
-    protocol,
     stores: what === 'signature' ? ['nonces', 'keys'] : ['secrets', 'nonces'],
     streams: what === 'signature',
     message: reader.message,
@@ -194,7 +192,6 @@ function fetchServices(adapter: string): Service[] {
   return fetchReaders.map((reader: Reader<Request>) => ({
     adapter,
     reader: reader.name,
-    protocol: 'http1',
     stores: ['nonces', 'keys'],
     streams: true,
     message: reader.message,

@@ -6,7 +6,7 @@ export interface Call {
   readonly port: number;
   readonly message: Message;
   readonly party: Party;
-  /** The server is verifying: it has asked its slow store. */
+  /** Resolves when the server has asked its slow store, so it is verifying. */
   readonly asked: Promise<void>;
 }
 
@@ -19,9 +19,9 @@ export interface Answer {
 export interface Contact {
   /** The answer, or nothing when the connection is gone without one. */
   readonly answered: Promise<Answer | undefined>;
-  /** The client has done all that it does, but for waiting. It never rejects. */
+  /** Resolves when the client has done everything except wait for the answer. */
   readonly acted: Promise<void>;
-  /** Leaves nothing of it on this side. */
+  /** Closes the connection on this side. */
   readonly leave: () => void;
 }
 
@@ -30,8 +30,8 @@ export interface Client {
   readonly name: string;
   /**
    * - `always`: it must be answered.
-   * - `if Node lets us`: it must be answered, as a server without a guard does. Only a streamed body cannot keep that on a
-   *   stock server: Node ends such a request as soon as it reads the FIN.
+   * - `if Node lets us`: it must be answered, because a server without a guard answers it. One case is left out: with a
+   *   streamed body on a stock server, Node itself aborts the request when it reads the FIN.
    * - `never`: it may be dropped.
    */
   readonly mustBeAnswered: 'always' | 'if Node lets us' | 'never';

@@ -21,7 +21,7 @@ export interface Combination {
   readonly size: Size;
 }
 
-/** What became of it. */
+/** The result of one combination. */
 export interface Outcome {
   readonly combination: Combination;
   /** How often the handler was called. */
@@ -57,7 +57,7 @@ async function settles(promise: Promise<unknown>): Promise<boolean> {
   return settled;
 }
 
-export function nameOf({ service, client, guard, body, delay, server, size }: Combination): string {
+function nameOf({ service, client, guard, body, delay, server, size }: Combination): string {
   return [
     service.adapter,
     service.reader,
@@ -90,7 +90,7 @@ export async function runCombination(combination: Combination): Promise<Outcome>
   const message = service.message(size);
 
   const contact = await client.contact({ port, message, party, asked: slow.asked });
-  // The server gets some time to see it.
+  // A few turns later the server has seen it, if it looks.
   void contact.acted.then(() => turns(20)).then(onActed);
   let answer: Answer | undefined;
   const isAnswered = await settles(
@@ -156,7 +156,7 @@ function abbreviate(text: string): string {
     : `${JSON.stringify(text.slice(0, 20))}… (${text.length} characters)`;
 }
 
-/** Nothing of a request is left, and nothing new came of what was left. */
+/** Waits until the handler, the store and the connection are done, and nothing new has come of it. */
 async function everythingOver(
   slow: SlowStore,
   runs: HandlerRuns,
@@ -175,7 +175,7 @@ async function everythingOver(
 
 /** The connections of a server. */
 class Connections {
-  /** The client has been heard of. */
+  /** Resolves when the client has connected. */
   readonly accepted: Promise<unknown>;
   readonly #open = new Set<Socket>();
   #onClosed: () => void = () => undefined;

@@ -1,4 +1,4 @@
-/** What became of one call of a handler. Its body parser is a part of it. */
+/** One call of a handler. The body parser in front of it counts as a part of the handler. */
 export class HandlerRun {
   state: 'waiting' | 'read' | 'failed' = 'waiting';
   seen = '';
@@ -40,7 +40,7 @@ export class HandlerRuns {
 
   /** Call it as soon as a guard lets a request through. */
   begin(): HandlerRun {
-    // The test run fails with it: the verdict was given too early.
+    // This fails the test run, because the combination was judged too early.
     if (this.#isClosed)
       throw new Error(`A handler ran after its request was over: ${this.#server}`);
     const run = new HandlerRun();

@@ -23,14 +23,14 @@ import {
 import { AUDIENCE, NOW } from '../api.ts';
 import type { Message } from './messages.ts';
 
-/** Which store is slow, and how slow. The others answer at once. */
+/** Which store is slow, and how slow it is. The others answer at once. */
 export interface Delay {
   readonly store: 'keys' | 'nonces' | 'secrets';
-  /** `after the client`: it answers as soon as the client has done all that it does. That needs no clock. */
+  /** `after the client`: the store answers when the client has done everything except wait. This needs no clock. */
   readonly milliseconds: number | 'after the client';
 }
 
-/** Knows whether a store was asked, and whether it still has to answer. */
+/** Delays the answers of a store, and knows whether it still has to answer. */
 export class SlowStore {
   readonly #milliseconds: Delay['milliseconds'];
   readonly #clientActed: Promise<void>;

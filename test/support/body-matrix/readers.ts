@@ -70,7 +70,7 @@ export const streamReaders: readonly Reader<Readable>[] = [
 ];
 
 /** Readers of either Express: its own parsers, multer, and those of the stream. */
-export function expressReaders({
+function expressReaders({
   json: parseJson,
   urlencoded: parseForm,
   text,
@@ -116,9 +116,6 @@ export function expressReaders({
   ];
 }
 
-export const express5Readers: readonly ExpressReader[] = expressReaders(express);
-export const express4Readers: readonly ExpressReader[] = expressReaders(express4);
-
 export const fetchReaders: readonly Reader<Request>[] = [
   { name: 'text()', message: plainText, read: (request) => request.text() },
   { name: 'json()', message: json, read: async (request) => JSON.stringify(await request.json()) },
@@ -141,3 +138,6 @@ export const fetchReaders: readonly Reader<Request>[] = [
     },
   },
 ];
+
+export const express5Readers: readonly ExpressReader[] = expressReaders(express);
+export const express4Readers: readonly ExpressReader[] = expressReaders(express4);
