@@ -1,0 +1,38 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Combination, delayName, type Outcome, runCombination } from './combination.ts';
+
+const AT_ONCE = 8;
+/** After this time a combination only waits. It no longer keeps others from starting. */
+const BUSY_MILLISECONDS = 20;
+
+/** Runs many combinations, some at a time. Those with the slowest stores start first. */
+export async function runMatrix(combinations: readonly Combination[]): Promise<Outcome[]> {
+  const outcomes: Promise<Outcome>[] = [];
+  const left = combinations.toSorted((a, b) => speedOf(a) - speedOf(b));
+  async function work(): Promise<void> {
+    for (let next = left.pop(); next !== undefined; next = left.pop()) {
+      const outcome = runCombination(next);
+      outcomes.push(outcome);
+      await Promise.race([outcome, sleep(BUSY_MILLISECONDS)]);
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  return Promise.all(outcomes);
+}
+
+function speedOf({ delay: { milliseconds } }: Combination): number {
+  return typeof milliseconds === 'number' ? milliseconds : 0;
+}
+
+/** The faults of a matrix: one line for all combinations that differ in the store and the size of the body only. */
+export function listFaults(outcomes: readonly Outcome[]): string[] {
+  const lines = new Map<string, string[]>();
+  for (const { combination, faults } of outcomes) {
+    const { service, client, delay, size } = combination;
+    for (const fault of faults) {
+      const line = `${service.adapter} · ${service.reader} · ${client.name}: ${fault}`;
+      lines.set(line, [...(lines.get(line) ?? []), `${delayName(delay)} ${size}`]);
+    }
+  }
+  return [...lines].map(([line, where]) => `${line} (${where.sort().join(', ')})`).sort();
+}
