@@ -81,8 +81,14 @@ const layers = [
     files: /^server\/callbacks\/require-callback\.ts$/,
     may: [serverCore, httpNode, shared, node, /^express$/],
   },
-  { files: /^server\/callbacks\/node-callbacks\.ts$/, may: [serverCore, httpNode, shared, node] },
-  { files: /^server\/callbacks\/fetch-callbacks\.ts$/, may: [serverCore, httpFetch, shared] },
+  {
+    files: /^server\/callbacks\/node-callbacks\.ts$/,
+    may: [serverCore, httpShared, httpNode, shared, node],
+  },
+  {
+    files: /^server\/callbacks\/fetch-callbacks\.ts$/,
+    may: [serverCore, httpShared, httpFetch, shared],
+  },
   { files: httpNode, may: [serverCore, httpShared, httpNode, shared, node, zod] },
   { files: httpFetch, may: [serverCore, httpShared, httpFetch, shared, zod] },
   { files: httpShared, may: [shared] },

@@ -1,6 +1,8 @@
 import { SignatureError } from '@countersign/shared';
 import { checkHandler } from '../adapter-options.ts';
+import { ConnectionHold } from '../http/connection-hold.ts';
 import { heldFetchBody } from '../http/fetch/body.ts';
+import { incomingOf, whileHeld } from '../http/fetch/incoming.ts';
 import {
   type CallbackAdapterOptions,
   callbackProblem,
@@ -43,11 +45,14 @@ export function withCallback<Rest extends unknown[]>(
   const { verifier, limit } = parseCallbackAdapter(given, options);
   checkHandler('handler', handler);
   return async function callbackHandler(received, ...rest) {
-    const body = heldFetchBody(received, limit, 'withCallback()');
+    const incoming = incomingOf(received, rest[0]);
+    const hold = new ConnectionHold(incoming);
+    const body = heldFetchBody(received, limit, 'withCallback()', hold);
     let callback: CallbackIdentity;
     try {
       checkMethod(received.method);
-      callback = await verifier.verify({ headers: received.headers, body });
+      const verify = () => verifier.verify({ headers: received.headers, body });
+      callback = await whileHeld(hold, incoming, verify);
     } catch (error) {
       if (!(error instanceof SignatureError)) throw error;
       const problem = callbackProblem(error, verifier);

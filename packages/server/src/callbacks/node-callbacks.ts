@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { checkHandler } from '../adapter-options.ts';
+import { ConnectionHold } from '../http/connection-hold.ts';
 import { callListener, handOn, headersOf, type Outcome } from '../http/node/adapter.ts';
 import { answerFailure, answerRefusal } from '../http/node/answer.ts';
 import { heldBody } from '../http/node/body.ts';
-import { ConnectionHold } from '../http/node/connection.ts';
+
 import {
   type CallbackAdapterOptions,
   callbackProblem,

@@ -12,7 +12,9 @@ import { functionOption, parseOptions } from '../../options.ts';
 import { problemOf } from '../../problem-details.ts';
 import type { Verifier } from '../../verifier.ts';
 import type { VerifierOptions } from '../../verifier-options.ts';
+import { ConnectionHold } from '../connection-hold.ts';
 import { heldFetchBody, streamedFetchBody } from './body.ts';
+import { incomingOf, whileHeld } from './incoming.ts';
 
 /** A verified request: whose it is, and the request to read from now on. */
 export interface VerifiedRequest {
@@ -151,36 +153,26 @@ async function verifyWith(
   const headers = [...received.headers];
   // Runtimes that keep `Host` from programs tell it in the URL only.
   if (!received.headers.has('host')) headers.push(['host', host]);
+  const incoming = incomingOf(received, rest[0]);
+  const hold = new ConnectionHold(incoming);
   const bodyOf = policy.body === 'stream' ? streamedFetchBody : heldFetchBody;
-  const body = bodyOf(received, policy.limit, 'verifyRequest()');
-  const identity = await verifier.verify({
-    method: received.method,
-    url: policy.target?.(received, ...rest) ?? rawTarget(received, rest[0]),
-    headers,
-    urlHost: host,
-    body,
-    source: policy.source?.(received, ...rest),
-  });
-  return { identity, request: body.request() };
+  const body = bodyOf(received, policy.limit, 'verifyRequest()', hold);
+  const verify = (): Promise<Identity> =>
+    verifier.verify({
+      method: received.method,
+      url: policy.target?.(received, ...rest) ?? incoming?.url ?? parsedTarget(received.url),
+      headers,
+      urlHost: host,
+      body,
+      source: policy.source?.(received, ...rest),
+    });
+  return { identity: await whileHeld(hold, incoming, verify), request: body.request() };
 }
 
-/** The target as it stands on the request line, if the server has it, and otherwise what `new URL()` has made of it. */
-function rawTarget(received: Request, bindings: unknown): string {
-  const incoming =
-    incomingOf(received) ?? (bindings as { incoming?: unknown } | undefined)?.incoming;
-  const { url } = (incoming ?? {}) as { url?: unknown };
-  if (typeof url === 'string') return url;
-  const { href, origin } = new URL(received.url);
-  // Cut out rather than put together: `/a` and `/a?` have one `search`. A fragment is left for the verifier to refuse.
+/** Cut out rather than put together: `/a` and `/a?` have one `search`. A fragment is left for the verifier to refuse. */
+function parsedTarget(url: string): string {
+  const { href, origin } = new URL(url);
   return href.slice(origin.length);
-}
-
-/** The request of Node below a request of @hono/node-server, which passes it beside, too, where an application may not hand it on. */
-function incomingOf(received: Request): unknown {
-  const key = Object.getOwnPropertySymbols(received).find(
-    ({ description }) => description === 'incomingKey',
-  );
-  return key === undefined ? undefined : (received as unknown as Record<symbol, unknown>)[key];
 }
 
 /** Headers of a `Response` from `fetch` cannot be changed: then a copy of it can. */

@@ -1,6 +1,7 @@
 import { SignatureError } from '@countersign/shared';
 import type { BodyCheck, IncomingBody } from '../../verify/check-body.ts';
 import { cutShort, tooLarge, tooSlow } from '../body-errors.ts';
+import type { ConnectionHold } from '../connection-hold.ts';
 import { HeldBody } from '../held-body.ts';
 
 /** The body of a `Request`, and the request to read once it is verified. */
@@ -14,8 +15,14 @@ export interface FetchBody extends IncomingBody {
  *
  * @param limit the most bytes that are held
  * @param caller what should have been called first, if something has read the body already
+ * @param hold of the connection that it comes on, if that is known
  */
-export function heldFetchBody(received: Request, limit: number, caller: string): FetchBody {
+export function heldFetchBody(
+  received: Request,
+  limit: number,
+  caller: string,
+  hold: ConnectionHold,
+): FetchBody {
   let readable = received;
   return {
     request: () => readable,
@@ -24,7 +31,9 @@ export function heldFetchBody(received: Request, limit: number, caller: string):
       if (body === null) return new Uint8Array(0);
       // Only refuses early. How long the body really is, its stream tells.
       if (Number(received.headers.get('content-length')) > limit) throw tooLarge(limit);
+      hold.end();
       const bytes = await readStream(body, limit, seconds);
+      hold.begin();
       readable = new Request(received, { body: bytes });
       return bytes;
     },
@@ -32,10 +41,15 @@ export function heldFetchBody(received: Request, limit: number, caller: string):
 }
 
 /** The body of a `Request`, checked on its way to the application. */
-export function streamedFetchBody(received: Request, limit: number, caller: string): FetchBody {
+export function streamedFetchBody(
+  received: Request,
+  limit: number,
+  caller: string,
+  hold: ConnectionHold,
+): FetchBody {
   let readable = received;
   return {
-    ...heldFetchBody(received, limit, caller),
+    ...heldFetchBody(received, limit, caller, hold),
     request: () => readable,
     stream(check) {
       const body = untouchedBody(received, caller);

@@ -14,9 +14,9 @@ import { type ProblemAnswer, problemOf } from '../../problem-details.ts';
 import type { Verifier } from '../../verifier.ts';
 import type { VerifierOptions } from '../../verifier-options.ts';
 import { closedEarly } from '../body-errors.ts';
+import { ConnectionHold, whenParsed } from '../connection-hold.ts';
 import { answerFailure, answerProblem, answerRefusal, isTooLate, onceAnswered } from './answer.ts';
 import { heldBody, streamedBody, streamOf } from './body.ts';
-import { ConnectionHold, whenParsed } from './connection.ts';
 
 /** What `withSignature()` does around a verifier. */
 export interface NodeOptions<Req extends IncomingMessage | Http2ServerRequest = IncomingMessage>

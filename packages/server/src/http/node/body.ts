@@ -3,8 +3,8 @@ import type { Http2ServerRequest } from 'node:http2';
 import { quote, SignatureError } from '@countersign/shared';
 import type { BodyCheck, IncomingBody } from '../../verify/check-body.ts';
 import { cutShort, tooLarge, tooSlow } from '../body-errors.ts';
+import type { ConnectionHold } from '../connection-hold.ts';
 import { HeldBody } from '../held-body.ts';
-import type { ConnectionHold } from './connection.ts';
 
 /** The bodies that are known: those that were read here and put back, and those that a parser kept by the hook below. */
 const known = new WeakMap<IncomingMessage, Uint8Array>();
@@ -73,7 +73,10 @@ export function streamedBody(
     bytes: (seconds) => deliver(req, options, seconds),
     stream(check) {
       const bytes = knownBody(req, options.middleware) ?? takeWhole(req);
-      if (bytes === undefined) return checkOnTheWay(req, check, onFailure);
+      if (bytes === undefined) {
+        checkOnTheWay(req, check, onFailure);
+        return options.hold.renew();
+      }
       check.push(bytes);
       check.end();
     },
@@ -189,7 +192,8 @@ function holdBack(
       return req.push(bytes);
     });
     const early = req.readableLength > 0 ? (req.read(req.readableLength) as Buffer) : EMPTY;
-    if (held.add(early)) askForMore(req);
+    // Makes the stream read on, and takes nothing from it.
+    if (held.add(early)) req.read(0);
     else refuse(tooLarge(limit));
   });
 }
@@ -223,7 +227,6 @@ function checkOnTheWay(
     req.push = push;
     return req.push(null);
   });
-  askForMore(req);
 }
 
 /** Puts a function in the place of a stream's own `push()`, until that is assigned to it again. It is given bytes, never text. */
@@ -232,9 +235,4 @@ function catchPush(req: IncomingMessage, act: (bytes: Buffer | null) => boolean)
     act(typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk);
   // Not assigned: for that V8 keeps more than a kilobyte of each request until it collects all of its memory.
   Object.defineProperty(req, 'push', { value, writable: true, configurable: true });
-}
-
-/** Makes a stream read on, and takes nothing from it. */
-function askForMore(req: IncomingMessage): void {
-  req.read(0);
 }

@@ -1,5 +1,13 @@
-import type { IncomingMessage } from 'node:http';
-import { Socket } from 'node:net';
+/** The part of a request of `node:http` that is used here. Nothing is imported: fetch handlers run where there is no Node, too. */
+interface Incoming {
+  readonly httpVersionMajor: number;
+  readonly socket: Socket;
+}
+
+interface Socket {
+  pause(): unknown;
+  resume(): unknown;
+}
 
 let parsed: Promise<void> | undefined;
 
@@ -36,9 +44,10 @@ export class ConnectionHold {
   readonly #socket: Socket | undefined;
   #state: 'idle' | 'wanted' | 'held' = 'idle';
 
-  constructor(req: IncomingMessage) {
-    // What calls listeners without a server has no socket of node:net.
-    const isConnection = req.httpVersionMajor === 1 && req.socket instanceof Socket;
+  /** @param req without one there is nothing to hold */
+  constructor(req: Incoming | undefined) {
+    // What calls listeners without a server gives them something else for a socket.
+    const isConnection = req?.httpVersionMajor === 1 && typeof req.socket?.pause === 'function';
     this.#socket = isConnection ? req.socket : undefined;
   }
 
@@ -49,9 +58,7 @@ export class ConnectionHold {
   begin(): void {
     if (this.#socket === undefined || this.#state !== 'idle') return;
     this.#state = 'wanted';
-    // Node empties the queue of promises, then that of ticks, before it reads from a socket again.
-    if (wanted.push(this) === 1)
-      void SETTLED.then(() => process.nextTick(ConnectionHold.#holdWanted));
+    if (wanted.push(this) === 1) void SETTLED.then(ConnectionHold.#afterPromises);
   }
 
   /** Reads on: the body is still on its way, or the application has the request. */
@@ -63,6 +70,20 @@ export class ConnectionHold {
     const others = (holds.get(socket) as number) - 1;
     holds.set(socket, others);
     if (others === 0) socket.resume();
+  }
+
+  /** Holds once more, after something has been read: to read from a request is to read on from its connection. */
+  renew(): void {
+    this.end();
+    this.begin();
+  }
+
+  /**
+   * Node empties the queue of promises, then that of ticks, before it reads from a socket again. In the first tick a socket may still
+   * resume, because something was read from its request, and would undo what was done before.
+   */
+  static #afterPromises(): void {
+    process.nextTick(() => process.nextTick(ConnectionHold.#holdWanted));
   }
 
   static #holdWanted(): void {
