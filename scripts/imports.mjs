@@ -78,6 +78,10 @@ const layers = [
     may: [/^server\/callbacks\/once-store\.ts$/, redis, options, node, zod, /^ioredis$/],
   },
   {
+    files: /^server\/callbacks\/handle-once\.ts$/,
+    may: [serverCore, /^express$/],
+  },
+  {
     files: /^server\/callbacks\/require-callback\.ts$/,
     may: [serverCore, httpNode, shared, node, /^express$/],
   },

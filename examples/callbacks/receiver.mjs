@@ -5,7 +5,7 @@
  */
 import { pathToFileURL } from 'node:url';
 import { createOnce, MemoryOnceStore } from '@countersign/server/callbacks';
-import { requireCallback } from '@countersign/server/express';
+import { handleOnce, requireCallback } from '@countersign/server/express';
 import express from 'express';
 
 /**
@@ -19,12 +19,11 @@ export function createReceiver({ secrets, handle, log = console.error }) {
   const app = express();
   app.disable('x-powered-by');
 
-  app.post('/callbacks', requireCallback({ secrets, sender: 'video-api' }), async (req, res) => {
-    const { outcome, status, headers } = await once(req, (callback) =>
-      handle(JSON.parse(callback.text()), callback.id),
-    );
-    res.status(status).set(headers).json({ outcome });
-  });
+  app.post(
+    '/callbacks',
+    requireCallback({ secrets, sender: 'video-api' }),
+    handleOnce(once, (callback) => handle(JSON.parse(callback.text()), callback.id)),
+  );
 
   // Anything but 2xx, and the API tries again.
   app.use((error, _req, res, _next) => {

@@ -13,6 +13,7 @@ import type { Verifier } from './verifier.ts';
 import type { VerifierOptions } from './verifier-options.ts';
 
 export type { CallbackAdapterOptions } from './callbacks/callback-adapter.ts';
+export { handleOnce } from './callbacks/handle-once.ts';
 export { callbackOf } from './callbacks/received-callbacks.ts';
 export { requireCallback } from './callbacks/require-callback.ts';
 export { keepRawBody } from './http/node/body.ts';

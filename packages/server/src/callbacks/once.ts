@@ -80,17 +80,18 @@ export type Once = <T>(
  * @example
  * ```ts
  * import { createOnce, MemoryOnceStore } from '@countersign/server/callbacks';
- * import { requireCallback } from '@countersign/server/express';
- * import express from 'express';
+ * import { withCallback } from '@countersign/server/fetch';
  *
  * const once = createOnce({ store: new MemoryOnceStore() });
- * const app = express();
- * app.post('/callbacks', requireCallback({ secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'] }), async (req, res) => {
- *   const { status, headers } = await once(req, async (callback) => {
- *     console.log('Handled once:', callback.id);
- *   });
- *   res.status(status).set(headers).end();
- * });
+ * // In Express: handleOnce(once, handler).
+ * const receive = withCallback(
+ *   async (_request, received) => {
+ *     const { status, headers } = await once(received, (callback) => console.log('Handled once:', callback.id));
+ *     return new Response(null, { status, headers });
+ *   },
+ *   { secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'] },
+ * );
+ * console.assert((await receive(new Request('https://api.test/', { method: 'POST', body: '{}' }))).status === 401);
  * ```
  * @see docs/callbacks.md
  */
