@@ -77,11 +77,13 @@ describe('docs/wire-format.md', () => {
 
 describe('docs/attacks.md', () => {
   it('lists every attack that is tested, and no other', () => {
-    const listed = [...read('docs/attacks.md').matchAll(/^\| ([CVTKD]\d+) \|/gm)].map(
+    const listed = [...read('docs/attacks.md').matchAll(/^\| ([CVTKDX]\d+) \|/gm)].map(
       ([, id]) => id,
     );
     const tested = new Set(
-      [...read('test/attacks.test.ts').matchAll(/^ {2}it\('([CVTKD]\d+):/gm)].map(([, id]) => id),
+      ['test/attacks.test.ts', 'test/attacks/bodies-and-views.test.ts'].flatMap((file) =>
+        [...read(file).matchAll(/^ {2}[\w.\])]+\('([CVTKDX]\d+):/gm)].map(([, id]) => id),
+      ),
     );
     expect(listed.length).toBeGreaterThan(30);
     expect(new Set(listed)).toEqual(tested);
