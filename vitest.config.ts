@@ -26,6 +26,11 @@ const DOCS = ['test/docs/**/*.test.ts'];
 const NONE = ['**/node_modules/**', 'test/house/fixtures/**'];
 const globalSetup = ['test/support/global-setup.ts'];
 
+/** `pnpm test:clocks` starts the tests at another time than the present. */
+const MOVED_CLOCK =
+  process.env['TEST_CLOCK'] === undefined
+    ? []
+    : ['--import', new URL('test/support/moved-clock.mjs', import.meta.url).href];
 const thresholds = { lines: 95, branches: 95 };
 
 export default defineConfig({
@@ -45,6 +50,7 @@ export default defineConfig({
           name: 'fast',
           include: ALL,
           exclude: [...NONE, ...REDIS, ...FAULTS, ...DOCS],
+          execArgv: MOVED_CLOCK,
         },
       },
       { extends: true, test: { name: 'redis', include: REDIS, exclude: NONE, globalSetup } },
