@@ -1,10 +1,36 @@
 import { defineConfig } from 'vitest/config';
 
 const source = (name: string) => new URL(`packages/${name}.ts`, import.meta.url).pathname;
+const server = (name: string) => `packages/server/test/${name}.test.ts`;
+const cli = (name: string) => `packages/cli/test/${name}.test.ts`;
+const ALL = ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'];
+
+/**
+ * `redis` has each file that needs more than this process and loopback sockets: Redis, PostgreSQL, a child process
+ * (a compiler is one), or the times that the kernel gives to files. `fast` has all others: it is what is left, so no
+ * file gets lost. test/house/projects.test.ts checks that a file which needs more is listed here.
+ */
+const REDIS = [
+  ...['binary', 'callbacks', 'completion', 'keys', 'store'].map(cli),
+  'packages/client/test/browser.test.ts',
+  ...['callbacks-verifier', 'failure-limit', 'file-*', 'once', 'once-store'].map(server),
+  ...['redis-*', 'sender-queue', 'stream'].map(server),
+  ...['callbacks', 'end-to-end', 'house', 'support'].map((name) => `test/${name}/**/*.test.ts`),
+  ...['faults/model', 'vectors/python'].map((name) => `test/${name}.test.ts`),
+];
 const FAULTS = [
   ...['single', 'replicas', 'cluster', 'copies'].map((name) => `test/faults/${name}.test.ts`),
   ...['contention', 'life'].map((name) => `test/keys/${name}.test.ts`),
 ];
+const DOCS = ['test/docs/**/*.test.ts'];
+const NONE = ['**/node_modules/**', 'test/house/fixtures/**'];
+const globalSetup = ['test/support/global-setup.ts'];
+
+/** `pnpm test:clocks` starts the tests at another time than the present. */
+const MOVED_CLOCK =
+  process.env['TEST_CLOCK'] === undefined
+    ? []
+    : ['--import', new URL('test/support/moved-clock.mjs', import.meta.url).href];
 const thresholds = { lines: 95, branches: 95 };
 
 export default defineConfig({
@@ -21,21 +47,29 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          name: 'tests',
-          include: ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'],
-          exclude: ['**/node_modules/**', 'test/house/fixtures/**', ...FAULTS],
+          name: 'fast',
+          include: ALL,
+          exclude: [...NONE, ...REDIS, ...FAULTS, ...DOCS],
+          execArgv: MOVED_CLOCK,
         },
       },
+      { extends: true, test: { name: 'redis', include: REDIS, exclude: NONE, globalSetup } },
+      { extends: true, test: { name: 'docs', include: DOCS, globalSetup } },
       // Each of them wants the whole machine: servers, Redis and an attacker. After all others, one at a time.
       {
         extends: true,
-        test: { name: 'faults', include: FAULTS, maxWorkers: 1, sequence: { groupOrder: 1 } },
+        test: {
+          name: 'faults',
+          include: FAULTS,
+          globalSetup,
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
       },
     ],
     // Two workers for the two cores of CI; each file has a process of its own, so faults stay in it.
     pool: 'forks',
     maxWorkers: 2,
-    globalSetup: ['test/support/global-setup.ts'],
     reporters: ['default', './test/support/tally-reporter.ts'],
     // Nothing here waits on purpose; servers and compilers are slow where CI is busy.
     testTimeout: 60_000,

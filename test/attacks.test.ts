@@ -246,7 +246,7 @@ describe('canonicalisation', () => {
     const naive = createVerifier({
       audience: 'video-api',
       keys: { find: async (id) => table[id] },
-      nonces: new MemoryNonceStore(),
+      nonces: new MemoryNonceStore({ clock: () => NOW }),
       clock: () => NOW,
     });
     expect(
@@ -476,7 +476,7 @@ describe('time and replay', () => {
     ]) {
       const { sign, verifier } = createApi({
         clock: () => clock,
-        nonces: new MemoryNonceStore({ bornAt: 0 }),
+        nonces: new MemoryNonceStore({ clock: () => NOW, bornAt: 0 }),
       });
       expect(await outcome(verifier, await sign()), String(clock)).toMatch(
         /^ERR_SIGNATURE_(?:EXPIRED|NOT_YET_VALID)$/,
@@ -1209,7 +1209,7 @@ async function signAnyway(accessKeyId: string, secret: string): Promise<Received
   const explanation = await createVerifier({
     audience: 'video-api',
     keys: { find: async () => undefined },
-    nonces: new MemoryNonceStore(),
+    nonces: new MemoryNonceStore({ clock: () => NOW }),
     clock: () => NOW,
   }).explain(request);
   let key: Buffer | string = `COUNTERSIGN1${secret}`;

@@ -35,7 +35,7 @@ export function buildVerifier(): Verifier {
   const key: AccessKey = { ...credentials, subject: 'alice', scopes: [], status: 'active' };
   return createVerifier({
     audience,
-    keys: new MemoryKeyStore([key]),
+    keys: new MemoryKeyStore([key], clock),
     // Opens any token: it is the signature that must notice a change of it.
     sessions: { find: async () => ({ ...key, session: {} }) },
     nonces: { claim: async () => ({ outcome: 'claimed', epoch: 'epoch-1' }) },

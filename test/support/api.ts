@@ -29,7 +29,7 @@ export function createApi(
 ) {
   const key = { ...generateAccessKey({ subject: 'alice', scopes: ['videos:parse'] }), ...changes };
   const clock = options.clock ?? (() => NOW);
-  const keys = new MemoryKeyStore([key]);
+  const keys = new MemoryKeyStore([key], clock);
   const verifier = createVerifier({
     audience: AUDIENCE,
     keys,

@@ -49,7 +49,7 @@ describe('startRedis()', () => {
   });
 });
 
-describe('the one Redis of this run', () => {
+describe('the one Redis of this project', () => {
   it('answers on the URL that is provided', async () => {
     const redis = new Redis(inject('redisUrl'));
     expect(await redis.ping()).toBe('PONG');

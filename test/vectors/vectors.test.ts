@@ -44,7 +44,7 @@ function verifierAt(now: number) {
   const store = new MemoryNonceStore({ clock, bornAt: 0 });
   // Which epoch a vector echoes is no matter of its signature.
   const nonces: NonceStore = { claim: (claim) => store.claim({ ...claim, epoch: undefined }) };
-  return createVerifier({ ...vectors.verifier, keys: new MemoryKeyStore(vectors.keys), nonces, clock });
+  return createVerifier({ ...vectors.verifier, keys: new MemoryKeyStore(vectors.keys, clock), nonces, clock });
 }
 
 function signerOf(vector: Positive) {

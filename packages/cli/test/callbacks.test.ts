@@ -10,6 +10,7 @@ import {
 } from '@countersign/server/callbacks';
 import { Redis } from 'ioredis';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
+import { NOW as PRESENT } from '../../../test/support/now.ts';
 import { newSecret, signCallback } from '../../server/test/callbacks-sender.ts';
 import { NOW, type Result, run, runner } from './support.ts';
 
@@ -410,7 +411,7 @@ describe('callbacks list, show and redeliver', () => {
       redis.disconnect();
     });
     return {
-      ...runner({ COUNTERSIGN_STORE: inject('redisUrl') }),
+      ...runner({ COUNTERSIGN_STORE: inject('redisUrl') }, PRESENT),
       queue: `--queue ${name}`,
       endpoints,
       send: waiting.send,

@@ -6,11 +6,21 @@ import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
 import { RedisKeyStore } from '@countersign/server/redis';
 import { Redis } from 'ioredis';
 import { afterAll, describe, expect, inject, it } from 'vitest';
-import { NOW, runner, UNKNOWN } from './support.ts';
+import { NOW } from '../../../test/support/now.ts';
+import { runner, UNKNOWN } from './support.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'countersign-cli-'));
 afterAll(() => rm(folder, { recursive: true }));
 let places = 0;
+
+/** `2026-11-24T22:30:05Z`. */
+const iso = (seconds: number): string => `${new Date(seconds * 1000).toISOString().slice(0, 19)}Z`;
+const utcDay = (seconds: number): string => iso(seconds).slice(0, 10);
+/** `2026-11-24 22:30`, and `2026-11-24 22:30:05 UTC`, as people are shown them. */
+const utcMinute = (seconds: number): string => iso(seconds).slice(0, 16).replace('T', ' ');
+const utcSecond = (seconds: number): string => iso(seconds).replace('T', ' ').replace('Z', ' UTC');
+const DAY = 86_400;
+const MIDNIGHT = NOW - (NOW % DAY);
 
 /** A store of its own for each test, as a command line and as a server see it. */
 const stores = {
@@ -38,7 +48,7 @@ const stores = {
 describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
   function begin() {
     const { env, open, prefix } = { prefix: undefined, ...stores[kind]() };
-    const { run, json, count } = runner(env);
+    const { run, json, count } = runner(env, NOW);
     const here = (line: string) => (prefix === undefined ? line : `${line} --prefix ${prefix}`);
     return {
       run: (line: string, world?: Parameters<typeof run>[1]) => run(here(line), world),
@@ -63,7 +73,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
   it('live: made, looked at, rotated, disabled, enabled, revoked; the secret is shown once', async () => {
     const { run, json, count, find, masterKey } = begin();
     const key = await json(
-      'keys create --subject alice --scope videos:parse --scope videos:list --audience video-api --label Laptop --expires-in 90d --not-before 2026-11-24',
+      `keys create --subject alice --scope videos:parse --scope videos:list --audience video-api --label Laptop --expires-in 90d --not-before ${utcDay(NOW)}`,
     );
     expect(key).toMatchObject({
       subject: 'alice',
@@ -72,8 +82,8 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
       label: 'Laptop',
       status: 'active',
       created: NOW,
-      notBefore: NOW - 81_005,
-      expiresAt: NOW + 90 * 86_400,
+      notBefore: MIDNIGHT,
+      expiresAt: NOW + 90 * DAY,
     });
     const id: string = key.accessKeyId;
     const secrets: string[] = [key.secretAccessKey];
@@ -91,9 +101,9 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
         'Label          Laptop',
         'Scopes         videos:parse videos:list',
         'Audiences      video-api',
-        'Created        2026-11-24 22:30:05 UTC',
-        'Not before     2026-11-24 00:00:00 UTC',
-        'Expires        2027-02-22 22:30:05 UTC',
+        `Created        ${utcSecond(NOW)}`,
+        `Not before     ${utcSecond(MIDNIGHT)}`,
+        `Expires        ${utcSecond(NOW + 90 * DAY)}`,
         'Status         active',
         'Last used      never',
         '',
@@ -125,7 +135,8 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     const [, secret = ''] = /^Secret access key +([\w-]{43})$/m.exec(made.stdout) ?? [];
     expect(made.stdout).toMatch(/^Audiences +all$/m);
     expect(made.stderr).toMatch(/^Keep the secret access key now: it is not shown again$/m);
-    await run('keys create --subject bob --scope a --label Phone --not-before 2030-01-01', {
+    const nextYear = utcDay(NOW + 400 * DAY);
+    await run(`keys create --subject bob --scope a --label Phone --not-before ${nextYear}`, {
       now: NOW + 60,
     });
 
@@ -142,15 +153,15 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
       'alice',
       'expired',
       '-',
-      '2026-11-24 22:30',
-      '2026-11-24 23:30',
+      utcMinute(NOW),
+      utcMinute(NOW + 3_600),
       '-',
     ]);
     expect(second?.split(/ {2,}/).slice(1)).toEqual([
       'bob',
       'not yet valid',
       'a',
-      '2026-11-24 22:31',
+      utcMinute(NOW + 60),
       '-',
       '-',
       'Phone',
@@ -159,7 +170,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
 
     const rotated = await run(`keys rotate ${id} --overlap 2h`);
     expect(rotated.stderr).toBe(
-      `Access key ${id} works until 2026-11-24 23:30:05 UTC\nKeep the secret access key now: it is not shown again\n`,
+      `Access key ${id} works until ${utcSecond(NOW + 3_600)}\nKeep the secret access key now: it is not shown again\n`,
     );
     for (const [line, told] of [
       [`keys disable ${id}`, `Access key ${id} is disabled`],
@@ -179,7 +190,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     await json('keys revoke --signed-before now --subject alice --yes', { now: NOW + 60 });
     expect(await find(one.accessKeyId)).toMatchObject({ status: 'active', signedSince: NOW + 60 });
     expect((await find(other.accessKeyId))?.signedSince).toBeUndefined();
-    const all = await json('keys revoke --signed-before 2026-11-24T22:30:30Z --yes', {
+    const all = await json(`keys revoke --signed-before ${iso(NOW + 25)} --yes`, {
       now: NOW + 60,
     });
     expect(all).toEqual({ revoked: { signedBefore: NOW + 25 } });
@@ -292,7 +303,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
 
 it('the file of keys and its master key are their owner’s only', async () => {
   const { env } = stores.file();
-  const { run } = runner(env);
+  const { run } = runner(env, NOW);
   const { stderr } = await run('keys create --subject alice');
   const path = env.COUNTERSIGN_STORE.slice('file:'.length);
   expect(stderr).toContain(`Made master key file "${path}.master-key": keep a copy apart`);
@@ -304,14 +315,16 @@ it('the file of keys and its master key are their owner’s only', async () => {
 
 it('keys tell when they were used last', async () => {
   const { env, open } = stores.file();
-  const { run, json } = runner(env);
+  const { run, json } = runner(env, NOW);
   const { accessKeyId } = await json('keys create --subject alice');
   const server = open();
   server.noteUse(accessKeyId, NOW + 30);
   await server.close();
   expect((await json(`keys show ${accessKeyId}`)).lastUsedAt).toBe(NOW + 30);
   expect((await run(`keys show ${accessKeyId}`)).stdout).toMatch(
-    /^Last used +2026-11-24 22:30:35 UTC$/m,
+    new RegExp(`^Last used +${utcSecond(NOW + 30)}$`, 'm'),
   );
-  expect((await run('keys list')).stdout).toContain('2026-11-24 22:30  -        2026-11-24 22:30');
+  expect((await run('keys list')).stdout).toContain(
+    `${utcMinute(NOW)}  -        ${utcMinute(NOW + 30)}`,
+  );
 });

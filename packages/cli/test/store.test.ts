@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { generateMasterKey } from '@countersign/server';
 import { Redis } from 'ioredis';
 import { expect, it, onTestFinished } from 'vitest';
+import { NOW } from '../../../test/support/now.ts';
 import { startRedis, startRedisCluster } from '../../../test/support/redis.ts';
 import { newFolder, run, runner } from './support.ts';
 
@@ -19,7 +20,11 @@ it('a Redis with a password is reached through the environment, and the password
   await admin.config('SET', 'requirepass', 'hunter2-hunter2');
   admin.disconnect();
   const url = `redis://:hunter2-hunter2@127.0.0.1:${server.port}`;
-  const { run: here, json, count } = runner({ COUNTERSIGN_STORE: url, COUNTERSIGN_MASTER_KEY });
+  const {
+    run: here,
+    json,
+    count,
+  } = runner({ COUNTERSIGN_STORE: url, COUNTERSIGN_MASTER_KEY }, NOW);
   expect((await here('keys list')).stderr).toBe(
     `There are no such access keys in redis://:***@127.0.0.1:${server.port}\n`,
   );
@@ -27,7 +32,7 @@ it('a Redis with a password is reached through the environment, and the password
   expect(await json('keys list')).toHaveLength(1);
   expect(count('hunter2')).toBe(0);
 
-  const wrong = runner({ COUNTERSIGN_STORE: url.replace(/2@/, '3@'), COUNTERSIGN_MASTER_KEY });
+  const wrong = runner({ COUNTERSIGN_STORE: url.replace(/2@/, '3@'), COUNTERSIGN_MASTER_KEY }, NOW);
   const { code, stderr } = await wrong.run('keys list');
   expect(code).toBe(1);
   expect(stderr).toMatch(BAD_PASSWORD);
@@ -40,7 +45,7 @@ it('a Redis Cluster is a store like any other', async () => {
   // With the name that all have who have none, and with a password: it asks for none.
   const url = `redis-cluster://default:hunter2@${hosts}`;
   const env = { COUNTERSIGN_STORE: url, COUNTERSIGN_MASTER_KEY };
-  const { json } = runner(env);
+  const { json } = runner(env, NOW);
   const { accessKeyId } = await json('keys create --subject alice');
   await json(`keys revoke ${accessKeyId} --yes`);
   expect(await json('keys list')).toMatchObject([{ accessKeyId, status: 'revoked' }]);
@@ -81,7 +86,7 @@ it('a Redis that would forget keys is refused', async () => {
   const server = await startRedis({ args: ['--maxmemory-policy', 'allkeys-lru'] });
   onTestFinished(() => server.stop());
   const env = { COUNTERSIGN_STORE: server.url, COUNTERSIGN_MASTER_KEY };
-  const { code, stderr } = await run(['keys', 'create', '--subject', 'alice'], { env });
+  const { code, stderr } = await runner(env, NOW).run('keys create --subject alice');
   expect([code, stderr]).toEqual([1, expect.stringMatching(/^Redis is not fit .*noeviction\n$/)]);
 });
 

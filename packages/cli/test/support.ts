@@ -5,7 +5,7 @@ import { PassThrough } from 'node:stream';
 import { onTestFinished } from 'vitest';
 import { main } from '../src/main.ts';
 
-/** 2026-11-24 22:30:05 UTC. */
+/** 2026-11-24 22:30:05 UTC: the time of every command, if not said otherwise. */
 export const NOW = 1_795_559_405;
 export const UNKNOWN = 'CSAK7Q2M5X9R4T8W3Y6Z0ABC';
 
@@ -55,11 +55,15 @@ export async function run(argv: readonly string[], world: World = {}): Promise<R
   return { code, ...written };
 }
 
-/** Runs commands against one store, and remembers all that they printed. */
-export function runner(env: NonNullable<World['env']>) {
+/**
+ * Runs commands against one store, and remembers all that they printed.
+ *
+ * @param now Unix seconds; for a store with a clock of its own, as Redis has one, the time of test/support/now.ts
+ */
+export function runner(env: NonNullable<World['env']>, now = NOW) {
   const printed: string[] = [];
   const runHere = async (line: string, world: Omit<World, 'env'> = {}): Promise<Result> => {
-    const result = await run(line.split(' '), { ...world, env });
+    const result = await run(line.split(' '), { now, ...world, env });
     printed.push(result.stdout, result.stderr);
     return result;
   };

@@ -31,10 +31,12 @@ export const clock = (): number => NOW;
 
 /** A verifier that knows the one key, and whose nonce store was always there. Which epochs there are, tests tell themselves. */
 export function buildVerifier(options: Partial<VerifierOptions> = {}): Verifier {
-  const store = new MemoryNonceStore({ clock: options.clock ?? clock, bornAt: 0 });
+  const time = options.clock ?? clock;
+  const store = new MemoryNonceStore({ clock: time, bornAt: 0 });
+  const key = { ...credentials, subject: 'alice', scopes: [], status: 'active' } as const;
   return createVerifier({
     audience,
-    keys: new MemoryKeyStore([{ ...credentials, subject: 'alice', scopes: [], status: 'active' }]),
+    keys: new MemoryKeyStore([key], time),
     nonces: { claim: (claim) => store.claim({ ...claim, epoch: undefined }) },
     clock,
     ...options,

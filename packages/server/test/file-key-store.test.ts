@@ -3,14 +3,9 @@ import { join } from 'node:path';
 import { generateMasterKey } from '@countersign/server';
 import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
 import { describe, expect, it } from 'vitest';
+import { NOW } from '../../../test/support/now.ts';
 import { newFolder, openFile } from './file-support.ts';
-import {
-  AUDIENCE,
-  createTestSessions,
-  judge,
-  keyStoreContract,
-  NOW,
-} from './key-store-contract.ts';
+import { AUDIENCE, createTestSessions, judge, keyStoreContract } from './key-store-contract.ts';
 import { sealedStoreContract } from './sealed-store-contract.ts';
 
 const masterKey = generateMasterKey();

@@ -12,6 +12,7 @@ import {
 } from '@countersign/server';
 import { createSessions, type SessionCredentials } from '@countersign/server/sessions';
 import { describe, expect, it, vi } from 'vitest';
+import { NOW } from '../../../test/support/now.ts';
 
 /** One place where keys are kept, and servers that share it. */
 export interface KeysUnderTest {
@@ -22,8 +23,6 @@ export interface KeysUnderTest {
 }
 
 export const AUDIENCE = 'video-api';
-/** 2026-11-21 22:25:26 UTC. */
-export const NOW = 1_795_299_926;
 
 /** What a request that is signed with credentials is answered with. */
 export async function judge(

@@ -204,7 +204,7 @@ describe('MemoryKeyStore on a running verifier', () => {
   const signer = createSigner({ credentials: key, audience: 'video-api', clock });
 
   function running(first: AccessKey) {
-    const keys = new MemoryKeyStore([first]);
+    const keys = new MemoryKeyStore([first], clock);
     const verifier = createVerifier({
       audience: 'video-api',
       keys,

@@ -17,7 +17,12 @@ const { key, now, audience } = JSON.parse(process.argv[2] ?? '') as {
 };
 const clock = () => now;
 const nonces = new MemoryNonceStore({ clock, bornAt: 0 });
-const verifier = createVerifier({ audience, keys: new MemoryKeyStore([key]), nonces, clock });
+const verifier = createVerifier({
+  audience,
+  keys: new MemoryKeyStore([key], clock),
+  nonces,
+  clock,
+});
 
 let most = 0;
 const measure = (): void => {

@@ -4,13 +4,13 @@ import { generateAccessKey, generateMasterKey } from '@countersign/server';
 import { RedisKeyStore } from '@countersign/server/redis';
 import { Cluster, Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished, vi } from 'vitest';
+import { NOW } from '../../../test/support/now.ts';
 import { type RedisCluster, startRedis, startRedisCluster } from '../../../test/support/redis.ts';
 import { RedisWriter } from '../src/keys/redis-writer.ts';
 import { judge, keyStoreContract } from './key-store-contract.ts';
 import { startProxy } from './redis-faults.ts';
 import { sealedStoreContract } from './sealed-store-contract.ts';
 
-const NOW = 1_795_299_926;
 /** Answers are waited for until they come: what is slow here is the machine. */
 const PATIENT = 10;
 const masterKey = generateMasterKey();

@@ -7,9 +7,10 @@ import {
   type MasterKeySource,
 } from '@countersign/server';
 import { describe, expect, it, vi } from 'vitest';
+import { NOW } from '../../../test/support/now.ts';
 import { MasterKeys } from '../src/keys/master-keys.ts';
 import { seal } from '../src/keys/seal.ts';
-import { AUDIENCE, createTestSessions, identityOf, judge, NOW } from './key-store-contract.ts';
+import { AUDIENCE, createTestSessions, identityOf, judge } from './key-store-contract.ts';
 
 type Sealed = Record<string, { policy: string; sealed: string }>;
 type Edit = (record: Sealed[string]) => void;

@@ -5,13 +5,14 @@ import type {
   Verdict,
 } from '@countersign/server/callbacks';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { NOW } from '../../../test/support/now.ts';
 import { deferred } from './sender-support.ts';
 
 const NONE: DeliveryProgress = { attempts: [], tried: 0 };
 
 function callback(id: string, lane?: string): QueuedCallback {
   const body = Uint8Array.of(0xff, 0x00, 0xfe);
-  const rest = { contentType: 'text/plain', body, createdAt: 1_795_300_000 };
+  const rest = { contentType: 'text/plain', body, createdAt: NOW };
   return { id: `dlv_${id}`, endpointId: 'alice', eventId: id, ...rest, ...(lane && { lane }) };
 }
 
@@ -77,7 +78,7 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
         return delivered;
       });
       await done;
-      expect(seen).toEqual([[0xff, 0, 0xfe], 'text/plain', 'alice', 1_795_300_000, NONE]);
+      expect(seen).toEqual([[0xff, 0, 0xfe], 'text/plain', 'alice', NOW, NONE]);
       await until(async () => (await stateOf(queue, 'a')) === 'delivered');
       expect((await queue.find('dlv_a'))?.progress).toEqual(attempted(1));
       expect(await queue.find('dlv_other')).toBeUndefined();

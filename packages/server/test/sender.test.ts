@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { inspect } from 'node:util';
+import { MemoryNonceStore } from '@countersign/server';
 import {
   type CallbackEndpoint,
   type CallbackSender,
@@ -12,6 +13,7 @@ import {
 } from '@countersign/server/callbacks';
 import { readHeaders } from '@countersign/shared';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { NOW } from '../../../test/support/now.ts';
 import { EndpointGate } from '../src/callbacks/send/endpoint-gate.ts';
 import { parseRetryAfter, STANDARD_SCHEDULE } from '../src/callbacks/send/retry-schedule.ts';
 import {
@@ -23,8 +25,6 @@ import {
   startReceiver,
 } from './sender-support.ts';
 import { parties } from './sockets.ts';
-
-const NOW = 1_795_300_000;
 
 /** A sender to one endpoint, and what its hooks were told. */
 function senderTo(
@@ -86,11 +86,12 @@ describe('send()', () => {
       data: { cats: 9 },
     });
     await got(1);
+    const timestamp = new Date(NOW * 1000).toISOString();
     const [{ headers, body, target }] = received as [Received];
     expect(sent.eventId).toBe('msg_1');
     expect(target).toBe('/callbacks?of=alice');
     expect(body.toString()).toBe(
-      '{"type":"video.parsed","timestamp":"2026-11-21T22:26:40.000Z","data":{"cats":9}}',
+      `{"type":"video.parsed","timestamp":"${timestamp}","data":{"cats":9}}`,
     );
     expect(headers).toMatchObject({
       'content-type': 'application/json',
@@ -127,7 +128,8 @@ describe('send()', () => {
     const { url, received, got } = await startReceiver((_, res, count) =>
       res.writeHead(count < 3 ? 500 : 200).end(),
     );
-    let now = NOW;
+    // The queue has the system's clock: by that clock each attempt is due at once.
+    let now = NOW - 60;
     const { sender } = senderTo({ url }, { clock: () => now++ });
     await sender.send('alice', { id: 'msg_1', body: '{}' });
     await got(3);
@@ -151,7 +153,9 @@ describe('send()', () => {
   });
 
   it('signs requests to a Countersign server as a client does, with a nonce for each attempt', async () => {
-    const { key, verifier } = parties();
+    const clock = () => NOW;
+    const nonces = new MemoryNonceStore({ clock, bornAt: 0 });
+    const { key, verifier } = parties({ clock, nonces });
     const outcomes: unknown[] = [];
     const { promise, resolve } = deferred();
     const receiver = await startReceiver(async ({ headers, body, target }, res, count) => {
@@ -165,7 +169,7 @@ describe('send()', () => {
     const credentials = { accessKeyId, secretAccessKey };
     const { sender } = senderTo(
       { url: receiver.url, credentials, audience: 'video-api' },
-      { clock: () => NOW },
+      { clock },
     );
     await sender.send('alice', { body: '{"cats":9}' });
     await promise;
@@ -590,12 +594,15 @@ describe('STANDARD_SCHEDULE', () => {
 });
 
 describe('parseRetryAfter()', () => {
+  /** 2026-11-21 22:26:40 UTC. */
+  const now = 1_795_300_000;
+
   it.each([
-    ['120', NOW + 120],
-    [' 0 ', NOW],
-    ['99999', NOW + 1_000],
-    ['Sat, 21 Nov 2026 22:27:40 GMT', NOW + 60],
-    ['Sat, 21 Nov 2026 23:27:40 GMT', NOW + 1_000],
+    ['120', now + 120],
+    [' 0 ', now],
+    ['99999', now + 1_000],
+    ['Sat, 21 Nov 2026 22:27:40 GMT', now + 60],
+    ['Sat, 21 Nov 2026 23:27:40 GMT', now + 1_000],
     ['Sat, 21 Nov 2020 22:27:40 GMT', undefined],
     ['2026-11-21', undefined],
     ['-5', undefined],
@@ -604,7 +611,7 @@ describe('parseRetryAfter()', () => {
     ['', undefined],
     [undefined, undefined],
   ])('reads %o as %o', (value, expected) => {
-    expect(parseRetryAfter(value, NOW, 1_000)).toBe(expected);
+    expect(parseRetryAfter(value, now, 1_000)).toBe(expected);
   });
 });
 

@@ -33,7 +33,7 @@ export interface Parties {
 export function parties(options: Partial<VerifierOptions> = {}): Parties {
   const clock = () => NOW;
   const key = generateAccessKey({ subject: 'alice', scopes: ['videos:parse', 'videos:list'] });
-  const keys = new MemoryKeyStore([key]);
+  const keys = new MemoryKeyStore([key], clock);
   // Born long ago, so that nothing is uncertain.
   const nonces = new MemoryNonceStore({ clock, bornAt: 0 });
   const refused: Explanation[] = [];
