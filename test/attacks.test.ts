@@ -1149,7 +1149,12 @@ describe('deployment and load', () => {
     const { sign, verifier } = createApi();
     const request = await sign();
     let reads = 0;
-    const body = { check: () => void reads++ };
+    const body = {
+      bytes() {
+        reads++;
+        return request.body;
+      },
+    };
     const strangers: Received[] = [
       withoutHeader(request, 'authorization'),
       { ...request, url: '/other' },

@@ -80,21 +80,14 @@ export function readHeaders(input: HeadersInput): HeaderFields {
   }
   let hasPseudoFields = false;
   for (let index = 0; index < raw.length; index += 2) {
-    const [name, value] = [raw[index], raw[index + 1] as unknown];
-    if (typeof value === 'number') return readHeaders(withoutNumbers(raw));
-    if (typeof name !== 'string' || typeof value !== 'string') {
+    if (typeof raw[index] !== 'string' || typeof raw[index + 1] !== 'string') {
       throw new TypeError(
-        `Cannot read header ${quote(name)}: expected text, got ${typeof (typeof name === 'string' ? value : name)}`,
+        `Cannot read header ${quote(raw[index])}: expected text, got ${typeof raw[index + 1]}`,
       );
     }
-    hasPseudoFields ||= name.charCodeAt(0) === COLON;
+    hasPseudoFields ||= (raw[index] as string).charCodeAt(0) === COLON;
   }
   return new HeaderFields(hasPseudoFields ? withoutPseudoFields(raw) : raw);
-}
-
-/** Node takes numbers for values, and adapters for functions of a cloud write the length as one. */
-function withoutNumbers(raw: readonly string[]): string[] {
-  return raw.map((part, index) => (index % 2 === 1 && typeof part === 'number' ? `${part}` : part));
 }
 
 function flatten(input: HeadersInput): readonly string[] {

@@ -64,12 +64,6 @@ describe('readHeaders()', () => {
     );
   });
 
-  it('takes a number for its text, as Node does', () => {
-    const numbers = { 'content-length': 12, 'x-a': 'b' } as unknown as Record<string, string>;
-    for (const input of [numbers, Object.entries(numbers), Object.entries(numbers).flat()])
-      expect(readHeaders(input).raw).toEqual(['content-length', '12', 'x-a', 'b']);
-  });
-
   it('refuses more than 1,000 fields, and names and values that are no text', () => {
     expect(
       readHeaders(Array.from({ length: 1_000 }, (_, index) => [`x-${index}`, ''] as const)).names,
@@ -77,14 +71,7 @@ describe('readHeaders()', () => {
     expect(() =>
       readHeaders(Array.from({ length: 1_001 }, (_, index) => [`x-${index}`, ''] as const)),
     ).toThrow(expect.objectContaining({ code: 'ERR_SIGNATURE_MALFORMED' }));
-    for (const bad of [
-      { a: true },
-      [[null, 1]],
-      [['a']],
-      [['a', null]],
-      ['a'],
-      [[1, 'a']],
-    ] as never[])
+    for (const bad of [{ a: 1 }, [['a']], [['a', null]], ['a'], [[1, 'a']]] as never[])
       expect(() => readHeaders(bad)).toThrow(TypeError);
   });
 });

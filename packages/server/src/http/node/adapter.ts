@@ -166,11 +166,20 @@ export async function handOn<T>(
 
 /**
  * The header fields as they came over the wire. Adapters for functions of a cloud have no raw ones: the platform has joined fields of one
- * name, and the application sees them as we do.
+ * name, and the application sees them as we do. They write the length as a number, which Node takes for its text.
  */
 export function headersOf({ rawHeaders, headers }: IncomingMessage): HeadersInput {
-  if (rawHeaders.length > 0) return rawHeaders;
-  return headers as Exclude<HeadersInput, readonly string[]>;
+  const raw = rawHeaders.length > 0 ? rawHeaders : Object.entries(headers).flatMap(pairsOf);
+  return raw.some(isNumber) ? raw.map(String) : raw;
+}
+
+function pairsOf([name, value]: [string, string | readonly string[] | undefined]): string[] {
+  const values = typeof value === 'object' ? value : [value ?? ''];
+  return values.flatMap((one) => [name, one]);
+}
+
+function isNumber(part: unknown): boolean {
+  return typeof part === 'number';
 }
 
 /** Calls a listener of the application. Whatever it throws, and whenever, must end neither the process nor in silence. */
