@@ -9,6 +9,7 @@ import type { Identity } from './identity.ts';
 import { problemOf } from './problem-details.ts';
 import { createSessionEndpoint, type SessionEndpointOptions } from './session-endpoint.ts';
 import type { Sessions } from './sessions/sessions.ts';
+import { toError } from './thrown.ts';
 import type { Verifier } from './verifier.ts';
 import type { VerifierOptions } from './verifier-options.ts';
 
@@ -76,7 +77,7 @@ export function requireSignature(
         if (!(error instanceof SignatureError)) throw error;
         answerProblem(req, res, problemOf(error, verifier.audience));
       },
-    }).catch(next);
+    }).catch((error) => next(toError(error)));
   };
 }
 

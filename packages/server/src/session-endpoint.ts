@@ -2,6 +2,7 @@ import { SignatureError } from '@countersign/shared';
 import type { Request, RequestHandler, Response } from 'express';
 import * as z from 'zod';
 import { cutShort } from './http/body-errors.ts';
+import { ConnectionHold } from './http/connection-hold.ts';
 import { HeldBody } from './http/held-body.ts';
 import { answerProblem } from './http/node/answer.ts';
 import { verifiedBody } from './http/node/body.ts';
@@ -9,6 +10,7 @@ import type { Identity } from './identity.ts';
 import { parseOptions } from './options.ts';
 import { problemOf } from './problem-details.ts';
 import type { Sessions, WantedSession } from './sessions/sessions.ts';
+import { toError } from './thrown.ts';
 
 /** How session credentials are handed out. */
 export interface SessionEndpointOptions {
@@ -51,6 +53,9 @@ export function createSessionEndpoint(
       );
       return;
     }
+    // Its client may close its side behind the request, and still waits for the answer.
+    const hold = new ConnectionHold(req);
+    hold.begin();
     lend(sessions, identity, req)
       .then(
         (credentials) => answer(res, 201, 'application/json', credentials),
@@ -67,7 +72,8 @@ export function createSessionEndpoint(
           else throw error;
         },
       )
-      .catch(next);
+      .catch((error) => next(toError(error)))
+      .finally(() => hold.end());
   };
 }
 

@@ -1,5 +1,5 @@
 import { type HeadersInput, type SignableRequest, SignatureError } from '@countersign/shared';
-import { callHook } from './call-hook.ts';
+import { callHook, watchPromise } from './call-hook.ts';
 import { describeAttempt, type Explanation } from './explanation.ts';
 import type { Identity } from './identity.ts';
 import type { ClaimOutcome } from './nonces/nonce-store.ts';
@@ -118,6 +118,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
     claims: boolean,
   ): Promise<Identity> {
     const { now } = attempt;
+    // An application may look it up by a promise, which is no address.
+    watchPromise(received.source, 'COUNTERSIGN_SOURCE');
     const request = readRequest(received, policy);
     attempt.request = request;
     const signed = readSignature(request, policy);
@@ -173,7 +175,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const { accessKeyId, audience, signedAt, nonce, signedHeaders } = params;
     // A session is in no store; what it was lent out on may be.
     const used = session === undefined ? accessKeyId : session.parent;
-    if (claims && used !== undefined) policy.keys.noteUse?.(used, now);
+    if (claims && used !== undefined)
+      watchPromise(policy.keys.noteUse?.(used, now), 'COUNTERSIGN_KEY_STORE');
     return {
       accessKeyId,
       subject,

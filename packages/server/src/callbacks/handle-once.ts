@@ -1,4 +1,5 @@
 import type { RequestHandler } from 'express';
+import { toError } from '../thrown.ts';
 import type { CallbackIdentity } from './callback-identity.ts';
 import type { Once } from './once.ts';
 import { callbackOf } from './received-callbacks.ts';
@@ -42,6 +43,6 @@ export function handleOnce(
   return function onceHandler(req, res, next) {
     once(callbackOf(req), handler)
       .then(({ outcome, status, headers }) => res.status(status).set(headers).json({ outcome }))
-      .catch(next);
+      .catch((error) => next(toError(error)));
   };
 }

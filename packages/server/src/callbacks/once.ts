@@ -140,13 +140,14 @@ export function createOnce(options: OnceOptions): Once {
     if (begun.state !== 'begun') throw failed(new TypeError('It gave an answer that is none'));
 
     const taken = new AbortController();
+    const goOn = async (): Promise<void> => {
+      const isOurs = await store.goOn(key, token, lease);
+      if (!isOurs) taken.abort(new Error('Another run has taken over this callback'));
+    };
     const beat = setInterval(
       () => {
         // Where the store is not reached the lease goes on until it ends, and so does the run.
-        store.goOn(key, token, lease).then(
-          (isOurs) => isOurs || taken.abort(new Error('Another run has taken over this callback')),
-          () => undefined,
-        );
+        goOn().catch(() => undefined);
       },
       (lease * 1000) / 3,
     );

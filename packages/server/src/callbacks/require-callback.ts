@@ -1,6 +1,7 @@
 import { SignatureError } from '@countersign/shared';
 import type { RequestHandler } from 'express';
 import { answerProblem } from '../http/node/answer.ts';
+import { toError } from '../thrown.ts';
 import {
   type CallbackAdapterOptions,
   callbackProblem,
@@ -46,6 +47,6 @@ export function requireCallback(
         if (!(error instanceof SignatureError)) throw error;
         answerProblem(req, res, callbackProblem(error, verifier));
       },
-    }).catch(next);
+    }).catch((error) => next(toError(error)));
   };
 }

@@ -1,4 +1,5 @@
 import { quote, SignatureError } from '@countersign/shared';
+import { watchPromise } from '../call-hook.ts';
 import type { FailureBlock, FailureLimit } from '../failures/failure-limit.ts';
 
 /**
@@ -22,7 +23,7 @@ export function noteFailure(
   source: string | undefined,
   accessKeyId: string,
 ): void {
-  if (isSource(source)) failures?.note(source, accessKeyId);
+  if (isSource(source)) watchPromise(failures?.note(source, accessKeyId), 'COUNTERSIGN_FAILURES');
 }
 
 let last: { readonly message: string; readonly refusal: SignatureError } | undefined;

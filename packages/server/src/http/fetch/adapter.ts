@@ -14,7 +14,7 @@ import type { Verifier } from '../../verifier.ts';
 import type { VerifierOptions } from '../../verifier-options.ts';
 import { ConnectionHold } from '../connection-hold.ts';
 import { heldFetchBody, streamedFetchBody } from './body.ts';
-import { incomingOf, whileHeld } from './incoming.ts';
+import { incomingOf, keepIncoming, targetOf, whileHeld } from './incoming.ts';
 
 /** A verified request: whose it is, and the request to read from now on. */
 export interface VerifiedRequest {
@@ -149,7 +149,8 @@ async function verifyWith(
   received: Request,
   rest: readonly unknown[] = [],
 ): Promise<VerifiedRequest> {
-  const { host } = new URL(received.url);
+  const parsed = new URL(received.url);
+  const { host } = parsed;
   const headers = [...received.headers];
   // Runtimes that keep `Host` from programs tell it in the URL only.
   if (!received.headers.has('host')) headers.push(['host', host]);
@@ -160,19 +161,16 @@ async function verifyWith(
   const verify = (): Promise<Identity> =>
     verifier.verify({
       method: received.method,
-      url: policy.target?.(received, ...rest) ?? incoming?.url ?? parsedTarget(received.url),
+      url: policy.target?.(received, ...rest) ?? incoming?.url ?? targetOf(parsed),
       headers,
       urlHost: host,
       body,
       source: policy.source?.(received, ...rest),
     });
-  return { identity: await whileHeld(hold, incoming, verify), request: body.request() };
-}
-
-/** Cut out rather than put together: `/a` and `/a?` have one `search`. A fragment is left for the verifier to refuse. */
-function parsedTarget(url: string): string {
-  const { href, origin } = new URL(url);
-  return href.slice(origin.length);
+  const identity = await whileHeld(hold, incoming, verify);
+  const request = body.request();
+  keepIncoming(request, incoming);
+  return { identity, request };
 }
 
 /** Headers of a `Response` from `fetch` cannot be changed: then a copy of it can. */

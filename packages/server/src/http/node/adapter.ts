@@ -16,7 +16,7 @@ import type { VerifierOptions } from '../../verifier-options.ts';
 import { closedEarly } from '../body-errors.ts';
 import { ConnectionHold, whenParsed } from '../connection-hold.ts';
 import { answerFailure, answerProblem, answerRefusal, isTooLate, onceAnswered } from './answer.ts';
-import { heldBody, streamedBody, streamOf } from './body.ts';
+import { heldBody, isUnread, streamedBody, streamOf } from './body.ts';
 
 /** What `withSignature()` does around a verifier. */
 export interface NodeOptions<Req extends IncomingMessage | Http2ServerRequest = IncomingMessage>
@@ -148,9 +148,11 @@ export async function handOn<T>(
   outcome: Outcome<T>,
 ): Promise<void> {
   if (isTooLate(req)) return;
-  // What calls listeners without a server gives them a socket that was never readable.
-  const wasReadable = req.socket.readable;
-  await whenParsed();
+  const before = { wasReadable: req.socket.readable, wasRead: req.readableDidRead };
+  // Something above listens for the body. It gets it together with what listens below, as if verifying took no time.
+  const wasFlowing = req.readableFlowing === true;
+  if (wasFlowing) req.pause();
+  await whenParsed(req);
   hold.begin();
   let verified: T;
   try {
@@ -159,8 +161,14 @@ export async function handOn<T>(
     hold.end();
     return outcome.refuse(error);
   }
-  hold.end();
-  if (isGone(req, wasReadable)) return dismiss(req, res, outcome);
+  if (isGone(req, before)) {
+    hold.end();
+    return dismiss(req, res, outcome);
+  }
+  hold.endWhenRead(req);
+  // Some adapters for functions of a cloud declare a request as read as soon as it is made.
+  if (!req.readable && !req.readableEnded && !req.destroyed) req.readable = true;
+  if (wasFlowing) req.resume();
   outcome.accept(verified);
 }
 
@@ -169,7 +177,7 @@ export async function handOn<T>(
  * name, and the application sees them as we do. They write the length as a number, which Node takes for its text.
  */
 export function headersOf({ rawHeaders, headers }: IncomingMessage): HeadersInput {
-  const raw = rawHeaders.length > 0 ? rawHeaders : Object.entries(headers).flatMap(pairsOf);
+  const raw = rawHeaders?.length > 0 ? rawHeaders : Object.entries(headers).flatMap(pairsOf);
   return raw.some(isNumber) ? raw.map(String) : raw;
 }
 
@@ -192,7 +200,7 @@ export function callListener(
     answerFailure(req, res, error, 'COUNTERSIGN_LISTENER_FAILED');
   try {
     const running = listener();
-    if (running !== undefined) Promise.resolve(running).catch(fail);
+    if (typeof running === 'object' && running !== null) Promise.resolve(running).catch(fail);
   } catch (error) {
     fail(error);
   }
@@ -201,9 +209,15 @@ export function callListener(
 /**
  * Whether a request can no longer be handled: it was destroyed, and its body with it, or its connection takes no answer. Parsers of
  * Express 5 also skip a request whose socket is not readable any more: the handler would run without its body.
+ *
+ * @param before what was so when it came: what calls listeners without a server gives them a socket that was never readable
  */
-function isGone(req: IncomingMessage, wasReadable: boolean): boolean {
+function isGone(
+  req: IncomingMessage,
+  { wasReadable, wasRead }: { readonly wasReadable: boolean; readonly wasRead: boolean },
+): boolean {
   const stream = streamOf(req);
+  if (!isUnread(req, wasRead)) return true;
   if (stream !== undefined) return stream.destroyed || stream.closed;
   // A request that was read to its end, by a parser above, is destroyed with nothing lost.
   if (req.destroyed && !req.readableEnded) return true;
@@ -232,7 +246,11 @@ function failStream(
     res.destroy(error);
     return;
   }
-  if (!res.headersSent && streamOf(req) === undefined) res.setHeader('connection', 'close');
+  if (!res.headersSent) {
+    // How the application has meant to frame its own answer.
+    for (const name of ['transfer-encoding', 'content-encoding']) res.removeHeader(name);
+    if (streamOf(req) === undefined) res.setHeader('connection', 'close');
+  }
   answerProblem(req, res, problemOf(error, audience));
   // The answer goes first: with the request its connection is destroyed.
   if (res.writableFinished || res.destroyed) destroy();

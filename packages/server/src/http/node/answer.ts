@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { constants } from 'node:http2';
 import { SignatureError } from '@countersign/shared';
 import type { ProblemAnswer } from '../../problem-details.ts';
+import { describeThrown } from '../../thrown.ts';
 import { streamOf } from './body.ts';
 
 /** Answers a refused request. What is left of its body is not read, beyond a little. */
@@ -13,6 +14,8 @@ export function answerProblem(
   // The application has answered while the request was being verified, or its client is gone.
   if (res.headersSent || req.socket.destroyed) return;
   if (!hasArrived(req)) stopReading(req, res);
+  // One that an application has set may be such that no answer can be written with it. HTTP/2 has none.
+  if (streamOf(req) === undefined) res.statusMessage = '';
   res.writeHead(status, headers);
   res.end(body);
 }
@@ -48,11 +51,14 @@ export function answerFailure(
   failure: unknown,
   code: string,
 ): void {
-  const why = failure instanceof Error ? (failure.stack ?? failure.message) : failure;
-  process.emitWarning(String(why), { code });
-  if (!res.headersSent)
-    answerProblem(req, res, { status: 500, headers: { 'content-length': '0' }, body: '' });
-  else if (!res.writableEnded) breakOff(req, res);
+  process.emitWarning(describeThrown(failure), { code });
+  if (res.headersSent) {
+    if (!res.writableEnded) breakOff(req, res);
+    return;
+  }
+  // What was meant for another answer: a length, a cookie, leave to keep it.
+  for (const name of res.getHeaderNames()) res.removeHeader(name);
+  answerProblem(req, res, { status: 500, headers: { 'content-length': '0' }, body: '' });
 }
 
 /** Ends an answer so that its client sees that it is not whole. */

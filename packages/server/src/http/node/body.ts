@@ -3,7 +3,7 @@ import type { Http2ServerRequest } from 'node:http2';
 import { quote, SignatureError } from '@countersign/shared';
 import type { BodyCheck, IncomingBody } from '../../verify/check-body.ts';
 import { cutShort, tooLarge, tooSlow } from '../body-errors.ts';
-import type { ConnectionHold } from '../connection-hold.ts';
+import { type ConnectionHold, hasEnded } from '../connection-hold.ts';
 import { HeldBody } from '../held-body.ts';
 
 /** The bodies that are known: those that were read here and put back, and those that a parser kept by the hook below. */
@@ -12,7 +12,7 @@ const known = new WeakMap<IncomingMessage, Uint8Array>();
 /** Requests whose first bytes were read here and put back, while the rest is checked on its way. */
 const putBack = new WeakSet<IncomingMessage>();
 
-const EMPTY = new Uint8Array(0);
+const EMPTY = Buffer.alloc(0);
 
 /**
  * Keeps the bytes of a body that a parser is about to read: the `verify` hook of `express.json()`, `express.urlencoded()`,
@@ -100,7 +100,9 @@ function deliver(
 function knownBody(req: IncomingMessage, middleware: string): Uint8Array | undefined {
   const bytes = known.get(req);
   if (bytes !== undefined) return bytes;
-  if ((req.readableDidRead && !putBack.has(req)) || req.readableEncoding !== null) {
+  // What was put back has been read since, if the stream has ended.
+  const isPutBack = putBack.has(req) && !req.readableEnded;
+  if ((req.readableDidRead && !isPutBack) || req.readableEncoding !== null) {
     // Where cloud functions and frameworks keep the bytes that they have parsed.
     const { rawBody } = req as { readonly rawBody?: unknown };
     if (rawBody instanceof Uint8Array) return rawBody;
@@ -110,6 +112,14 @@ function knownBody(req: IncomingMessage, middleware: string): Uint8Array | undef
   if (req.readableEnded) return EMPTY;
   if (req.destroyed) throw cutShort(req.errored);
   return undefined;
+}
+
+/**
+ * Whether a body that was verified still waits in its request, or was read before it was verified. Something that listens above may have
+ * taken it meanwhile.
+ */
+export function isUnread(req: IncomingMessage, wasRead: boolean): boolean {
+  return wasRead || req.readableLength === (known.get(req)?.length ?? req.readableLength);
 }
 
 /** The stream of an HTTP/2 request. */
@@ -133,17 +143,24 @@ function consumed(middleware: string): SignatureError {
  * @returns `undefined` while more may come
  */
 function takeWhole(req: IncomingMessage): Uint8Array | undefined {
-  // Told by the stream itself. `complete` is told by those who make requests up, too, before they push a byte.
-  const { ended } = (req as unknown as { readonly _readableState?: { readonly ended?: boolean } })
-    ._readableState ?? { ended: false };
   // HTTP/2 reads nothing before it is asked to, but says that nothing will come.
-  if (ended !== true) return streamOf(req)?.endAfterHeaders === true ? EMPTY : undefined;
+  if (!hasEnded(req)) return streamOf(req)?.endAfterHeaders === true ? EMPTY : undefined;
+  const bytes = peek(req);
+  if (bytes.length > 0) known.set(req, bytes);
+  return bytes;
+}
+
+/** What waits in a request, left where it is. */
+function peek(req: IncomingMessage): Uint8Array {
   const { readableLength } = req;
   if (readableLength === 0) return EMPTY;
+  // To read is to tell listeners of it, and one above has its turn when the application reads.
+  const isHeard = req.listenerCount('data') > 0;
+  if (isHeard) Object.defineProperty(req, 'emit', { value: () => false, configurable: true });
   // Not a byte more than there is, which would end the stream for good.
   const bytes = req.read(readableLength) as Buffer;
+  if (isHeard) delete (req as Partial<IncomingMessage>).emit;
   req.unshift(bytes);
-  known.set(req, bytes);
   return bytes;
 }
 
@@ -159,6 +176,7 @@ function holdBack(
 ): Promise<Uint8Array> {
   hold.end();
   const held = new HeldBody(limit);
+  const early = peek(req);
   return new Promise((resolve, reject) => {
     const { push } = req;
     const settle = (): void => {
@@ -179,10 +197,10 @@ function holdBack(
       if (bytes === null) {
         settle();
         const whole = held.bytes;
-        if (whole.length > 0) {
-          known.set(req, whole);
-          req.push(Buffer.from(whole.buffer, 0, whole.length));
-        }
+        if (whole.length > 0) known.set(req, whole);
+        // The early ones wait in the request already, in front of these.
+        const { buffer, length } = whole.subarray(early.length);
+        if (length > 0) req.push(Buffer.from(buffer, early.length, length));
         resolve(whole);
       } else if (held.add(bytes)) {
         return true;
@@ -191,10 +209,9 @@ function holdBack(
       }
       return req.push(bytes);
     });
-    const early = req.readableLength > 0 ? (req.read(req.readableLength) as Buffer) : EMPTY;
-    // Makes the stream read on, and takes nothing from it.
-    if (held.add(early)) req.read(0);
-    else refuse(tooLarge(limit));
+    if (!held.add(early)) refuse(tooLarge(limit));
+    // Makes the stream read on, and takes nothing from it. If another request holds the connection, it is read on once that is done.
+    else if (!hold.isKeptByOthers()) req.read(0);
   });
 }
 
@@ -205,10 +222,9 @@ function checkOnTheWay(
   onFailure: (error: SignatureError) => void,
 ): void {
   const { push } = req;
-  if (req.readableLength > 0) {
-    const early = req.read(req.readableLength) as Buffer;
+  const early = peek(req);
+  if (early.length > 0) {
     check.push(early);
-    req.unshift(early);
     putBack.add(req);
   }
   catchPush(req, (bytes) => {
@@ -231,8 +247,15 @@ function checkOnTheWay(
 
 /** Puts a function in the place of a stream's own `push()`, until that is assigned to it again. It is given bytes, never text. */
 function catchPush(req: IncomingMessage, act: (bytes: Buffer | null) => boolean): void {
-  const value = (chunk: Buffer | string | null, encoding?: BufferEncoding): boolean =>
-    act(typeof chunk === 'string' ? Buffer.from(chunk, encoding) : chunk);
+  // Some adapters push `undefined` if there is no body, which is nothing to a stream, and not its end.
+  const value = (chunk: Buffer | string | null | undefined, encoding?: BufferEncoding): boolean =>
+    act(
+      typeof chunk === 'string'
+        ? Buffer.from(chunk, encoding)
+        : chunk === undefined
+          ? EMPTY
+          : chunk,
+    );
   // Not assigned: for that V8 keeps more than a kilobyte of each request until it collects all of its memory.
   Object.defineProperty(req, 'push', { value, writable: true, configurable: true });
 }
