@@ -25,6 +25,14 @@ export function cutShort(cause: unknown): SignatureError {
   );
 }
 
+/** The refusal of a request whose body was read by something else while it was verified: the handler would run without it. */
+export function takenAway(): SignatureError {
+  return new SignatureError(
+    'ERR_BODY_CONSUMED',
+    'Cannot hand the body on: something that is mounted above has read it meanwhile. Mount it below',
+  );
+}
+
 /** The refusal of a request whose client has stopped sending, as parsers then skip its body. */
 export function closedEarly(): SignatureError {
   return new SignatureError(

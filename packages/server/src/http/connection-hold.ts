@@ -6,6 +6,10 @@ export interface HeldRequest {
   once(event: 'end', act: () => void): unknown;
 }
 
+interface Answer {
+  once(event: 'close', act: () => void): unknown;
+}
+
 interface HeldSocket {
   pause(): unknown;
   resume(): unknown;
@@ -67,8 +71,8 @@ let sweep: ReturnType<typeof setInterval> | undefined;
 export class ConnectionHold {
   readonly #socket: HeldSocket | undefined;
   #state: 'idle' | 'wanted' | 'held' = 'idle';
-  /** Held until the application has read this request. */
-  #unread: HeldRequest | undefined;
+  /** Held until the application has read this request, or has answered it. */
+  #unread: { readonly req: HeldRequest; readonly res: Answer } | undefined;
   /** Milliseconds, by `performance.now()`. */
   #since = 0;
 
@@ -121,11 +125,11 @@ export class ConnectionHold {
     this.begin();
   }
 
-  /** Reads on once the application has read what waits in the request. Most read it at once. */
-  endWhenRead(req: HeldRequest): void {
+  /** Reads on once the application has read what waits in the request, or has answered without. Most read it at once. */
+  endWhenRead(req: HeldRequest, res: Answer): void {
     this.end();
     if (req.readableLength === 0 || !hasEnded(req)) return;
-    this.#unread = req;
+    this.#unread = { req, res };
     this.begin();
   }
 
@@ -145,13 +149,14 @@ export class ConnectionHold {
 
   #hold(): void {
     if (this.#state !== 'wanted') return;
-    if (this.#unread?.readableLength === 0) {
+    if (this.#unread?.req.readableLength === 0) {
       this.#state = 'idle';
       return;
     }
     this.#state = 'held';
     this.#since = performance.now();
-    this.#unread?.once('end', () => this.end());
+    this.#unread?.req.once('end', () => this.end());
+    this.#unread?.res.once('close', () => this.end());
     const socket = this.#socket as HeldSocket;
     holds.set(socket, (holds.get(socket) ?? 0) + 1);
     socket.pause();

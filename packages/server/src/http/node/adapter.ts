@@ -13,10 +13,10 @@ import type { Identity } from '../../identity.ts';
 import { type ProblemAnswer, problemOf } from '../../problem-details.ts';
 import type { Verifier } from '../../verifier.ts';
 import type { VerifierOptions } from '../../verifier-options.ts';
-import { closedEarly } from '../body-errors.ts';
+import { closedEarly, takenAway } from '../body-errors.ts';
 import { ConnectionHold, whenParsed } from '../connection-hold.ts';
 import { answerFailure, answerProblem, answerRefusal, isTooLate, onceAnswered } from './answer.ts';
-import { heldBody, isUnread, streamedBody, streamOf } from './body.ts';
+import { heldBody, isTaken, streamedBody, streamOf } from './body.ts';
 
 /** What `withSignature()` does around a verifier. */
 export interface NodeOptions<Req extends IncomingMessage | Http2ServerRequest = IncomingMessage>
@@ -148,7 +148,9 @@ export async function handOn<T>(
   outcome: Outcome<T>,
 ): Promise<void> {
   if (isTooLate(req)) return;
-  const before = { wasReadable: req.socket.readable, wasRead: req.readableDidRead };
+  // What calls listeners without a server gives them a socket that was never readable.
+  const wasReadable = req.socket.readable;
+  const wasRead = req.readableDidRead && req.readableLength === 0;
   // Something above listens for the body. It gets it together with what listens below, as if verifying took no time.
   const wasFlowing = req.readableFlowing === true;
   if (wasFlowing) req.pause();
@@ -161,11 +163,15 @@ export async function handOn<T>(
     hold.end();
     return outcome.refuse(error);
   }
-  if (isGone(req, before)) {
+  if (isGone(req, wasReadable)) {
     hold.end();
     return dismiss(req, res, outcome);
   }
-  hold.endWhenRead(req);
+  if (!wasRead && isTaken(req)) {
+    hold.end();
+    return outcome.refuse(takenAway());
+  }
+  hold.endWhenRead(req, res);
   // Some adapters for functions of a cloud declare a request as read as soon as it is made.
   if (!req.readable && !req.readableEnded && !req.destroyed) req.readable = true;
   if (wasFlowing) req.resume();
@@ -209,15 +215,9 @@ export function callListener(
 /**
  * Whether a request can no longer be handled: it was destroyed, and its body with it, or its connection takes no answer. Parsers of
  * Express 5 also skip a request whose socket is not readable any more: the handler would run without its body.
- *
- * @param before what was so when it came: what calls listeners without a server gives them a socket that was never readable
  */
-function isGone(
-  req: IncomingMessage,
-  { wasReadable, wasRead }: { readonly wasReadable: boolean; readonly wasRead: boolean },
-): boolean {
+function isGone(req: IncomingMessage, wasReadable: boolean): boolean {
   const stream = streamOf(req);
-  if (!isUnread(req, wasRead)) return true;
   if (stream !== undefined) return stream.destroyed || stream.closed;
   // A request that was read to its end, by a parser above, is destroyed with nothing lost.
   if (req.destroyed && !req.readableEnded) return true;

@@ -114,12 +114,10 @@ function knownBody(req: IncomingMessage, middleware: string): Uint8Array | undef
   return undefined;
 }
 
-/**
- * Whether a body that was verified still waits in its request, or was read before it was verified. Something that listens above may have
- * taken it meanwhile.
- */
-export function isUnread(req: IncomingMessage, wasRead: boolean): boolean {
-  return wasRead || req.readableLength === (known.get(req)?.length ?? req.readableLength);
+/** Whether something else has read, meanwhile, what was verified and given back. */
+export function isTaken(req: IncomingMessage): boolean {
+  const bytes = known.get(req);
+  return bytes !== undefined && req.readableLength !== bytes.length;
 }
 
 /** The stream of an HTTP/2 request. */
