@@ -149,7 +149,7 @@ export async function handOn<T>(
 ): Promise<void> {
   if (isTooLate(req)) return;
   // What calls listeners without a server gives them a socket that was never readable.
-  const wasReadable = req.socket.readable;
+  const wasReadable = req.socket?.readable === true;
   const wasRead = req.readableDidRead && req.readableLength === 0;
   // Something above listens for the body. It gets it together with what listens below, as if verifying took no time.
   const wasFlowing = req.readableFlowing === true;
@@ -221,7 +221,7 @@ function isGone(req: IncomingMessage, wasReadable: boolean): boolean {
   if (stream !== undefined) return stream.destroyed || stream.closed;
   // A request that was read to its end, by a parser above, is destroyed with nothing lost.
   if (req.destroyed && !req.readableEnded) return true;
-  return req.socket.destroyed || (wasReadable && !req.socket.readable);
+  return req.socket?.destroyed === true || (wasReadable && !req.socket.readable);
 }
 
 /** Its client may still listen, if it has closed its own side only. */

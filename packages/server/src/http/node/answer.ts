@@ -12,7 +12,7 @@ export function answerProblem(
   { status, headers, body }: ProblemAnswer,
 ): void {
   // The application has answered while the request was being verified, or its client is gone.
-  if (res.headersSent || req.socket.destroyed) return;
+  if (res.headersSent || req.socket?.destroyed) return;
   if (!hasArrived(req)) stopReading(req, res);
   // One that an application has set may be such that no answer can be written with it. HTTP/2 has none.
   if (streamOf(req) === undefined) res.statusMessage = '';
@@ -56,9 +56,14 @@ export function answerFailure(
     if (!res.writableEnded) breakOff(req, res);
     return;
   }
-  // What was meant for another answer: a length, a cookie, leave to keep it.
-  for (const name of res.getHeaderNames()) res.removeHeader(name);
-  answerProblem(req, res, { status: 500, headers: { 'content-length': '0' }, body: '' });
+  try {
+    // What was meant for another answer: a length, a cookie, leave to keep it.
+    for (const name of res.getHeaderNames()) res.removeHeader(name);
+    answerProblem(req, res, { status: 500, headers: { 'content-length': '0' }, body: '' });
+  } catch (error) {
+    // A request or an answer that is none of Node's. Nothing of it may end the process.
+    process.emitWarning(describeThrown(error), { code });
+  }
 }
 
 /** Ends an answer so that its client sees that it is not whole. */
@@ -117,6 +122,8 @@ function stopReading(req: IncomingMessage, res: ServerResponse): void {
     left -= chunk.length;
     if (!(left > 0)) req.pause();
   });
+  // It is paused if something above had begun to read it.
+  req.resume();
   const { socket } = req;
   closing.add(socket);
   const destroySoon = socket.destroySoon;
