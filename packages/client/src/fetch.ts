@@ -92,7 +92,10 @@ export function createFetch(options: CreateFetchOptions): SignedFetch {
     const tried = new Set<Cure>();
     for (;;) {
       const { response, accessKeyId } = await attempt(request, origin, init);
-      const cure = cureOf(response.status, response.headers.get('www-authenticate'));
+      const challenges = response.headers.get('www-authenticate');
+      // A `fetch` of the application may have gone elsewhere.
+      const isAsked = response.url === '' || originOf(response.url) === origin;
+      const cure = isAsked ? cureOf(response.status, challenges, options.audience) : undefined;
       if (cure === undefined || tried.has(cure) || isStream(request.body)) return response;
       if (cure === 'credentials') {
         const replacement = credentials.replace(accessKeyId);

@@ -1,16 +1,33 @@
+import { parseChallenges } from './challenges.ts';
+
 /**
  * What may help where a request was refused, and so was not executed: the server's epoch, or other credentials than those that it
  * does not accept (any more).
  */
 export type Cure = 'epoch' | 'credentials';
 
+/** In lower case, as challenges are read. */
+const SCHEME = 'countersign1-hmac-sha256';
+
 /**
  * Reads of an answer what may help. Each is tried once by clients of ours.
  *
- * @param challenge the answer's `WWW-Authenticate`
+ * Only the service that the request was for can say that it did not act. A gateway may have acted, and hand on the refusal of a service
+ * behind it: that one names another audience, and nothing is sent again.
+ *
+ * @param challenges the answer's `WWW-Authenticate`
+ * @param audience the service that the request was for
  */
-export function cureOf(status: number, challenge: string | null | undefined): Cure | undefined {
-  const reason = status === 401 ? /\berror="([a-z-]+)"/.exec(challenge ?? '')?.[1] : undefined;
+export function cureOf(
+  status: number,
+  challenges: string | null | undefined,
+  audience: string,
+): Cure | undefined {
+  if (status !== 401) return undefined;
+  const own = parseChallenges(challenges ?? '').filter(
+    ({ scheme, params }) => scheme === SCHEME && params.get('realm') === audience,
+  );
+  const reason = own.length === 1 ? own[0]?.params.get('error') : undefined;
   if (reason === 'replay-unknown') return 'epoch';
   return reason === 'signature-invalid' ? 'credentials' : undefined;
 }

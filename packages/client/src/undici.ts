@@ -71,7 +71,13 @@ export function signing(options: SigningOptions): Dispatcher.DispatcherComposeIn
             };
             dispatch(
               signed,
-              watch(handler, (epoch) => epochs.note(origin, epoch), isUseful, repeat),
+              watch(
+                handler,
+                options.audience,
+                (epoch) => epochs.note(origin, epoch),
+                isUseful,
+                repeat,
+              ),
             );
           })
           .catch((error) =>
@@ -129,6 +135,7 @@ function signalOf(opts: Dispatcher.DispatchOptions): AbortSignal | undefined {
 /** Passes everything on, except an answer after which the request is sent again: of that nobody hears. */
 function watch(
   handler: Dispatcher.DispatchHandler,
+  audience: string,
   note: (epoch: string | undefined) => void,
   isUseful: (cure: Cure) => boolean,
   repeat: (cure: Cure) => Promise<void>,
@@ -140,7 +147,8 @@ function watch(
       handler.onRequestUpgrade?.(controller, status, headers, socket),
     onResponseStart(controller, status, headers, message) {
       note(first(headers['countersign-epoch']));
-      const cure = cureOf(status, first(headers['www-authenticate']));
+      const challenges = [headers['www-authenticate'] ?? ''].flat().join(', ');
+      const cure = cureOf(status, challenges, audience);
       if (cure === undefined || !isUseful(cure))
         return handler.onResponseStart?.(controller, status, headers, message);
       repeating = true;

@@ -37,7 +37,9 @@ const idOf = (signed: { headers: Record<string, string> }): string | undefined =
 const refusal = () =>
   new Response('{}', {
     status: 401,
-    headers: { 'www-authenticate': 'COUNTERSIGN1-HMAC-SHA256 error="signature-invalid"' },
+    headers: {
+      'www-authenticate': 'COUNTERSIGN1-HMAC-SHA256 realm="video-api", error="signature-invalid"',
+    },
   });
 
 describe('credentials as a value', () => {
@@ -295,7 +297,10 @@ describe('credentials from a function', () => {
         sent++;
         return new Response('{}', {
           status: 401,
-          headers: { 'www-authenticate': 'COUNTERSIGN1-HMAC-SHA256 error="signature-invalid"' },
+          headers: {
+            'www-authenticate':
+              'COUNTERSIGN1-HMAC-SHA256 realm="video-api", error="signature-invalid"',
+          },
         });
       },
     });

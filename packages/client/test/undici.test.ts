@@ -620,7 +620,9 @@ describe('signing() and epochs', () => {
   it('does not wait for the end of an answer that asks for the epoch', async () => {
     const server = await open(({ verdict }, res, count) => {
       if (count > 1) return res.end(verdict);
-      res.writeHead(401, { 'www-authenticate': 'COUNTERSIGN1-HMAC-SHA256 error="replay-unknown"' });
+      res.writeHead(401, {
+        'www-authenticate': 'COUNTERSIGN1-HMAC-SHA256 realm="video-api", error="replay-unknown"',
+      });
       return res.write('and so on');
     });
     const agent = compose(build({ origins: [server.origin] }));
@@ -682,7 +684,10 @@ describe('signing() and epochs', () => {
     const server = await open(({ verdict }, res, count) => {
       if (count === 1)
         res.writeHead(401, {
-          'www-authenticate': ['COUNTERSIGN1-HMAC-SHA256 error="replay-unknown"', 'Basic'],
+          'www-authenticate': [
+            'COUNTERSIGN1-HMAC-SHA256 realm="video-api", error="replay-unknown"',
+            'Basic',
+          ],
           'countersign-epoch': 'e1',
         });
       res.end(verdict);
