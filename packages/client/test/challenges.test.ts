@@ -76,6 +76,14 @@ describe('cureOf()', () => {
     expect(cureOf(401, text, 'video-api')).toBeUndefined();
   });
 
+  it('X4: the refusal of a service behind a gateway makes nobody sign again', () => {
+    // A gateway that acted, and hands on what the service behind it answered.
+    const passedOn = OURS.replace('video-api', 'billing');
+    for (const text of [passedOn, `${passedOn}, Basic realm="video-api"`, `Basic, ${passedOn}`])
+      expect(cureOf(401, text, 'video-api')).toBeUndefined();
+    expect(cureOf(401, passedOn, 'billing')).toBe('epoch');
+  });
+
   it('believes a 401 only', () => {
     expect(cureOf(403, OURS, 'video-api')).toBeUndefined();
     expect(cureOf(401, OURS.replace('replay-unknown', 'signature-invalid'), 'video-api')).toBe(

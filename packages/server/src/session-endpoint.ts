@@ -15,8 +15,9 @@ import { toError } from './thrown.ts';
 /** How session credentials are handed out. */
 export interface SessionEndpointOptions {
   /**
-   * `tls` (if not given), or to callers on this machine. `allow-plain-http` sends the secret of the session so that everybody on
-   * the way can read it. Behind a proxy that ends TLS, set Express' `trust proxy`.
+   * `tls` if not given: a request that came over plain HTTP is refused, also one from this machine, since a proxy on it may have
+   * forwarded the request without saying so. If a proxy ends TLS, set Express' `trust proxy`. `allow-plain-http` sends the secret of the
+   * session so that everybody on the way can read it: for development.
    */
   readonly transport?: 'tls' | 'allow-plain-http' | undefined;
 }
@@ -26,8 +27,6 @@ const optionsSchema = z.strictObject({
 });
 
 const LONGEST_BODY = 16_384;
-const FORWARDED = ['forwarded', 'x-forwarded-for', 'x-forwarded-proto', 'x-real-ip', 'via'];
-const LOOPBACK = /^(?:(?:::ffff:)?127\.\d+\.\d+\.\d+|::1)$/;
 
 /**
  * Builds a handler that lends session credentials to whoever signed the request.
@@ -45,18 +44,17 @@ export function createSessionEndpoint(
   const { transport } = parseOptions('session endpoint', optionsSchema, options);
   return function sessionEndpoint(req, res, next) {
     const identity = identityOf(req);
-    if (transport === 'tls' && !req.secure && !isLocal(req)) {
+    if (transport === 'tls' && !req.secure) {
       next(
         new TypeError(
-          'Cannot lend session credentials: the secret would cross the wire in clear; use TLS, or set "trust proxy" where a proxy ends it',
+          'Cannot lend session credentials: the request came over plain HTTP, and the secret would be readable on the way. Use TLS, set "trust proxy" if a proxy ends it, ' +
+            'or for development sessionEndpoint(sessions, { transport: "allow-plain-http" })',
         ),
       );
       return;
     }
-    // Its client may close its side behind the request, and still waits for the answer.
     const hold = new ConnectionHold(req);
-    hold.begin();
-    lend(sessions, identity, req)
+    lend(sessions, identity, req, hold)
       .then(
         (credentials) => answer(res, 201, 'application/json', credentials),
         (error) => {
@@ -77,14 +75,15 @@ export function createSessionEndpoint(
   };
 }
 
-/** Whether the caller is on this machine itself, and not behind a proxy that is. */
-function isLocal({ socket, headers }: Request): boolean {
-  const isForwarded = FORWARDED.some((name) => headers[name] !== undefined);
-  return LOOPBACK.test(socket.remoteAddress ?? '') && !isForwarded;
-}
-
-async function lend(sessions: Sessions, identity: Identity, req: Request): Promise<object> {
+async function lend(
+  sessions: Sessions,
+  identity: Identity,
+  req: Request,
+  hold: ConnectionHold,
+): Promise<object> {
   const wanted = await readWanted(req);
+  // Its client may close its side behind the request, and still waits for the answer.
+  hold.begin();
   // What is not as it should be, `lend` says.
   return sessions.lend(identity, (wanted ?? {}) as WantedSession);
 }
