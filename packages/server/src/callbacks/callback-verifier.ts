@@ -6,13 +6,14 @@ import { checkClaim } from '../steps/nonce.ts';
 import { readFields } from '../steps/request.ts';
 import { storeFailed } from '../store-failed.ts';
 import type { CallbackIdentity, CallbackRequest } from './callback-identity.ts';
-import { createCallbackKeys } from './callback-keys.ts';
-import type { CallbackKey, ReceivedCallback } from './callback-scheme.ts';
+import { createCallbackKeys, type NamedCallbackKey } from './callback-keys.ts';
+import type { ReceivedCallback } from './callback-scheme.ts';
 import {
   type CallbackPolicy,
   type CallbackVerifierOptions,
   parseCallbackOptions,
 } from './callback-verifier-options.ts';
+import { keepScopes } from './once-scopes.ts';
 
 /** Says whether a callback is its sender's, or why it is refused. */
 export interface CallbackVerifier {
@@ -73,7 +74,7 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
     note(received);
     const now = clock();
     checkWindow(received, policy, now);
-    let keys: readonly CallbackKey[];
+    let keys: readonly NamedCallbackKey[];
     try {
       keys = await keysOfNow();
     } catch (cause) {
@@ -89,7 +90,12 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
     const { signedAt } = received;
     const id = received.id ?? scheme.idOf?.(bytes) ?? `sha256-${digest.toString('base64url')}`;
     const text = (): string => strictUtf8.decode(bytes);
-    return { id, signedAt, scheme: scheme.name, sender, body: bytes, text };
+    const callback = { id, signedAt, scheme: scheme.name, sender, body: bytes, text };
+    keepScopes(
+      callback,
+      keys.map((key) => key.id),
+    );
+    return callback;
   }
 
   return {
@@ -149,12 +155,12 @@ async function readBody(body: CallbackRequest['body'], seconds: number): Promise
 
 /** Each key is tried, whichever was right: how long it takes does not tell. */
 function checkSignature(
-  keys: readonly CallbackKey[],
+  keys: readonly NamedCallbackKey[],
   content: Uint8Array,
   signatures: readonly string[],
 ): void {
   let found = false;
-  for (const key of keys) found = key.verify(content, signatures) || found;
+  for (const { key } of keys) found = key.verify(content, signatures) || found;
   if (found) return;
   throw new SignatureError(
     'ERR_SIGNATURE_MISMATCH',

@@ -5,6 +5,7 @@ import * as z from 'zod';
 import { objectOption, parseOptions } from '../options.ts';
 import { storeFailed } from '../store-failed.ts';
 import type { CallbackIdentity } from './callback-identity.ts';
+import { scopesOf } from './once-scopes.ts';
 import type { OnceState, OnceStore } from './once-store.ts';
 import { callbackOf } from './received-callbacks.ts';
 
@@ -68,8 +69,9 @@ export type Once = <T>(
 ) => Promise<OnceOutcome<T>>;
 
 /**
- * Builds what makes handlers run once for each callback, however often that is delivered. Callbacks are told apart by their `id` and
- * `sender`, of which both are signed or configured, never by a header that anybody could change.
+ * Builds what makes handlers run once for each callback, however often that is delivered. Callbacks are told apart by their `id`, their
+ * `sender` and the secrets that they are verified with: all are signed or configured, and no header that anybody could change is among them. So
+ * two receivers with secrets of their own can share a store. Keep an old secret in the list for as long as its sender may try again.
  *
  * Between the end of a handler and the store's note of it there is a moment; a process that is killed in it runs the handler again. What
  * must not happen twice even then belongs in one transaction with the handler's own writes, under the same id.
@@ -117,37 +119,47 @@ export function createOnce(options: OnceOptions): Once {
     }
   }
 
+  /** Under all names, in one order: of two deliveries at the same time the one that has the first name has all. */
+  async function begin(names: readonly string[], token: string): Promise<OnceState> {
+    for (const [index, name] of names.entries()) {
+      let begun: OnceState;
+      try {
+        begun = await store.begin(name, token, lease);
+        // In the positive: whatever else a store says runs nothing.
+        if (!STATES.has(begun?.state)) throw new TypeError('It gave an answer that is none');
+      } catch (error) {
+        // It may have begun all the same, and only the answer was lost.
+        for (const begunName of names.slice(0, index + 1)) void giveUp(begunName, token);
+        throw failed(error);
+      }
+      if (begun.state === 'begun') continue;
+      for (const begunName of names.slice(0, index)) await giveUp(begunName, token);
+      return begun;
+    }
+    return { state: 'begun' };
+  }
+
   return async function once(received, handler) {
     const callback = isIdentity(received) ? received : callbackOf(received);
-    // None of the parts can hold a line feed, so no two pairs have one key.
-    const key = hash('sha256', `${callback.sender}\n${callback.id}`, 'base64url');
+    const names = namesOf(callback);
     const token = randomBytes(16).toString('base64url');
-    let begun: OnceState;
-    try {
-      begun = await store.begin(key, token, lease);
-    } catch (error) {
-      // It may have begun all the same, and only the answer was lost.
-      void giveUp(key, token);
-      throw failed(error);
-    }
+    const begun = await begin(names, token);
     if (begun.state === 'done') return { outcome: 'done', status: 200, headers: {} };
     if (begun.state === 'in-progress') {
       const seconds = Math.max(1, Math.ceil(begun.seconds));
       const headers = { 'retry-after': String(seconds) };
       return { outcome: 'in-progress', status: 503, headers };
     }
-    // In the positive: whatever else a store says runs nothing.
-    if (begun.state !== 'begun') throw failed(new TypeError('It gave an answer that is none'));
 
     const taken = new AbortController();
-    const goOn = async (): Promise<void> => {
-      const isOurs = await store.goOn(key, token, lease);
+    const goOn = async (name: string): Promise<void> => {
+      const isOurs = await store.goOn(name, token, lease);
       if (!isOurs) taken.abort(new Error('Another run has taken over this callback'));
     };
     const beat = setInterval(
       () => {
-        // Where the store is not reached the lease goes on until it ends, and so does the run.
-        goOn().catch(() => undefined);
+        // If the store is not reached, the lease goes on until it ends, and so does the run.
+        for (const name of names) goOn(name).catch(() => undefined);
       },
       (lease * 1000) / 3,
     );
@@ -158,15 +170,28 @@ export function createOnce(options: OnceOptions): Once {
       } catch (error) {
         // Not one moment later: a run that goes on would have the callback again.
         clearInterval(beat);
-        await giveUp(key, token);
+        for (const name of names) await giveUp(name, token);
         throw error;
       }
-      await insist(() => store.finish(key, remember), lease);
+      for (const name of names) await insist(() => store.finish(name, remember), lease);
       return { outcome: 'completed', value, status: 200, headers: {} };
     } finally {
       clearInterval(beat);
     }
   };
+}
+
+const STATES = new Set<unknown>(['begun', 'done', 'in-progress'] satisfies OnceState['state'][]);
+
+/**
+ * What a callback is known by: its sender and id, for each secret that it could have been signed with. While a secret is rotated there are
+ * two, and the next delivery may be signed with either.
+ */
+function namesOf(callback: CallbackIdentity): string[] {
+  // None of the parts can hold a line feed, so no two triples have one name.
+  return scopesOf(callback)
+    .map((scope) => hash('sha256', `${callback.sender}\n${scope}\n${callback.id}`, 'base64url'))
+    .sort();
 }
 
 /** Tries again for a while, as a store may that restarts: nothing it has missed makes a handler run again, or wait. */
