@@ -694,7 +694,7 @@ describe('RedisNonceStore and replicas', () => {
 
   it('asks for more replicas than there are in vain', async () => {
     const { master } = await startPair();
-    const store = storeOn(master.url, { timeout: 0.5, waitForReplicas: 2 });
+    const store = storeOn(master.url, { timeout: 8, waitForReplicas: 2 });
     await expect(store.claim(claimOf(0))).rejects.toThrow(
       'Of the replicas of Redis 1 have acknowledged the claim, 2 must',
     );
