@@ -23,7 +23,7 @@ import {
 const SECRET = newSecret();
 const receiver = { secrets: [SECRET], clock: () => NOW };
 
-/** Replaces process warnings, and collects what they say. */
+/** Replaces process warnings, and collects their codes. */
 function warnings(): string[] {
   const codes: string[] = [];
   const spy = vi.spyOn(process, 'emitWarning').mockImplementation(((_: string, options: object) => {
@@ -40,7 +40,7 @@ describe('what was verified is what runs', () => {
         const { verifier, nonces, signer } = parties();
         const client: { raw?: RawClient } = {};
         const claim = nonces.claim.bind(nonces);
-        // The store answers once the client has done what it does, and the server could have seen it.
+        // The store answers when the client has acted, and the server had time to notice.
         const left = new Promise<void>((resolve) => {
           nonces.claim = async (nonce) => {
             const socket = client.raw?.socket;

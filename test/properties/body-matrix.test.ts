@@ -45,8 +45,9 @@ const allColumns: Columns = ([first, second]) => [
 ];
 
 /**
- * A client of HTTP/2 can send the rest of a large body only when the handler reads. A streamed body is read after the store has
- * answered, so a store that answers after the client would wait forever.
+ * A client of HTTP/2 can send the rest of a large body only when the handler reads. A streamed body
+ * is read after the store has answered, so a store that answers after the client would wait
+ * forever.
  */
 const http2StreamColumns: Columns = (stores) =>
   someColumns(stores).map((it) => (it.size === 'large' ? { ...it, milliseconds: 5 } : it));
@@ -70,7 +71,10 @@ function combine(
 
 const streaming = (group: readonly Service[]): Service[] => group.filter(({ streams }) => streams);
 
-/** A matrix, with the number of its combinations and of its honest ones. Without them, a lost dimension would go unnoticed. */
+/**
+ * A matrix, with its number of combinations and of honest combinations. Without these numbers, a
+ * lost dimension would go unnoticed.
+ */
 type Row = [name: string, combinations: Combination[], count: number, honest: number];
 
 const { express5, express4, callback5, node, nodeCallback, http2, fetch } = services;

@@ -1,8 +1,8 @@
 import { describeThrown } from './thrown.ts';
 
 /**
- * Calls a hook for logs, which must decide neither what becomes of a request nor of the process: if it throws or rejects, a
- * process warning says so.
+ * Calls a hook that only writes logs. If it throws or rejects, a process warning says so. Its
+ * failure must neither change the answer to a request nor end the process.
  *
  * @param code of the warning
  */
@@ -15,9 +15,10 @@ export function callHook<T>(hook: (told: T) => unknown, told: T, code: string): 
 }
 
 /**
- * Keeps a promise that nothing waits for from ending the process: if it rejects, a process warning says so.
+ * Handles the rejection of a promise that no code awaits: a process warning says so. Otherwise Node
+ * would end the process.
  *
- * @param result what a function of the application returned, a promise or anything else
+ * @param result the value that a function of the application returned, a promise or not
  */
 export function watchPromise(result: unknown, code: string): void {
   if (typeof result === 'object' && result !== null)

@@ -1,8 +1,9 @@
 import { quote } from '@countersign/shared';
 
 /**
- * What was thrown, as an `Error`. Anything can be thrown, and Express takes `next(undefined)` for "go on" and `next('route')` for "skip
- * the rest of this route": a request that could not be verified would reach its handler.
+ * Makes an `Error` of a thrown value. Code can throw any value. Express reads `next(undefined)` as
+ * "go on" and `next('route')` as "skip the rest of this route", so a request that could not be
+ * verified would reach its handler.
  */
 export function toError(thrown: unknown): Error {
   return thrown instanceof Error
@@ -10,7 +11,7 @@ export function toError(thrown: unknown): Error {
     : new Error(`Something other than an Error was thrown: ${quote(thrown)}`);
 }
 
-/** Describes what was thrown, for a log. Never throws, whatever it is. */
+/** Describes a thrown value for a log. It never throws, whatever the value is. */
 export function describeThrown(thrown: unknown): string {
   try {
     return thrown instanceof Error ? String(thrown.stack ?? thrown.message) : quote(thrown);

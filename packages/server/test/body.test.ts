@@ -568,7 +568,8 @@ describe('keepRawBody()', () => {
       500,
     );
     expect(messages).toEqual([
-      'Cannot keep "function" as a body: keepRawBody is a parser\'s hook, express.json({ verify: keepRawBody })',
+      'Cannot keep a body of type "function": expected a Buffer. Give keepRawBody to a parser as its hook, ' +
+        'express.json({ verify: keepRawBody }), or call keepRawBody(req, res, buffer)',
     ]);
   });
 });

@@ -106,7 +106,7 @@ describe.each(['buffer', 'stream'] as const)('verifyRequest(), body: %s', (body)
     await expect(verifyRequest(verifier, locked, { body })).rejects.toMatchObject({
       code: 'ERR_BODY_CONSUMED',
       message:
-        'Cannot verify the body: it was read first. Call verifyRequest() before anything reads the request',
+        'Cannot verify the body: other code has already read it. Call verifyRequest() before that code',
     });
   });
 

@@ -40,7 +40,10 @@ import {
 
 export type BodyMode = 'buffer' | 'stream';
 
-/** `none` lets every request through at once. `naive` waits for the slow store, and does not look at the request again. */
+/**
+ * `none` lets every request through at once. `naive` waits for the slow store, and does not look at
+ * the request again.
+ */
 export type Guard = 'ours' | 'none' | 'naive';
 
 /** How one server is set up. */
@@ -54,9 +57,9 @@ interface Setup {
 export interface Service {
   readonly adapter: string;
   readonly reader: string;
-  /** The stores that it asks. */
+  /** The stores that the adapter asks. */
   readonly stores: readonly [first: Delay['store'], second: Delay['store']];
-  /** Whether it also works with `body: 'stream'`. */
+  /** Whether the reader is also tested with `body: 'stream'`. */
   readonly streams: boolean;
   readonly message: (size: Size) => Message;
   readonly open: (

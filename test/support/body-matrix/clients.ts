@@ -30,8 +30,9 @@ export interface Client {
   readonly name: string;
   /**
    * - `always`: it must be answered.
-   * - `if Node lets us`: it must be answered, because a server without a guard answers it. One case is left out: with a
-   *   streamed body on a stock server, Node itself aborts the request when it reads the FIN.
+   * - `if Node lets us`: it must be answered, because a server without a guard answers it. One case
+   *   is left out: with a streamed body on a stock server, Node itself aborts the request when it
+   *   reads the FIN.
    * - `never`: it may be dropped.
    */
   readonly mustBeAnswered: 'always' | 'if Node lets us' | 'never';

@@ -33,14 +33,15 @@ export interface Outcome {
 }
 
 /**
- * A hang: the event loop has had nothing to do for two seconds. The requirement is one second beyond the delay of the store,
- * which is 0.4 s at most. Ticks in which the loop was busy do not count, so a slow machine is no hang.
+ * A hang: the event loop has had nothing to do for two seconds. The requirement is one second
+ * beyond the delay of the store, which is 0.4 s at most. Ticks in which the loop was busy do not
+ * count, so a slow machine is no hang.
  */
 const IDLE_TICKS = 8;
 const TICK_MILLISECONDS = 250;
 const IDLE_UTILIZATION = 0.5;
 
-/** Whether a promise settles before it must be called a hang. */
+/** Whether a promise settles before it counts as a hang. */
 async function settles(promise: Promise<unknown>): Promise<boolean> {
   let settled = false;
   const noted = promise.then(() => {
@@ -90,7 +91,7 @@ export async function runCombination(combination: Combination): Promise<Outcome>
   const message = service.message(size);
 
   const contact = await client.contact({ port, message, party, asked: slow.asked });
-  // A few turns later the server has seen it, if it looks.
+  // A few turns later the server has noticed, if it reads from the connection.
   void contact.acted.then(() => turns(20)).then(onActed);
   let answer: Answer | undefined;
   const isAnswered = await settles(
@@ -137,7 +138,7 @@ function faultsOf(
     if (state === 'waiting') faults.push('the handler waits for an end that never comes');
     if (state === 'read' && seen !== message.seen)
       faults.push(`the handler ran with ${abbreviate(seen)} in place of the body`);
-    // A streamed body is not there yet when its handler is called. A buffered one is.
+    // A buffered body is complete when its handler is called. A streamed body is not.
     if (state === 'failed' && combination.body === 'buffer')
       faults.push('the handler was called, and could not read the body');
   }
@@ -156,7 +157,9 @@ function abbreviate(text: string): string {
     : `${JSON.stringify(text.slice(0, 20))}… (${text.length} characters)`;
 }
 
-/** Waits until the handler, the store and the connection are done, and nothing new has come of it. */
+/**
+ * Waits until the handler, the store and the connection are done, and no further handler has run.
+ */
 async function everythingOver(
   slow: SlowStore,
   runs: HandlerRuns,

@@ -2,7 +2,7 @@
 export class HandlerRun {
   state: 'waiting' | 'read' | 'failed' = 'waiting';
   seen = '';
-  /** Resolves when the handler has read its body, or was told that it cannot. */
+  /** Resolves when the handler has read its body, or reading has failed. */
   readonly over: Promise<void>;
   #finish: () => void = () => undefined;
 

@@ -34,7 +34,7 @@ function rawClient(
         ([field, value]) => `${field}: ${value}\r\n`,
       );
       const head = `POST / HTTP/1.1\r\n${lines.join('')}${framing(message.bytes)}\r\n\r\n`;
-      // It can close its own side, and still read.
+      // `allowHalfOpen`: the client can close its own side, and still read.
       const socket = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
       socket.on('error', () => undefined);
       const acted = once(socket, 'connect').then(() => script(socket, head, message.bytes, asked));
@@ -58,13 +58,13 @@ function readAnswer(socket: Socket): Promise<Answer | undefined> {
       received += text;
       read();
     });
-    // The server writes no more, so no answer can come.
+    // The server has closed its side, so no answer can come.
     socket.once('end', () => resolve(undefined));
     socket.once('close', () => resolve(undefined));
   });
 }
 
-/** A client of ours that is aborted while its request is being verified. */
+/** One of our own clients. It is aborted while its request is being verified. */
 function abortingClient(name: string, sender: SenderName): Client {
   return {
     name,
@@ -83,7 +83,10 @@ function abortingClient(name: string, sender: SenderName): Client {
 
 const half = (body: Buffer): Buffer => body.subarray(0, Math.ceil(body.length / 2));
 
-/** Writes bytes, and waits until the operating system has them: a reset would throw the others away. */
+/**
+ * Writes bytes, and waits until the operating system has them. A reset would discard bytes that it
+ * does not have.
+ */
 function flush(socket: Socket, bytes: Buffer): Promise<void> {
   return new Promise((resolve) => void socket.write(bytes, () => resolve()));
 }
@@ -145,7 +148,10 @@ const plainClients: readonly Client[] = [
   abortingClient('aborted through undici', 'request'),
 ];
 
-/** Clients that close their side of the connection: what they get depends on `httpAllowHalfOpen`. */
+/**
+ * Clients that close their side of the connection. The server's `httpAllowHalfOpen` decides what
+ * they get.
+ */
 export const finClients: readonly Client[] = [
   rawClient('FIN behind the body', 'if Node lets us', (socket, head, body) => {
     socket.end(Buffer.concat([Buffer.from(head), body]));

@@ -5,7 +5,7 @@ const AT_ONCE = 8;
 /** After this time a combination only waits. It no longer keeps others from starting. */
 const BUSY_MILLISECONDS = 20;
 
-/** Runs many combinations, some at a time. Those with the slowest stores start first. */
+/** Runs many combinations, eight at a time. Combinations with the slowest stores start first. */
 export async function runMatrix(combinations: readonly Combination[]): Promise<Outcome[]> {
   const outcomes: Promise<Outcome>[] = [];
   const left = combinations.toSorted((a, b) => speedOf(a) - speedOf(b));
@@ -24,7 +24,10 @@ function speedOf({ delay: { milliseconds } }: Combination): number {
   return typeof milliseconds === 'number' ? milliseconds : 0;
 }
 
-/** The faults of a matrix: one line for all combinations that differ in the store and the size of the body only. */
+/**
+ * The faults of a matrix. Combinations that differ only in the delay of the store and the size of
+ * the body share one line.
+ */
 export function listFaults(outcomes: readonly Outcome[]): string[] {
   const lines = new Map<string, string[]>();
   for (const { combination, faults } of outcomes) {

@@ -5,7 +5,10 @@ export interface Message {
   readonly seen: string;
 }
 
-/** `large` is more than a stream holds before it stops reading, and more than one window of HTTP/2. */
+/**
+ * `large` is more than a stream buffers before it stops reading, and more than one window of
+ * HTTP/2.
+ */
 export type Size = 'small' | 'large';
 
 const textOf = (size: Size): string =>

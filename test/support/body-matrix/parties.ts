@@ -26,11 +26,14 @@ import type { Message } from './messages.ts';
 /** Which store is slow, and how slow it is. The others answer at once. */
 export interface Delay {
   readonly store: 'keys' | 'nonces' | 'secrets';
-  /** `after the client`: the store answers when the client has done everything except wait. This needs no clock. */
+  /**
+   * `after the client`: the store answers when the client has done everything except wait. This
+   * needs no clock.
+   */
   readonly milliseconds: number | 'after the client';
 }
 
-/** Delays the answers of a store, and knows whether it still has to answer. */
+/** Delays the answers of a store, and knows whether an answer is still due. */
 export class SlowStore {
   readonly #milliseconds: Delay['milliseconds'];
   readonly #clientActed: Promise<void>;
@@ -73,7 +76,7 @@ export class SlowStore {
   }
 }
 
-/** The two sides of one request: what verifies it, and what signs it. */
+/** The two sides of one request: the verifier and the signer. */
 export interface Party {
   /** Signs a message, and gives the headers with which it is sent. */
   headersFor(url: string, message: Message): Promise<Record<string, string>>;

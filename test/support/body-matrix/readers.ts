@@ -16,7 +16,7 @@ import {
 /** One way in which a handler reads a body. */
 export interface Reader<Request> {
   readonly name: string;
-  /** A body that it can read. */
+  /** A body that the reader can read. */
   readonly message: (size: Size) => Message;
   /** What the handler saw. It fails if reading fails. */
   readonly read: (request: Request) => Promise<string> | string;
@@ -25,7 +25,7 @@ export interface Reader<Request> {
 export interface ExpressReader extends Reader<ExpressRequest> {
   /** The body parser, mounted between the guard and the handler. */
   readonly parser?: RequestHandler;
-  /** Whether it can read a body that is not verified before its end. */
+  /** Whether it is tested with a body that is verified only at its end. */
   readonly streams: boolean;
 }
 
@@ -69,7 +69,7 @@ export const streamReaders: readonly Reader<Readable>[] = [
   },
 ];
 
-/** Readers of either Express: its own parsers, multer, and those of the stream. */
+/** The readers of one version of Express: its own parsers, multer, and the readers of streams. */
 function expressReaders({
   json: parseJson,
   urlencoded: parseForm,

@@ -5,14 +5,17 @@ import type { Once } from './once.ts';
 import { callbackOf } from './received-callbacks.ts';
 
 /**
- * Handles each callback once, and answers its sender with `{ outcome }`, for Express 5 and 4. Mount it below `requireCallback()`.
+ * Handles each callback once, and answers its sender with `{ outcome }`, for Express 5 and 4. Mount
+ * it below `requireCallback()`.
  *
- * What the handler throws or rejects with goes to the error handling of Express. (Express 4 ignores what an `async` handler of a route
- * rejects with, and Node then ends the process.) Its answer is no success, so the sender tries again.
+ * If the handler throws or rejects, the error goes to the error handling of Express. (Express 4 by
+ * itself ignores the rejection of an `async` handler, and Node then ends the process.) The error's
+ * answer is no success, so the sender tries again.
  *
- * @param once what `createOnce()` gives
- * @param handler called with the callback, and a signal that is aborted if another run has taken over meanwhile
- * @throws TypeError if one of the two is no function
+ * @param once the function that `createOnce()` returned
+ * @param handler called with the callback, and a signal that is aborted if another run has taken
+ * over
+ * @throws TypeError if one of the two is not a function
  *
  * @example
  * ```ts
@@ -34,15 +37,18 @@ export function handleOnce(
   once: Once,
   handler: (callback: CallbackIdentity, signal: AbortSignal) => unknown,
 ): RequestHandler {
-  for (const given of [once, handler] as unknown[]) {
-    if (typeof given !== 'function')
-      throw new TypeError(
-        `Cannot build handler: expected what createOnce() gives, and a function, got ${given === null ? 'null' : typeof given}`,
-      );
-  }
+  checkFunction('the function that createOnce() returned, as the first argument', once);
+  checkFunction('a function that handles a callback, as the second argument', handler);
   return function onceHandler(req, res, next) {
     once(callbackOf(req), handler)
       .then(({ outcome, status, headers }) => res.status(status).set(headers).json({ outcome }))
       .catch((error) => next(toError(error)));
   };
+}
+
+function checkFunction(what: string, given: unknown): void {
+  if (typeof given !== 'function')
+    throw new TypeError(
+      `Cannot build handler: expected ${what}, got ${given === null ? 'null' : typeof given}`,
+    );
 }

@@ -8,7 +8,7 @@ export function tooLarge(limit: number): SignatureError {
   );
 }
 
-/** The refusal of a body that does not arrive while its request is fresh. */
+/** The refusal of a body that does not arrive before its request expires. */
 export function tooSlow(): SignatureError {
   return new SignatureError(
     'ERR_SIGNATURE_EXPIRED',
@@ -20,23 +20,26 @@ export function tooSlow(): SignatureError {
 export function cutShort(cause: unknown): SignatureError {
   return new SignatureError(
     'ERR_BODY_MISMATCH',
-    'The connection closed before the body had arrived',
+    'The connection closed before the body had arrived: sign the request again, and send all of it',
     { cause },
   );
 }
 
-/** The refusal of a request whose body was read by something else while it was verified: the handler would run without it. */
+/**
+ * The refusal of a request whose body something else read during verification. Its handler would
+ * run without the body.
+ */
 export function takenAway(): SignatureError {
   return new SignatureError(
     'ERR_BODY_CONSUMED',
-    'Cannot hand the body on: something that is mounted above has read it meanwhile. Mount it below',
+    'Cannot hand the body on: other middleware read it during verification. Mount that middleware below',
   );
 }
 
-/** The refusal of a request whose client has stopped sending, as parsers then skip its body. */
+/** The refusal of a request whose client has closed its side. Parsers would skip the body. */
 export function closedEarly(): SignatureError {
   return new SignatureError(
     'ERR_BODY_MISMATCH',
-    'The client closed its side of the connection while the request was verified: keep it open until the answer has come',
+    'The client closed its side of the connection while the request was verified: keep it open until the answer has arrived',
   );
 }

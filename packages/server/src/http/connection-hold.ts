@@ -1,4 +1,7 @@
-/** The part of a request of `node:http` that is used here. Nothing is imported: fetch handlers run where there is no Node, too. */
+/**
+ * The part of a request of `node:http` that is used here. Nothing is imported, because fetch
+ * handlers also run without Node.
+ */
 export interface HeldRequest {
   readonly httpVersionMajor: number;
   readonly socket: HeldSocket;
@@ -18,17 +21,19 @@ interface HeldSocket {
   readonly encrypted?: unknown;
 }
 
-// Taken once: a test that replaces timers for a while must not leave requests waiting that come later.
+// Read once: if a test replaces timers for a while, later requests must not wait forever.
 const { setImmediate, setInterval, clearInterval, performance } = globalThis;
 
 let parsed: Promise<void> | undefined;
 
 /**
- * Waits until all that has arrived at once is parsed. Node tells of a request before it has looked at what stands behind the headers; a
- * small body mostly stands there, and is then whole without being waited for. All requests of one turn of the event loop share one wait.
+ * Waits until Node has parsed everything that arrived together. Node announces a request before it
+ * has parsed the bytes behind the headers. A small body is mostly among these bytes, and is then
+ * whole without a further wait. All requests of one turn of the event loop share one wait.
  */
 export function whenParsed(req: HeldRequest): Promise<void> | undefined {
-  // TLS tells of the end of a connection together with what came before it: there is no time to wait.
+  // TLS reports the end of a connection together with the bytes before it, so there is no time to
+  // wait.
   if (hasEnded(req) || req.socket?.encrypted === true) return undefined;
   parsed ??= new Promise((resolve) => {
     setImmediate(() => {
@@ -40,50 +45,59 @@ export function whenParsed(req: HeldRequest): Promise<void> | undefined {
 }
 
 /**
- * Whether all of a body has arrived, as its stream says. `complete` is also said by those who make requests up, before they push a byte.
+ * Whether all of a body has arrived, as its stream says. `complete` does not tell: libraries that
+ * make requests set it before they push a byte.
  */
 export function hasEnded(req: object): boolean {
   const { _readableState } = req as { readonly _readableState?: { readonly ended?: boolean } };
   return _readableState?.ended === true;
 }
 
-/** How many requests want that nothing further is read from a connection. */
+/** How many requests hold each connection, so that nothing further is read from it. */
 const holds = new WeakMap<HeldSocket, number>();
 
-/** Requests that have begun to wait, or are about to end. */
+/** Holds that are about to begin, unless they end before. */
 let wanted: ConnectionHold[] = [];
 
 const SETTLED = Promise.resolve();
 
-/** Seconds. A store that never answers must not keep connections open whose clients are long gone. */
+/**
+ * In seconds. If a store never answers, connections of clients that left long ago must not stay
+ * open.
+ */
 const LONGEST_HOLD = 5;
 const held = new Set<ConnectionHold>();
 let sweep: ReturnType<typeof setInterval> | undefined;
 
 /**
- * While a request that has arrived is verified, nothing further is read from its connection, and neither until the application has read
- * its body. So whatever comes behind it (the end of the connection, a reset, one more byte) is seen only then, as if verifying took no
- * time. If it were seen before, Node would discard the body that waits in the request, and would close a connection on which an answer
- * is due.
+ * Stops reading from the connection of a request while the request is verified, and until the
+ * application has read its body. So Node sees what comes behind the request (the end of the
+ * connection, a reset, one more byte) only afterwards, as if verifying took no time. If Node saw it
+ * earlier, it would discard the body that waits in the request, and close a connection on which an
+ * answer is due.
  *
- * Only for HTTP/1: a connection of HTTP/2 carries other requests, too, and each keeps its body by itself.
+ * Only for HTTP/1: a connection of HTTP/2 carries other requests, too, and each request keeps its
+ * own body.
  */
 export class ConnectionHold {
   readonly #socket: HeldSocket | undefined;
   #state: 'idle' | 'wanted' | 'held' = 'idle';
-  /** Held until the application has read this request, or has answered it. */
+  /** The connection is held until the application has read this request, or has answered it. */
   #unread: { readonly req: HeldRequest; readonly res: Answer } | undefined;
-  /** Milliseconds, by `performance.now()`. */
+  /** When the hold began, in milliseconds of `performance.now()`. */
   #since = 0;
 
-  /** @param req without one there is nothing to hold */
+  /** @param req if not given, there is nothing to hold */
   constructor(req: HeldRequest | undefined) {
-    // What calls listeners without a server gives them something else for a socket.
+    // Code that calls listeners without a server gives them something else for a socket.
     const isConnection = req?.httpVersionMajor === 1 && typeof req.socket?.pause === 'function';
     this.#socket = isConnection ? req.socket : undefined;
   }
 
-  /** Whether other requests on the same connection want that nothing is read from it. Then it stays held, though something was read. */
+  /**
+   * Whether other requests hold the same connection. If so, it is paused again, because reading
+   * from this request may have resumed it.
+   */
   isKeptByOthers(): boolean {
     const socket = this.#socket;
     if (socket === undefined || this.#state === 'held' || !(Number(holds.get(socket)) > 0))
@@ -96,8 +110,8 @@ export class ConnectionHold {
   }
 
   /**
-   * Holds the connection from the moment at which nothing is left to do but wait. What needs no waiting is done by then, as with
-   * stores in memory: it never pays for a hold.
+   * Holds the connection as soon as there is nothing left to do except wait. Work that needs no
+   * waiting, as with stores in memory, is done by then, and costs no hold.
    */
   begin(): void {
     if (this.#socket === undefined || this.#state !== 'idle') return;
@@ -105,7 +119,7 @@ export class ConnectionHold {
     if (wanted.push(this) === 1) void SETTLED.then(ConnectionHold.#afterPromises);
   }
 
-  /** Reads on: the body is still on its way, or the application has the request. */
+  /** Reads on, because the body is still on its way or the application has the request. */
   end(): void {
     const state = this.#state;
     this.#state = 'idle';
@@ -119,13 +133,16 @@ export class ConnectionHold {
     ends.get(socket)?.();
   }
 
-  /** Holds once more, after something has been read: to read from a request is to read on from its connection. */
+  /** Holds again after a read, because reading from a request also resumes its connection. */
   renew(): void {
     this.end();
     this.begin();
   }
 
-  /** Reads on once the application has read what waits in the request, or has answered without. Most read it at once. */
+  /**
+   * Holds on until the application has read the body that waits in the request, or has answered
+   * without reading it. Most applications read it at once, and then there is no hold.
+   */
   endWhenRead(req: HeldRequest, res: Answer): void {
     this.end();
     if (req.readableLength === 0 || !hasEnded(req)) return;
@@ -134,8 +151,9 @@ export class ConnectionHold {
   }
 
   /**
-   * Node empties the queue of promises, then that of ticks, before it reads from a socket again. In the first tick a socket may still
-   * resume, because something was read from its request, and would undo what was done before.
+   * Node empties the queue of promises and then the queue of ticks before it reads from a socket
+   * again. In the first tick a socket may still resume, because something was read from its
+   * request. That would undo an earlier pause, so this waits for the second tick.
    */
   static #afterPromises(): void {
     process.nextTick(() => process.nextTick(ConnectionHold.#holdWanted));
@@ -174,10 +192,13 @@ export class ConnectionHold {
   }
 }
 
-/** Lets the end of a connection through that was kept back. */
+/** Functions that let the end of a connection through, if it was kept back. */
 const ends = new WeakMap<HeldSocket, () => void>();
 
-/** TLS tells of the end of a connection together with what came before it, paused or not: it is told once the connection is read again. */
+/**
+ * Keeps the end of a TLS connection back until the connection is read again. TLS reports the end
+ * together with the bytes before it, even if the socket is paused.
+ */
 function keepEndBack(socket: HeldSocket): void {
   if (ends.has(socket)) return;
   const { push } = socket;
@@ -192,7 +213,7 @@ function keepEndBack(socket: HeldSocket): void {
     ends.delete(socket);
     socket.push = push;
     if (!hasCome) return;
-    // As late as it would have come without TLS.
+    // Without TLS the end would come this late, too.
     setImmediate(() => {
       socket.push(null);
       socket.read(0);
@@ -200,7 +221,7 @@ function keepEndBack(socket: HeldSocket): void {
   });
 }
 
-/** Does not keep a process alive by it. */
+/** Keeps a timer from keeping the process alive. */
 function unref<T>(timer: T): T {
   (timer as { unref?: () => void }).unref?.();
   return timer;

@@ -1,6 +1,6 @@
 /**
- * A body while it arrives, in one piece of memory: kept as they come, pieces of one byte each would take some 400 times
- * their length.
+ * A body while it arrives, in one piece of memory. If each piece were kept by itself, pieces of one
+ * byte would take about 400 times their length.
  */
 export class HeldBody {
   readonly #limit: number;
@@ -12,7 +12,7 @@ export class HeldBody {
     this.#limit = limit;
   }
 
-  /** @returns whether it was added: where that makes more than `limit`, nothing is */
+  /** @returns whether it was added. If the body would be longer than `limit`, nothing is added */
   add(chunk: Uint8Array): boolean {
     const length = this.#length + chunk.length;
     if (!(length <= this.#limit)) return false;

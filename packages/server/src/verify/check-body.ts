@@ -10,26 +10,30 @@ import {
 import { lifetime, type Window } from '../steps/window.ts';
 
 /**
- * The body of a request that is being verified. An adapter reads it only when it is asked, and delivers it in one of two ways: all
- * bytes, or a stream with a check at its end. What is whole is decided by the end of the stream, never by headers. The adapter
- * compares nothing: the core does.
+ * The body of a request that is being verified. An adapter reads the body only when the core asks
+ * for it. It delivers all bytes, or a stream with a check at its end. The end of the stream decides
+ * whether a body is whole; headers do not. Only the core compares hashes, never an adapter.
  */
 export interface IncomingBody {
   /**
-   * Delivers all bytes, once their stream has ended. The application can read the same bytes afterwards.
+   * Delivers all bytes when their stream has ended. The application can read the same bytes
+   * afterwards.
    *
-   * @param seconds how long the request stays fresh: waiting longer for its body is pointless
-   * @throws SignatureError `ERR_BODY_TOO_LARGE`, `ERR_BODY_CONSUMED`, `ERR_BODY_MISMATCH`, `ERR_SIGNATURE_EXPIRED`
+   * @param seconds for how long the request is still valid. Waiting longer for its body is
+   * pointless
+   * @throws SignatureError `ERR_BODY_TOO_LARGE`, `ERR_BODY_CONSUMED`, `ERR_BODY_MISMATCH`,
+   * `ERR_SIGNATURE_EXPIRED`
    */
   bytes(seconds: number): Promise<Uint8Array> | Uint8Array;
   /**
-   * If present, it is called instead of `bytes`. Every piece goes through `check` on its way to the application, which sees the end
-   * of the stream only if `check.end()` returned. If that throws, the stream must fail.
+   * If present, it is called instead of `bytes`. The adapter passes every piece to `check` on its
+   * way to the application, and calls `check.end()` at the end. If that returns, the adapter lets
+   * the end of the stream through. If it throws, the stream must fail.
    */
   readonly stream?: ((check: BodyCheck) => void) | undefined;
 }
 
-/** Checks a body while it passes. */
+/** Checks a body while it passes through. */
 export interface BodyCheck {
   push(bytes: Uint8Array): void;
   /** @throws SignatureError `ERR_BODY_MISMATCH` */
@@ -44,17 +48,20 @@ export interface BodyPolicy extends Window {
   readonly unsignedPayload: 'refuse' | 'accept-unsigned-bodies';
 }
 
-/** Larger bodies are hashed in pieces of this size, so that other requests are served in between. */
+/**
+ * Larger bodies are hashed in pieces of this size, in bytes, so that other requests are served in
+ * between.
+ */
 const LARGEST_PIECE = 1_048_576;
 
 /**
- * Holds the body against its declared hash.
+ * Compares the hash of the body with the declared hash.
  *
  * @param body what was received; text is taken as UTF-8, nothing as an empty body
  * @param now Unix seconds
- * @param onMismatch called if a streamed body, on its way to the application, turns out to be another than was signed
- * @throws SignatureError what {@link IncomingBody.bytes} throws; `ERR_COMPONENT_NOT_COVERED` if the body is not signed and the
- * server does not accept that
+ * @param onMismatch called if a streamed body is not the signed one
+ * @throws SignatureError what {@link IncomingBody.bytes} throws; `ERR_BODY_MISMATCH` if the hashes
+ * differ; `ERR_COMPONENT_NOT_COVERED` if the body is not signed and the server does not accept that
  */
 export function checkBody(
   body: ReceivedBody,

@@ -16,23 +16,25 @@ import { ConnectionHold } from '../connection-hold.ts';
 import { heldFetchBody, streamedFetchBody } from './body.ts';
 import { incomingOf, keepIncoming, targetOf, whileHeld } from './incoming.ts';
 
-/** A verified request: whose it is, and the request to read from now on. */
+/** Who signed a verified request, and the request to read from now on. */
 export interface VerifiedRequest {
   readonly identity: Identity;
   readonly request: Request;
 }
 
-/** What is done around a verifier. */
+/** Options of the fetch adapter beside those of the verifier. */
 export interface FetchOptions<Rest extends unknown[] = []> extends AdapterOptions {
   /**
-   * Tells the network address of a caller, which failures are limited by: a `Request` has none, but the runtime tells it, mostly in
-   * what it gives beside. Not `X-Forwarded-For` as it stands, which anybody can write. Nothing is limited if not given.
+   * Returns the network address of a caller, by which failures are limited. A `Request` has no
+   * address, but most runtimes pass one in a further argument. Do not return `X-Forwarded-For`
+   * unchecked, because any client can write it. If not given, nothing is limited.
    */
   readonly source?: ((request: Request, ...rest: Rest) => string | undefined) | undefined;
   /**
-   * Tells the request target as it stands on the request line, such as `(request, env) => env.incoming.url`, if the runtime knows it. A
-   * `Request` does not: its `url` is what `new URL()` has made of the target, dot segments and absolute forms resolved. If not given, it
-   * is taken from the request of Node below those of @hono/node-server, and otherwise from `url`.
+   * Returns the request target on the request line, such as `(request, env) => env.incoming.url`,
+   * if the runtime knows it. A `Request` does not: `new URL()` has resolved dot segments and
+   * absolute forms in its `url`. If not given, the target is taken from Node's own request on
+   * @hono/node-server, and otherwise from `url`.
    */
   readonly target?: ((request: Request, ...rest: Rest) => string | undefined) | undefined;
 }
@@ -50,14 +52,16 @@ const defaults: FetchPolicy = fetchSchema.parse({});
 /**
  * Verifies a `Request`, as Hono, Next.js and workers hand it out.
  *
- * Its `url` has been through `new URL()` before anybody can verify it: `/admin/../videos`, `/admin/%2e%2e/videos` and
- * `http://api.test/videos` all read `/videos`, which is what the application sees, too. If something in front of it, such as a proxy,
- * acts on the target as it stands on the request line, give the option `target`. A fragment is refused, and so are a `Host` that is not
- * the host in `url` (unless `publicOrigin` is set) and a body that the runtime hides, as that of a `GET`.
+ * Its `url` has been through `new URL()` before it can be verified: `/admin/../videos`,
+ * `/admin/%2e%2e/videos` and `http://api.test/videos` all become `/videos`. The application sees
+ * the same `/videos`. If a proxy in front acts on the target on the request line, give the option
+ * `target`. Three things are refused: a fragment; a `Host` that is not the host in `url`, unless
+ * `publicOrigin` is set; and a body that the runtime hides, such as that of a `GET`.
  *
- * @returns who signed it, and a request whose body can be read
- * @throws TypeError or RangeError where an argument cannot be used
- * @throws SignatureError where it is refused: {@link refusalResponse} makes the answer of it
+ * @returns who signed it, and a request to read instead of the given one, whose body has been read
+ * @throws TypeError or RangeError if an argument cannot be used
+ * @throws SignatureError if the request is refused: {@link refusalResponse} makes the answer from
+ * it
  *
  * @example
  * ```ts
@@ -100,9 +104,11 @@ export function refusalResponse(error: unknown, verifier: Pick<Verifier, 'audien
 }
 
 /**
- * Wraps a fetch-style handler, so that it is called for signed requests only. The others are answered here.
+ * Wraps a fetch-style handler, so that it is called for signed requests only. Countersign answers
+ * all others itself.
  *
- * @param handler called with a readable request, the signer's identity, and whatever else the runtime gives
+ * @param handler called with a readable request, the signer's identity, and the further arguments
+ * that the runtime passes
  * @throws TypeError or RangeError naming the option that cannot be used
  *
  * @example
@@ -152,7 +158,7 @@ async function verifyWith(
   const parsed = new URL(received.url);
   const { host } = parsed;
   const headers = [...received.headers];
-  // Runtimes that keep `Host` from programs tell it in the URL only.
+  // Some runtimes hide `Host` from programs, and show the host in the URL only.
   if (!received.headers.has('host')) headers.push(['host', host]);
   const incoming = incomingOf(received, rest[0]);
   const hold = new ConnectionHold(incoming);
@@ -173,7 +179,10 @@ async function verifyWith(
   return { identity, request };
 }
 
-/** Headers of a `Response` from `fetch` cannot be changed: then a copy of it can. */
+/**
+ * Sets the epoch. The headers of a `Response` from `fetch` cannot be changed, so such a response is
+ * copied.
+ */
 function withEpoch(response: Response, epoch: string): Response {
   try {
     response.headers.set('countersign-epoch', epoch);

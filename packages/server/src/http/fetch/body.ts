@@ -4,18 +4,18 @@ import { cutShort, tooLarge, tooSlow } from '../body-errors.ts';
 import type { ConnectionHold } from '../connection-hold.ts';
 import { HeldBody } from '../held-body.ts';
 
-/** The body of a `Request`, and the request to read once it is verified. */
+/** The body of a `Request`, and the request that the application reads after it is verified. */
 export interface FetchBody extends IncomingBody {
   /** A request whose body can be read. */
   request(): Request;
 }
 
 /**
- * The body of a `Request`, read once all of it is asked for.
+ * The body of a `Request`. It is read when the verifier asks for all bytes.
  *
  * @param limit the most bytes that are held
- * @param caller what should have been called first, if something has read the body already
- * @param hold of the connection that it comes on, if that is known
+ * @param caller the function to name in the message if something has already read the body
+ * @param hold of the connection that the request came on, if that is known
  */
 export function heldFetchBody(
   received: Request,
@@ -29,7 +29,7 @@ export function heldFetchBody(
     async bytes(seconds) {
       const body = untouchedBody(received, caller);
       if (body === null) return new Uint8Array(0);
-      // Only refuses early. How long the body really is, its stream tells.
+      // This only refuses early. The stream decides how long the body really is.
       if (Number(received.headers.get('content-length')) > limit) throw tooLarge(limit);
       hold.end();
       const bytes = await readStream(body, limit, seconds);
@@ -61,8 +61,8 @@ export function streamedFetchBody(
 }
 
 /**
- * @throws SignatureError `ERR_BODY_CONSUMED` if something has read it already; `ERR_BODY_MISMATCH` if the request came with a body
- * that the runtime hides, as that of a `GET`
+ * @throws SignatureError `ERR_BODY_CONSUMED` if something has already read the body;
+ * `ERR_BODY_MISMATCH` if the runtime hides the body, as it does for a `GET`
  */
 function untouchedBody(
   { body, bodyUsed, headers }: Request,
@@ -71,13 +71,13 @@ function untouchedBody(
   if (bodyUsed || body?.locked) {
     throw new SignatureError(
       'ERR_BODY_CONSUMED',
-      `Cannot verify the body: it was read first. Call ${caller} before anything reads the request`,
+      `Cannot verify the body: other code has already read it. Call ${caller} before that code`,
     );
   }
   if (body === null && announcesBody(headers)) {
     throw new SignatureError(
       'ERR_BODY_MISMATCH',
-      'The request came with a body that the runtime hides, so that it cannot be verified: send none with this method',
+      'The runtime hides the body of this request, so it cannot be verified: send no body with this method',
     );
   }
   return body;
@@ -98,7 +98,7 @@ async function readStream(
   let refusal: SignatureError | undefined;
   const refuse = (error: SignatureError): void => {
     refusal = error;
-    // Ends the read that is waiting, too.
+    // This also ends the read that is waiting.
     reader.cancel(error).catch(() => undefined);
   };
   const timer = setTimeout(() => refuse(tooSlow()), Math.max(0, seconds) * 1000);
@@ -116,7 +116,10 @@ async function readStream(
   }
 }
 
-/** Passes bytes on as they come; fails instead of ending if they are not the signed ones. */
+/**
+ * Passes bytes on as they come. If they are not the signed bytes, the stream fails instead of
+ * ending.
+ */
 function checkOnTheWay(check: BodyCheck): TransformStream<Uint8Array, Uint8Array> {
   return new TransformStream({
     transform(chunk, controller) {

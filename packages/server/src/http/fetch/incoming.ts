@@ -6,20 +6,23 @@ export interface Incoming extends HeldRequest {
   readonly url: string;
 }
 
-/** Of requests that were verified and made again, with a body to read. */
+/**
+ * The requests of `node:http` below verified requests, which were made again with a readable body.
+ */
 const incomings = new WeakMap<Request, Incoming>();
 
-/** Notes that a request was made of another one. */
+/** Records the request of `node:http` from which a request was made. */
 export function keepIncoming(made: Request, incoming: Incoming | undefined): void {
   if (incoming !== undefined) incomings.set(made, incoming);
 }
 
 /**
- * The request of `node:http` below one of @hono/node-server. It passes it beside the request; an application may not hand that on, and
- * then it is found in the request itself. A request that an application has made is none of a server's, whatever is passed beside it: the target
- * must be what the `url` was made of.
+ * Finds the request of `node:http` below a `Request` of @hono/node-server. The server keeps it
+ * inside the `Request`, and also passes it as a second argument, which an application may not hand
+ * on. An application can also make a `Request` of its own, and pass any bindings. So the target of
+ * the request found must be the one from which `url` was made.
  *
- * @param bindings what the server passes beside
+ * @param bindings the second argument that the server passes
  */
 export function incomingOf(received: Request, bindings: unknown): Incoming | undefined {
   const kept = incomings.get(received);
@@ -35,12 +38,15 @@ export function incomingOf(received: Request, bindings: unknown): Incoming | und
   return isOf ? (found as Incoming) : undefined;
 }
 
-/** Cut out rather than put together: `/a` and `/a?` have one `search`. */
+/**
+ * The target in a URL. It is cut out of `href`, because `pathname` + `search` cannot tell `/a?`
+ * from `/a`.
+ */
 export function targetOf({ href, origin }: URL): string {
   return href.slice(origin.length);
 }
 
-/** Verifies while nothing further is read from the connection, if there is one that is known. */
+/** Verifies while nothing further is read from the connection, if the connection is known. */
 export async function whileHeld<T>(
   hold: ConnectionHold,
   incoming: Incoming | undefined,

@@ -18,12 +18,14 @@ import { ConnectionHold, whenParsed } from '../connection-hold.ts';
 import { answerFailure, answerProblem, answerRefusal, isTooLate, onceAnswered } from './answer.ts';
 import { heldBody, isTaken, streamedBody, streamOf } from './body.ts';
 
-/** What `withSignature()` does around a verifier. */
+/** Options of `withSignature()` beside those of the verifier. */
 export interface NodeOptions<Req extends IncomingMessage | Http2ServerRequest = IncomingMessage>
   extends AdapterOptions {
   /**
-   * Tells the network address of a caller, which failures are limited by: that of the connection if not given. Behind a proxy all
-   * connections come from the proxy; there it must be what the proxy says, and only the proxy can.
+   * Returns the network address of a caller, by which failures are limited. If not given, it is the
+   * address of the connection. Behind a proxy all connections come from the proxy. There the
+   * function must return the address that the proxy reports, from a place that only the proxy can
+   * write.
    */
   readonly source?: ((req: Req) => string | undefined) | undefined;
 }
@@ -37,14 +39,15 @@ export type SignedRequestListener<
 > = (req: Req, res: Res, identity: Identity) => void | Promise<void>;
 
 /**
- * Wraps a listener for `node:http`, or for the compatibility API of `node:http2`, so that it is called for signed requests
- * only. The others are answered here. If verifying fails, or the listener throws or rejects, the answer is 500 and a process warning
- * says why.
+ * Wraps a listener for `node:http`, or for the compatibility API of `node:http2`, so that it is
+ * called for signed requests only. Countersign answers all others itself. If the listener throws or
+ * rejects, or the verifier itself fails, the answer is 500 and a process warning says why.
  *
- * @param listener called with the signer's identity; `req` can be read as if nothing had read it. It is called only while the whole
- * body that was signed is in `req`
+ * @param listener called with the signer's identity, once the whole signed body is in `req`. It can
+ * read `req` as if nothing had read it. With `body: 'stream'` it may be called before the body has
+ * arrived
  * @param given a verifier, or the options of one
- * @param options what to do around it
+ * @param options further options, if `given` is a verifier
  * @throws TypeError or RangeError naming the option that cannot be used
  *
  * @example
@@ -80,7 +83,7 @@ export function withSignature<
   const problem = (error: SignatureError): ProblemAnswer => problemOf(error, verifier.audience);
   checkHandler('listener', listener);
   return function signedRequestListener(req, res) {
-    // What is used of both has the same names in HTTP/2.
+    // HTTP/2 has the same names for everything that is used here.
     const [incoming, answer] = [req as IncomingMessage, res as ServerResponse];
     authenticate(verifier, policy, incoming, answer, sourceOf, {
       accept: (identity) => callListener(incoming, answer, () => listener(req, res, identity)),
@@ -89,7 +92,10 @@ export function withSignature<
   };
 }
 
-/** What becomes of a request: one of the two is called, or neither if the request is gone and nothing can be answered. */
+/**
+ * Continues with a request. One of the two is called, or neither if the request is gone and cannot
+ * be answered.
+ */
 export interface Outcome<T> {
   accept(verified: T): void;
   refuse(error: unknown): void;
@@ -98,8 +104,9 @@ export interface Outcome<T> {
 /**
  * Verifies a request of `node:http`.
  *
- * @param sourceOf tells the network address of the caller
- * @param outcome if it is accepted, the epoch stands in the answer's headers already
+ * @param sourceOf returns the network address of the caller
+ * @param outcome what to do next. When `accept` is called, the epoch is already in the answer's
+ * headers
  */
 export function authenticate(
   verifier: Verifier,
@@ -118,7 +125,8 @@ export function authenticate(
   const verify = (): Promise<Identity> =>
     verifier.verify({
       method: req.method as string,
-      // A mounted router has cut its path off `url`; signed is what stood on the request line.
+      // A mounted router has cut its path off `url`. The signature covers the target on the request
+      // line.
       url: (req as { originalUrl?: string }).originalUrl ?? (req.url as string),
       headers: headersOf(req),
       parsedHeaders: req.headers,
@@ -137,8 +145,9 @@ export function authenticate(
 }
 
 /**
- * Verifies, and hands a request on that is still there. After the last wait, nothing but this may stand between a request that was
- * verified and the application: a request that has gone meanwhile has lost its body.
+ * Verifies a request, and hands it on if it is still there. A request that went away during a wait
+ * has lost its body. So after the last wait, only this function may stand between a verified
+ * request and the application.
  */
 export async function handOn<T>(
   req: IncomingMessage,
@@ -148,10 +157,10 @@ export async function handOn<T>(
   outcome: Outcome<T>,
 ): Promise<void> {
   if (isTooLate(req)) return;
-  // What calls listeners without a server gives them a socket that was never readable.
+  // Code that calls listeners without a server gives them a socket that was never readable.
   const wasReadable = req.socket?.readable === true;
   const wasRead = req.readableDidRead && req.readableLength === 0;
-  // Something above listens for the body. It gets it together with what listens below, as if verifying took no time.
+  // A listener above gets the body together with the listeners below, as if verifying took no time.
   const wasFlowing = req.readableFlowing === true;
   if (wasFlowing) req.pause();
   await whenParsed(req);
@@ -172,15 +181,16 @@ export async function handOn<T>(
     return outcome.refuse(takenAway());
   }
   hold.endWhenRead(req, res);
-  // Some adapters for functions of a cloud declare a request as read as soon as it is made.
+  // Some adapters for cloud functions mark a request as read when they make it.
   if (!req.readable && !req.readableEnded && !req.destroyed) req.readable = true;
   if (wasFlowing) req.resume();
   outcome.accept(verified);
 }
 
 /**
- * The header fields as they came over the wire. Adapters for functions of a cloud have no raw ones: the platform has joined fields of one
- * name, and the application sees them as we do. They write the length as a number, which Node takes for its text.
+ * The header fields as they came over the wire. Adapters for cloud functions have no raw fields:
+ * the platform has joined fields of the same name, and the application sees the same joined fields.
+ * Such adapters write the length as a number, which Node accepts in place of text.
  */
 export function headersOf({ rawHeaders, headers }: IncomingMessage): HeadersInput {
   const raw = rawHeaders?.length > 0 ? rawHeaders : Object.entries(headers).flatMap(pairsOf);
@@ -196,7 +206,10 @@ function isNumber(part: unknown): boolean {
   return typeof part === 'number';
 }
 
-/** Calls a listener of the application. Whatever it throws, and whenever, must end neither the process nor in silence. */
+/**
+ * Calls a listener of the application. If it throws or rejects, the process must not end, and the
+ * error must not get lost.
+ */
 export function callListener(
   req: IncomingMessage,
   res: ServerResponse,
@@ -213,32 +226,39 @@ export function callListener(
 }
 
 /**
- * Whether a request can no longer be handled: it was destroyed, and its body with it, or its connection takes no answer. Parsers of
- * Express 5 also skip a request whose socket is not readable any more: the handler would run without its body.
+ * Whether a request can no longer be handled: it was destroyed together with its body, or its
+ * connection takes no answer. Parsers of Express 5 also skip a request whose socket is no longer
+ * readable, and the handler would run without the body.
  */
 function isGone(req: IncomingMessage, wasReadable: boolean): boolean {
   const stream = streamOf(req);
   if (stream !== undefined) return stream.destroyed || stream.closed;
-  // A request that was read to its end, by a parser above, is destroyed with nothing lost.
+  // If a parser above has read a request to its end, nothing is lost when it is destroyed.
   if (req.destroyed && !req.readableEnded) return true;
   return req.socket?.destroyed === true || (wasReadable && !req.socket.readable);
 }
 
-/** Its client may still listen, if it has closed its own side only. */
+/**
+ * Ends a request that is gone. A client that closed only its own side may still listen, so it is
+ * answered.
+ */
 function dismiss<T>(req: IncomingMessage, res: ServerResponse, outcome: Outcome<T>): void {
   if (streamOf(req) !== undefined) return;
   if (req.destroyed || !req.socket.writable) res.destroy();
   else outcome.refuse(closedEarly());
 }
 
-/** A streamed body is not the signed one: whatever reads it must not take what came so far for all of it. */
+/**
+ * Fails a streamed body that is not the signed one. Its reader must not take the bytes so far for
+ * the whole body.
+ */
 function failStream(
   req: IncomingMessage,
   res: ServerResponse,
   error: SignatureError,
   audience: string,
 ): void {
-  // In HTTP/2 an error that has no listener would end the process.
+  // In HTTP/2 an error without a listener would end the process.
   const destroy = (): void =>
     void req.destroy(req.listenerCount('error') === 0 ? undefined : error);
   if (res.headersSent && !res.writableEnded) {
@@ -247,17 +267,23 @@ function failStream(
     return;
   }
   if (!res.headersSent) {
-    // How the application has meant to frame its own answer.
+    // The application set these for its own answer.
     for (const name of ['transfer-encoding', 'content-encoding']) res.removeHeader(name);
     if (streamOf(req) === undefined) res.setHeader('connection', 'close');
   }
+  // Node tells the application that the request is aborted. If it answers then, behind our answer, that
+  // is an error of the response, and without a listener it would end the process.
+  res.on('error', () => undefined);
   answerProblem(req, res, problemOf(error, audience));
-  // The answer goes first: with the request its connection is destroyed.
+  // The answer goes first, because destroying the request destroys its connection.
   if (res.writableFinished || res.destroyed) destroy();
   else res.once('close', destroy);
 }
 
-/** Node discards a body that nothing began to read, but takes hashing for reading: unread, it would block the connection. */
+/**
+ * Discards a body that the application did not read. Node does that by itself only if nothing has
+ * read from it, and hashing counts as reading. An unread body would block the connection.
+ */
 function discardUntouched(req: IncomingMessage): void {
   if (req.readableFlowing === null) req.resume();
 }

@@ -5,25 +5,26 @@ import type { ProblemAnswer } from '../../problem-details.ts';
 import { describeThrown } from '../../thrown.ts';
 import { streamOf } from './body.ts';
 
-/** Answers a refused request. What is left of its body is not read, beyond a little. */
+/** Answers a refused request. Only a little of the rest of its body is read. */
 export function answerProblem(
   req: IncomingMessage,
   res: ServerResponse,
   { status, headers, body }: ProblemAnswer,
 ): void {
-  // The application has answered while the request was being verified, or its client is gone.
+  // The application answered while the request was being verified, or the client is gone.
   if (res.headersSent || req.socket?.destroyed) return;
   if (!hasArrived(req)) stopReading(req, res);
-  // One that an application has set may be such that no answer can be written with it. HTTP/2 has none.
+  // An application may have set a status message that Node refuses to write. HTTP/2 has no message.
   if (streamOf(req) === undefined) res.statusMessage = '';
   res.writeHead(status, headers);
   res.end(body);
 }
 
 /**
- * Answers if a listener cannot be called. What is no refusal has no error handler to be passed to.
+ * Answers if a listener cannot be called. An error that is no refusal is answered 500, because
+ * there is no error handler to pass it to.
  *
- * @param problem makes the answer of a refusal
+ * @param problem makes the answer to a refusal
  */
 export function answerRefusal(
   req: IncomingMessage,
@@ -40,8 +41,8 @@ export function answerRefusal(
 }
 
 /**
- * Answers 500 if something of ours or of the application failed and there is no framework to tell. If the answer has begun it is broken
- * off, so that its client does not take it for whole.
+ * Answers 500 if our code or the application's failed, and no framework handles errors. If the
+ * answer has begun, it is broken off, so that the client does not take it for whole.
  *
  * @param code of the process warning that says what failed
  */
@@ -57,25 +58,25 @@ export function answerFailure(
     return;
   }
   try {
-    // What was meant for another answer: a length, a cookie, leave to keep it.
+    // These were set for another answer: a length, a cookie, permission to cache it.
     for (const name of res.getHeaderNames()) res.removeHeader(name);
     answerProblem(req, res, { status: 500, headers: { 'content-length': '0' }, body: '' });
   } catch (error) {
-    // A request or an answer that is none of Node's. Nothing of it may end the process.
+    // The request or the answer is none of Node's own. It must not end the process.
     process.emitWarning(describeThrown(error), { code });
   }
 }
 
-/** Ends an answer so that its client sees that it is not whole. */
+/** Breaks an answer off so that the client sees that it is not whole. */
 function breakOff(req: IncomingMessage, res: ServerResponse): void {
   const stream = streamOf(req);
   if (stream === undefined) res.destroy();
   else stream.close(constants.NGHTTP2_INTERNAL_ERROR);
 }
 
-/** Acts when the answer is written. */
+/** Calls `act` when the answer is written. */
 export function onceAnswered(req: IncomingMessage, res: ServerResponse, act: () => void): void {
-  // In HTTP/2 the response is finished only once the request is, too.
+  // In HTTP/2 the response finishes only when the request has finished, too.
   (streamOf(req) ?? res).once('finish', act);
 }
 
@@ -83,8 +84,8 @@ export function onceAnswered(req: IncomingMessage, res: ServerResponse, act: () 
 const closing = new WeakSet<object>();
 
 /**
- * Whether a request came on a connection that was to end with the answer to an earlier one: its client would never hear what it did
- * (RFC 9112 section 9.6), so it is dropped.
+ * Whether a request came on a connection that ends with the answer to an earlier request. Its
+ * client could not get an answer (RFC 9112 section 9.6), so the request is dropped.
  */
 export function isTooLate(req: IncomingMessage): boolean {
   return streamOf(req) === undefined && closing.has(req.socket);
@@ -93,24 +94,29 @@ export function isTooLate(req: IncomingMessage): boolean {
 /** Whether all of a request has arrived, as the parser of the connection says. */
 function hasArrived(req: IncomingMessage): boolean {
   const stream = streamOf(req);
-  // There `complete` tells something else: that all was read.
+  // In HTTP/2 `complete` has another meaning: all of the body was read.
   return stream === undefined ? req.complete : stream.readableEnded || stream.endAfterHeaders;
 }
 
-/** Bytes that are still taken from a client which listens only after it has sent: an ordinary body. */
+/**
+ * Bytes of the body that are still read after a refusal. Some clients read the answer only after
+ * they have sent an ordinary body.
+ */
 const MOST_DISCARDED = 1_048_576;
 const LINGER_MILLISECONDS = 2_000;
 
 /**
- * Sees to it that a request is not read to its end, and that its client gets the answer nevertheless. Closed with bytes unread, a
- * connection is reset, and the reset overtakes the answer. So it is closed on this side only, and destroyed once the client has
- * sent all, or a moment later.
+ * Stops reading a request, and still lets the client get the answer. If a connection is closed with
+ * bytes unread, the operating system resets it, and the reset overtakes the answer. So only this
+ * side is closed. The connection is destroyed when the client has sent everything, or after two
+ * seconds.
  */
 function stopReading(req: IncomingMessage, res: ServerResponse): void {
   const stream = streamOf(req);
   if (stream !== undefined) {
     onceAnswered(req, res, () => {
-      // Not at once, which could overtake the answer. It closes when what had arrived is taken.
+      // Closing at once could overtake the answer. The stream closes when the bytes that have
+      // arrived are taken.
       setImmediate(() => stream.close());
       req.resume();
     });
@@ -127,7 +133,7 @@ function stopReading(req: IncomingMessage, res: ServerResponse): void {
   const { socket } = req;
   closing.add(socket);
   const destroySoon = socket.destroySoon;
-  // Node calls this when the answer is written, and would close both sides.
+  // Node calls this when the answer is written, and its own function would close both sides.
   socket.destroySoon = () => {
     if (req.readableEnded) return destroySoon.call(socket);
     socket.end();

@@ -6,19 +6,25 @@ import { cutShort, tooLarge, tooSlow } from '../body-errors.ts';
 import { type ConnectionHold, hasEnded } from '../connection-hold.ts';
 import { HeldBody } from '../held-body.ts';
 
-/** The bodies that are known: those that were read here and put back, and those that a parser kept by the hook below. */
+/**
+ * Bodies whose bytes are known: read here and put back, or kept by a parser through the hook below.
+ */
 const known = new WeakMap<IncomingMessage, Uint8Array>();
 
-/** Requests whose first bytes were read here and put back, while the rest is checked on its way. */
+/**
+ * Streamed requests whose first bytes were read here and put back. The rest is checked on its way.
+ */
 const putBack = new WeakSet<IncomingMessage>();
 
 const EMPTY = Buffer.alloc(0);
 
 /**
- * Keeps the bytes of a body that a parser is about to read: the `verify` hook of `express.json()`, `express.urlencoded()`,
- * `express.text()` and `express.raw()`, for servers that must parse before they verify. Better mount `requireSignature()`
- * first: it needs no hook, and strangers' bodies are then never parsed. If a platform has parsed the body and left its bytes under
- * another name than `req.rawBody`, hand them over with `keepRawBody(req, res, bytes)`.
+ * Keeps the bytes of a body that a parser has read, so that they can be verified later. It is the
+ * `verify` hook of `express.json()`, `express.urlencoded()`, `express.text()` and `express.raw()`,
+ * for servers that must parse before they verify. It is better to mount `requireSignature()` first:
+ * that needs no hook, and strangers' bodies are never parsed. If a platform has parsed the body and
+ * left its bytes under another name than `req.rawBody`, call `keepRawBody(req, res, bytes)` with a
+ * `Buffer`.
  *
  * @example
  * ```ts
@@ -32,15 +38,16 @@ const EMPTY = Buffer.alloc(0);
 export function keepRawBody(req: IncomingMessage, _res: ServerResponse, bytes: Buffer): void {
   if (!Buffer.isBuffer(bytes)) {
     throw new TypeError(
-      `Cannot keep ${quote(typeof bytes)} as a body: keepRawBody is a parser's hook, express.json({ verify: keepRawBody })`,
+      `Cannot keep a body of type ${quote(typeof bytes)}: expected a Buffer. Give keepRawBody to a parser as its hook, ` +
+        'express.json({ verify: keepRawBody }), or call keepRawBody(req, res, buffer)',
     );
   }
-  // A parser hands out what it inflated; signed are the bytes that went over the wire.
+  // A parser hands out inflated bytes. The signature covers the compressed bytes on the wire.
   const encoding = req.headers['content-encoding'] ?? 'identity';
   if (encoding.toLowerCase() === 'identity') known.set(req, bytes);
 }
 
-/** The body of a request that is known because it was verified; `undefined` if it was streamed, or there was none. */
+/** The known body of a verified request; `undefined` if the body was streamed or empty. */
 export function verifiedBody(req: IncomingMessage): Uint8Array | undefined {
   return known.get(req);
 }
@@ -49,20 +56,23 @@ export function verifiedBody(req: IncomingMessage): Uint8Array | undefined {
 export interface NodeBodyOptions {
   /** The most bytes that are held. */
   readonly limit: number;
-  /** What is named if a parser came first, such as `requireSignature()`. */
+  /** The name for the message if a parser came first, such as `requireSignature()`. */
   readonly middleware: string;
   readonly hold: ConnectionHold;
 }
 
-/** The body of a request of `node:http` or `node:http2`, held until all of it has arrived, and then given back to the request. */
+/**
+ * The body of a request of `node:http` or `node:http2`. It is held until all of it has arrived, and
+ * then given back to the request.
+ */
 export function heldBody(req: IncomingMessage, options: NodeBodyOptions): IncomingBody {
   return { bytes: (seconds) => deliver(req, options, seconds) };
 }
 
 /**
- * The body of such a request, checked on its way to the application.
+ * The body of such a request. It is checked on its way to the application.
  *
- * @param onFailure what to do if it turns out not to be the signed one
+ * @param onFailure called if the body is not the signed one
  */
 export function streamedBody(
   req: IncomingMessage,
@@ -88,7 +98,7 @@ function deliver(
   { limit, middleware, hold }: NodeBodyOptions,
   seconds: number,
 ): Uint8Array | Promise<Uint8Array> {
-  // Only refuses early. How long the body really is, its stream tells.
+  // This only refuses early. The stream decides how long the body really is.
   if (Number(req.headers['content-length']) > limit) throw tooLarge(limit);
   const bytes = knownBody(req, middleware) ?? takeWhole(req);
   if (bytes === undefined) return holdBack(req, limit, seconds, hold);
@@ -96,25 +106,28 @@ function deliver(
   return bytes;
 }
 
-/** The body of a request that is not to be read: it was read before, or something else has read it. */
+/**
+ * The body of a request whose stream was already read, here or by something else; otherwise
+ * `undefined`.
+ */
 function knownBody(req: IncomingMessage, middleware: string): Uint8Array | undefined {
   const bytes = known.get(req);
   if (bytes !== undefined) return bytes;
-  // What was put back has been read since, if the stream has ended.
+  // If the stream has ended, the application has read the bytes that were put back.
   const isPutBack = putBack.has(req) && !req.readableEnded;
   if ((req.readableDidRead && !isPutBack) || req.readableEncoding !== null) {
-    // Where cloud functions and frameworks keep the bytes that they have parsed.
+    // Cloud functions and frameworks keep the bytes here that they have parsed.
     const { rawBody } = req as { readonly rawBody?: unknown };
     if (rawBody instanceof Uint8Array) return rawBody;
     throw consumed(middleware);
   }
-  // Read to its end without a byte in it: something has looked for a body, and there was none.
+  // Something looked for a body, and there was none: the stream ended without a byte.
   if (req.readableEnded) return EMPTY;
   if (req.destroyed) throw cutShort(req.errored);
   return undefined;
 }
 
-/** Whether something else has read, meanwhile, what was verified and given back. */
+/** Whether something else has already read the body that was verified and given back. */
 export function isTaken(req: IncomingMessage): boolean {
   const bytes = known.get(req);
   return bytes !== undefined && req.readableLength !== bytes.length;
@@ -129,33 +142,33 @@ function consumed(middleware: string): SignatureError {
   return new SignatureError(
     'ERR_BODY_CONSUMED',
     `Cannot verify the body: a parser ran first and kept no bytes. Mount ${middleware} above express.json(), or give the parser ` +
-      'the hook express.json({ verify: keepRawBody }), which cannot keep compressed bodies. If a platform parsed it, have the ' +
-      'platform keep the bytes as a Buffer in req.rawBody, or call keepRawBody(req, res, bytes) above',
+      'the hook express.json({ verify: keepRawBody }), which cannot keep compressed bodies. If a platform parsed the body, let it ' +
+      'keep the bytes as a Buffer in req.rawBody, or call keepRawBody(req, res, bytes) in a middleware above',
   );
 }
 
 /**
- * All of a body that has arrived already, put back for the application. A small body arrives together with its headers, and then
- * nothing needs to be waited for.
+ * Takes the whole body if it has already arrived, and puts it back for the application. A small
+ * body mostly arrives together with its headers, and then there is nothing to wait for.
  *
  * @returns `undefined` while more may come
  */
 function takeWhole(req: IncomingMessage): Uint8Array | undefined {
-  // HTTP/2 reads nothing before it is asked to, but says that nothing will come.
+  // HTTP/2 reads nothing until it is asked to. But it says if no body will come.
   if (!hasEnded(req)) return streamOf(req)?.endAfterHeaders === true ? EMPTY : undefined;
   const bytes = peek(req);
   if (bytes.length > 0) known.set(req, bytes);
   return bytes;
 }
 
-/** What waits in a request, left where it is. */
+/** Reads the bytes that wait in a request, and puts them back. */
 function peek(req: IncomingMessage): Uint8Array {
   const { readableLength } = req;
   if (readableLength === 0) return EMPTY;
-  // To read is to tell listeners of it, and one above has its turn when the application reads.
+  // read() also emits `data`. A listener above must get the bytes only when the application reads.
   const isHeard = req.listenerCount('data') > 0;
   if (isHeard) Object.defineProperty(req, 'emit', { value: () => false, configurable: true });
-  // Not a byte more than there is, which would end the stream for good.
+  // Asking for more bytes than there are would end the stream permanently.
   const bytes = req.read(readableLength) as Buffer;
   if (isHeard) delete (req as Partial<IncomingMessage>).emit;
   req.unshift(bytes);
@@ -163,8 +176,8 @@ function peek(req: IncomingMessage): Uint8Array {
 }
 
 /**
- * Lets nothing of a body through until all of it has arrived. What arrives is caught at `push()`, the one way into a stream: nothing
- * can read past it, whichever way it reads.
+ * Lets no part of a body through until all of it has arrived. It catches bytes at `push()`, the
+ * only way into a stream, so no reader can get past it.
  */
 function holdBack(
   req: IncomingMessage,
@@ -181,7 +194,7 @@ function holdBack(
       clearTimeout(timer);
       req.push = push;
       req.off('close', onClose);
-      // From here on everything is waited for with the whole body in the request.
+      // From here on the whole body is in the request, so the connection can be held again.
       hold.begin();
     };
     const refuse = (error: SignatureError): void => {
@@ -196,7 +209,7 @@ function holdBack(
         settle();
         const whole = held.bytes;
         if (whole.length > 0) known.set(req, whole);
-        // The early ones wait in the request already, in front of these.
+        // The early bytes already wait in the request, in front of these.
         const { buffer, length } = whole.subarray(early.length);
         if (length > 0) req.push(Buffer.from(buffer, early.length, length));
         resolve(whole);
@@ -208,12 +221,16 @@ function holdBack(
       return req.push(bytes);
     });
     if (!held.add(early)) refuse(tooLarge(limit));
-    // Makes the stream read on, and takes nothing from it. If another request holds the connection, it is read on once that is done.
+    // read(0) makes the stream read on, and takes nothing from it. If another request holds the
+    // connection, reading goes on when that hold ends.
     else if (!hold.isKeptByOthers()) req.read(0);
   });
 }
 
-/** Checks a body while it is read, by whatever reads it. Its end is let through only if it is the signed one. */
+/**
+ * Checks a body while the application reads it. The end of the stream is let through only if the
+ * body is the signed one.
+ */
 function checkOnTheWay(
   req: IncomingMessage,
   check: BodyCheck,
@@ -233,7 +250,7 @@ function checkOnTheWay(
     try {
       check.end();
     } catch (error) {
-      // HTTP/2 pushes the end once more when the stream closes.
+      // HTTP/2 pushes the end again when the stream closes.
       req.push = () => false;
       onFailure(error as SignatureError);
       return false;
@@ -243,9 +260,13 @@ function checkOnTheWay(
   });
 }
 
-/** Puts a function in the place of a stream's own `push()`, until that is assigned to it again. It is given bytes, never text. */
+/**
+ * Replaces a stream's own `push()` with `act`, until the caller assigns the old `push()` again.
+ * `act` gets bytes, never text.
+ */
 function catchPush(req: IncomingMessage, act: (bytes: Buffer | null) => boolean): void {
-  // Some adapters push `undefined` if there is no body, which is nothing to a stream, and not its end.
+  // Some adapters push `undefined` if there is no body. A stream takes that for no bytes, not for
+  // its end.
   const value = (chunk: Buffer | string | null | undefined, encoding?: BufferEncoding): boolean =>
     act(
       typeof chunk === 'string'
@@ -254,6 +275,7 @@ function catchPush(req: IncomingMessage, act: (bytes: Buffer | null) => boolean)
           ? EMPTY
           : chunk,
     );
-  // Not assigned: for that V8 keeps more than a kilobyte of each request until it collects all of its memory.
+  // Defined, not assigned: after an assignment V8 keeps more than a kilobyte of each request until
+  // it collects all of its memory.
   Object.defineProperty(req, 'push', { value, writable: true, configurable: true });
 }
