@@ -316,9 +316,26 @@ describe('verifyRequest()', () => {
   });
 
   it('rejects what is no Request', async () => {
-    await expect(verifyRequest(parties().verifier, '/' as unknown as Request)).rejects.toThrow(
-      'Cannot verify request: expected a Request, got string',
-    );
+    const context = { req: { raw: new Request('https://api.test/') } };
+    for (const [given, type] of [
+      ['/', 'string'],
+      [null, 'null'],
+      [undefined, 'undefined'],
+      [context, 'object'],
+    ])
+      await expect(verifyRequest(parties().verifier, given as unknown as Request)).rejects.toThrow(
+        `Cannot verify request: expected a Request, got ${type}`,
+      );
+  });
+
+  it('rejects a target that is no text as a mistake of the server', async () => {
+    const { verifier, refused } = parties();
+    const request = new Request('https://api.test/');
+    for (const target of [() => 7, async () => '/', async () => Promise.reject(new Error('x'))])
+      await expect(
+        verifyRequest(verifier, request, { target: target as unknown as () => string }),
+      ).rejects.toThrow(/^Option "target" gave .* expected the request target as text/);
+    expect(refused).toEqual([]);
   });
 });
 

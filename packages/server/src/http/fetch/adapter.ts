@@ -1,4 +1,4 @@
-import { SignatureError } from '@countersign/shared';
+import { quote, SignatureError } from '@countersign/shared';
 import {
   type AdapterOptions,
   adapterSchema,
@@ -7,6 +7,7 @@ import {
   parseVerifierOrOptions,
   sourceSchema,
 } from '../../adapter-options.ts';
+import { watchPromise } from '../../call-hook.ts';
 import type { Identity } from '../../identity.ts';
 import { functionOption, parseOptions } from '../../options.ts';
 import { problemOf } from '../../problem-details.ts';
@@ -83,13 +84,13 @@ export async function verifyRequest(
 ): Promise<VerifiedRequest> {
   if (!isVerifier(verifier))
     throw new TypeError('Cannot verify request: expected a verifier, from createVerifier()');
-  if (typeof request !== 'object')
-    throw new TypeError(`Cannot verify request: expected a Request, got ${typeof request}`);
-  return verifyWith(
-    verifier,
-    options === undefined ? defaults : parseOptions('adapter', fetchSchema, options),
-    request,
-  );
+  const { url, headers } = (request ?? {}) as Partial<Request>;
+  if (typeof url !== 'string' || typeof headers?.get !== 'function')
+    throw new TypeError(
+      `Cannot verify request: expected a Request, got ${request === null ? 'null' : typeof request} (in Hono it is context.req.raw)`,
+    );
+  const policy = options === undefined ? defaults : parseOptions('adapter', fetchSchema, options);
+  return verifyWith(verifier, policy, request, 'verifyRequest()');
 }
 
 /**
@@ -138,7 +139,7 @@ export function withSignature<Rest extends unknown[]>(
   return async function signedRequestHandler(received, ...rest) {
     let verified: VerifiedRequest;
     try {
-      verified = await verifyWith(verifier, policy, received, rest);
+      verified = await verifyWith(verifier, policy, received, 'withSignature()', rest);
     } catch (error) {
       return refusalResponse(error, verifier);
     }
@@ -153,6 +154,7 @@ async function verifyWith(
   verifier: Verifier,
   policy: FetchPolicy,
   received: Request,
+  caller: string,
   rest: readonly unknown[] = [],
 ): Promise<VerifiedRequest> {
   const parsed = new URL(received.url);
@@ -163,11 +165,11 @@ async function verifyWith(
   const incoming = incomingOf(received, rest[0]);
   const hold = new ConnectionHold(incoming);
   const bodyOf = policy.body === 'stream' ? streamedFetchBody : heldFetchBody;
-  const body = bodyOf(received, policy.limit, 'verifyRequest()', hold);
+  const body = bodyOf(received, policy.limit, caller, hold);
   const verify = (): Promise<Identity> =>
     verifier.verify({
       method: received.method,
-      url: policy.target?.(received, ...rest) ?? incoming?.url ?? targetOf(parsed),
+      url: toldTarget(policy, received, rest) ?? incoming?.url ?? targetOf(parsed),
       headers,
       urlHost: host,
       body,
@@ -177,6 +179,20 @@ async function verifyWith(
   const request = body.request();
   keepIncoming(request, incoming);
   return { identity, request };
+}
+
+/** @throws TypeError if the option gives anything but text: the caller has done nothing wrong then */
+function toldTarget(
+  { target }: FetchPolicy,
+  received: Request,
+  rest: readonly unknown[],
+): string | undefined {
+  const told: unknown = target?.(received, ...rest);
+  if (told === undefined || typeof told === 'string') return told;
+  watchPromise(told, 'COUNTERSIGN_TARGET');
+  throw new TypeError(
+    `Option "target" gave ${quote(told)}: expected the request target as text, such as "/a?b=c", or undefined`,
+  );
 }
 
 /**
