@@ -1125,6 +1125,30 @@ describe('deployment and load', () => {
     expect(await outcome(verifier, request)).toBe(ACCEPTED);
   });
 
+  it('X12: more fields than the server reads are refused before anything is read of them', async () => {
+    const code = async (fields: number, options = {}) => {
+      const { sign, verifier } = createApi(options);
+      const request = await sign();
+      while (request.headers.length < fields)
+        request.headers.push([`x-${request.headers.length}`, 'y']);
+      return outcome(verifier, request);
+    };
+    expect(await code(100)).toBe(ACCEPTED);
+    expect(await code(101)).toBe('ERR_SIGNATURE_MALFORMED');
+    expect(await code(101, { maxHeaderFields: 101 })).toBe(ACCEPTED);
+    expect(await code(21, { maxHeaderFields: 20 })).toBe('ERR_SIGNATURE_MALFORMED');
+    const body = Buffer.from('{}');
+    const verifier = createCallbackVerifier({ secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'] });
+    const headers = Array.from({ length: 101 }, (_, at) => [`x-${at}`, 'y'] as const);
+    await expect(verifier.verify({ headers, body })).rejects.toMatchObject({
+      code: 'ERR_SIGNATURE_MALFORMED',
+      message: 'Cannot read 101 header fields, 100 are allowed',
+    });
+    await expect(verifier.verify({ headers: headers.slice(1), body })).rejects.toMatchObject({
+      code: 'ERR_SIGNATURE_MISSING',
+    });
+  });
+
   it('D3: at most 64 headers are signed, by signers too', async () => {
     const names = Array.from({ length: 62 }, (_, index) => `x-${index}`);
     const headers = Object.fromEntries(names.map((name) => [name, 'y']));

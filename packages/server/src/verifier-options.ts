@@ -39,6 +39,8 @@ export interface VerifierOptions {
   readonly publicPrefix?: string | undefined;
   /** Names of further headers that must be signed where present: all that the application acts on. */
   readonly signedHeaders?: readonly string[] | undefined;
+  /** The most header fields of a request: 100 if not given, at most 1,000. With more it is refused before anything is read of it. */
+  readonly maxHeaderFields?: number | undefined;
   /** Presigned URLs: usable until they expire (if not given), once each, or not at all. */
   readonly presignedUrls?: 'until-expiry' | 'once' | 'refuse' | undefined;
   /** The most that a presigned URL may live: 3,600 if not given, at most 604,800. */
@@ -82,6 +84,7 @@ const schema = z.strictObject({
     .array(z.string().regex(/^[!#$%&'*+\-.^_`|~0-9a-z]+$/, 'a lower-case header name'))
     .default([])
     .transform((names) => new Set(names)),
+  maxHeaderFields: z.int().min(1).max(1_000).default(100),
   presignedUrls: z.enum(['until-expiry', 'once', 'refuse']).default('until-expiry'),
   presignedMaxExpires: z.int().min(1).max(604_800).default(3_600),
   unsignedPayload: z.enum(['refuse', 'accept-unsigned-bodies']).default('refuse'),

@@ -67,15 +67,16 @@ export class HeaderFields {
 /**
  * Reads header fields.
  *
- * @throws SignatureError `ERR_SIGNATURE_MALFORMED` where there are more than 1,000
- * @throws TypeError where a name or value is not text
+ * @param most the most fields that are read: 1,000 if not given
+ * @throws SignatureError `ERR_SIGNATURE_MALFORMED` if there are more
+ * @throws TypeError if a name or value is not text
  */
-export function readHeaders(input: HeadersInput): HeaderFields {
+export function readHeaders(input: HeadersInput, most = MOST_FIELDS): HeaderFields {
   const raw = flatten(input);
-  if (raw.length > 2 * MOST_FIELDS) {
+  if (!(raw.length <= 2 * most)) {
     throw new SignatureError(
       'ERR_SIGNATURE_MALFORMED',
-      `Cannot read more than ${MOST_FIELDS} header fields`,
+      `Cannot read ${raw.length / 2} header fields, ${most} are allowed`,
     );
   }
   let hasPseudoFields = false;

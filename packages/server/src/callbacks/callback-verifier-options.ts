@@ -42,6 +42,8 @@ export interface CallbackVerifierOptions {
   readonly ahead?: number | undefined;
   /** Where the signatures of callbacks are claimed, so that none is accepted twice: shared by all servers that receive them. */
   readonly nonces?: NonceStore | undefined;
+  /** The most header fields of a callback: 100 if not given, at most 1,000. */
+  readonly maxHeaderFields?: number | undefined;
   /** Unix seconds; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
   /** Called for every refusal, for logs. What it throws is a process warning. */
@@ -64,6 +66,7 @@ const schema = z.strictObject({
   window: z.number().min(1).max(86_400).default(300),
   ahead: z.number().min(0).max(86_400).optional(),
   nonces: objectOption<NonceStore>('claim', 'a nonce store with claim()').optional(),
+  maxHeaderFields: z.int().min(1).max(1_000).default(100),
   clock: clockOption,
   onRefused: functionOption<(refusal: CallbackRefusal) => unknown>().optional(),
 });

@@ -65,7 +65,7 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
     { headers, parsedHeaders, body }: CallbackRequest,
     note: (received: ReceivedCallback) => void,
   ): Promise<CallbackIdentity> {
-    const received = scheme.read(readFields(headers, parsedHeaders));
+    const received = scheme.read(readFields(headers, parsedHeaders, policy));
     if (received === undefined)
       throw new SignatureError(
         'ERR_SIGNATURE_MISSING',

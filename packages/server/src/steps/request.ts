@@ -19,6 +19,12 @@ export interface PublicAddress {
   readonly publicPrefix: string;
 }
 
+/** What the server allows of the header fields of a request. */
+export interface HeaderBounds {
+  /** The most fields that are read. */
+  readonly maxHeaderFields: number;
+}
+
 /** What the server received of a request before its body, and in which other forms the application reads it. */
 export interface ReceivedHead {
   readonly method: string;
@@ -35,7 +41,7 @@ export interface ReceivedHead {
  */
 export function readRequest(
   { method, url, headers, parsedHeaders, urlHost }: ReceivedHead,
-  address: PublicAddress,
+  settings: PublicAddress & HeaderBounds,
 ): SignableRequest {
   if (!METHOD.test(method)) {
     throw new SignatureError(
@@ -47,9 +53,9 @@ export function readRequest(
   const { path, query } = parseTarget(url);
   return {
     method,
-    path: address.publicPrefix + path,
+    path: settings.publicPrefix + path,
     query,
-    headers: readHost(readFields(headers, parsedHeaders), urlHost, address.publicOrigin),
+    headers: readHost(readFields(headers, parsedHeaders, settings), urlHost, settings.publicOrigin),
   };
 }
 
@@ -62,8 +68,9 @@ export function readRequest(
 export function readFields(
   headers: HeadersInput,
   parsed: Readonly<Record<string, unknown>> | undefined,
+  { maxHeaderFields }: HeaderBounds,
 ): HeaderFields {
-  const fields = readHeaders(headers);
+  const fields = readHeaders(headers, maxHeaderFields);
   if (parsed === undefined) return fields;
   const { raw } = fields;
   for (let index = 0; index < raw.length; index += 2) {
@@ -71,7 +78,7 @@ export function readFields(
     if (Object.hasOwn(parsed, name) || Object.hasOwn(parsed, name.toLowerCase())) continue;
     // The host of HTTP/2.
     if (name === 'host' && Object.hasOwn(parsed, ':authority')) continue;
-    // Put in by whoever holds a signed request back, unsigned fields would hide signed ones from the application.
+    // An attacker who holds a signed request back could add unsigned fields, which hide signed ones from the application.
     throw new SignatureError(
       'ERR_SIGNATURE_AMBIGUOUS',
       `Header ${quote(name)} was received, but the application cannot see it: send fewer fields, or raise server.maxHeadersCount`,
