@@ -1138,7 +1138,9 @@ describe('deployment and load', () => {
     expect(await code(101, { maxHeaderFields: 101 })).toBe(ACCEPTED);
     expect(await code(21, { maxHeaderFields: 20 })).toBe('ERR_SIGNATURE_MALFORMED');
     const body = Buffer.from('{}');
-    const verifier = createCallbackVerifier({ secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'] });
+    const verifier = createCallbackVerifier({
+      secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'],
+    });
     const headers = Array.from({ length: 101 }, (_, at) => [`x-${at}`, 'y'] as const);
     await expect(verifier.verify({ headers, body })).rejects.toMatchObject({
       code: 'ERR_SIGNATURE_MALFORMED',

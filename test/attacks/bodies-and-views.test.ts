@@ -2,7 +2,12 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import { connect, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
 import { createOnce, MemoryOnceStore } from '@countersign/server/callbacks';
-import { handleOnce, requireCallback, requireSignature } from '@countersign/server/express';
+import {
+  handleOnce,
+  identityOf,
+  requireCallback,
+  requireSignature,
+} from '@countersign/server/express';
 import * as fetchAdapter from '@countersign/server/fetch';
 import * as nodeAdapter from '@countersign/server/node';
 import { serve } from '@hono/node-server';
@@ -151,6 +156,40 @@ describe('what was verified is what runs', () => {
       client.write(head);
       expect([name, (await client.answer()).status]).toEqual([name, status]);
     }
+  });
+
+  it('X5: with publicOrigin, the application reads the host that was verified', async () => {
+    const { verifier, signer } = parties({ publicOrigin: 'https://api.example.com' });
+    const seen: unknown[] = [];
+    const app = express();
+    app.use(requireSignature(verifier), (req, res) => {
+      seen.push([req.hostname, req.headers.host, identityOf(req).host]);
+      res.end();
+    });
+    const { port } = await listen(app);
+    const fetching = fetchAdapter.withSignature(async (request, identity) => {
+      const { host } = new URL(request.url);
+      seen.push([host, request.headers.get('host'), identity.host, await request.text()]);
+      return new Response();
+    }, verifier);
+    const url = 'https://api.example.com/reset';
+    for (const host of ['evil.test', 'other-tenant.example.com', 'a/b?c@evil.test']) {
+      const signed = await signer.sign({ method: 'POST', url, body: 'x' });
+      const client = new RawClient(port);
+      client.write(`${headOf(signed, { host, 'content-length': 1 })}x`);
+      expect((await client.answer()).status).toBe(200);
+      const { headers } = await signer.sign({ method: 'POST', url, body: 'x' });
+      const request = new Request('http://localhost:3000/reset', {
+        method: 'POST',
+        headers: { ...headers, host },
+        body: 'x',
+      });
+      expect((await fetching(request)).status).toBe(200);
+    }
+    const verified = 'api.example.com';
+    for (const [index, hosts] of seen.entries())
+      expect(hosts).toEqual([verified, verified, verified, ...(index % 2 === 1 ? ['x'] : [])]);
+    expect(seen).toHaveLength(6);
   });
 
   it('X14: a fetch handler verifies the target and the host that came over the wire', async () => {

@@ -1,4 +1,9 @@
-import { type HeadersInput, type SignableRequest, SignatureError } from '@countersign/shared';
+import {
+  type HeadersInput,
+  type SignableRequest,
+  SignatureError,
+  UNSIGNED_PAYLOAD,
+} from '@countersign/shared';
 import { callHook, watchPromise } from './call-hook.ts';
 import { describeAttempt, type Explanation } from './explanation.ts';
 import type { Identity } from './identity.ts';
@@ -160,7 +165,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
       }
     }
     let epoch: string | undefined;
-    if (claims && (params.expiresIn === undefined || policy.presignedUrls === 'once')) {
+    const reusable = params.expiresIn !== undefined && policy.presignedUrls !== 'once';
+    if (claims && !reusable) {
       // The body may have taken its time: freshness is judged when the nonce is claimed.
       checkWindow(params, policy, policy.clock());
       let answer: ClaimOutcome;
@@ -186,6 +192,9 @@ export function createVerifier(options: VerifierOptions): Verifier {
       signedAt,
       nonce,
       signedHeaders,
+      host: request.headers.get('host') as string,
+      bodySigned: params.bodyHash !== UNSIGNED_PAYLOAD,
+      reusable,
       epoch,
       expiresAt,
       session,

@@ -43,8 +43,26 @@ describe('verifier.verify()', () => {
         'x-countersign-date',
         'x-countersign-nonce',
       ],
+      host: 'api.example.com',
+      bodySigned: true,
+      reusable: false,
       epoch: expect.stringMatching(/^[\w-]{22}$/),
     });
+  });
+
+  it('says whether the body is signed, and whether the request can be used again', async () => {
+    const unsignedPayload = 'accept-unsigned-bodies';
+    const { sign, presign, verifier } = createApi({ unsignedPayload });
+    const headers = { 'x-countersign-content-sha256': 'UNSIGNED-PAYLOAD' };
+    expect(await verifier.verify(await sign({ headers }))).toMatchObject({
+      bodySigned: false,
+      reusable: false,
+    });
+    const url = await presign(600);
+    for (let time = 0; time < 2; time++)
+      expect(await verifier.verify(url)).toMatchObject({ bodySigned: true, reusable: true });
+    const once = createApi({ presignedUrls: 'once' });
+    expect(await once.verifier.verify(await once.presign(600))).toMatchObject({ reusable: false });
   });
 
   it('hands out lists that one request cannot spoil for others', async () => {

@@ -105,7 +105,7 @@ function readHost(
 }
 
 /** A parsed URL has its host in lower case and without the default port of its scheme, which `Host` may name. */
-function isSameHost(host: string, urlHost: string): boolean {
+export function isSameHost(host: string, urlHost: string): boolean {
   const name = host.toLowerCase();
   return name === urlHost || name.replace(/:(?:80|443)$/, '') === urlHost;
 }

@@ -11,6 +11,7 @@ import { watchPromise } from '../../call-hook.ts';
 import type { Identity } from '../../identity.ts';
 import { functionOption, parseOptions } from '../../options.ts';
 import { problemOf } from '../../problem-details.ts';
+import { isSameHost } from '../../steps/request.ts';
 import type { Verifier } from '../../verifier.ts';
 import type { VerifierOptions } from '../../verifier-options.ts';
 import { ConnectionHold } from '../connection-hold.ts';
@@ -176,9 +177,20 @@ async function verifyWith(
       source: policy.source?.(received, ...rest),
     });
   const identity = await whileHeld(hold, incoming, verify);
-  const request = body.request();
+  const request = withHost(body.request(), parsed, identity.host);
   keepIncoming(request, incoming);
   return { identity, request };
+}
+
+/** With `publicOrigin`, the host on the wire may be any. The application reads the one that was verified. */
+function withHost(request: Request, url: URL, host: string | undefined): Request {
+  if (host === undefined || isSameHost(host, url.host)) return request;
+  url.host = host;
+  // A host without a port means the default one; the setter would leave another as it was.
+  if (!/:\d+$/.test(host)) url.port = '';
+  const headers = new Headers(request.headers);
+  headers.set('host', host);
+  return new Request(new Request(url, request), { headers });
 }
 
 /** @throws TypeError if the option gives anything but text: the caller has done nothing wrong then */

@@ -136,6 +136,7 @@ export function authenticate(
   return handOn(req, res, hold, verify, {
     accept(identity) {
       if (isStreamed) onceAnswered(req, res, () => discardUntouched(req));
+      showHost(req, identity.host);
       if (identity.epoch !== undefined && !res.headersSent)
         res.setHeader('countersign-epoch', identity.epoch);
       outcome.accept(identity);
@@ -185,6 +186,16 @@ export async function handOn<T>(
   if (!req.readable && !req.readableEnded && !req.destroyed) req.readable = true;
   if (wasFlowing) req.resume();
   outcome.accept(verified);
+}
+
+/**
+ * With `publicOrigin`, a proxy has changed the host on the wire, or an attacker has. The application reads the one that was verified:
+ * frameworks route and build links by it.
+ */
+function showHost({ headers, httpVersionMajor }: IncomingMessage, host: string | undefined): void {
+  const name = httpVersionMajor >= 2 ? ':authority' : 'host';
+  if (host !== undefined && headers[name] !== host) headers[name] = host;
+  if (name !== 'host' && headers.host !== undefined) headers.host = host;
 }
 
 /**
