@@ -223,6 +223,9 @@ export function unholdable(outcome: 'claimed' | 'replayed'): Identity {
     signedAt: NOW,
     nonce: 'x',
     signedHeaders: [],
+    host: 'x',
+    bodySigned: true,
+    reusable: false,
     epoch,
   };
 }
