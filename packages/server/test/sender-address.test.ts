@@ -123,6 +123,8 @@ const HOSTILE = [
   'https://[fec0::1]/',
   'https://[fc00::1]/',
   'https://[fd00:ec2::254]/latest/meta-data/',
+  'https://[fd00:42::42]/user_data',
+  'https://[fd00::a9fe:a9fe]/latest/meta-data/',
   'https://[ff02::1]/',
   'https://[100::1]/',
   'https://[2001:db8::1]/',
@@ -215,6 +217,9 @@ describe('checkCallbackUrl()', () => {
       '168.63.129.16',
       '100.100.100.200',
       '[fd00:ec2::254]',
+      '[fd00:42::42]',
+      '[fd00::a9fe:a9fe]',
+      '[fd12:3456::169.254.169.254]',
       '224.0.0.1',
       '[::ffff:127.0.0.1]',
     ])

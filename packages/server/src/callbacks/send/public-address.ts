@@ -10,10 +10,19 @@ const PRIVATE = new Set(['loopback', 'private', 'carrierGradeNat', 'uniqueLocal'
 /** All that is assigned as global unicast (RFC 4291 section 2.4). `::127.0.0.1` is outside of it, and so is what is not known yet. */
 const GLOBAL_UNICAST = ipaddr.parseCIDR('2000::/3') as [ipaddr.IPv6, number];
 
-/** Where clouds hand out credentials, at addresses that look public or merely private: Azure, Alibaba, AWS and Google. */
-const METADATA = ['168.63.129.16/32', '100.100.100.200/32', 'fd00:ec2::/32', 'fd20:ce::/32'].map(
-  (range) => ipaddr.parseCIDR(range),
-);
+/**
+ * Where clouds hand out credentials, at addresses that look public or merely private: Azure, Alibaba, AWS, Google and Scaleway.
+ */
+const METADATA = [
+  '168.63.129.16/32',
+  '100.100.100.200/32',
+  'fd00:ec2::/32',
+  'fd20:ce::/32',
+  'fd00:42::/32',
+].map((range) => ipaddr.parseCIDR(range));
+
+/** The first 16 bits of 169.254.0.0/16, where most clouds hand out credentials. */
+const LINK_LOCAL_IPV4 = 0xa9fe;
 
 /**
  * Says why an address must not be called. In the positive: what is not known to be public is refused, so that no range that is
@@ -28,6 +37,9 @@ export function findAddressFlaw(
   const parsed = ipaddr.parse(address);
   if (METADATA.some(([range, bits]) => parsed.kind() === range.kind() && parsed.match(range, bits)))
     return 'it hands out credentials of a cloud';
+  // A private prefix may translate to IPv4 (RFC 6052), and this is what it would translate.
+  if (parsed instanceof ipaddr.IPv6 && parsed.parts[6] === LINK_LOCAL_IPV4)
+    return 'it carries a link-local IPv4 address';
   const range = parsed.range();
   if (PRIVATE.has(range) && privateAddresses === 'allow-private-addresses') return undefined;
   if (range !== 'unicast') return `it is not public: ${range}`;
