@@ -162,8 +162,10 @@ export class RawClient {
   received = '';
   #wake: () => void = () => undefined;
 
-  constructor(port: number) {
-    this.socket = connect({ port, host: '127.0.0.1', noDelay: true });
+  /** @param to a port of this machine, or a connection to one */
+  constructor(to: number | Socket) {
+    this.socket =
+      typeof to === 'number' ? connect({ port: to, host: '127.0.0.1', noDelay: true }) : to;
     this.socket.setEncoding('latin1').on('data', (text: string) => {
       this.received += text;
       this.#wake();
