@@ -1,5 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { configure } from '@codegenie/serverless-express';
 import { githubWebhooks } from '@countersign/server/callbacks';
 import {
   callbackOf,
@@ -89,6 +90,48 @@ describe('requests of serverless-http', () => {
     expect(
       await serverless(app)(gatewayEvent('/orders', headers, body as Uint8Array), {}),
     ).toMatchObject({ statusCode: 200, body: 'accepted' });
+  });
+});
+
+describe('requests of @codegenie/serverless-express', () => {
+  /** Answers as a function does that has Express 5 behind it, which tells what its parser has found. */
+  function open(mode: 'buffer' | 'stream') {
+    const { verifier, signer } = parties();
+    const app = express();
+    app.use(requireSignature(verifier, { body: mode }), express.json());
+    app.use((req, res) => void res.json([identityOf(req).subject, req.body ?? null]));
+    const handle = configure<object, { statusCode: number; body: string }>({ app });
+    return async (method: string, signed?: string, sent = signed) => {
+      const { headers } = await signer.sign({
+        method,
+        url: 'https://fn.shop.test/orders',
+        headers: signed === undefined ? {} : { 'content-type': 'application/json' },
+        ...(signed !== undefined && { body: signed }),
+      });
+      const event = gatewayEvent('/orders', headers, sent ?? '');
+      event.requestContext.http.method = method;
+      const answer = await handle(event, {} as never, () => undefined);
+      return [answer?.statusCode, answer?.body];
+    };
+  }
+
+  it.each(['buffer', 'stream'] as const)(
+    'are accepted with their body and without one: %s',
+    async (mode) => {
+      const call = open(mode);
+      expect(await call('GET')).toEqual([200, '["alice",null]']);
+      expect(await call('POST')).toEqual([200, '["alice",null]']);
+      expect(await call('POST', '{"qty":2}')).toEqual([200, '["alice",{"qty":2}]']);
+    },
+  );
+
+  it.each(['buffer', 'stream'] as const)('are refused with another body: %s', async (mode) => {
+    const call = open(mode);
+    expect((await call('POST', '{"qty":2}', '{"qty":9}'))[0]).toBe(401);
+  });
+
+  it('are refused without the body that was signed', async () => {
+    expect((await open('buffer')('POST', '{"qty":2}', ''))[0]).toBe(401);
   });
 });
 
