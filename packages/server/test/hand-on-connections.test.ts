@@ -73,7 +73,13 @@ describe.each(FRAMEWORKS)('async middleware between the guard and a parser, %s',
 
 describe('requests that follow each other without waiting', () => {
   it.each(MODES)('are both answered if the first one waits for its store: %s', async (body) => {
-    const { verifier, nonces, signer } = parties();
+    const { verifier, keys, nonces, signer } = parties();
+    const find = keys.find.bind(keys);
+    // The second one asks for its body while the connection is held for the first one.
+    keys.find = async (id) => {
+      await turns();
+      return find(id);
+    };
     const claim = nonces.claim.bind(nonces);
     const first = gate();
     let claims = 0;
@@ -100,10 +106,11 @@ describe('requests that follow each other without waiting', () => {
     const client = new RawClient(port);
     client.write(`${a}aaaa${b}bbbbb`);
     while (come < 2) await turns(1);
-    await turns();
+    await turns(100);
     client.write('bbbbb');
     await turns();
-    client.socket.end();
+    // The handler of a streamed body reads from the connection, and would read its end.
+    if (body === 'buffer') client.socket.end();
     await turns();
     first.open();
     expect(await client.answer()).toMatchObject({ status: 200, body: 'aaaa' });

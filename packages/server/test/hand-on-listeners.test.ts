@@ -180,3 +180,34 @@ describe.each(STORES)('a request that is heard above the guard, with a store: %s
     }
   });
 });
+
+describe('a listener above that comes while the store is asked', () => {
+  it.each(FRAMEWORKS)(
+    'takes the body, and nothing is handed on without it: %s',
+    async (_, framework) => {
+      for (const [name, hear] of LISTENERS) {
+        const those = parties();
+        const heard: string[] = [];
+        let ran = 0;
+        let late = (): void => undefined;
+        slowDown(those, () => late());
+        const app = framework();
+        app.use((req, _res, next) => {
+          late = () => hear(req, heard);
+          next();
+        });
+        app.use(requireSignature(those.verifier), framework.json(), (_req, res) => {
+          ran++;
+          res.end();
+        });
+        const { origin, port } = await listen(app);
+        const signed = await those.signer.sign({ method: 'POST', url: `${origin}/`, body: BODY });
+        const client = new RawClient(port);
+        client.write(headOf(signed, { 'content-length': BODY.length }) + BODY);
+        await client.closed;
+        expect([name, client.received, ran]).toEqual([name, '', 0]);
+        expect(heard.join('')).toBe(BODY);
+      }
+    },
+  );
+});
