@@ -167,13 +167,13 @@ describe.each(STORES)('a request that is heard above the guard, with a store: %s
           come = gate();
           const signed = await those.signer.sign({ method: 'POST', url: `${origin}/`, body: BODY });
           const stream = client.request({ ':method': 'POST', ...signed.headers });
-          const response = once(stream, 'response');
+          const answer = Promise.all([once(stream, 'response'), stream.toArray()]);
           if (packets === 1) stream.end(BODY);
           await come.opened;
           await turns();
           if (packets === 2) stream.end(BODY);
-          const [{ ':status': status }] = await response;
-          const text = (await stream.toArray()).join('');
+          const [[{ ':status': status }], chunks] = await answer;
+          const text = chunks.join('');
           expect([packets, status, text, heard.join('')]).toEqual([packets, 200, BODY, BODY]);
         }
       });
