@@ -168,13 +168,16 @@ function pump(client: RawClient, head: string, piece: string | Uint8Array): void
 }
 
 describe('requireSignature() and a forged request with a body of 1 GiB', () => {
-  /** The answer was there before a second piece of 64 KiB was read; and of the rest about 1 MiB at most. */
+  /**
+   * The answer was there before a third piece of 64 KiB was read: since Node 22 streams hold that much, and the first piece is less by the
+   * head. Of the rest about 1 MiB is read at most.
+   */
   async function expectUnread({
     readAtAnswer,
     readInAll,
   }: Awaited<ReturnType<typeof countingServer>>): Promise<void> {
     expect(readAtAnswer).toHaveLength(1);
-    expect(readAtAnswer[0]).toBeLessThan(2 * KiB64);
+    expect(readAtAnswer[0]).toBeLessThanOrEqual(2 * KiB64);
     expect(await readInAll[0]).toBeLessThan(MiB + 4 * KiB64);
   }
 
