@@ -132,6 +132,16 @@ describe.each(REJECTING)('a function of the application that %s', (_, hook) => {
     expect(seen).toEqual(['COUNTERSIGN_SOURCE']);
   });
 
+  it('rejects what a fetch handler returns, as target', async () => {
+    const seen = troubles();
+    const { verifier, signer } = parties();
+    const receive = fetchAdapter.withSignature(() => new Response(), verifier, { target: hook });
+    const { url, headers } = await signer.sign({ method: 'GET', url: 'https://api.test/' });
+    await expect(receive(new Request(url, { headers }))).rejects.toThrow(TypeError);
+    await turns();
+    expect(seen).toEqual(['COUNTERSIGN_TARGET']);
+  });
+
   it('leaves what was accepted as it is, as noteUse of a key store', async () => {
     const { statuses, seen } = await outcomeOf(({ keys }) => {
       keys.noteUse = hook;
