@@ -12,8 +12,9 @@ const SCHEME = 'countersign1-hmac-sha256';
 /**
  * Reads of an answer what may help. Each is tried once by clients of ours.
  *
- * Only the service that the request was for can say that it did not act. A gateway may have acted, and hand on the refusal of a service
- * behind it: that one names another audience, and nothing is sent again.
+ * Only the service that the request was for can say that it did not act. A gateway may have acted,
+ * and hand on the refusal of a service behind it: that one names another audience, and nothing is
+ * sent again.
  *
  * @param challenges the answer's `WWW-Authenticate`
  * @param audience the service that the request was for

@@ -15,8 +15,8 @@ export interface Identity {
   /** Lower-case names. Of all other headers nothing is known. */
   readonly signedHeaders: readonly string[];
   /**
-   * The host that the request was signed for, with its port if it has one: that of `publicOrigin`, if the verifier has one. Build links
-   * with it.
+   * The host that the request was signed for, with its port if it has one: that of `publicOrigin`,
+   * if the verifier has one. Build links with it.
    */
   readonly host: string;
   /** Whether the signature covers the body. If not, anybody on the way may have replaced it (`unsignedPayload`). */

@@ -15,9 +15,10 @@ import { toError } from './thrown.ts';
 /** How session credentials are handed out. */
 export interface SessionEndpointOptions {
   /**
-   * `tls` if not given: a request that came over plain HTTP is refused, also one from this machine, since a proxy on it may have
-   * forwarded the request without saying so. If a proxy ends TLS, set Express' `trust proxy`. `allow-plain-http` sends the secret of the
-   * session so that everybody on the way can read it: for development.
+   * `tls` if not given: a request that came over plain HTTP is refused, also one from this machine,
+   * since a proxy on it may have forwarded the request without saying so. If a proxy ends TLS, set
+   * Express' `trust proxy`. `allow-plain-http` sends the secret of the session so that everybody on
+   * the way can read it: for development.
    */
   readonly transport?: 'tls' | 'allow-plain-http' | undefined;
 }
@@ -89,15 +90,17 @@ async function lend(
 }
 
 /**
- * What a client asks for: the bytes that were verified, whatever a parser has made of them. Those of Express 4 say `{}` of what is not
- * theirs, which would ask for all that there is. What did not arrive must not be taken for no wish either.
+ * What a client asks for: the bytes that were verified, whatever a parser has made of them. Those
+ * of Express 4 say `{}` of what is not theirs, which would ask for all that there is. What did not
+ * arrive must not be taken for no wish either.
  */
 async function readWanted(req: Request): Promise<unknown> {
   if (req.destroyed && !req.readableEnded) throw cutShort(req.errored);
   const bytes = verifiedBody(req);
   if (bytes !== undefined) return parseJson(bytes);
   if (!req.readableEnded) return parseJson(await collect(req));
-  // A parser has read a streamed body to its end, which was let through because it is the signed one.
+  // A parser has read a streamed body to its end, which was let through because it is the signed
+  // one.
   const { body } = req as { body: unknown };
   return typeof body === 'string' || Buffer.isBuffer(body) ? parseJson(Buffer.from(body)) : body;
 }

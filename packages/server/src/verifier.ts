@@ -28,8 +28,9 @@ export interface ReceivedRequest {
   /** Raw pairs or `req.rawHeaders` where they can be had: in other forms duplicates are joined or gone. */
   readonly headers: HeadersInput;
   /**
-   * The header fields as the application reads them, such as `req.headers`, if it reads another form than `headers`: a field that is not
-   * among them is refused. Node leaves out of `req.headers` what exceeds `server.maxHeadersCount`, and joins or drops duplicates.
+   * The header fields as the application reads them, such as `req.headers`, if it reads another
+   * form than `headers`: a field that is not among them is refused. Node leaves out of
+   * `req.headers` what exceeds `server.maxHeadersCount`, and joins or drops duplicates.
    */
   readonly parsedHeaders?: Readonly<Record<string, unknown>> | undefined;
   /** The host of the URL that the application reads, if it reads one: it must be that of `Host`, unless `publicOrigin` is set. */

@@ -29,8 +29,9 @@ export interface CallbackVerifierOptions {
   /** The form that is expected: `standardWebhooks()` if not given. */
   readonly scheme?: CallbackScheme | undefined;
   /**
-   * Whose callbacks these are: the name of the scheme if not given. Give each sender a name of its own if several share a nonce store,
-   * or one could use up the nonces of another. (`createOnce()` tells them apart by their secrets.)
+   * Whose callbacks these are: the name of the scheme if not given. Give each sender a name of its
+   * own if several share a nonce store, or one could use up the nonces of another. (`createOnce()`
+   * tells them apart by their secrets.)
    */
   readonly sender?: string | undefined;
   /** For how long a callback lives once it is signed: 300 if not given. */

@@ -2,9 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import { checkHandler } from '../adapter-options.ts';
 import { ConnectionHold } from '../http/connection-hold.ts';
-import { callListener, handOn, headersOf, type Outcome } from '../http/node/adapter.ts';
 import { answerFailure, answerRefusal } from '../http/node/answer.ts';
 import { heldBody } from '../http/node/body.ts';
+import { callListener } from '../http/node/call-listener.ts';
+import { handOn, type Outcome } from '../http/node/hand-on.ts';
+import { headersOf } from '../http/node/headers.ts';
 
 import {
   type CallbackAdapterOptions,
@@ -48,9 +50,9 @@ export function receiveCallback(
 }
 
 /**
- * Wraps a listener for `node:http`, or for the compatibility API of `node:http2`, so that it is called for verified callbacks
- * only. The others are answered here. If verifying fails, or the listener throws or rejects, the answer is 500 and a process warning
- * says why.
+ * Wraps a listener for `node:http`, or for the compatibility API of `node:http2`, so that it is
+ * called for verified callbacks only. The others are answered here. If verifying fails, or the
+ * listener throws or rejects, the answer is 500 and a process warning says why.
  *
  * @param listener called with the callback; `req` can be read as if nothing had read it. It is called only while the whole body is in
  * `req`

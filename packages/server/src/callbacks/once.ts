@@ -69,9 +69,11 @@ export type Once = <T>(
 ) => Promise<OnceOutcome<T>>;
 
 /**
- * Builds what makes handlers run once for each callback, however often that is delivered. Callbacks are told apart by their `id`, their
- * `sender` and the secrets that they are verified with: all are signed or configured, and no header that anybody could change is among them. So
- * two receivers with secrets of their own can share a store. Keep an old secret in the list for as long as its sender may try again.
+ * Builds what makes handlers run once for each callback, however often that is delivered. Callbacks
+ * are told apart by their `id`, their `sender` and the secrets that they are verified with: all are
+ * signed or configured, and no header that anybody could change is among them. So two receivers
+ * with secrets of their own can share a store. Keep an old secret in the list for as long as its
+ * sender may try again.
  *
  * Between the end of a handler and the store's note of it there is a moment; a process that is killed in it runs the handler again. What
  * must not happen twice even then belongs in one transaction with the handler's own writes, under the same id.
@@ -92,8 +94,8 @@ export type Once = <T>(
  *     return new Response(null, { status, headers });
  *   },
  *   { secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'] },
- * );
- * console.assert((await receive(new Request('https://api.test/', { method: 'POST', body: '{}' }))).status === 401);
+ * ); console.assert((await receive(new Request('https://api.test/', { method: 'POST', body: '{}'
+ * }))).status === 401);
  * ```
  * @see docs/callbacks.md
  */
@@ -184,8 +186,8 @@ export function createOnce(options: OnceOptions): Once {
 const STATES = new Set<unknown>(['begun', 'done', 'in-progress'] satisfies OnceState['state'][]);
 
 /**
- * What a callback is known by: its sender and id, for each secret that it could have been signed with. While a secret is rotated there are
- * two, and the next delivery may be signed with either.
+ * What a callback is known by: its sender and id, for each secret that it could have been signed
+ * with. While a secret is rotated there are two, and the next delivery may be signed with either.
  */
 function namesOf(callback: CallbackIdentity): string[] {
   // None of the parts can hold a line feed, so no two triples have one name.

@@ -78,7 +78,8 @@ export function readFields(
     if (Object.hasOwn(parsed, name) || Object.hasOwn(parsed, name.toLowerCase())) continue;
     // The host of HTTP/2.
     if (name === 'host' && Object.hasOwn(parsed, ':authority')) continue;
-    // An attacker who holds a signed request back could add unsigned fields, which hide signed ones from the application.
+    // An attacker who holds a signed request back could add unsigned fields, which hide signed ones
+    // from the application.
     throw new SignatureError(
       'ERR_SIGNATURE_AMBIGUOUS',
       `Header ${quote(name)} was received, but the application cannot see it: send fewer fields, or raise server.maxHeadersCount`,

@@ -11,7 +11,8 @@ const PRIVATE = new Set(['loopback', 'private', 'carrierGradeNat', 'uniqueLocal'
 const GLOBAL_UNICAST = ipaddr.parseCIDR('2000::/3') as [ipaddr.IPv6, number];
 
 /**
- * Where clouds hand out credentials, at addresses that look public or merely private: Azure, Alibaba, AWS, Google and Scaleway.
+ * Where clouds hand out credentials, at addresses that look public or merely private: Azure,
+ * Alibaba, AWS, Google and Scaleway.
  */
 const METADATA = [
   '168.63.129.16/32',

@@ -73,8 +73,8 @@ const defaults: FetchPolicy = fetchSchema.parse({});
  * const keys = new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]);
  * const verifier = createVerifier({ audience: 'video-api', keys, nonces: new MemoryNonceStore() });
  *
- * const unsigned = new Request('https://api.test/VideoParser/');
- * const response = await verifyRequest(verifier, unsigned).catch((error) => refusalResponse(error, verifier));
+ * const unsigned = new Request('https://api.test/VideoParser/'); const response = await
+ * verifyRequest(verifier, unsigned).catch((error) => refusalResponse(error, verifier));
  * console.assert(response instanceof Response && response.status === 401);
  * ```
  */
@@ -118,7 +118,8 @@ export function refusalResponse(error: unknown, verifier: Pick<Verifier, 'audien
  * import { generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
  * import { withSignature } from '@countersign/server/fetch';
  *
- * const handler = withSignature((_request, identity) => new Response(`Hello ${identity.subject}`), {
+ * const handler = withSignature((_request, identity) => new Response(`Hello ${identity.subject}`),
+ * {
  *   audience: 'video-api',
  *   keys: new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]),
  *   nonces: new MemoryNonceStore(),

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
-import type { HeadersInput, SignatureError } from '@countersign/shared';
+import type { SignatureError } from '@countersign/shared';
 import {
   type AdapterOptions,
   type AdapterPolicy,
@@ -13,10 +13,12 @@ import type { Identity } from '../../identity.ts';
 import { type ProblemAnswer, problemOf } from '../../problem-details.ts';
 import type { Verifier } from '../../verifier.ts';
 import type { VerifierOptions } from '../../verifier-options.ts';
-import { closedEarly, takenAway } from '../body-errors.ts';
-import { ConnectionHold, whenParsed } from '../connection-hold.ts';
-import { answerFailure, answerProblem, answerRefusal, isTooLate, onceAnswered } from './answer.ts';
-import { heldBody, isTaken, streamedBody, streamOf } from './body.ts';
+import { ConnectionHold } from '../connection-hold.ts';
+import { answerFailure, answerProblem, answerRefusal, onceAnswered } from './answer.ts';
+import { heldBody, streamedBody, streamOf } from './body.ts';
+import { callListener } from './call-listener.ts';
+import { handOn, type Outcome } from './hand-on.ts';
+import { headersOf, showHost } from './headers.ts';
 
 /** Options of `withSignature()` beside those of the verifier. */
 export interface NodeOptions<Req extends IncomingMessage | Http2ServerRequest = IncomingMessage>
@@ -93,15 +95,6 @@ export function withSignature<
 }
 
 /**
- * Continues with a request. One of the two is called, or neither if the request is gone and cannot
- * be answered.
- */
-export interface Outcome<T> {
-  accept(verified: T): void;
-  refuse(error: unknown): void;
-}
-
-/**
  * Verifies a request of `node:http`.
  *
  * @param sourceOf returns the network address of the caller
@@ -146,120 +139,6 @@ export function authenticate(
 }
 
 /**
- * Verifies a request, and hands it on if it is still there. A request that went away during a wait
- * has lost its body. So after the last wait, only this function may stand between a verified
- * request and the application.
- */
-export async function handOn<T>(
-  req: IncomingMessage,
-  res: ServerResponse,
-  hold: ConnectionHold,
-  verify: () => Promise<T>,
-  outcome: Outcome<T>,
-): Promise<void> {
-  if (isTooLate(req)) return;
-  // Code that calls listeners without a server gives them a socket that was never readable.
-  const wasReadable = req.socket?.readable === true;
-  const wasRead = req.readableDidRead && req.readableLength === 0;
-  // A listener above gets the body together with the listeners below, as if verifying took no time.
-  const wasFlowing = req.readableFlowing === true;
-  if (wasFlowing) req.pause();
-  await whenParsed(req);
-  hold.begin();
-  let verified: T;
-  try {
-    verified = await verify();
-  } catch (error) {
-    hold.end();
-    return outcome.refuse(error);
-  }
-  if (isGone(req, wasReadable)) {
-    hold.end();
-    return dismiss(req, res, outcome);
-  }
-  if (!wasRead && isTaken(req)) {
-    hold.end();
-    return outcome.refuse(takenAway());
-  }
-  hold.endWhenRead(req, res);
-  // Some adapters for cloud functions mark a request as read when they make it.
-  if (!req.readable && !req.readableEnded && !req.destroyed) req.readable = true;
-  if (wasFlowing) req.resume();
-  outcome.accept(verified);
-}
-
-/**
- * With `publicOrigin`, a proxy has changed the host on the wire, or an attacker has. The application reads the one that was verified:
- * frameworks route and build links by it.
- */
-function showHost({ headers, httpVersionMajor }: IncomingMessage, host: string | undefined): void {
-  const name = httpVersionMajor >= 2 ? ':authority' : 'host';
-  if (host !== undefined && headers[name] !== host) headers[name] = host;
-  if (name !== 'host' && headers.host !== undefined) headers.host = host;
-}
-
-/**
- * The header fields as they came over the wire. Adapters for cloud functions have no raw fields:
- * the platform has joined fields of the same name, and the application sees the same joined fields.
- * Such adapters write the length as a number, which Node accepts in place of text.
- */
-export function headersOf({ rawHeaders, headers }: IncomingMessage): HeadersInput {
-  const raw = rawHeaders?.length > 0 ? rawHeaders : Object.entries(headers).flatMap(pairsOf);
-  return raw.some(isNumber) ? raw.map(String) : raw;
-}
-
-function pairsOf([name, value]: [string, string | readonly string[] | undefined]): string[] {
-  const values = typeof value === 'object' ? value : [value ?? ''];
-  return values.flatMap((one) => [name, one]);
-}
-
-function isNumber(part: unknown): boolean {
-  return typeof part === 'number';
-}
-
-/**
- * Calls a listener of the application. If it throws or rejects, the process must not end, and the
- * error must not get lost.
- */
-export function callListener(
-  req: IncomingMessage,
-  res: ServerResponse,
-  listener: () => unknown,
-): void {
-  const fail = (error: unknown): void =>
-    answerFailure(req, res, error, 'COUNTERSIGN_LISTENER_FAILED');
-  try {
-    const running = listener();
-    if (typeof running === 'object' && running !== null) Promise.resolve(running).catch(fail);
-  } catch (error) {
-    fail(error);
-  }
-}
-
-/**
- * Whether a request can no longer be handled: it was destroyed together with its body, or its
- * connection takes no answer. Parsers of Express 5 also skip a request whose socket is no longer
- * readable, and the handler would run without the body.
- */
-function isGone(req: IncomingMessage, wasReadable: boolean): boolean {
-  const stream = streamOf(req);
-  if (stream !== undefined) return stream.destroyed || stream.closed;
-  // If a parser above has read a request to its end, nothing is lost when it is destroyed.
-  if (req.destroyed && !req.readableEnded) return true;
-  return req.socket?.destroyed === true || (wasReadable && !req.socket.readable);
-}
-
-/**
- * Ends a request that is gone. A client that closed only its own side may still listen, so it is
- * answered.
- */
-function dismiss<T>(req: IncomingMessage, res: ServerResponse, outcome: Outcome<T>): void {
-  if (streamOf(req) !== undefined) return;
-  if (req.destroyed || !req.socket.writable) res.destroy();
-  else outcome.refuse(closedEarly());
-}
-
-/**
  * Fails a streamed body that is not the signed one. Its reader must not take the bytes so far for
  * the whole body.
  */
@@ -282,7 +161,8 @@ function failStream(
     for (const name of ['transfer-encoding', 'content-encoding']) res.removeHeader(name);
     if (streamOf(req) === undefined) res.setHeader('connection', 'close');
   }
-  // Node tells the application that the request is aborted. If it answers then, behind our answer, that
+  // Node tells the application that the request is aborted. If it answers then, behind our answer,
+  // that
   // is an error of the response, and without a listener it would end the process.
   res.on('error', () => undefined);
   answerProblem(req, res, problemOf(error, audience));

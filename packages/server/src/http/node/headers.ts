@@ -1,0 +1,34 @@
+import type { IncomingMessage } from 'node:http';
+import type { HeadersInput } from '@countersign/shared';
+
+/**
+ * With `publicOrigin`, a proxy has changed the host on the wire, or an attacker has. The application reads the one that was verified:
+ * frameworks route and build links by it.
+ */
+export function showHost(
+  { headers, httpVersionMajor }: IncomingMessage,
+  host: string | undefined,
+): void {
+  const name = httpVersionMajor >= 2 ? ':authority' : 'host';
+  if (host !== undefined && headers[name] !== host) headers[name] = host;
+  if (name !== 'host' && headers.host !== undefined) headers.host = host;
+}
+
+/**
+ * The header fields as they came over the wire. Adapters for cloud functions have no raw fields:
+ * the platform has joined fields of the same name, and the application sees the same joined fields.
+ * Such adapters write the length as a number, which Node accepts in place of text.
+ */
+export function headersOf({ rawHeaders, headers }: IncomingMessage): HeadersInput {
+  const raw = rawHeaders?.length > 0 ? rawHeaders : Object.entries(headers).flatMap(pairsOf);
+  return raw.some(isNumber) ? raw.map(String) : raw;
+}
+
+function pairsOf([name, value]: [string, string | readonly string[] | undefined]): string[] {
+  const values = typeof value === 'object' ? value : [value ?? ''];
+  return values.flatMap((one) => [name, one]);
+}
+
+function isNumber(part: unknown): boolean {
+  return typeof part === 'number';
+}
