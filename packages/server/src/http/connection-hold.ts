@@ -10,6 +10,7 @@ export interface HeldRequest {
 }
 
 interface Answer {
+  readonly writableFinished?: boolean;
   once(event: 'close', act: () => void): unknown;
 }
 
@@ -167,7 +168,8 @@ export class ConnectionHold {
 
   #hold(): void {
     if (this.#state !== 'wanted') return;
-    if (this.#unread?.req.readableLength === 0) {
+    // A handler that reads nothing may have answered by now.
+    if (this.#unread?.req.readableLength === 0 || this.#unread?.res.writableFinished === true) {
       this.#state = 'idle';
       return;
     }
