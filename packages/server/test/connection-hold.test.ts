@@ -150,3 +150,31 @@ describe.each(MODES)('a store that never answers, %s', (body) => {
     expect(socket.destroyed).toBe(true);
   });
 });
+
+describe.each(MODES)('a handler that reads no body, %s', (body) => {
+  it('lets the connection go with its answer', async () => {
+    const { withSignature } = await import('@countersign/server/node');
+    const { verifier, nonces, signer } = parties();
+    const claim = nonces.claim.bind(nonces);
+    nonces.claim = async (nonce) => {
+      await turns();
+      return claim(nonce);
+    };
+    let come = 0;
+    const guarded = withSignature((_req, res) => void res.end('unread'), verifier, { body });
+    const { origin, port } = await listen((req, res) => {
+      come++;
+      guarded(req, res);
+    });
+    const client = new RawClient(port);
+    for (const count of [1, 2, 3]) {
+      const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body: 'unread' });
+      client.write(`${headOf(signed, { 'content-length': 6 })}un`);
+      while (come < count) await turns(1);
+      await turns();
+      client.write('read');
+      // No time passes: nothing but the answer can let the connection go.
+      expect(await client.answer()).toMatchObject({ status: 200, body: 'unread' });
+    }
+  });
+});

@@ -148,9 +148,12 @@ function failStream(
   error: SignatureError,
   audience: string,
 ): void {
-  // In HTTP/2 an error without a listener would end the process.
-  const destroy = (): void =>
-    void req.destroy(req.listenerCount('error') === 0 ? undefined : error);
+  const destroy = (): void => {
+    // An error without a listener would end the process: this one in HTTP/2, or Node's own one if the
+    // socket of an adapter for cloud functions is no stream.
+    req.on('error', () => undefined);
+    req.destroy(error);
+  };
   if (res.headersSent && !res.writableEnded) {
     destroy();
     res.destroy(error);
