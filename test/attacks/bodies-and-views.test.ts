@@ -119,10 +119,11 @@ describe('what was verified is what runs', () => {
       const server = createServer(listener);
       server.maxHeadersCount = 20;
       const { origin, port } = await listen(server);
-      for (const [fields, more, status] of [
-        [0, '', 200],
-        [20, '', 400],
-        [20, '&amount=1000000&to=mallory', 400],
+      const statuses: number[] = [];
+      for (const [fields, more] of [
+        [0, ''],
+        [20, ''],
+        [20, '&amount=1000000&to=mallory'],
       ] as const) {
         const url = `${origin}/transfer`;
         const signed = await signer.sign({ method: 'POST', url, body: 'to=bob&amount=1' });
@@ -130,14 +131,17 @@ describe('what was verified is what runs', () => {
         const client = new RawClient(port);
         client.write(headOf(signed, { ...junk, 'content-length': 15 + more.length }));
         client.write(`to=bob&amount=1${more}`);
-        expect((await client.answer()).status).toBe(status);
+        statuses.push((await client.answer()).status);
       }
       expect(bodies).toEqual(['to=bob&amount=1']);
-      expect(refused.map(({ code }) => code)).toEqual([
-        'ERR_SIGNATURE_AMBIGUOUS',
-        'ERR_SIGNATURE_AMBIGUOUS',
-      ]);
-      expect(refused[0]?.message).toMatch(/"j\d+" was received.*server\.maxHeadersCount/);
+      // Newer versions of Node refuse such requests themselves, before anybody is asked.
+      const isNewer = statuses[1] === 431;
+      expect(statuses).toEqual(isNewer ? [200, 431, 431] : [200, 400, 400]);
+      expect(refused.map(({ code }) => code)).toEqual(
+        isNewer ? [] : ['ERR_SIGNATURE_AMBIGUOUS', 'ERR_SIGNATURE_AMBIGUOUS'],
+      );
+      for (const { message } of refused)
+        expect(message).toMatch(/"j\d+" was received.*server\.maxHeadersCount/);
     }
   });
 

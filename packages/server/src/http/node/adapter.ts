@@ -164,9 +164,8 @@ function failStream(
     for (const name of ['transfer-encoding', 'content-encoding']) res.removeHeader(name);
     if (streamOf(req) === undefined) res.setHeader('connection', 'close');
   }
-  // Node tells the application that the request is aborted. If it answers then, behind our answer,
-  // that
-  // is an error of the response, and without a listener it would end the process.
+  // Node tells the application that the request is aborted. If the application answers then, behind
+  // our answer, the response emits an error. Without a listener it would end the process.
   res.on('error', () => undefined);
   answerProblem(req, res, problemOf(error, audience));
   // The answer goes first, because destroying the request destroys its connection.
