@@ -190,7 +190,12 @@ describe('what was verified is what runs', () => {
       });
       expect((await fetching(request)).status).toBe(200);
     }
+    // A framework may write the public host into the URL, and leave the field as it came.
+    const { headers } = await signer.sign({ method: 'POST', url, body: 'x' });
+    const init = { method: 'POST', headers: { ...headers, host: 'evil.test' }, body: 'x' };
+    expect((await fetching(new Request(url, init))).status).toBe(200);
     const verified = 'api.example.com';
+    expect(seen.pop()).toEqual([verified, verified, verified, 'x']);
     for (const [index, hosts] of seen.entries())
       expect(hosts).toEqual([verified, verified, verified, ...(index % 2 === 1 ? ['x'] : [])]);
     expect(seen).toHaveLength(6);

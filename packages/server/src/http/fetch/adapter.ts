@@ -183,9 +183,13 @@ async function verifyWith(
   return { identity, request };
 }
 
-/** With `publicOrigin`, the host on the wire may be any. The application reads the one that was verified. */
+/**
+ * With `publicOrigin`, the host on the wire may be any. The application reads the verified one, in
+ * the URL and in the header field.
+ */
 function withHost(request: Request, url: URL, host: string | undefined): Request {
-  if (host === undefined || isSameHost(host, url.host)) return request;
+  const field = request.headers.get('host') ?? host;
+  if (host === undefined || (isSameHost(host, url.host) && field === host)) return request;
   url.host = host;
   // A host without a port means the default one; the setter would leave another as it was.
   if (!/:\d+$/.test(host)) url.port = '';

@@ -2,8 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import type { HeadersInput } from '@countersign/shared';
 
 /**
- * With `publicOrigin`, a proxy has changed the host on the wire, or an attacker has. The application reads the one that was verified:
- * frameworks route and build links by it.
+ * Shows the application the verified host. With `publicOrigin`, a proxy or an attacker may have
+ * changed the host on the wire, and frameworks route and build links by it.
  */
 export function showHost(
   { headers, httpVersionMajor }: IncomingMessage,
