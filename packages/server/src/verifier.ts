@@ -183,7 +183,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     // A session is in no store; what it was lent out on may be.
     const used = session === undefined ? accessKeyId : session.parent;
     if (claims && used !== undefined)
-      watchPromise(policy.keys.noteUse?.(used, now), 'COUNTERSIGN_KEY_STORE');
+      callHook((id) => policy.keys.noteUse?.(id, now), used, 'COUNTERSIGN_KEY_STORE');
     return {
       accessKeyId,
       subject,

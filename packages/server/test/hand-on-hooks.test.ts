@@ -158,6 +158,27 @@ describe.each(REJECTING)('a function of the application that %s', (_, hook) => {
   });
 });
 
+describe('bookkeeping that throws', () => {
+  const fail = () => {
+    throw new Error('the disk is full');
+  };
+
+  it('refuses nothing that was accepted, as noteUse of a key store', async () => {
+    const { statuses, seen } = await outcomeOf(({ keys }) => {
+      keys.noteUse = fail;
+    });
+    expect(statuses).toEqual([200, 200]);
+    expect(seen).toEqual(twice('COUNTERSIGN_KEY_STORE'));
+  });
+
+  it('leaves a refusal as it is, as note of what counts failures', async () => {
+    const failures = { check: () => undefined, note: fail };
+    const { statuses, seen } = await outcomeOf({ failures }, { isForged: true });
+    expect(statuses).toEqual([401, 401]);
+    expect(seen).toEqual(twice('COUNTERSIGN_FAILURES'));
+  });
+});
+
 describe('a store of handled callbacks', () => {
   /** Handles a callback until its run has said twice that it lives, and tells whether it was told that another took over. */
   async function handleWith(goOn: OnceStore['goOn']) {

@@ -1,5 +1,5 @@
 import { quote, SignatureError } from '@countersign/shared';
-import { watchPromise } from '../call-hook.ts';
+import { callHook } from '../call-hook.ts';
 import type { FailureBlock, FailureLimit } from '../failures/failure-limit.ts';
 
 /**
@@ -23,7 +23,8 @@ export function noteFailure(
   source: string | undefined,
   accessKeyId: string,
 ): void {
-  if (isSource(source)) watchPromise(failures?.note(source, accessKeyId), 'COUNTERSIGN_FAILURES');
+  if (isSource(source))
+    callHook((id) => failures?.note(source, id), accessKeyId, 'COUNTERSIGN_FAILURES');
 }
 
 let last: { readonly message: string; readonly refusal: SignatureError } | undefined;
