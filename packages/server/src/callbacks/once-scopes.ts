@@ -7,7 +7,8 @@ const scopes = new WeakMap<CallbackIdentity, readonly string[]>();
  * Notes by which secrets a callback could have been verified. Ids of two receivers with secrets of
  * their own never meet, though their senders have one name.
  *
- * @param ids of all secrets that are in force, since the next delivery of the same callback may be signed with another one
+ * @param ids of all secrets that are in force, since the next delivery of the same callback may be
+ * signed with another one
  */
 export function keepScopes(callback: CallbackIdentity, ids: readonly string[]): void {
   scopes.set(callback, ids);

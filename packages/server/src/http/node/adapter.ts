@@ -149,8 +149,8 @@ function failStream(
   audience: string,
 ): void {
   const destroy = (): void => {
-    // An error without a listener would end the process: this one in HTTP/2, or Node's own one if the
-    // socket of an adapter for cloud functions is no stream.
+    // An error without a listener would end the process: this one in HTTP/2, or Node's own one if
+    // the socket of an adapter for cloud functions is no stream.
     req.on('error', () => undefined);
     req.destroy(error);
   };
