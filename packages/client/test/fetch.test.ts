@@ -410,6 +410,7 @@ describe('signedFetch() and epochs', () => {
     ['unavailable', 503],
     ['replay-unknown', 503],
     ['too-many-failures', 429],
+    ['too-many-requests', 429],
     ['not-replay-unknown', 401],
   ])('does not try again by itself after %s with status %d', async (reason, status) => {
     serve('https://api.test', () =>

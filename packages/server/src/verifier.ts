@@ -1,5 +1,6 @@
 import {
   type HeadersInput,
+  quote,
   type SignableRequest,
   SignatureError,
   UNSIGNED_PAYLOAD,
@@ -172,11 +173,11 @@ export function createVerifier(options: VerifierOptions): Verifier {
       checkWindow(params, policy, policy.clock());
       let answer: ClaimOutcome;
       try {
-        answer = await policy.nonces.claim(nonceClaim(params, policy));
+        answer = await policy.nonces.claim(nonceClaim(params, accessKey, policy));
       } catch (cause) {
         throw storeFailed('nonce', cause);
       }
-      epoch = checkClaim(answer);
+      epoch = checkClaim(answer, `subject ${quote(subject)}`);
       attempt.claimed = true;
     }
     const { accessKeyId, audience, signedAt, nonce, signedHeaders } = params;

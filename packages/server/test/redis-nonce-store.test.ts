@@ -4,6 +4,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, inject, it, onTestFinished, vi } from 'vitest';
 import { type RedisServer, startRedis } from '../../../test/support/redis.ts';
 import { RedisNonceStore, type RedisNonceStoreOptions } from '../src/redis.ts';
+import { nonceBudgetContract } from './nonce-budget-contract.ts';
 import { claimOf, epochOf, nonceStoreContract } from './nonce-store-contract.ts';
 import { bulk, startFake, startProxy } from './redis-faults.ts';
 
@@ -72,6 +73,23 @@ nonceStoreContract('RedisNonceStore', async () => {
     while ((await seconds(admin)) < time) await sleep(20);
   };
   return { servers, now: () => seconds(admin), until, lose };
+});
+
+nonceBudgetContract('RedisNonceStore', async (perSubject) => {
+  const url = inject('redisUrl');
+  const prefix = newPrefix();
+  const admin = connect(url);
+  const servers = [
+    storeOn(url, { prefix, perSubject }),
+    storeOn(url, { prefix, perSubject }),
+  ] as const;
+  const expire = async () => {
+    const soon = (await seconds(admin)) + 40;
+    for (const owner of await admin.keys(`${prefix}:0:*`))
+      for (const end of await admin.hkeys(owner))
+        if (Number(end) < soon) await admin.hdel(owner, end);
+  };
+  return { servers, now: () => seconds(admin), expire };
 });
 
 describe('RedisNonceStore', () => {
@@ -152,6 +170,7 @@ describe('RedisNonceStore', () => {
     expect(build({ timeout: 11 })).toThrow(RangeError);
     expect(build({ waitForReplicas: -1 })).toThrow(RangeError);
     expect(build({ waitForReplicas: 0.5 })).toThrow(TypeError);
+    expect(build({ perSubject: 0 })).toThrow(RangeError);
     expect(build({ slack: 0 })).toThrow(RangeError);
     expect(build({ slack: Number.NaN })).toThrow(TypeError);
     expect(build({ clock: 0 })).toThrow('a function that returns Unix seconds');

@@ -8,6 +8,9 @@
  *   each time at least, so that it never goes back and no two calls have one.
  * - Where replicas are waited for, `acked` before it: the last tick that they are known to have.
  *
+ * `KEYS[2]` is a hash: how many live nonces the owner of the claim has, by the second at which some of them have all expired, and
+ * `floor`: until when requests may be acceptable that were refused for want of room. To lose it costs nothing but the bound.
+ *
  * The epoch ends, and with it what it can vouch for, where the state is gone, comes from another incarnation of Redis (a restart,
  * a snapshot, a promotion, another node: `master_replid` changes with each), or is older than what a caller has seen (a rollback in
  * place).
@@ -17,11 +20,11 @@
  *
  * `ARGV`: name of the nonce, or nothing only to look after the partition; signed at; acceptable from; until; the echoed epoch; an
  * epoch that nobody has used, to begin with if need be; the highest tick that the caller has seen; the caller's time; how long a
- * call may take; the slack between clocks. Where replicas are waited for: for how long they may be silent; the epoch that the caller
+ * call may take; the slack between clocks; the most live nonces of the owner; `1` for a presigned URL. Where replicas are waited for: for how long they may be silent; the epoch that the caller
  * knows; its last tick that they acknowledged; `1` where it confirms that epoch.
  *
  * Times are microseconds of Unix time in here, and seconds outside. Answers are `{outcome, epoch, wait, tick}`: the wait in seconds
- * where the outcome is `uncertain`; where it is `apart` by how many milliseconds clocks are; and where a partition is `alive`, how
+ * where the outcome is `uncertain` or `exhausted`; where it is `apart` by how many milliseconds clocks are; and where a partition is `alive`, how
  * many replicas it has.
  */
 export const CLAIM_SCRIPT = `
@@ -37,7 +40,8 @@ local function micros(text)
 end
 local signed, from, till = micros(ARGV[2]), micros(ARGV[3]), micros(ARGV[4])
 local seen, sent, late, slack = ARGV[7] + 0, ARGV[8] * 1000000, ARGV[9] * 1000000, ARGV[10] * 1000000
-local lease, known = (ARGV[11] or 0) * 1000000, ARGV[12]
+local most, presigned = ARGV[11] + 0, ARGV[12] == '1'
+local lease, known = (ARGV[13] or 0) * 1000000, ARGV[14]
 
 local clock = redis.call('TIME')
 local time = clock[1] * 1000000 + clock[2]
@@ -71,11 +75,11 @@ local lost = of ~= incarnation or seen > tick
 local lapsed = false
 if lease > 0 and not lost then
   local acked = (redis.call('ZSCORE', key, 'acked') or ACKED) - ACKED
-  if known == epoch then acked = math.max(acked, ARGV[13] + 0) end
+  if known == epoch then acked = math.max(acked, ARGV[15] + 0) end
   if acked > 0 then redis.call('ZADD', key, 'GT', ACKED + acked, 'acked') end
   lapsed = birth ~= 'pending' and not (time - acked <= lease)
 end
-local is_confirmed = birth == 'pending' and (lease == 0 or known == epoch and ARGV[14] == '1')
+local is_confirmed = birth == 'pending' and (lease == 0 or known == epoch and ARGV[16] == '1')
 if lost or lapsed or is_confirmed then
   if lost or lapsed then epoch = ARGV[6] end
   birth = lease > 0 and not is_confirmed and 'pending' or string.format('%.0f', now)
@@ -111,7 +115,48 @@ if echoed ~= epoch and (echoed ~= '' or not (from > certain)) then
   return answer('uncertain', math.max(1, math.ceil((anew - time) / 1000000)))
 end
 
+-- What the owner has. Whole seconds are exact in text, and the numbers below in Lua.
+local owner, held, first, latest, floor = KEYS[2], 0, nil, 0, 0
+local shares = redis.call('HGETALL', owner)
+for i = 1, #shares, 2 do
+  local name, ends = shares[i], tonumber(shares[i])
+  if name == 'floor' then
+    floor = shares[i + 1] + 0
+  elseif not (ends * 1000000 + slack >= now) then
+    redis.call('HDEL', owner, name)
+  else
+    held = held + shares[i + 1]
+    first, latest = math.min(first or ends, ends), math.max(latest, ends)
+  end
+end
+if held >= most or not (till > floor) then
+  if redis.call('ZSCORE', key, nonce) then return answer('replayed') end
+  local open = now
+  if held >= most then
+    open = (first or 0) * 1000000 + slack
+    -- Its client will have signed another by the time that there is room: this one must not be accepted then. A presigned URL is
+    -- never signed again.
+    if not presigned then
+      floor = math.max(floor, till)
+      redis.call('HSET', owner, 'floor', string.format('%.0f', floor))
+      redis.call('PEXPIREAT', owner, string.format('%.0f', (math.max(latest * 1000000, floor) + 2 * slack) / 1000))
+    end
+  end
+  local above = (math.floor((floor - till + signed) / 1000000) + 1) * 1000000
+  if not presigned then open = math.max(open, above) end
+  return answer('exhausted', math.max(1, math.ceil((open - time) / 1000000)))
+end
+
 -- GT: a nonce that comes again can be remembered for longer by that, never for shorter.
 local added = redis.call('ZADD', key, 'GT', STATE + now, state, till, nonce)
-return {added == 1 and 'claimed' or 'replayed', epoch, 0, now}
+if added ~= 1 then return {'replayed', epoch, 0, now} end
+-- Counted by steps of 16 s, longer ones for what lives for long: so an owner never has many.
+local step = 16
+while till - now > 16 * step * 1000000 do step = step * 2 end
+local ends = (math.floor(till / 1000000 / step) + 1) * step
+if redis.call('HINCRBY', owner, string.format('%.0f', ends), 1) == 1 then
+  local last = math.max(latest, ends) * 1000000
+  redis.call('PEXPIREAT', owner, string.format('%.0f', (math.max(last, floor) + 2 * slack) / 1000))
+end
+return {'claimed', epoch, 0, now}
 `;

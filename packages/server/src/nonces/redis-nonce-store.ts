@@ -29,6 +29,12 @@ export interface RedisNonceStoreOptions {
    * same on all servers.
    */
   readonly slack?: number | undefined;
+  /**
+   * The most live nonces of one subject, and as many of its one-time presigned URLs. Beyond it the subject is refused,
+   * `ERR_TOO_MANY_REQUESTS`, and others are not. If not given: 250,000, which is 1,700 requests a second, or fewer if both together
+   * could take more than a quarter of the `maxmemory` of Redis. Raise it if one key makes most requests. The same on all servers.
+   */
+  readonly perSubject?: number | undefined;
   /** Unix seconds, by the clock of this server; the system's if not given. */
   readonly clock?: (() => number) | undefined;
 }
@@ -39,8 +45,14 @@ const optionsSchema = z.strictObject({
   timeout: z.number().min(0.05).max(10).default(0.4),
   waitForReplicas: z.int().min(0).max(100).optional(),
   slack: z.number().min(0.01).max(60).default(CLOCK_SLACK),
+  perSubject: z.int().min(1).max(1_000_000_000).optional(),
   clock: clockOption,
 });
+
+const PER_SUBJECT = 250_000;
+
+/** Bytes that a nonce takes in Redis at most, while the tables of Redis grow. */
+const NONCE_BYTES = 192;
 
 /** Access keys are spread over this many sorted sets in a cluster, so that its nodes share the work; each has an epoch of its own. */
 const CLUSTER_PARTITIONS = 16;
@@ -50,7 +62,7 @@ const LEASE = 1.5;
 
 /** The script, as ioredis makes a command of it. */
 interface ClaimCommand {
-  claimNonce(key: string, ...args: (string | number)[]): Promise<unknown>;
+  claimNonce(key: string, owner: string, ...args: (string | number)[]): Promise<unknown>;
 }
 
 type Times = Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'acceptableUntil' | 'epoch'>;
@@ -82,13 +94,14 @@ export class RedisNonceStore implements NonceStore {
   readonly #slack: number;
   readonly #clock: () => number;
   readonly #waitForReplicas: number | undefined;
+  readonly #perSubject: number | undefined;
   readonly #partitions: readonly RedisPartition[];
   readonly #beat: NodeJS.Timeout;
   #calls = 0;
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
   constructor(options: RedisNonceStoreOptions) {
-    const { redis, prefix, timeout, waitForReplicas, slack, clock } = parseOptions(
+    const { redis, prefix, timeout, waitForReplicas, slack, perSubject, clock } = parseOptions(
       'RedisNonceStore',
       optionsSchema,
       options,
@@ -97,15 +110,20 @@ export class RedisNonceStore implements NonceStore {
     this.#slack = slack;
     this.#clock = clock;
     this.#waitForReplicas = waitForReplicas;
+    this.#perSubject = perSubject;
     this.#partitions = Array.from(
       { length: redis.isCluster ? CLUSTER_PARTITIONS : 1 },
-      (_, partition) => new RedisPartition(`${prefix}:${partition}`),
+      (_, partition) => {
+        const key = `${prefix}:${partition}`;
+        // In a cluster a script may use only keys of one slot, which the part in braces decides.
+        return new RedisPartition(redis.isCluster ? `{${key}}` : key);
+      },
     );
     this.#connection = new TestedRedis(redis, this.#timeout, () => {
       for (const partition of this.#partitions) this.#lookUp(partition);
     });
     this.#redis = this.#connection.redis as (Redis | Cluster) & ClaimCommand;
-    this.#redis.defineCommand('claimNonce', { numberOfKeys: 1, lua: CLAIM_SCRIPT });
+    this.#redis.defineCommand('claimNonce', { numberOfKeys: 2, lua: CLAIM_SCRIPT });
     this.#beat = setInterval(() => this.#watchQuiet(), (slack * 1000) / 4).unref();
   }
 
@@ -126,8 +144,8 @@ export class RedisNonceStore implements NonceStore {
   /** Claims a nonce. Rejects where Redis fails, or does not answer in time. */
   async claim(claim: NonceClaim): Promise<ClaimOutcome> {
     const { accessKeyId, audience, nonce } = claim;
-    const name = hash('sha256', `${audience}\n${accessKeyId}\n${nonce}`, 'base64url').slice(0, 22);
-    const partition = this.#partitionOf(accessKeyId);
+    const name = shortHash(`${audience}\n${accessKeyId}\n${nonce}`);
+    const partition = this.#partitionOf(claim.parent ?? accessKeyId);
     partition.check();
     try {
       return await within(this.#timeout, this.#claim(partition, name, claim));
@@ -143,10 +161,18 @@ export class RedisNonceStore implements NonceStore {
     this.#connection.close();
   }
 
-  #partitionOf(accessKeyId: string): RedisPartition {
+  /** The most live nonces of one owner. */
+  get #limit(): number {
+    // Requests and presigned URLs together: half of a quarter for each.
+    const fitting = Math.floor(this.#connection.maxMemory / 8 / NONCE_BYTES);
+    return this.#perSubject ?? Math.max(1, Math.min(PER_SUBJECT, fitting));
+  }
+
+  /** Sessions of one holder are in one partition, so that their nonces count together. */
+  #partitionOf(keyOrParent: string): RedisPartition {
     const { length } = this.#partitions;
     const index =
-      length === 1 ? 0 : Number.parseInt(hash('sha256', accessKeyId).slice(0, 4), 16) % length;
+      length === 1 ? 0 : Number.parseInt(hash('sha256', keyOrParent).slice(0, 4), 16) % length;
     return this.#partitions[index] as RedisPartition;
   }
 
@@ -160,7 +186,10 @@ export class RedisNonceStore implements NonceStore {
     const { outcome, epoch, wait } = reply;
     if (outcome === 'pending' || outcome === 'alive')
       throw new Error('The replicas of Redis have not acknowledged that the store began anew');
-    return outcome === 'uncertain' ? { outcome, epoch, retryAfter: wait } : { outcome, epoch };
+    if (outcome === 'uncertain') return { outcome, epoch, retryAfter: wait };
+    if (outcome === 'exhausted')
+      return { outcome, epoch, retryAfter: wait, limit: this.#limit };
+    return { outcome, epoch };
   }
 
   /** One call of the script: a claim, or without a name one that only looks after the partition. */
@@ -174,13 +203,22 @@ export class RedisNonceStore implements NonceStore {
     const { signedAt, acceptableFrom, acceptableUntil, epoch = '' }: Times = claim ?? NO_CLAIM;
     const args: (string | number)[] = [name, signedAt, acceptableFrom, acceptableUntil, epoch];
     args.push(this.#newEpoch(), partition.seen, this.#clock(), this.#timeout / 1000, this.#slack);
+    args.push(this.#limit, claim?.presigned === true ? 1 : 0);
     if (replicas > 0)
       args.push(LEASE * this.#slack, partition.epoch, partition.acked, confirms ? 1 : 0);
     const { key } = partition;
+    const owner = `${key}:${claim === undefined ? '' : ownerName(claim)}`;
     const waited: Waited =
       replicas === 0
-        ? { answer: await this.#redis.claimNonce(key, ...args), acknowledged: 0 }
-        : await evalAndWait(this.#redis, CLAIM_SCRIPT, key, args, replicas, this.#timeout / 4);
+        ? { answer: await this.#redis.claimNonce(key, owner, ...args), acknowledged: 0 }
+        : await evalAndWait(
+            this.#redis,
+            CLAIM_SCRIPT,
+            [key, owner],
+            args,
+            replicas,
+            this.#timeout / 4,
+          );
     const reply = this.#read(waited.answer);
     if (!(waited.acknowledged >= replicas))
       throw new Error(tellLack(waited, replicas, 'the claim'));
@@ -242,6 +280,17 @@ export class RedisNonceStore implements NonceStore {
     this.#connection.noteReplicas(replicas);
     if (outcome === 'pending') await this.#call(partition, '', undefined, true);
   }
+}
+
+/** An owner has nonces of requests and of presigned URLs, each with a bound of its own. */
+function ownerName({ audience, owner, accessKeyId, presigned }: NonceClaim): string {
+  const kind = presigned === true ? 'presigned' : 'requests';
+  return `${kind}:${shortHash(`${audience}\n${owner ?? accessKeyId}`)}`;
+}
+
+/** 128 bits of a digest. */
+function shortHash(text: string): string {
+  return hash('sha256', text, 'base64url').slice(0, 22);
 }
 
 function within<T>(milliseconds: number, promise: Promise<T>): Promise<T> {
