@@ -92,6 +92,69 @@ nonceBudgetContract('RedisNonceStore', async (perSubject) => {
   return { servers, now: () => seconds(admin), expire };
 });
 
+describe('RedisNonceStore budgets', () => {
+  /** Claims with one key until `refusals` were exhausted; gives how many were claimed, and the last refusal. */
+  async function exhaust(stores: readonly RedisNonceStore[], now: number) {
+    const [store] = stores as [RedisNonceStore];
+    const epoch = await epochOf(store, now);
+    const refused: unknown[] = [];
+    let claimed = 0;
+    let made = 0;
+    const work = async () => {
+      while (refused.length < 50) {
+        const answer = await (stores[made++ % stores.length] ?? store).claim(
+          claimOf(now, { epoch }),
+        );
+        if (answer.outcome === 'claimed') claimed++;
+        else refused.push(answer);
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, work));
+    return { claimed, last: refused.at(-1) };
+  }
+
+  it('hold for all servers together, but for a thousandth on each', async () => {
+    const url = inject('redisUrl');
+    const options = { prefix: newPrefix(), perSubject: 6_000 };
+    const stores = [storeOn(url, options), storeOn(url, options), storeOn(url, options)];
+    const { claimed, last } = await exhaust(stores, await nowOf(connect(url)));
+    expect(last).toMatchObject({ outcome: 'exhausted', limit: 6_000 });
+    expect(claimed).toBeGreaterThan(6_000 - 3 * 6);
+    // Of each server less than a step is not counted yet, and eight claims are on their way.
+    expect(claimed).toBeLessThan(6_000 + 3 * 6 + 8);
+  });
+
+  it('are smaller where Redis has little memory', async () => {
+    const { url, admin } = await startOwn();
+    await admin.config('SET', 'maxmemory', String(4 * 2 ** 20));
+    const store = storeOn(url);
+    await store.ready();
+    const { claimed, last } = await exhaust([store], await nowOf(admin));
+    const limit = Math.floor((4 * 2 ** 20) / 8 / 192);
+    expect(last).toMatchObject({ outcome: 'exhausted', limit });
+    expect(claimed).toBeLessThanOrEqual(limit + 2);
+    expect(claimed).toBeGreaterThan(limit - 10);
+    // Another has as much.
+    const now = await nowOf(admin);
+    const epoch = await epochOf(store, now, 'alice');
+    expect((await store.claim(claimOf(now, { accessKeyId: 'alice', epoch }))).outcome).toBe(
+      'claimed',
+    );
+  });
+
+  it('leave nothing behind in Redis of an owner whose nonces have expired', async () => {
+    const { url, admin } = await startOwn();
+    const store = storeOn(url, { perSubject: 3 });
+    await exhaust([store], await nowOf(admin));
+    const [owner = '', ...others] = await admin.keys('countersign:nonces:0:*');
+    expect(others).toEqual([]);
+    expect(owner).toMatch(/^countersign:nonces:0:requests:[\w-]{22}$/);
+    const left = await admin.pttl(owner);
+    expect(left).toBeGreaterThan(100_000);
+    expect(left).toBeLessThanOrEqual(140_000);
+  });
+});
+
 describe('RedisNonceStore', () => {
   it('makes a connection of its own, which neither repeats commands nor keeps them', () => {
     const redis = connect(inject('redisUrl'), {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
+import { NoncePool } from './nonce-pool.ts';
 import {
   CLOCK_SLACK,
   type ClaimOutcome,
@@ -8,7 +9,6 @@ import {
   type NonceClaim,
   type NonceStore,
 } from './nonce-store.ts';
-import { NoncePool } from './nonce-pool.ts';
 import { createNonceWords } from './nonce-words.ts';
 import { hashWords } from './words-set.ts';
 
@@ -112,7 +112,8 @@ export class MemoryNonceStore implements NonceStore {
     const fullUntil = pool.fullUntil(owner);
     // A copy of a request that was refused must not be accepted when there is room again: its client
     // has signed another by then. A presigned URL is never signed again.
-    if (fullUntil !== undefined && pool === this.#requests) pool.raiseFloorOf(owner, acceptableUntil);
+    if (fullUntil !== undefined && pool === this.#requests)
+      pool.raiseFloorOf(owner, acceptableUntil);
     const floor = pool.floorOf(owner);
     if (fullUntil !== undefined || !(acceptableUntil > floor)) {
       const until = Math.max(fullUntil ?? now, Math.floor(floor - lifetime) + 1);

@@ -6,6 +6,7 @@ import { clockOption, parseOptions } from '../options.ts';
 import { redisOption } from '../redis-connection.ts';
 import { evalAndWait, tellLack, type Waited } from '../redis-wait.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
+import { NonceCharges } from './nonce-charges.ts';
 import { CLOCK_SLACK, type ClaimOutcome, type NonceClaim, type NonceStore } from './nonce-store.ts';
 import { RedisPartition } from './redis-partition.ts';
 import { parseReply, REPLICA, type ScriptReply } from './redis-reply.ts';
@@ -65,9 +66,20 @@ interface ClaimCommand {
   claimNonce(key: string, owner: string, ...args: (string | number)[]): Promise<unknown>;
 }
 
-type Times = Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'acceptableUntil' | 'epoch'>;
+/** A claim, and what the script counts for its owner. */
+interface OwnedClaim {
+  readonly claim: Omit<NonceClaim, 'accessKeyId' | 'audience' | 'nonce'>;
+  /** What stands for the nonce. */
+  readonly name: string;
+  readonly account: string;
+  /** How many nonces to count; none if the owner is not to be looked at. */
+  readonly charge: number;
+  /** The most that the owner may have. */
+  readonly limit: number;
+}
 
-const NO_CLAIM: Times = { signedAt: 0, acceptableFrom: 0, acceptableUntil: 0 };
+const NO_TIMES = { signedAt: 0, acceptableFrom: 0, acceptableUntil: 0 };
+const NO_CLAIM: OwnedClaim = { claim: NO_TIMES, name: '', account: '', charge: 0, limit: 0 };
 
 /**
  * Nonces in Redis, 6.2 or newer, or Valkey: for all servers that share keys. One script decides each claim, on the
@@ -97,6 +109,7 @@ export class RedisNonceStore implements NonceStore {
   readonly #perSubject: number | undefined;
   readonly #partitions: readonly RedisPartition[];
   readonly #beat: NodeJS.Timeout;
+  readonly #charges = new NonceCharges();
   #calls = 0;
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
@@ -144,7 +157,7 @@ export class RedisNonceStore implements NonceStore {
   /** Claims a nonce. Rejects where Redis fails, or does not answer in time. */
   async claim(claim: NonceClaim): Promise<ClaimOutcome> {
     const { accessKeyId, audience, nonce } = claim;
-    const name = shortHash(`${audience}\n${accessKeyId}\n${nonce}`);
+    const name = hash('sha256', `${audience}\n${accessKeyId}\n${nonce}`, 'base64url').slice(0, 22);
     const partition = this.#partitionOf(claim.parent ?? accessKeyId);
     partition.check();
     try {
@@ -178,36 +191,43 @@ export class RedisNonceStore implements NonceStore {
 
   async #claim(partition: RedisPartition, name: string, claim: NonceClaim): Promise<ClaimOutcome> {
     await this.#connection.connected();
-    let reply = await this.#call(partition, name, claim);
-    if (reply.outcome === 'pending') {
-      await this.#call(partition, '', undefined, true);
-      reply = await this.#call(partition, name, claim);
+    const account = this.#charges.accountOf(claim);
+    const limit = this.#limit;
+    const charge = this.#charges.take(account, limit);
+    const owned: OwnedClaim = { claim, name, account: account.name, charge, limit };
+    let reply: ScriptReply | undefined;
+    try {
+      reply = await this.#call(partition, owned);
+      if (reply.outcome === 'pending') {
+        await this.#call(partition, NO_CLAIM, true);
+        reply = await this.#call(partition, owned);
+      }
+    } finally {
+      this.#charges.settle(account, charge, reply?.outcome === 'claimed');
     }
     const { outcome, epoch, wait } = reply;
     if (outcome === 'pending' || outcome === 'alive')
       throw new Error('The replicas of Redis have not acknowledged that the store began anew');
     if (outcome === 'uncertain') return { outcome, epoch, retryAfter: wait };
-    if (outcome === 'exhausted')
-      return { outcome, epoch, retryAfter: wait, limit: this.#limit };
+    if (outcome === 'exhausted') return { outcome, epoch, retryAfter: wait, limit };
     return { outcome, epoch };
   }
 
-  /** One call of the script: a claim, or without a name one that only looks after the partition. */
+  /** One call of the script: a claim, or one that only looks after the partition. */
   async #call(
     partition: RedisPartition,
-    name: string,
-    claim: NonceClaim | undefined,
+    { claim, name, account, charge, limit }: OwnedClaim,
     confirms = false,
   ): Promise<ScriptReply> {
     const replicas = this.#waitForReplicas ?? (this.#connection.hasReplicas ? 1 : 0);
-    const { signedAt, acceptableFrom, acceptableUntil, epoch = '' }: Times = claim ?? NO_CLAIM;
+    const { signedAt, acceptableFrom, acceptableUntil, epoch = '', presigned } = claim;
     const args: (string | number)[] = [name, signedAt, acceptableFrom, acceptableUntil, epoch];
     args.push(this.#newEpoch(), partition.seen, this.#clock(), this.#timeout / 1000, this.#slack);
-    args.push(this.#limit, claim?.presigned === true ? 1 : 0);
+    args.push(account, charge, limit, presigned === true ? 1 : 0);
     if (replicas > 0)
       args.push(LEASE * this.#slack, partition.epoch, partition.acked, confirms ? 1 : 0);
     const { key } = partition;
-    const owner = `${key}:${claim === undefined ? '' : ownerName(claim)}`;
+    const owner = `${key}:${account}`;
     const waited: Waited =
       replicas === 0
         ? { answer: await this.#redis.claimNonce(key, owner, ...args), acknowledged: 0 }
@@ -276,21 +296,10 @@ export class RedisNonceStore implements NonceStore {
 
   async #lookAfter(partition: RedisPartition): Promise<void> {
     partition.watchedAt = performance.now();
-    const { outcome, replicas } = await this.#call(partition, '', undefined);
+    const { outcome, replicas } = await this.#call(partition, NO_CLAIM);
     this.#connection.noteReplicas(replicas);
-    if (outcome === 'pending') await this.#call(partition, '', undefined, true);
+    if (outcome === 'pending') await this.#call(partition, NO_CLAIM, true);
   }
-}
-
-/** An owner has nonces of requests and of presigned URLs, each with a bound of its own. */
-function ownerName({ audience, owner, accessKeyId, presigned }: NonceClaim): string {
-  const kind = presigned === true ? 'presigned' : 'requests';
-  return `${kind}:${shortHash(`${audience}\n${owner ?? accessKeyId}`)}`;
-}
-
-/** 128 bits of a digest. */
-function shortHash(text: string): string {
-  return hash('sha256', text, 'base64url').slice(0, 22);
 }
 
 function within<T>(milliseconds: number, promise: Promise<T>): Promise<T> {
