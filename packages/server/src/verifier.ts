@@ -133,7 +133,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     attempt.signed = signed;
     const { scheme, params, signature } = signed;
     checkWindow(params, policy, now);
-    const blocked = failureRefusal(policy.failures, received.source, params.accessKeyId);
+    const blocked = failureRefusal(policy.failures, received.source, params);
     // Not thrown: that would take V8 as long as all the steps so far, and somebody who guesses is refused here each time.
     if (blocked !== undefined) return Promise.reject(blocked);
     checkCoverage(request, params, policy.signedHeaders);
@@ -144,13 +144,13 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const key = chooseKey(found, scheme, params, scope, now);
     attempt.key = key;
     // Others may have failed while the key was looked up: a hundred guesses at once are a hundred guesses.
-    const blockedMeanwhile = failureRefusal(policy.failures, received.source, params.accessKeyId);
+    const blockedMeanwhile = failureRefusal(policy.failures, received.source, params);
     if (blockedMeanwhile !== undefined) throw blockedMeanwhile;
     let accessKey: AnyKey;
     try {
       accessKey = checkSignature(stringToSign, signature, params.accessKeyId, key);
     } catch (error) {
-      if (claims) noteFailure(policy.failures, received.source, params.accessKeyId);
+      if (claims) noteFailure(policy.failures, received.source, params);
       throw error;
     }
     const { subject, scopes, expiresAt, session } = accessKey;
