@@ -18,6 +18,7 @@ export { handleOnce } from './callbacks/handle-once.ts';
 export { callbackOf } from './callbacks/received-callbacks.ts';
 export { requireCallback } from './callbacks/require-callback.ts';
 export { keepRawBody } from './http/node/body.ts';
+export { continueWhenVerified } from './http/node/continue-when-verified.ts';
 export {
   type SignedUpgradeListener,
   type UpgradeOptions,

@@ -6,6 +6,7 @@ export {
   withSignature,
 } from './http/node/adapter.ts';
 export { keepRawBody } from './http/node/body.ts';
+export { continueWhenVerified } from './http/node/continue-when-verified.ts';
 export { identityOf } from './http/node/verified-requests.ts';
 export {
   type SignedUpgradeListener,
