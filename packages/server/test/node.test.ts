@@ -13,7 +13,9 @@ import {
 } from 'node:http2';
 import type { SignedRequest } from '@countersign/client';
 import { type Identity, MemoryNonceStore, type Verifier } from '@countersign/server';
-import { type SignedRequestListener, withSignature } from '@countersign/server/node';
+import { requireSignature } from '@countersign/server/express';
+import { identityOf, type SignedRequestListener, withSignature } from '@countersign/server/node';
+import express from 'express';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import {
   AUDIENCE,
@@ -50,6 +52,22 @@ describe('withSignature()', () => {
       expect(answer).toMatchObject({ status: 200, body: 'alice: some words' });
       expect(answer.headers['countersign-epoch']).toBe(nonces.epoch);
     }
+  });
+
+  it('lets identityOf() tell the signer, and requireSignature() pass', async () => {
+    const { verifier, signer } = parties();
+    const app = express();
+    app.use(requireSignature(verifier));
+    app.get('/', (req, res) => void res.send(identityOf(req).subject));
+    const subjects: string[] = [];
+    const listener = withSignature((req, res) => {
+      subjects.push(identityOf(req).subject);
+      app(req, res);
+    }, verifier);
+    const { origin } = await listen(listener);
+    const answer = await send(await signer.sign({ method: 'GET', url: `${origin}/` }));
+    expect(answer).toMatchObject({ status: 200, body: 'alice' });
+    expect(subjects).toEqual(['alice']);
   });
 
   it('takes the options of a verifier and its own together', async () => {
@@ -369,6 +387,21 @@ describe.each(['buffer', 'stream'] as const)('withSignature() on node:http2, bod
 });
 
 describe('withSignature() on node:http2', () => {
+  it('guards the event connect, too: what has no path is refused', async () => {
+    const { verifier } = parties();
+    let calls = 0;
+    const guarded = withSignature<Http2ServerRequest, Http2ServerResponse>((_req, res) => {
+      calls++;
+      res.end();
+    }, verifier);
+    const { client, server } = await listen2(guarded);
+    server.on('connect', guarded as never);
+    const stream = client.request({ ':method': 'CONNECT', ':authority': 'a:443' });
+    const answer = await answerOf(stream);
+    expect([answer.status, JSON.parse(answer.body).reason]).toEqual([400, 'signature-malformed']);
+    expect(calls).toBe(0);
+  });
+
   it('refuses a body beyond the limit, and stops it', async () => {
     const { verifier, signer } = parties();
     const { origin, client, server } = await listen2(
