@@ -292,7 +292,16 @@ describe('signedFetch()', () => {
 
   it('rejects as fetch does where nobody answers', async () => {
     msw.use(http.all('https://api.test/*', () => HttpResponse.error()));
-    expect(await failure(buildFetch()('https://api.test/'))).toBeInstanceOf(TypeError);
+    const [own, plain] = [
+      await failure(buildFetch()('https://api.test/')),
+      await failure(fetch('https://api.test/')),
+    ];
+    expect(own).toBeInstanceOf(TypeError);
+    expect([own.message, String(own.cause)]).toEqual([plain.message, String(plain.cause)]);
+    expect(own.message).toBe('Failed to fetch');
+    const unplugged = new TypeError('fetch failed', { cause: new Error('ENETUNREACH') });
+    const offline = buildFetch({ fetch: () => Promise.reject(unplugged) });
+    expect(await failure(offline('https://api.test/'))).toBe(unplugged);
   });
 });
 

@@ -167,11 +167,24 @@ export function requireCallbackContract(framework: typeof express): void {
     });
 
     it('accepts POST only: no signature covers the method', async () => {
-      for (const method of ['DELETE', 'PUT', 'PATCH']) {
+      for (const method of ['DELETE', 'PUT', 'PATCH', 'GET', 'OPTIONS']) {
+        const handled: string[] = [];
         const app = framework();
-        app.use(requireCallback(options));
-        const answer = await post(app, '{}', signed('{}'), method);
-        expect(answer).toMatchObject({ status: 401, body: { reason: 'component-not-covered' } });
+        // Express would not call a route of POST: this one takes each method.
+        app.all('/callbacks', requireCallback(options), (req, _res, next) => {
+          handled.push(req.method);
+          next();
+        });
+        const body = method === 'GET' ? '' : '{}';
+        const answer = await post(app, body, signed(body), method);
+        expect(answer, method).toMatchObject({
+          status: 401,
+          body: {
+            reason: 'component-not-covered',
+            detail: `Callbacks are sent with POST, and no signature covers the method: "${method}" is not accepted here`,
+          },
+        });
+        expect(handled).toEqual([]);
       }
     });
 

@@ -6,6 +6,7 @@ import {
 } from '@countersign/server/callbacks';
 import { Cluster, Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { until } from '../../../test/support/deadline.ts';
 import { type RedisServer, startRedis, startRedisCluster } from '../../../test/support/redis.ts';
 import { DueHeap } from '../src/callbacks/send/due-heap.ts';
 import { callbackQueueContract } from './sender-queue-contract.ts';
@@ -65,8 +66,8 @@ describe('MemoryCallbackQueue', () => {
     onTestFinished(() => queue.close());
     for (const id of ['a', 'b']) await queue.add(callback(id));
     queue.start(async () => delivered, 1);
-    while ((await queue.list('delivered', 10))[0]?.callback.eventId !== 'b')
-      await Promise.resolve();
+    const latest = async () => (await queue.list('delivered', 10))[0]?.callback.eventId;
+    await until(async () => (await latest()) === 'b', 'both are delivered');
     expect(await queue.find('dlv_a')).toBeUndefined();
   });
 
@@ -220,7 +221,8 @@ describe('BullmqCallbackQueue', () => {
     await sender.send('alice', { id: 'msg_1', body: 'the payload' });
     await promise;
     await sender.close();
-    while (!commands.some((command) => command.includes('given up'))) await redis.ping();
+    const isGivenUp = () => commands.some((command) => command.includes('given up'));
+    await until(isGivenUp, 'Redis is told that it was given up');
     const all = commands.join('\n');
     expect(all).toContain(Buffer.from('the payload').toString('base64'));
     for (const hidden of [SECRET, SECRET.slice(6), url, new URL(url).host])

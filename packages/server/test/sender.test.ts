@@ -13,6 +13,7 @@ import {
 } from '@countersign/server/callbacks';
 import { readHeaders } from '@countersign/shared';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { until } from '../../../test/support/deadline.ts';
 import { NOW } from '../../../test/support/now.ts';
 import { EndpointGate } from '../src/callbacks/send/endpoint-gate.ts';
 import { parseRetryAfter, STANDARD_SCHEDULE } from '../src/callbacks/send/retry-schedule.ts';
@@ -275,7 +276,7 @@ describe('attempts', () => {
       },
     });
     const { id } = await sender.send('alice', { body: '{}' });
-    while (disabled.length < 1) await new Promise((resolve) => setImmediate(resolve));
+    await until(() => disabled.length > 0, 'the endpoint is told to be gone');
     await new Promise((resolve) => setImmediate(resolve));
     expect(await sender.find(id)).toMatchObject({ state: 'waiting', attempts: [{ status: 410 }] });
     await sender.redeliver(id);
@@ -306,7 +307,7 @@ describe('attempts', () => {
       },
     );
     const { id } = await sender.send('alice', { body: '{}' });
-    while (count < 2) await new Promise((resolve) => setImmediate(resolve));
+    await until(() => count === 2, 'the endpoint is looked up for the attempt');
     await new Promise((resolve) => setImmediate(resolve));
     expect(await sender.find(id)).toMatchObject({ state: 'waiting', attempts: [] });
     await sender.redeliver(id);
