@@ -225,9 +225,15 @@ export function requireCallbackContract(framework: typeof express): void {
     });
 
     it('refuses options that it cannot use', () => {
-      for (const given of [undefined, null, SECRET, {}, { ...options, limit: -1 }])
-        expect(() => requireCallback(given as never)).toThrow();
-      expect(() => requireCallback({ ...options, body: 'stream' } as never)).toThrow(TypeError);
+      for (const [given, why] of [
+        [undefined, 'Cannot build adapter: expected a callback verifier or its options, got'],
+        [null, 'Cannot build adapter: expected a callback verifier or its options, got null'],
+        [SECRET, 'Cannot build adapter: expected a callback verifier or its options, got string'],
+        [{}, 'Cannot build callback verifier: option "secrets" is undefined'],
+        [{ ...options, limit: -1 }, 'Cannot build adapter: option "limit" is -1'],
+        [{ ...options, body: 'stream' }, 'Cannot build callback verifier: unknown option "body"'],
+      ] as const)
+        expect(() => requireCallback(given as never)).toThrow(why);
     });
 
     it('runs a handler once, and answers each delivery as its sender understands it', async () => {

@@ -104,10 +104,12 @@ describe('MemoryCallbackQueue', () => {
     // It would be in a second.
     await queue.redeliver('dlv_a');
     await promise;
+    expect(count).toBe(2);
+    await until(async () => (await queue.find('dlv_a'))?.state === 'delivered', 'it is delivered');
   });
 
   it('is built from what it knows', () => {
-    expect(() => new MemoryCallbackQueue({ maxWaiting: 0 })).toThrow(RangeError);
+    expect(() => new MemoryCallbackQueue({ maxWaiting: 0 })).toThrow('option "maxWaiting" is 0');
   });
 });
 
@@ -153,12 +155,13 @@ describe('BullmqCallbackQueue', () => {
     // Its sender was killed between the two steps.
     await redis.zadd(`{countersign}:${name}-lane:lane`, (Date.now() - 70_000) * 1000, 'dlv_ghost');
     await queue.add(callback('a', 'lane'));
-    const { promise, resolve } = deferred();
-    queue.start(async () => {
-      resolve();
+    const { promise, resolve } = deferred<string>();
+    queue.start(async ({ eventId }) => {
+      resolve(eventId);
       return delivered;
     }, 1);
-    await promise;
+    expect(await promise).toBe('a');
+    await until(async () => (await queue.find('dlv_a'))?.state === 'delivered', 'it is delivered');
   });
 
   it('hands a lane out in order to several processes', async () => {
@@ -237,7 +240,9 @@ describe('BullmqCallbackQueue', () => {
     const queue = bullmq({ redis: connection, timeout: 0.3 });
     await queue.add(callback('a'));
     await away.stop();
-    await expect(queue.add(callback('b'))).rejects.toThrow();
+    await expect(queue.add(callback('b'))).rejects.toThrow(
+      /^Command timed out$|max retries per request|Connection is closed|ECONNREFUSED/,
+    );
     await queue.close();
   });
 

@@ -91,8 +91,8 @@ describe('verifier.verify()', () => {
     const { sign, verifier } = createApi();
     const { scopes, signedHeaders } = await verifier.verify(await sign());
 
-    expect(() => (signedHeaders as string[]).reverse()).toThrow(TypeError);
-    expect(() => (scopes as string[]).push('admin')).toThrow(TypeError);
+    expect(() => (signedHeaders as string[]).reverse()).toThrow('read only property');
+    expect(() => (scopes as string[]).push('admin')).toThrow('not extensible');
     expect((await verifier.verify(await sign())).signedHeaders).toEqual(signedHeaders);
   });
 
@@ -426,8 +426,8 @@ describe('verifier.verify()', () => {
         throw new TypeError('a bug');
       },
     };
-    await expect(verifier.verify({ ...(await sign()), body: broken })).rejects.toThrow(TypeError);
-    await expect(verifier.explain({ ...(await sign()), body: broken })).rejects.toThrow(TypeError);
+    await expect(verifier.verify({ ...(await sign()), body: broken })).rejects.toThrow('a bug');
+    await expect(verifier.explain({ ...(await sign()), body: broken })).rejects.toThrow('a bug');
   });
 
   it('refuses what is no method', async () => {
@@ -679,9 +679,9 @@ describe('createVerifier()', () => {
   ];
   it.each(bad)('refuses %s: %j, naming both', (name, value, error) => {
     const build = (): unknown => createVerifier({ ...good(), [name]: value } as VerifierOptions);
-    expect(build).toThrow(error);
     expect(build).toThrow(
       expect.objectContaining({
+        name: error.name,
         message: expect.stringMatching(new RegExp(`^Cannot build verifier: .*"${name}`)),
       }),
     );
@@ -689,6 +689,6 @@ describe('createVerifier()', () => {
 
   it('refuses what is no options at all', () => {
     for (const options of [undefined, null, 'video-api', 5, []] as never[])
-      expect(() => createVerifier(options)).toThrow(TypeError);
+      expect(() => createVerifier(options)).toThrow(/^Cannot build verifier: option "options" is /);
   });
 });
