@@ -223,16 +223,17 @@ describe('withSignature()', () => {
   ])('throws for %s', (_, listener, options, type, message) => {
     const build = () =>
       withSignature(listener as SignedRequestListener, parties().verifier, options as object);
-    expect(build).toThrow(type);
-    expect(build).toThrow(message);
+    expect(build).toThrow(
+      expect.objectContaining({ name: type.name, message: expect.stringContaining(message) }),
+    );
   });
 
   it('throws for what is neither a verifier nor options, without showing it', () => {
     for (const given of [undefined, null, 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA', 7]) {
       const build = () => withSignature(echo, given as unknown as Verifier);
-      expect(build).toThrow(TypeError);
+      const kind = given === null ? 'null' : typeof given;
       expect(build).toThrow(
-        /^Cannot build adapter: expected a verifier or its options, got (undefined|null|string|number)$/,
+        new TypeError(`Cannot build adapter: expected a verifier or its options, got ${kind}`),
       );
     }
     expect(() => withSignature(echo, {} as Verifier)).toThrow('option "audience" is undefined');
@@ -327,7 +328,8 @@ describe.each(['buffer', 'stream'] as const)('withSignature() on node:http2, bod
       expect(answer.status).toBe(401);
       expect(JSON.parse(answer.body).reason).toBe('body-mismatch');
     }
-    for (const outcome of outcomes) expect(await outcome).toBeInstanceOf(Error);
+    for (const outcome of outcomes)
+      expect(await outcome).toMatchObject({ code: 'ERR_STREAM_PREMATURE_CLOSE' });
     // No listener is called for what is known to be empty.
     expect(outcomes).toHaveLength(body === 'stream' ? 2 : 0);
   });
@@ -373,7 +375,9 @@ describe.each(['buffer', 'stream'] as const)('withSignature() on node:http2, bod
     const gone = once(req, 'close');
     stream.close(constants.NGHTTP2_CANCEL);
     await gone;
-    for (const outcome of listened) expect(await outcome).toBeInstanceOf(Error);
+    for (const outcome of listened)
+      expect(await outcome).toMatchObject({ code: 'ERR_STREAM_PREMATURE_CLOSE' });
+    expect(listened).toHaveLength(body === 'stream' ? 1 : 0);
     expect(nonces.size).toBe(body === 'stream' ? 1 : 0);
   });
 
@@ -466,7 +470,7 @@ describe('withSignature() on node:http2', () => {
       (async () => {
         for await (const _chunk of stream);
       })(),
-    ).rejects.toThrow();
+    ).rejects.toMatchObject({ code: 'ERR_HTTP2_STREAM_ERROR' });
   });
 
   it('leaves a connection usable whose request nobody read', async () => {

@@ -13,6 +13,7 @@ import {
 } from '@countersign/server/callbacks';
 import { readHeaders } from '@countersign/shared';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { until } from '../../../test/support/deadline.ts';
 import { NOW } from '../../../test/support/now.ts';
 import { EndpointGate } from '../src/callbacks/send/endpoint-gate.ts';
 import { parseRetryAfter, STANDARD_SCHEDULE } from '../src/callbacks/send/retry-schedule.ts';
@@ -190,24 +191,44 @@ describe('send()', () => {
       'Cannot send body of type number: expected text or bytes',
     );
     expect(await refusal({ body: '{}', contentType: 'a\nb' })).toMatch(/content type "a\\nb"/);
-    for (const endpoint of [
-      { url: 'https://a.test/', secrets: ['whsec_secret', 'whsec_secret', 'whsec_secret'] },
-      { url: 'https://a.test/', secrets: 'whsec_secret' as never },
-      { url: 'https://a.test/', secrets: undefined },
-      { url: 'https://a.test/', audience: 'video-api' },
-      { url: 'ftp://a.test/' },
-      { url: 'https://a.test/', disabled: true },
-      { url: 'https://a.test/', order: 'none' as never },
-    ]) {
+    for (const [endpoint, why] of [
+      [
+        { url: 'https://a.test/', secrets: ['whsec_secret', 'whsec_secret', 'whsec_secret'] },
+        'option "secrets" is of type array: expected array to have <=2 items',
+      ],
+      [
+        { url: 'https://a.test/', secrets: 'whsec_secret' as never },
+        'option "secrets" is of type string: expected array',
+      ],
+      [
+        { url: 'https://a.test/', secrets: undefined },
+        'expected secrets, or credentials and an audience',
+      ],
+      [
+        { url: 'https://a.test/', audience: 'video-api' },
+        'expected secrets, or credentials and an audience',
+      ],
+      [{ url: 'ftp://a.test/' }, '"ftp://a.test/" is not an absolute https URL'],
+      [
+        { url: 'https://a.test/', disabled: true },
+        'Cannot send to endpoint "alice": it is disabled',
+      ],
+      [
+        { url: 'https://a.test/', order: 'none' as never },
+        'option "order" is "none": expected one of "as-sent"|"any"',
+      ],
+    ] as const) {
       const error = await senderTo(endpoint)
         .sender.send('alice', { body: '{}' })
         .catch((it) => it);
-      expect(error).toBeInstanceOf(Error);
+      expect(error.message).toContain(why);
       expect(inspect(error)).not.toContain('whsec_secret');
     }
-    expect(() => senderTo({ url: 'https://a.test/' }, { schedule: [-1] })).toThrow(RangeError);
+    expect(() => senderTo({ url: 'https://a.test/' }, { schedule: [-1] })).toThrow(
+      'option "schedule.0" is -1',
+    );
     expect(() => senderTo({ url: 'https://a.test/' }, { endpoints: 'x' as never })).toThrow(
-      TypeError,
+      'option "endpoints" is "x": expected a function',
     );
   });
 });
@@ -259,7 +280,9 @@ describe('attempts', () => {
     await expect(sender.redeliver('dlv_other')).rejects.toThrow(
       'Cannot redeliver "dlv_other": no such delivery is known',
     );
-    await expect(sender.list('dead', 0)).rejects.toThrow(RangeError);
+    await expect(sender.list('dead', 0)).rejects.toThrow(
+      'Cannot list "0" deliveries: expected a whole number from 1 to 10000',
+    );
   });
 
   it('disable the endpoint when it answers 410, as soon as that is stored', async () => {
@@ -275,7 +298,7 @@ describe('attempts', () => {
       },
     });
     const { id } = await sender.send('alice', { body: '{}' });
-    while (disabled.length < 1) await new Promise((resolve) => setImmediate(resolve));
+    await until(() => disabled.length > 0, 'the endpoint is told to be gone');
     await new Promise((resolve) => setImmediate(resolve));
     expect(await sender.find(id)).toMatchObject({ state: 'waiting', attempts: [{ status: 410 }] });
     await sender.redeliver(id);
@@ -306,7 +329,7 @@ describe('attempts', () => {
       },
     );
     const { id } = await sender.send('alice', { body: '{}' });
-    while (count < 2) await new Promise((resolve) => setImmediate(resolve));
+    await until(() => count === 2, 'the endpoint is looked up for the attempt');
     await new Promise((resolve) => setImmediate(resolve));
     expect(await sender.find(id)).toMatchObject({ state: 'waiting', attempts: [] });
     await sender.redeliver(id);
