@@ -402,34 +402,6 @@ describe('attempts', () => {
     expect(errors[1]).toBe('Cannot take an answer that changes the protocol');
   });
 
-  it('are made again at once where a kept connection was closed as it was used', async () => {
-    const requests: number[] = [];
-    let connections = 0;
-    const server = createTcpServer((socket) => {
-      const connection = ++connections;
-      let served = 0;
-      socket.on('error', () => undefined);
-      socket.on('data', () => {
-        requests.push(connection);
-        served += 1;
-        if (served === 2) socket.resetAndDestroy();
-        else socket.write('HTTP/1.1 204 No Content\r\nconnection: keep-alive\r\n\r\n');
-      });
-    }).listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    onTestFinished(() => void server.close());
-    const { port } = server.address() as AddressInfo;
-    const { sender, heard, hooks } = senderTo({ url: `http://127.0.0.1:${port}/` });
-    await sender.send('alice', { body: '' });
-    await heard('delivered');
-    await sender.send('alice', { body: '' });
-    await heard('delivered', 2);
-    expect([requests, hooks()]).toEqual([
-      [1, 1, 2],
-      ['delivered', 'delivered'],
-    ]);
-  });
-
   it.each([
     ['receiver.example.org', 'receiver.example.org'],
     ['127.0.0.1', undefined],

@@ -137,7 +137,7 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
         const reason = `The endpoint is ${endpoint === undefined ? 'unknown' : 'disabled'}`;
         return giveUp(callback, { ...progress, reason });
       }
-      result = await makeAttempt(callback, endpoint, { poster, policy });
+      result = await makeAttempt(callback, endpoint, progress, { poster, policy });
     } catch (error) {
       // Where endpoints are kept cannot be asked: nothing was tried.
       warn(`Cannot find callback endpoint ${quote(endpointId)}: ${error}`);
