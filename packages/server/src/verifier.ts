@@ -177,7 +177,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       } catch (cause) {
         throw storeFailed('nonce', cause);
       }
-      epoch = checkClaim(answer, `subject ${quote(subject)}`);
+      epoch = checkClaim(answer, `subject ${quote(accessKey.subject)}`);
       attempt.claimed = true;
     }
     const { accessKeyId, audience, signedAt, nonce, signedHeaders } = params;
