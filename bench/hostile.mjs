@@ -13,12 +13,7 @@ import { once } from 'node:events';
 import { Agent, createServer, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createSigner } from '@countersign/client';
-import {
-  createVerifier,
-  generateAccessKey,
-  MemoryKeyStore,
-  MemoryNonceStore,
-} from '@countersign/server';
+import { generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
 import { withSignature } from '@countersign/server/node';
 import { RedisNonceStore } from '@countersign/server/redis';
 import { Redis } from 'ioredis';
