@@ -341,7 +341,7 @@ describe('callbacks listen', () => {
     expect(large.status).toBe(413);
     expect((await post(port, '', {}, 'DELETE')).status).toBe(405);
     const { stdout } = await end();
-    expect(stdout).toMatch(/^ {2}\{"type":"\\u001b\[2J"\}\\u\{1b\}\[2J\\u\{a\}$/m);
+    expect(stdout).toMatch(/^ {2}\{"type":"\\u001b\[2J"\}\\u001b\[2J\\u000a$/m);
     expect(stdout).toMatch(
       /- {2}- {2}405 refused: Callbacks are sent with POST, not with "DELETE"\n$/,
     );
