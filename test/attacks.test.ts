@@ -887,6 +887,9 @@ describe('keys and comparison', () => {
       'x'.repeat(32),
       'changeme-changeme-changeme',
       'your-secret-key-goes-here',
+      `${generateAccessKey().secretAccessKey}\n`,
+      `"${generateAccessKey().secretAccessKey}"`,
+      `\ufeff${generateAccessKey().secretAccessKey}`,
       1234567890123456,
       Buffer.alloc(32),
     ] as never[]) {

@@ -178,6 +178,18 @@ describe('callbacks send', () => {
   it.each([
     ['hunter2', 'Cannot read callback key: it begins with none of "whsec_", "whpk_" and "whsk_"'],
     [
+      `"${secret}"`,
+      'Cannot read callback key: it begins or ends with a blank, a line break or a quote',
+    ],
+    [
+      `${secret}, ${other}`,
+      'Cannot read callback key: it begins or ends with a blank, a line break or a quote',
+    ],
+    [
+      `${secret}\0`,
+      'Cannot read callback key: it holds a control character or one that cannot be seen, such as a byte order mark',
+    ],
+    [
       `whpk_${Buffer.from('0123456789abcdef0123456789abcdef').toString('base64')}`,
       'Cannot sign callbacks with a public key',
     ],

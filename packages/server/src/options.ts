@@ -1,4 +1,4 @@
-import { quote } from '@countersign/shared';
+import { findSecretFlaw, quote } from '@countersign/shared';
 import * as z from 'zod';
 
 /** A function. What it takes and returns is between the types and whoever gives it. */
@@ -13,6 +13,13 @@ export const objectOption = <T extends object>(method: keyof T, what: string) =>
 export const clockOption = functionOption<() => number>(
   'a function that returns Unix seconds',
 ).default(() => () => Date.now() / 1000);
+
+/** A secret that can be used. Of another it is said what is wrong with it, and it is not shown. */
+export const secretOption = z.custom<string>().superRefine((secret, context) => {
+  const flaw = findSecretFlaw(secret);
+  if (flaw !== undefined)
+    context.addIssue({ code: 'custom', message: `a generated secret: ${flaw}` });
+});
 
 /**
  * Checks options once, where a thing is built, so that no mistake in them waits for a request.

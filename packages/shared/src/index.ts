@@ -34,5 +34,5 @@ export {
   EMPTY_SHA256,
   UNSIGNED_PAYLOAD,
 } from './schemes/countersign.ts';
-export { findSecretFlaw } from './secret.ts';
+export { findSecretFlaw, findTextFlaw } from './secret.ts';
 export { formatTimestamp, parseTimestamp } from './timestamp.ts';
