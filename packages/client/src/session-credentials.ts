@@ -3,7 +3,8 @@ import { type Credentials, createCredentials } from './credentials.ts';
 import { type CreateFetchOptions, createFetch } from './fetch.ts';
 
 /** Where session credentials come from, and what they are for. */
-export interface SessionCredentialsOptions extends Omit<CreateFetchOptions, 'origins'> {
+export interface SessionCredentialsOptions
+  extends Omit<CreateFetchOptions, 'origins' | 'otherOrigins'> {
   /** Of a server's `sessionEndpoint()`. */
   readonly url: string | URL;
   /** What they may be used for: all that the access key may if not given. */
