@@ -26,7 +26,7 @@ export interface VerifierOptions {
   readonly schemes?: readonly Scheme[] | undefined;
   /** For how long a signed request lives: 120 if not given, at most 3,600. */
   readonly window?: number | undefined;
-  /** How far ahead of this server's clock a request may be dated: 5 if not given. */
+  /** How far ahead of this server's clock a request may be dated, or a session begin: 5 if not given. */
   readonly ahead?: number | undefined;
   /** Unix seconds; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;

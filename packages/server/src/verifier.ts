@@ -15,6 +15,7 @@ import { type AnyKey, createChooseKey, type FoundKey } from './steps/key.ts';
 import { readSignature, type SchemedSignature } from './steps/mechanism.ts';
 import { checkClaim, nonceClaim } from './steps/nonce.ts';
 import { readRequest } from './steps/request.ts';
+import { checkSessionBegin } from './steps/session-begin.ts';
 import { checkSignature } from './steps/signature.ts';
 import { checkWindow } from './steps/window.ts';
 import { storeFailed } from './store-failed.ts';
@@ -180,6 +181,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       epoch = checkClaim(answer, `subject ${quote(accessKey.subject)}`);
       attempt.claimed = true;
     }
+    checkSessionBegin(accessKey, policy, policy.clock());
     const { accessKeyId, audience, signedAt, nonce, signedHeaders } = params;
     const { subject, scopes, expiresAt, session } = accessKey;
     // A session is in no store; what it was lent out on may be.

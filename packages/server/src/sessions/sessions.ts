@@ -89,8 +89,6 @@ const optionsSchema = z.strictObject({
   maxTtl: z.int().min(1).max(LONGEST_SESSION).default(43_200),
 });
 
-/** How far the clocks of servers may differ, in seconds. */
-const SKEW = 5;
 const MOST_OPENED = 10_000;
 /** Milliseconds. */
 const OPEN_FOR = 60_000;
@@ -160,7 +158,7 @@ export function createSessions(options: SessionsOptions): Sessions {
         sub: subject,
         aud: audience,
         iat: issuedAt,
-        nbf: Math.floor(now) - SKEW,
+        nbf: Math.floor(now),
         exp,
         jti: accessKeyId,
         scope: scopes.join(' '),
