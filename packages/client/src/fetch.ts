@@ -1,4 +1,4 @@
-import { quote } from '@countersign/shared';
+import { describeValue, quote } from '@countersign/shared';
 import { isPlain, isStream, prepareBody, type SignableBody } from './body.ts';
 import { createEpochs } from './epochs.ts';
 import { originOf, readOrigins } from './origins.ts';
@@ -65,7 +65,7 @@ export function createFetch(options: CreateFetchOptions): SignedFetch {
   checkOtherOrigins(otherOrigins, origins);
   if (underlying !== undefined && typeof underlying !== 'function') {
     throw new TypeError(
-      `Cannot build fetch: option "fetch" is ${quote(underlying)}: expected a function like fetch()`,
+      `Cannot build fetch: option "fetch" is ${describeValue(underlying)}: expected a function like fetch()`,
     );
   }
   const epochs = createEpochs();
@@ -142,7 +142,9 @@ export function createFetch(options: CreateFetchOptions): SignedFetch {
 function checkOtherOrigins(given: unknown, origins: ReadonlySet<string> | undefined): void {
   if (given === undefined) return;
   const refuse = (why: string): never => {
-    throw new TypeError(`Cannot build fetch: option "otherOrigins" is ${quote(given)}: ${why}`);
+    throw new TypeError(
+      `Cannot build fetch: option "otherOrigins" is ${describeValue(given)}: ${why}`,
+    );
   };
   if (given !== 'refuse' && given !== 'send-unsigned')
     refuse('expected "refuse" or "send-unsigned"');

@@ -1,4 +1,4 @@
-import { quote } from '@countersign/shared';
+import { describeValue } from '@countersign/shared';
 
 /** Letters, digits, full stops; or an IPv6 address. A `*` is a host for `URL`, and for nobody else. */
 const HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])$/;
@@ -16,7 +16,7 @@ export function readOrigins(what: string, origins: unknown): ReadonlySet<string>
   if (!Array.isArray(origins) || origins.length === 0)
     return refuse(
       'origins',
-      Array.isArray(origins) ? 'an empty list' : quote(origins),
+      Array.isArray(origins) ? 'an empty list' : describeValue(origins),
       'a list such as ["https://api.example.com"]',
     );
   for (const [index, given] of origins.entries()) {
@@ -24,7 +24,7 @@ export function readOrigins(what: string, origins: unknown): ReadonlySet<string>
     if (url !== undefined && url.origin === given) continue;
     const example = url?.origin ?? 'https://api.example.com';
     // A URL may hold a password.
-    const shown = String(given).includes('@') ? 'a URL with a user name' : quote(given);
+    const shown = String(given).includes('@') ? 'a URL with a user name' : describeValue(given);
     refuse(`origins.${index}`, shown, `scheme, host and port only, such as "${example}"`);
   }
   return new Set(origins);

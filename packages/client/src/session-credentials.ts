@@ -1,4 +1,4 @@
-import { quote } from '@countersign/shared';
+import { describeValue, quote, strictClock } from '@countersign/shared';
 import { type Credentials, createCredentials } from './credentials.ts';
 import { type CreateFetchOptions, createFetch } from './fetch.ts';
 
@@ -48,7 +48,7 @@ export function sessionCredentials(
   const where = checkUrl(url, transport);
   if (!(typeof timeout === 'number' && timeout > 0 && timeout <= 600))
     throw new TypeError(
-      `Cannot build session credentials: option "timeout" is ${quote(timeout)}: expected up to 600 seconds`,
+      `Cannot build session credentials: option "timeout" is ${describeValue(timeout)}: expected up to 600 seconds`,
     );
   const call = createFetch(fetchOptions);
 
@@ -72,7 +72,10 @@ export function sessionCredentials(
     );
   }
 
-  const current = createCredentials(borrow, fetchOptions.clock ?? (() => Date.now() / 1000));
+  const current = createCredentials(
+    borrow,
+    strictClock(fetchOptions.clock ?? (() => Date.now() / 1000)),
+  );
   return async (refused) => {
     if (refused !== undefined) await current.replace(refused);
     return current();
@@ -87,7 +90,7 @@ function checkUrl(url: unknown, transport: unknown): string {
     );
   if (transport !== 'tls' && transport !== 'allow-plain-http')
     throw new TypeError(
-      `Cannot build session credentials: option "transport" is ${quote(transport)}: expected "tls" or "allow-plain-http"`,
+      `Cannot build session credentials: option "transport" is ${describeValue(transport)}: expected "tls" or "allow-plain-http"`,
     );
   // Not what may stand before the host: a password, that no message may show and nobody would send.
   const { protocol, hostname, origin, pathname, search } = new URL(text);

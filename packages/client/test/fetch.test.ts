@@ -847,11 +847,7 @@ describe('createFetch()', () => {
       'allow',
       'Cannot build fetch: option "otherOrigins" is "allow": expected "refuse" or "send-unsigned"',
     ],
-    [
-      'otherOrigins',
-      null,
-      'Cannot build fetch: option "otherOrigins" is "null": expected "refuse"',
-    ],
+    ['otherOrigins', null, 'Cannot build fetch: option "otherOrigins" is null: expected "refuse"'],
     [
       'otherOrigins',
       'send-unsigned',
@@ -863,8 +859,8 @@ describe('createFetch()', () => {
       'Cannot build fetch: option "fetch" is "fetch": expected a function like fetch()',
     ],
     ['origin', ['https://api.test'], 'Cannot build signer: option "origin" is unknown'],
-    ['audience', undefined, 'Cannot build signer: option "audience" is "undefined"'],
-    ['clock', 5, 'Cannot build signer: option "clock" is "5"'],
+    ['audience', undefined, 'Cannot build signer: option "audience" is undefined'],
+    ['clock', 5, 'Cannot build signer: option "clock" is 5'],
   ])('refuses the option %s with the value %j', (name, value, message) => {
     const make = (): unknown =>
       createFetch({ credentials, audience, [name]: value } as CreateFetchOptions);

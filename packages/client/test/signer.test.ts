@@ -724,15 +724,23 @@ describe('sign()', () => {
 
   it.each([Number.NaN, -1, Number.POSITIVE_INFINITY, NOW * 1000, undefined])(
     'refuses a clock that says %j',
-    async (now) => {
-      const error = await failure(
-        createSigner({ credentials, audience, clock: () => now as number }).sign({
-          method: 'GET',
-          url: 'https://api.test/',
-        }),
+    async (wrong) => {
+      let now = wrong as number;
+      const build = () => createSigner({ credentials, audience, clock: () => now });
+      expect(build).toThrow(
+        new TypeError(
+          `Cannot build signer: option "clock" is of type function: expected a function that returns Unix seconds; what it returned is ${wrong}`,
+        ),
       );
-      expect(error).toBeInstanceOf(RangeError);
-      expect(error.message).toMatch(/^Cannot format time ".*": expected Unix seconds/);
+      now = NOW;
+      const signer = build();
+      now = wrong as number;
+      const signed = signer.sign({ method: 'GET', url: 'https://api.test/' });
+      expect(await failure(signed)).toEqual(
+        new TypeError(
+          `Cannot tell the time: what the clock returned is ${wrong}, expected Unix seconds`,
+        ),
+      );
     },
   );
 
@@ -788,20 +796,20 @@ describe('createSigner()', () => {
   });
 
   it.each<[keyof SignerOptions | 'origin', unknown, string]>([
-    ['audience', undefined, 'option "audience" is "undefined": expected the name of a service'],
+    ['audience', undefined, 'option "audience" is undefined: expected the name of a service'],
     ['audience', 'a/b', 'option "audience" is "a/b"'],
     ['audience', '', 'option "audience" is ""'],
-    ['audience', 5, 'option "audience" is "5"'],
+    ['audience', 5, 'option "audience" is 5'],
     [
       'scheme',
       'countersign',
       'option "scheme" is "countersign": expected a scheme such as countersign()',
     ],
-    ['scheme', null, 'option "scheme" is "null"'],
-    ['clock', 5, 'option "clock" is "5": expected a function that returns Unix seconds'],
+    ['scheme', null, 'option "scheme" is null'],
+    ['clock', 5, 'option "clock" is 5: expected a function that returns Unix seconds'],
     ['nonce', 'x', 'option "nonce" is "x": expected a function that returns a new nonce'],
     ['signedHeaders', 'date', 'option "signedHeaders" is "date": expected names of headers'],
-    ['signedHeaders', [5], 'option "signedHeaders" is "5": expected names of headers'],
+    ['signedHeaders', [5], 'option "signedHeaders.0" is 5: expected the name of a header'],
     ['origin', ['https://api.test'], 'option "origin" is unknown'],
   ])('refuses the option %s with the value %j', (name, value, message) => {
     const build = (): unknown =>

@@ -814,7 +814,7 @@ describe('signing() and its options', () => {
     [
       'origins',
       undefined,
-      'Cannot build signing: option "origins" is "undefined": expected a list such as ["https://api.example.com"]',
+      'Cannot build signing: option "origins" is undefined: expected a list such as ["https://api.example.com"]',
     ],
     ['otherOrigins', 'refuse', 'Cannot build signer: option "otherOrigins" is unknown'],
     ['origin', 'https://api.test', 'Cannot build signer: option "origin" is unknown'],

@@ -1,4 +1,10 @@
-import { findSecretFlaw, quote } from '@countersign/shared';
+import {
+  describeValue,
+  findClockFlaw,
+  findSecretFlaw,
+  quote,
+  strictClock,
+} from '@countersign/shared';
 import * as z from 'zod';
 
 /** A function. What it takes and returns is between the types and whoever gives it. */
@@ -9,10 +15,19 @@ export const functionOption = <F>(what = 'a function') =>
 export const objectOption = <T extends object>(method: keyof T, what: string) =>
   z.custom<T>((it) => typeof (it as T | undefined)?.[method] === 'function', what);
 
-/** Where time comes from, in Unix seconds: the system's clock if not given. */
-export const clockOption = functionOption<() => number>(
-  'a function that returns Unix seconds',
-).default(() => () => Date.now() / 1000);
+/** Where time comes from, in Unix seconds. */
+export const clockOr = (fallback: () => number) =>
+  z
+    .custom<() => number>()
+    .superRefine((clock, context) => {
+      const expected = findClockFlaw(clock);
+      if (expected !== undefined) context.addIssue({ code: 'custom', message: expected });
+    })
+    .transform(strictClock)
+    .default(() => fallback);
+
+/** The same; the system's clock if not given. */
+export const clockOption = clockOr(() => Date.now() / 1000);
 
 /** A secret that can be used. Of another it is said what is wrong with it, and it is not shown. */
 export const secretOption = z.custom<string>().superRefine((secret, context) => {
@@ -67,12 +82,5 @@ function show(options: unknown, path: readonly PropertyKey[]): string {
   );
   // Given in place of the options, a text may be a secret.
   const isSecret = path.length === 0 || path.some((key) => /secret|key|redis/i.test(String(key)));
-  if (
-    typeof value === 'object' ||
-    typeof value === 'function' ||
-    (isSecret && value !== undefined)
-  ) {
-    return value === null ? 'null' : `of type ${Array.isArray(value) ? 'array' : typeof value}`;
-  }
-  return typeof value === 'string' ? quote(value) : String(value);
+  return isSecret && typeof value === 'string' ? 'of type string' : describeValue(value);
 }

@@ -10,9 +10,11 @@ export { encodeBase64Url, encodeHex, isSha256Hex } from './bytes.ts';
 export { mustBeSigned, OWN_PREFIX } from './canonical-headers.ts';
 export type { SignableRequest } from './canonical-request.ts';
 export { parseTarget, type Target } from './canonical-uri.ts';
+export { findClockFlaw, strictClock } from './clock.ts';
 export { isAccessKeyId, isAudience } from './credential-scope.ts';
 export type { MacKey, Sha256 } from './digest.ts';
 export {
+  describeValue,
   quote,
   type RefusalReason,
   SignatureError,

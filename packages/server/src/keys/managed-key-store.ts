@@ -234,7 +234,10 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     return this.#cutoffs.beginSession(subject);
   }
 
-  /** Notes which keys were used, and lets go of files and connections. */
+  /**
+   * Writes which keys were used last, then ends the store's own connections, or its watch on the file. Call it when the server
+   * shuts down.
+   */
   async close(): Promise<void> {
     await this.#lastUses.note();
     await this.#records.close();
