@@ -4,7 +4,7 @@ import { createEpochs } from './epochs.ts';
 import { originOf, readOrigins } from './origins.ts';
 import { accessKeyIdOf, type Cure, cureOf } from './refusals.ts';
 import { buildSigner, type UnsignedRequest } from './signer.ts';
-import type { SignerOptions } from './signer-options.ts';
+import { checkObject, type SignerOptions } from './signer-options.ts';
 import { unlessAborted } from './unless-aborted.ts';
 import { parseUrl } from './unsigned-request.ts';
 
@@ -59,8 +59,9 @@ const MOST_REDIRECTS = 20;
  * ```
  */
 export function createFetch(options: CreateFetchOptions): SignedFetch {
-  const { origins: given, otherOrigins, fetch: underlying, ...signerOptions } = options ?? {};
-  const { signer, credentials } = buildSigner(signerOptions);
+  checkObject('build fetch', options, '{ credentials, audience }');
+  const { origins: given, otherOrigins, fetch: underlying, ...signerOptions } = options;
+  const { signer, credentials } = buildSigner('fetch', signerOptions);
   const origins = given === undefined ? undefined : readOrigins('fetch', given);
   checkOtherOrigins(otherOrigins, origins);
   if (underlying !== undefined && typeof underlying !== 'function') {

@@ -1,7 +1,4 @@
-import { describeValue } from '@countersign/shared';
-
-/** Letters, digits, full stops; or an IPv6 address. A `*` is a host for `URL`, and for nobody else. */
-const HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])$/;
+import { describeValue, httpOriginOf } from '@countersign/shared';
 
 /**
  * Reads the option `origins`: whose requests are signed.
@@ -20,12 +17,14 @@ export function readOrigins(what: string, origins: unknown): ReadonlySet<string>
       'a list such as ["https://api.example.com"]',
     );
   for (const [index, given] of origins.entries()) {
-    const url = readHttpUrl(given);
-    if (url !== undefined && url.origin === given) continue;
-    const example = url?.origin ?? 'https://api.example.com';
-    // A URL may hold a password.
-    const shown = String(given).includes('@') ? 'a URL with a user name' : describeValue(given);
-    refuse(`origins.${index}`, shown, `scheme, host and port only, such as "${example}"`);
+    const origin = httpOriginOf(given);
+    if (origin !== undefined && origin === given) continue;
+    const example = origin ?? 'https://api.example.com';
+    refuse(
+      `origins.${index}`,
+      describeValue(given),
+      `scheme, host and port only, such as "${example}"`,
+    );
   }
   return new Set(origins);
 }
@@ -34,10 +33,4 @@ export function readOrigins(what: string, origins: unknown): ReadonlySet<string>
 export function originOf(url: string | URL): string | undefined {
   const origin = URL.canParse(String(url)) ? new URL(url).origin : 'null';
   return origin === 'null' ? undefined : origin;
-}
-
-function readHttpUrl(given: unknown): URL | undefined {
-  if (typeof given !== 'string' || !URL.canParse(given)) return undefined;
-  const url = new URL(given);
-  return /^https?:$/.test(url.protocol) && HOST.test(url.hostname) ? url : undefined;
 }

@@ -28,10 +28,11 @@ export interface SignerOptions {
 
 const defaults = { scheme: countersign(), clock: () => Date.now() / 1000 };
 
-/** @throws TypeError naming the option that cannot be used */
-export function checkOptions(options: SignerOptions) {
-  if (typeof options !== 'object' || options === null)
-    throw new TypeError('Cannot build signer: expected options, { credentials, audience }');
+/**
+ * @param what is built
+ * @throws TypeError naming the option that cannot be used
+ */
+export function checkOptions(what: string, options: SignerOptions) {
   const {
     credentials,
     audience,
@@ -44,12 +45,12 @@ export function checkOptions(options: SignerOptions) {
   const expect = (name: string, value: unknown, holds: boolean, expected: string): void => {
     if (!holds)
       throw new TypeError(
-        `Cannot build signer: option ${quote(name)} is ${describeValue(value)}: expected ${expected}`,
+        `Cannot build ${what}: option ${quote(name)} is ${describeValue(value)}: expected ${expected}`,
       );
   };
   // An option misspelt would not be missed: with "origin" for "origins", `createFetch()` would sign for everybody.
   for (const name of Object.keys(unknown))
-    throw new TypeError(`Cannot build signer: option ${quote(name)} is unknown`);
+    throw new TypeError(`Cannot build ${what}: unknown option ${quote(name)}`);
   expect(
     'audience',
     audience,
@@ -71,4 +72,15 @@ export function checkOptions(options: SignerOptions) {
     nonce,
     signedHeaders: new Set(signedHeaders.map((name) => name.toLowerCase())),
   };
+}
+
+/**
+ * Checks what is given for options before they are taken apart: spread, a secret would become names of options.
+ *
+ * @throws TypeError if it is no object
+ */
+export function checkObject(what: string, given: unknown, fields: string): void {
+  if (typeof given === 'object' && given !== null && !Array.isArray(given)) return;
+  const kind = given === null ? 'null' : Array.isArray(given) ? 'array' : typeof given;
+  throw new TypeError(`Cannot ${what}: expected ${fields}, got ${kind}`);
 }

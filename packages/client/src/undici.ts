@@ -6,7 +6,7 @@ import { createEpochs } from './epochs.ts';
 import { originOf, readOrigins } from './origins.ts';
 import { accessKeyIdOf, type Cure, cureOf } from './refusals.ts';
 import { buildSigner } from './signer.ts';
-import type { SignerOptions } from './signer-options.ts';
+import { checkObject, type SignerOptions } from './signer-options.ts';
 import { unlessAborted } from './unless-aborted.ts';
 
 /** What `signing` is built from. */
@@ -47,8 +47,9 @@ export interface SigningOptions extends SignerOptions {
  * ```
  */
 export function signing(options: SigningOptions): Dispatcher.DispatcherComposeInterceptor {
-  const { origins: given, ...signerOptions } = options ?? {};
-  const { signer, credentials } = buildSigner(signerOptions);
+  checkObject('build signing', options, '{ credentials, audience, origins }');
+  const { origins: given, ...signerOptions } = options;
+  const { signer, credentials } = buildSigner('signing', signerOptions);
   const origins = readOrigins('signing', given);
   const epochs = createEpochs();
 

@@ -858,9 +858,9 @@ describe('createFetch()', () => {
       'fetch',
       'Cannot build fetch: option "fetch" is "fetch": expected a function like fetch()',
     ],
-    ['origin', ['https://api.test'], 'Cannot build signer: option "origin" is unknown'],
-    ['audience', undefined, 'Cannot build signer: option "audience" is undefined'],
-    ['clock', 5, 'Cannot build signer: option "clock" is 5'],
+    ['origin', ['https://api.test'], 'Cannot build fetch: unknown option "origin"'],
+    ['audience', undefined, 'Cannot build fetch: option "audience" is undefined'],
+    ['clock', 5, 'Cannot build fetch: option "clock" is 5'],
   ])('refuses the option %s with the value %j', (name, value, message) => {
     const make = (): unknown =>
       createFetch({ credentials, audience, [name]: value } as CreateFetchOptions);

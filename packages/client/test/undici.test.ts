@@ -816,10 +816,10 @@ describe('signing() and its options', () => {
       undefined,
       'Cannot build signing: option "origins" is undefined: expected a list such as ["https://api.example.com"]',
     ],
-    ['otherOrigins', 'refuse', 'Cannot build signer: option "otherOrigins" is unknown'],
-    ['origin', 'https://api.test', 'Cannot build signer: option "origin" is unknown'],
-    ['audience', '', 'Cannot build signer: option "audience" is ""'],
-    ['fetch', () => undefined, 'Cannot build signer: option "fetch" is unknown'],
+    ['otherOrigins', 'refuse', 'Cannot build signing: unknown option "otherOrigins"'],
+    ['origin', 'https://api.test', 'Cannot build signing: unknown option "origin"'],
+    ['audience', '', 'Cannot build signing: option "audience" is ""'],
+    ['fetch', () => undefined, 'Cannot build signing: unknown option "fetch"'],
   ])('refuses the option %s with the value %j', (name, value, message) => {
     const make = (): unknown =>
       signing({

@@ -1,4 +1,10 @@
-import { countersign, isAudience, parseTarget, type Scheme } from '@countersign/shared';
+import {
+  countersign,
+  httpOriginOf,
+  isAudience,
+  parseTarget,
+  type Scheme,
+} from '@countersign/shared';
 import * as z from 'zod';
 import type { Explanation } from './explanation.ts';
 import type { FailureLimit } from './failures/failure-limit.ts';
@@ -105,9 +111,7 @@ function isFailureLimit(value: unknown): boolean {
 }
 
 function isOrigin(text: string): boolean {
-  return (
-    URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) && new URL(text).origin === text
-  );
+  return httpOriginOf(text) === text;
 }
 
 function isPrefix(text: string): boolean {

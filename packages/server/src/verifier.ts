@@ -9,6 +9,7 @@ import { callHook, watchPromise } from './call-hook.ts';
 import { describeAttempt, type Explanation } from './explanation.ts';
 import type { Identity } from './identity.ts';
 import type { ClaimOutcome } from './nonces/nonce-store.ts';
+import { kindOf } from './options.ts';
 import { checkCoverage } from './steps/coverage.ts';
 import { failureRefusal, noteFailure } from './steps/failures.ts';
 import { type AnyKey, createChooseKey, type FoundKey } from './steps/key.ts';
@@ -126,6 +127,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
     claims: boolean,
   ): Promise<Identity> {
     const { now } = attempt;
+    if (typeof received !== 'object' || received === null)
+      throw new TypeError(
+        `Cannot verify request: expected { method, url, headers }, got ${kindOf(received)}`,
+      );
     // An application may look it up by a promise, which is no address.
     watchPromise(received.source, 'COUNTERSIGN_SOURCE');
     const request = readRequest(received, policy);

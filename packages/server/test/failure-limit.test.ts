@@ -341,7 +341,7 @@ describe('createFailureLimit()', () => {
 
   it.each([
     [{ perSource: 0 }, RangeError, /option "perSource" is 0: expected/],
-    [{ perKey: Number.NaN }, TypeError, /option "perKey" is .*: expected number/],
+    [{ perKey: Number.NaN }, TypeError, /option "perKey" is NaN: expected a number$/],
     [{ per: 100_000 }, RangeError, /option "per" is 100000: expected/],
     [{ per: 1.5 }, TypeError, /option "per" is 1.5: expected/],
     [{ maxEntries: 0 }, RangeError, /option "maxEntries" is 0: expected/],

@@ -22,7 +22,7 @@ export {
   type SignatureErrorOptions,
 } from './errors.ts';
 export { HeaderFields, type HeadersInput, isNamed, readHeaders } from './header-fields.ts';
-export { checkHost } from './host.ts';
+export { checkHost, httpOriginOf } from './host.ts';
 export type {
   ParsedSignature,
   Scheme,

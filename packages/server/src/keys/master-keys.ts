@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { findTextFlaw, quote } from '@countersign/shared';
+import { describeValue, findTextFlaw, quote } from '@countersign/shared';
 import { KeyStoreError } from './key-store-error.ts';
 
 /**
@@ -49,9 +49,9 @@ const MASTER_KEY = /^([A-Za-z0-9_-]{1,64}):([A-Za-z0-9_-]{43})$/;
  * ```
  */
 export function generateMasterKey(id: string = new Date().toISOString().slice(0, 10)): string {
-  if (!ID.test(id))
+  if (typeof id !== 'string' || !ID.test(id))
     throw new TypeError(
-      `Cannot make master key ${quote(id)}: expected 1 to 64 of A-Z a-z 0-9 _ - for its name`,
+      `Cannot make master key ${describeValue(id)}: expected 1 to 64 of A-Z a-z 0-9 _ - for its name`,
     );
   return `${id}:${randomBytes(32).toString('base64url')}`;
 }

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { clockOption, parseOptions } from '../options.ts';
+import { clockOption, kindOf, parseOptions } from '../options.ts';
 import { subjectName } from './cutoffs.ts';
 import { checkKey, type KeptKey, keyName, readKey, toRecord } from './key-record.ts';
 import type { AccessKey } from './key-store.ts';
@@ -37,6 +37,10 @@ export class MemoryKeyStore extends ManagedKeyStore {
     accessKeys: Iterable<AccessKey> = [],
     options: MemoryKeyStoreOptions | (() => number) = {},
   ) {
+    if (typeof accessKeys !== 'object' || typeof accessKeys?.[Symbol.iterator] !== 'function')
+      throw new TypeError(
+        `Cannot build MemoryKeyStore: expected a list of access keys, got ${kindOf(accessKeys)}`,
+      );
     const given = typeof options === 'function' ? { clock: options } : options;
     const { clock } = parseOptions('MemoryKeyStore', optionsSchema, given);
     const records = new MemoryRecords(clock);
