@@ -67,7 +67,7 @@ const layers = [
   },
   {
     files: /^server\/keys\/memory-key-store/,
-    may: [keyParts, /^server\/keys\/memory-records\.ts$/],
+    may: [keyParts, /^server\/keys\/memory-records\.ts$/, options, zod],
   },
   { files: /^server\/keys\//, may: [keyParts, options, shared, node, zod] },
   {

@@ -23,6 +23,7 @@ import {
   judge,
   listen,
   NOW,
+  wrongOrigins,
 } from './support.ts';
 
 interface Seen {
@@ -311,7 +312,30 @@ describe('signedFetch()', () => {
 });
 
 describe('signedFetch() and origins', () => {
-  const only = { origins: ['https://api.test'] };
+  const only = { origins: ['https://api.test'], otherOrigins: 'send-unsigned' } as const;
+
+  it.each(['refuse', undefined] as const)(
+    'sends nothing to other origins, and says why, with otherOrigins: %s',
+    async (otherOrigins) => {
+      const origins = ['https://api.test', 'https://media.test'];
+      serve('https://api.test');
+      const signedFetch = buildFetch({ origins, otherOrigins });
+      expect(await (await signedFetch('https://api.test/')).text()).toBe('accepted');
+      for (const [url, origin] of [
+        ['https://other.test/a?token=1', 'https://other.test'],
+        ['https://api.test:8443/', 'https://api.test:8443'],
+        ['http://api.test/', 'http://api.test'],
+        ['https://api.test.other.test/', 'https://api.test.other.test'],
+        [new Request('https://other.test/', { method: 'POST', body: 'x' }), 'https://other.test'],
+      ] as const)
+        expect(await failure(signedFetch(url))).toEqual(
+          new TypeError(
+            `Cannot fetch from "${origin}": the option "origins" has only "https://api.test, https://media.test"; add it there, or set the option "otherOrigins" to "send-unsigned"`,
+          ),
+        );
+      expect(seen).toHaveLength(1);
+    },
+  );
 
   it('signs for its origins only', async () => {
     serve('https://api.test');
@@ -817,32 +841,26 @@ describe('signedFetch() and abort signals', () => {
 
 describe('createFetch()', () => {
   it.each<[string, unknown, string]>([
+    ...wrongOrigins('fetch'),
     [
-      'origins',
-      'https://api.test',
-      'Cannot sign for option "origins" "https://api.test": expected a list such as ["https://api.example.com"]',
+      'otherOrigins',
+      'allow',
+      'Cannot build fetch: option "otherOrigins" is "allow": expected "refuse" or "send-unsigned"',
     ],
-    ['origins', [], 'Cannot sign for option "origins" "": expected a list'],
-    ['origins', null, 'Cannot sign for option "origins" "null": expected a list'],
+    ['otherOrigins', null, 'Cannot build fetch: option "otherOrigins" is null: expected "refuse"'],
     [
-      'origins',
-      ['https://api.test/'],
-      'Cannot sign for option "origins" with "https://api.test/" in it: expected an origin such as https://api.example.com',
+      'otherOrigins',
+      'send-unsigned',
+      'option "otherOrigins" is "send-unsigned": expected the option "origins" beside it',
     ],
-    ['origins', ['https://API.test'], 'with "https://API.test" in it'],
-    ['origins', ['https://api.test:443'], 'with "https://api.test:443" in it'],
-    ['origins', ['api.test'], 'with "api.test" in it'],
-    ['origins', ['null'], 'with "null" in it'],
-    ['origins', [5], 'with "5" in it'],
-    ['origins', ['*'], 'with "*" in it'],
     [
       'fetch',
       'fetch',
       'Cannot build fetch: option "fetch" is "fetch": expected a function like fetch()',
     ],
-    ['origin', ['https://api.test'], 'Cannot build signer: option "origin" is unknown'],
-    ['audience', undefined, 'Cannot build signer: option "audience" is "undefined"'],
-    ['clock', 5, 'Cannot build signer: option "clock" is "5"'],
+    ['origin', ['https://api.test'], 'Cannot build fetch: unknown option "origin"'],
+    ['audience', undefined, 'Cannot build fetch: option "audience" is undefined'],
+    ['clock', 5, 'Cannot build fetch: option "clock" is 5'],
   ])('refuses the option %s with the value %j', (name, value, message) => {
     const make = (): unknown =>
       createFetch({ credentials, audience, [name]: value } as CreateFetchOptions);

@@ -25,6 +25,7 @@ import {
   type Loopback,
   listen,
   NOW,
+  wrongOrigins,
 } from './support.ts';
 
 type Answer = NonNullable<Parameters<typeof listen>[1]>;
@@ -809,21 +810,16 @@ describe('signing() and abort signals', () => {
 
 describe('signing() and its options', () => {
   it.each<[string, unknown, string]>([
+    ...wrongOrigins('signing'),
     [
       'origins',
       undefined,
-      'Cannot sign for option "origins" "undefined": expected a list such as ["https://api.example.com"]',
+      'Cannot build signing: option "origins" is undefined: expected a list such as ["https://api.example.com"]',
     ],
-    ['origins', [], 'Cannot sign for option "origins" ""'],
-    ['origins', 'https://api.test', 'Cannot sign for option "origins" "https://api.test"'],
-    [
-      'origins',
-      ['https://api.test/'],
-      'Cannot sign for option "origins" with "https://api.test/" in it: expected an origin such as https://api.example.com',
-    ],
-    ['origin', 'https://api.test', 'Cannot build signer: option "origin" is unknown'],
-    ['audience', '', 'Cannot build signer: option "audience" is ""'],
-    ['fetch', () => undefined, 'Cannot build signer: option "fetch" is unknown'],
+    ['otherOrigins', 'refuse', 'Cannot build signing: unknown option "otherOrigins"'],
+    ['origin', 'https://api.test', 'Cannot build signing: unknown option "origin"'],
+    ['audience', '', 'Cannot build signing: option "audience" is ""'],
+    ['fetch', () => undefined, 'Cannot build signing: unknown option "fetch"'],
   ])('refuses the option %s with the value %j', (name, value, message) => {
     const make = (): unknown =>
       signing({

@@ -9,12 +9,14 @@ import { callHook, watchPromise } from './call-hook.ts';
 import { describeAttempt, type Explanation } from './explanation.ts';
 import type { Identity } from './identity.ts';
 import type { ClaimOutcome } from './nonces/nonce-store.ts';
+import { kindOf } from './options.ts';
 import { checkCoverage } from './steps/coverage.ts';
 import { failureRefusal, noteFailure } from './steps/failures.ts';
 import { type AnyKey, createChooseKey, type FoundKey } from './steps/key.ts';
 import { readSignature, type SchemedSignature } from './steps/mechanism.ts';
 import { checkClaim, nonceClaim } from './steps/nonce.ts';
 import { readRequest } from './steps/request.ts';
+import { checkSessionBegin } from './steps/session-begin.ts';
 import { checkSignature } from './steps/signature.ts';
 import { checkWindow } from './steps/window.ts';
 import { storeFailed } from './store-failed.ts';
@@ -125,6 +127,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
     claims: boolean,
   ): Promise<Identity> {
     const { now } = attempt;
+    if (typeof received !== 'object' || received === null)
+      throw new TypeError(
+        `Cannot verify request: expected { method, url, headers }, got ${kindOf(received)}`,
+      );
     // An application may look it up by a promise, which is no address.
     watchPromise(received.source, 'COUNTERSIGN_SOURCE');
     const request = readRequest(received, policy);
@@ -180,6 +186,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       epoch = checkClaim(answer, `subject ${quote(accessKey.subject)}`);
       attempt.claimed = true;
     }
+    checkSessionBegin(accessKey, policy, policy.clock());
     const { accessKeyId, audience, signedAt, nonce, signedHeaders } = params;
     const { subject, scopes, expiresAt, session } = accessKey;
     // A session is in no store; what it was lent out on may be.

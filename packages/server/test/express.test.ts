@@ -313,7 +313,7 @@ describe('requireSignature() built wrongly', () => {
       parties().verifier,
       null,
       TypeError,
-      'Cannot build adapter: option "options" is null',
+      'Cannot build adapter: expected an object, got null',
     ],
     [
       'options of both, one unknown',

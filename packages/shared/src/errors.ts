@@ -103,3 +103,12 @@ function describe(value: unknown): string {
     return typeof value;
   }
 }
+
+/** A wrong value, as a message about an option can show it: text quoted, an object or a function by its type only. */
+export function describeValue(value: unknown): string {
+  if (typeof value === 'string')
+    return /^[a-z][a-z\d+.-]*:\/\/[^/]*@/i.test(value) ? 'a URL with a user name' : quote(value);
+  if (Array.isArray(value)) return 'of type array';
+  const isShown = value === null || (typeof value !== 'object' && typeof value !== 'function');
+  return isShown ? String(value) : `of type ${typeof value}`;
+}

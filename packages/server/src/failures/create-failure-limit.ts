@@ -1,6 +1,6 @@
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
-import { parseOptions } from '../options.ts';
+import { clockOr, parseOptions } from '../options.ts';
 import { redisOption } from '../redis-connection.ts';
 import { FailureCounts } from './failure-counts.ts';
 import type { FailureBlock, FailureLimit, SignatureKind } from './failure-limit.ts';
@@ -24,6 +24,8 @@ export interface FailureLimitOptions {
   readonly redis?: Redis | Cluster | undefined;
   /** What the names of its keys in Redis begin with: `countersign:failures` if not given. */
   readonly prefix?: string | undefined;
+  /** Unix seconds, for how long failures count; if not given, a clock that nobody can set. */
+  readonly clock?: (() => number) | undefined;
 }
 
 const optionsSchema = z.strictObject({
@@ -33,6 +35,7 @@ const optionsSchema = z.strictObject({
   maxEntries: z.int().min(1).max(10_000_000).default(100_000),
   redis: redisOption.optional(),
   prefix: z.string().min(1).default('countersign:failures'),
+  clock: clockOr(() => performance.now() / 1000),
 });
 
 /** A limit that holds a connection where it was given one. */
@@ -73,7 +76,7 @@ export interface ClosableFailureLimit extends FailureLimit {
  */
 export function createFailureLimit(options: FailureLimitOptions = {}): ClosableFailureLimit {
   const policy = parseOptions('failure limit', optionsSchema, options);
-  const { perSource, perKey, per, maxEntries } = policy;
+  const { perSource, perKey, per, maxEntries, clock } = policy;
   const kinds: Record<SignatureKind, OwnCounts> = {
     headers: newCounts('headers'),
     presigned: newCounts('presigned'),
@@ -82,8 +85,9 @@ export function createFailureLimit(options: FailureLimitOptions = {}): ClosableF
     policy.redis === undefined ? undefined : new RedisFailures({ ...policy, redis: policy.redis });
 
   function newCounts(kind: SignatureKind): OwnCounts {
-    const sources = new FailureCounts(perSource, per, maxEntries);
-    const pairs = new FailureCounts(perKey, per, maxEntries);
+    const milliseconds = (): number => clock() * 1000;
+    const sources = new FailureCounts(perSource, per, maxEntries, milliseconds);
+    const pairs = new FailureCounts(perKey, per, maxEntries, milliseconds);
     return { kind, sources, pairs };
   }
 

@@ -1,6 +1,6 @@
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { quote } from '@countersign/shared';
+import { describeValue, quote } from '@countersign/shared';
 import { create } from './file-draft.ts';
 import { generateMasterKey } from './master-keys.ts';
 
@@ -11,6 +11,7 @@ import { generateMasterKey } from './master-keys.ts';
  *
  * @param path where it is, or shall be: not where backups of the key store go
  * @returns a source of master keys; it throws where the file cannot be read, or others may read it
+ * @throws TypeError if the path is none
  *
  * @example
  * ```ts no-run
@@ -22,6 +23,8 @@ import { generateMasterKey } from './master-keys.ts';
 export function masterKeyFile(
   path: string,
 ): (id: string | undefined) => Promise<readonly string[]> {
+  if (typeof path !== 'string' || path === '')
+    throw new TypeError(`Cannot use master key file ${describeValue(path)}: expected a path`);
   // Now: where the process changes its folder another key must not be made there.
   const file = resolve(path);
   return async (id) => {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { quote } from '@countersign/shared';
+import { describeValue, findTextFlaw, quote } from '@countersign/shared';
 import { KeyStoreError } from './key-store-error.ts';
 
 /**
@@ -49,9 +49,9 @@ const MASTER_KEY = /^([A-Za-z0-9_-]{1,64}):([A-Za-z0-9_-]{43})$/;
  * ```
  */
 export function generateMasterKey(id: string = new Date().toISOString().slice(0, 10)): string {
-  if (!ID.test(id))
+  if (typeof id !== 'string' || !ID.test(id))
     throw new TypeError(
-      `Cannot make master key ${quote(id)}: expected 1 to 64 of A-Z a-z 0-9 _ - for its name`,
+      `Cannot make master key ${describeValue(id)}: expected 1 to 64 of A-Z a-z 0-9 _ - for its name`,
     );
   return `${id}:${randomBytes(32).toString('base64url')}`;
 }
@@ -247,7 +247,7 @@ function parseList(texts: readonly unknown[]): KeyList {
 
 function parse(text: unknown): MasterKey {
   const [, id, encoded] = (typeof text === 'string' && MASTER_KEY.exec(text)) || [];
-  if (id === undefined || encoded === undefined) throw notOne();
+  if (id === undefined || encoded === undefined) throw notOne(text);
   const bytes = Buffer.from(encoded, 'base64url');
   if (new Set(bytes).size < 8)
     throw new TypeError(
@@ -256,8 +256,9 @@ function parse(text: unknown): MasterKey {
   return { id, bytes };
 }
 
-function notOne(): TypeError {
+function notOne(text?: unknown): TypeError {
+  const flaw = typeof text === 'string' ? findTextFlaw(text) : undefined;
   return new TypeError(
-    'Cannot use master key: expected <id>:<32 bytes in base64url>, as generateMasterKey() makes it',
+    `Cannot use master key: ${flaw === undefined ? '' : `${flaw}; `}expected <id>:<32 bytes in base64url>, as generateMasterKey() makes it`,
   );
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import * as z from 'zod';
-import { parseOptions } from '../options.ts';
+import { clockOption, parseOptions } from '../options.ts';
 import { NoncePool } from './nonce-pool.ts';
 import {
   CLOCK_SLACK,
@@ -31,7 +31,7 @@ export interface MemoryNonceStoreOptions {
 }
 
 const optionsSchema = z.strictObject({
-  clock: z.function().optional(),
+  clock: clockOption,
   maxEntries: z.int().min(1).max(16_000_000).default(1_000_000),
   perSubject: z.int().min(1).max(16_000_000).optional(),
   bornAt: z.number().optional(),
@@ -72,7 +72,7 @@ export class MemoryNonceStore implements NonceStore {
       bornAt,
       perSubject = Math.ceil(maxEntries / 4),
     } = parseOptions('MemoryNonceStore', optionsSchema, options);
-    this.#clock = (clock as (() => number) | undefined) ?? (() => Date.now() / 1000);
+    this.#clock = clock;
     this.#bornAt = bornAt ?? this.#clock();
     this.#perSubject = perSubject;
     this.#requests = new NoncePool(maxEntries, perSubject);
