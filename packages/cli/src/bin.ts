@@ -13,6 +13,9 @@ function sink(stream: NodeJS.WriteStream) {
   };
 }
 
+// A command says itself what went wrong: a process warning of the store would say it once more.
+process.removeAllListeners('warning');
+
 process.exitCode = await main(process.argv.slice(2), {
   stdout: sink(process.stdout),
   stderr: sink(process.stderr),

@@ -82,7 +82,7 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
     }
     const bytes = await readBody(body, (received.signedAt ?? now) + policy.window - now);
     const content = scheme.content(received, bytes);
-    checkSignature(keys, content, received.signatures);
+    const signer = findSigner(keys, content, received.signatures);
     // The body may have taken its time.
     checkWindow(received, policy, clock());
     const digest = hash('sha256', content, 'buffer');
@@ -91,10 +91,7 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
     const id = received.id ?? scheme.idOf?.(bytes) ?? `sha256-${digest.toString('base64url')}`;
     const text = (): string => strictUtf8.decode(bytes);
     const callback = { id, signedAt, scheme: scheme.name, sender, body: bytes, text };
-    keepScopes(
-      callback,
-      keys.map((key) => key.id),
-    );
+    keepScopes(callback, { inForce: keys.map((key) => key.id), signer: signer.id });
     return callback;
   }
 
@@ -153,15 +150,14 @@ async function readBody(body: CallbackRequest['body'], seconds: number): Promise
   );
 }
 
-/** Each key is tried, whichever was right: how long it takes does not tell. */
-function checkSignature(
+/** The first key that a signature matches. Each is tried, so the time that it takes tells nothing. */
+function findSigner(
   keys: readonly NamedCallbackKey[],
   content: Uint8Array,
   signatures: readonly string[],
-): void {
-  let found = false;
-  for (const { key } of keys) found = key.verify(content, signatures) || found;
-  if (found) return;
+): NamedCallbackKey {
+  const [signer] = keys.filter(({ key }) => key.verify(content, signatures));
+  if (signer !== undefined) return signer;
   throw new SignatureError(
     'ERR_SIGNATURE_MISMATCH',
     'No signature of the callback matches: compare the secret, and verify the body as it came over the wire',

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import { duplicate } from '../redis-connection.ts';
-import { testRedis } from '../redis-self-test.ts';
+import { NOEVICTION, testRedis } from '../redis-self-test.ts';
+import { TestedRedis } from '../redis-tested.ts';
 import { tellLack, type Waited } from '../redis-wait.ts';
 import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
@@ -12,9 +12,6 @@ import { RedisChanges } from './redis-changes.ts';
 import { NAME_SCRIPT, SAMPLE_SCRIPT, UPDATE_SCRIPT, USE_SCRIPT } from './redis-scripts.ts';
 import { type Line, RedisWriter } from './redis-writer.ts';
 import { changed, checkMasterKeys, open, type SealedRecord, seal } from './seal.ts';
-
-/** What evicts nothing, also not what has an expiry. */
-const NOEVICTION = /^noeviction$/;
 
 /** Of which one mostly opens. */
 const SAMPLES = 10;
@@ -37,6 +34,7 @@ export interface RedisRecordsOptions {
 
 /** Records in Redis, sealed: a hash each, and a sorted set of their names by how long they are there. */
 export class RedisRecords implements RecordStore {
+  readonly #connection: TestedRedis;
   readonly #redis: (Redis | Cluster) & Commands;
   readonly #writer: RedisWriter;
   readonly #changes: RedisChanges;
@@ -44,11 +42,6 @@ export class RedisRecords implements RecordStore {
   readonly #timeout: number;
   readonly #waitForReplicas: number | undefined;
   readonly #masterKeys: MasterKeys;
-  #connected: Promise<void> | undefined;
-  /** Why the connection could not be made last. */
-  #failure: Error | undefined;
-  /** Replicas were seen: from then on one is waited for, since it may be the next master. */
-  #hasReplicas = false;
   #closed = false;
 
   constructor(options: RedisRecordsOptions, masterKeys: MasterKeys) {
@@ -60,14 +53,11 @@ export class RedisRecords implements RecordStore {
     const own = duplicate(redis, this.#timeout);
     own.defineCommand('useRecord', { numberOfKeys: 1, lua: USE_SCRIPT });
     this.#redis = own as (Redis | Cluster) & Commands;
-    this.#redis.on('error', (error) => {
-      this.#failure = error;
-    });
-    this.#redis.on('ready', () => {
-      this.#failure = undefined;
-    });
-    this.#redis.on('close', () => {
-      this.#connected = undefined;
+    this.#connection = new TestedRedis(own, {
+      what: 'access keys',
+      warning: 'COUNTERSIGN_KEY_STORE',
+      timeout: this.#timeout,
+      toError: (message) => new KeyStoreError('ERR_STORE_UNFIT', message),
     });
     this.#writer = new RedisWriter(redis, this.#timeout);
     this.#changes = new RedisChanges(redis, this.#key('changes'), this.#timeout);
@@ -186,11 +176,11 @@ export class RedisRecords implements RecordStore {
   /** How many replicas a change must reach. Those that came lately count too. */
   async #replicas(): Promise<number> {
     if (this.#waitForReplicas !== undefined) return this.#waitForReplicas;
-    if (!this.#hasReplicas) {
+    if (!this.#connection.hasReplicas) {
       const { replicas } = await testRedis(this.#redis, NOEVICTION);
-      this.#hasReplicas = replicas > 0;
+      this.#connection.noteReplicas(replicas);
     }
-    return this.#hasReplicas ? 1 : 0;
+    return this.#connection.hasReplicas ? 1 : 0;
   }
 
   async readUses(names: readonly string[]): Promise<ReadonlyMap<string, number>> {
@@ -212,7 +202,7 @@ export class RedisRecords implements RecordStore {
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#redis.disconnect();
+    this.#connection.close();
     this.#writer.close();
     this.#changes.close();
   }
@@ -235,30 +225,9 @@ export class RedisRecords implements RecordStore {
     return { found: { policy, sealed } as SealedRecord, revision };
   }
 
-  /** Waits for a connection that is being made, and finds out whether Redis keeps what it is given. */
   async #connect(): Promise<void> {
     if (this.#closed) throw new Error('Cannot use the key store: it is closed');
-    this.#connected ??= this.#test();
-    const connected = this.#connected;
-    try {
-      await connected;
-    } catch (error) {
-      if (this.#connected === connected) this.#connected = undefined;
-      throw error;
-    }
-  }
-
-  async #test(): Promise<void> {
-    if (this.#redis.status !== 'ready')
-      await once(this.#redis, 'ready', { signal: AbortSignal.timeout(this.#timeout) }).catch(() => {
-        const why = this.#failure?.message ?? `no answer within ${this.#timeout} ms`;
-        // Without its cause, which holds the password where it is wrong.
-        throw new Error(`Cannot reach Redis: ${why}`);
-      });
-    const { flaw, replicas } = await testRedis(this.#redis, NOEVICTION);
-    if (flaw !== undefined)
-      throw new KeyStoreError('ERR_STORE_UNFIT', `Redis is not fit for access keys: ${flaw}`);
-    if (replicas > 0) this.#hasReplicas = true;
+    await this.#connection.connected();
   }
 }
 

@@ -4,6 +4,7 @@ import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { parseOptions } from '../../options.ts';
 import { redisOption } from '../../redis-connection.ts';
+import { TestedRedis } from '../../redis-tested.ts';
 import type {
   CallbackQueue,
   DeliveryProgress,
@@ -85,6 +86,8 @@ const MOST_TAKEOVERS = 1_000_000_000;
 
 /**
  * A queue in Redis, by BullMQ, that all servers share: what it has taken in survives crashes of every sender, and of Redis as far as `appendfsync` says.
+ * It takes nothing in if Redis may forget it (`maxmemory-policy` must be `noeviction`): `send()` rejects, and a process warning says what to change.
+ * What is in the queue already is still delivered.
  *
  * A callback is a job whose id is derived of endpoint and event, so adding it twice is adding it once. The job stays until it is delivered or given up, and
  * a while longer as the log of deliveries. A lane is a sorted set beside it.
@@ -108,6 +111,7 @@ const MOST_TAKEOVERS = 1_000_000_000;
  */
 export class BullmqCallbackQueue implements CallbackQueue {
   readonly #options: z.output<typeof optionsSchema>;
+  readonly #connection: TestedRedis;
   readonly #redis: (Redis | Cluster) & LaneCommands;
   readonly #queue: Queue<JobData, DeliveryProgress>;
   #workerRedis: Redis | Cluster | undefined;
@@ -127,12 +131,19 @@ export class BullmqCallbackQueue implements CallbackQueue {
     own.defineCommand('firstOfLane', { numberOfKeys: 1, lua: FIRST_OF_LANE_SCRIPT });
     own.on('error', this.#warn);
     this.#redis = own;
+    this.#connection = new TestedRedis(own, {
+      what: 'callbacks that wait',
+      warning: 'COUNTERSIGN_CALLBACK_QUEUE',
+      timeout: timeout * 1000,
+    });
     this.#queue = new Queue(name, { connection: own, prefix, skipWaitingForReady: true });
     this.#queue.on('error', this.#warn);
   }
 
   async add({ id, body, lane, ...rest }: QueuedCallback): Promise<void> {
     const { keepDelivered, keepDead } = this.#options;
+    // A callback that Redis may forget was not taken in. What is there already is delivered all the same.
+    await this.#connection.connected();
     // First the place: a job without one would overtake those before it.
     if (lane !== undefined) await this.#redis.enterLane(this.#laneKey(lane), id);
     const data = {
@@ -213,7 +224,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
     this.#closed = true;
     await this.#queue.close();
     this.#workerRedis?.disconnect();
-    this.#redis.disconnect();
+    this.#connection.close();
   }
 
   /**
