@@ -5,7 +5,6 @@ import {
   type CreateFetchOptions,
   createFetch,
   type SignableBody,
-  SignatureError,
   type SignedFetch,
 } from '@countersign/client';
 import { MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
@@ -229,12 +228,15 @@ describe('signedFetch()', () => {
   });
 
   it('refuses relative URLs where there is none', async () => {
-    for (const origins of [undefined, ['https://api.test']]) {
-      expect(await failure(buildFetch({ origins })('/VideoParser/'))).toBeInstanceOf(TypeError);
-    }
-    expect((await failure(buildFetch()('/VideoParser/'))).message).toBe(
-      'Cannot sign URL "/VideoParser/": expected an absolute http or https URL',
+    expect(await failure(buildFetch()('/VideoParser/'))).toEqual(
+      new TypeError('Cannot sign URL "/VideoParser/": expected an absolute http or https URL'),
     );
+    // It is for none of the origins, so it is what fetch says.
+    const [own, plain] = [
+      await failure(buildFetch({ origins: ['https://api.test'] })('/VideoParser/')),
+      await failure(fetch('/VideoParser/')),
+    ];
+    expect([own.name, own.message]).toEqual(['TypeError', plain.message]);
   });
 
   it('uses the global fetch of the moment', async () => {
@@ -273,7 +275,10 @@ describe('signedFetch()', () => {
 
   it('rejects with what the signer throws, before anything is sent', async () => {
     serve('https://api.test');
-    expect(await failure(buildFetch()('https://api.test/%zz'))).toBeInstanceOf(SignatureError);
+    expect(await failure(buildFetch()('https://api.test/%zz'))).toMatchObject({
+      name: 'SignatureError',
+      code: 'ERR_TARGET_AMBIGUOUS',
+    });
     expect(
       (await failure(buildFetch()('https://api.test/', { method: 'POST', body: 5n as never })))
         .message,
@@ -292,7 +297,16 @@ describe('signedFetch()', () => {
 
   it('rejects as fetch does where nobody answers', async () => {
     msw.use(http.all('https://api.test/*', () => HttpResponse.error()));
-    expect(await failure(buildFetch()('https://api.test/'))).toBeInstanceOf(TypeError);
+    const [own, plain] = [
+      await failure(buildFetch()('https://api.test/')),
+      await failure(fetch('https://api.test/')),
+    ];
+    expect(own).toBeInstanceOf(TypeError);
+    expect([own.message, String(own.cause)]).toEqual([plain.message, String(plain.cause)]);
+    expect(own.message).toBe('Failed to fetch');
+    const unplugged = new TypeError('fetch failed', { cause: new Error('ENETUNREACH') });
+    const offline = buildFetch({ fetch: () => Promise.reject(unplugged) });
+    expect(await failure(offline('https://api.test/'))).toBe(unplugged);
   });
 });
 
@@ -410,6 +424,7 @@ describe('signedFetch() and epochs', () => {
     ['unavailable', 503],
     ['replay-unknown', 503],
     ['too-many-failures', 429],
+    ['too-many-requests', 429],
     ['not-replay-unknown', 401],
   ])('does not try again by itself after %s with status %d', async (reason, status) => {
     serve('https://api.test', () =>
@@ -831,12 +846,17 @@ describe('createFetch()', () => {
   ])('refuses the option %s with the value %j', (name, value, message) => {
     const make = (): unknown =>
       createFetch({ credentials, audience, [name]: value } as CreateFetchOptions);
-    expect(make).toThrow(TypeError);
-    expect(make).toThrow(message);
+    expect(make).toThrow(
+      expect.objectContaining({ name: 'TypeError', message: expect.stringContaining(message) }),
+    );
   });
 
   it.each([undefined, null])('refuses %j for options', (options) => {
-    expect(() => createFetch(options as unknown as CreateFetchOptions)).toThrow(TypeError);
+    expect(() => createFetch(options as unknown as CreateFetchOptions)).toThrow(
+      new TypeError(
+        'Cannot build signer: option "audience" is "undefined": expected the name of a service: 1 to 128 of A-Z a-z 0-9 . _ : -',
+      ),
+    );
   });
 });
 

@@ -48,7 +48,7 @@ export function given<T extends object>(fields: T): { [K in keyof T]: Exclude<T[
 
 function expectation(issue: z.core.$ZodIssue): string {
   return issue.message
-    .replace(/^(?:Invalid input|Too \w+): expected /, '')
+    .replace(/^(?:Invalid (?:input|option)|Too \w+): expected /, '')
     .replace(/, received .*$/, '');
 }
 

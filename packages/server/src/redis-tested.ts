@@ -26,6 +26,7 @@ export class TestedRedis {
   readonly redis: Redis | Cluster;
   readonly #options: TestedRedisOptions;
   #hasReplicas = false;
+  #maxMemory = Number.POSITIVE_INFINITY;
   #connection: Promise<unknown> | undefined;
   /** Settles with the test of the present connection. */
   #test: Promise<void> | undefined;
@@ -60,6 +61,11 @@ export class TestedRedis {
   /** Whether replicas were ever seen: from then on they are waited for, since the next master may have none and not know what it lacks. */
   get hasReplicas(): boolean {
     return this.#hasReplicas;
+  }
+
+  /** Bytes that a master of this Redis may use, as it told last. */
+  get maxMemory(): number {
+    return this.#maxMemory;
   }
 
   noteReplicas(count: number): void {
@@ -131,12 +137,13 @@ export class TestedRedis {
   /** @throws Error where Redis cannot be relied on */
   async #judge(): Promise<void> {
     const { what, policies = NOEVICTION } = this.#options;
-    const { flaw, replicas } = await testRedis(this.redis, policies).catch((error) => {
+    const { flaw, replicas, maxMemory } = await testRedis(this.redis, policies).catch((error) => {
       throw withoutCommand(error);
     });
     if (flaw !== undefined) throw this.#unfit(`Redis is not fit for ${what}: ${flaw}`);
     this.#warning = undefined;
     this.noteReplicas(replicas);
+    this.#maxMemory = maxMemory;
   }
 
   /** Callers are told nothing but that they should try again: whoever runs the server must hear of it. */

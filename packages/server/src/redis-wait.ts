@@ -22,14 +22,14 @@ type Results = Awaited<ReturnType<ReturnType<Redis['pipeline']>['exec']>>;
 export async function evalAndWait(
   redis: Redis | Cluster,
   script: string,
-  keys: string | readonly string[],
+  keys: readonly string[],
   args: readonly (string | number)[],
   replicas: number,
   timeout: number,
 ): Promise<Waited> {
   const commands = [
     // Not by its digest: a script that is not known would be sent again behind the WAIT.
-    ['eval', script, ...counted(keys), ...args],
+    ['eval', script, keys.length, ...keys, ...args],
     ['wait', replicas, Math.ceil(timeout)],
   ];
   let results = await redis.pipeline(commands).exec();
@@ -40,12 +40,6 @@ export async function evalAndWait(
   if (failure) throw failure;
   if (failedToWait) return { answer, acknowledged: 0, failure: failedToWait };
   return { answer, acknowledged: Number(acknowledged) };
-}
-
-/** What `EVAL` takes before the arguments: how many keys, and which. In a cluster all of them are in one slot. */
-export function counted(keys: string | readonly string[]): (string | number)[] {
-  const all = [keys].flat();
-  return [all.length, ...all];
 }
 
 /** Says that fewer replicas have something than must. */

@@ -13,8 +13,9 @@ import {
 } from '@countersign/server/callbacks';
 import { readHeaders } from '@countersign/shared';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { until } from '../../../test/support/deadline.ts';
 import { NOW } from '../../../test/support/now.ts';
-import { EndpointGate } from '../src/callbacks/send/endpoint-gate.ts';
+import { EndpointGate, type GateBounds, type Place } from '../src/callbacks/send/endpoint-gate.ts';
 import { parseRetryAfter, STANDARD_SCHEDULE } from '../src/callbacks/send/retry-schedule.ts';
 import {
   deferred,
@@ -190,24 +191,44 @@ describe('send()', () => {
       'Cannot send body of type number: expected text or bytes',
     );
     expect(await refusal({ body: '{}', contentType: 'a\nb' })).toMatch(/content type "a\\nb"/);
-    for (const endpoint of [
-      { url: 'https://a.test/', secrets: ['whsec_secret', 'whsec_secret', 'whsec_secret'] },
-      { url: 'https://a.test/', secrets: 'whsec_secret' as never },
-      { url: 'https://a.test/', secrets: undefined },
-      { url: 'https://a.test/', audience: 'video-api' },
-      { url: 'ftp://a.test/' },
-      { url: 'https://a.test/', disabled: true },
-      { url: 'https://a.test/', order: 'none' as never },
-    ]) {
+    for (const [endpoint, why] of [
+      [
+        { url: 'https://a.test/', secrets: ['whsec_secret', 'whsec_secret', 'whsec_secret'] },
+        'option "secrets" is of type array: expected array to have <=2 items',
+      ],
+      [
+        { url: 'https://a.test/', secrets: 'whsec_secret' as never },
+        'option "secrets" is of type string: expected array',
+      ],
+      [
+        { url: 'https://a.test/', secrets: undefined },
+        'expected secrets, or credentials and an audience',
+      ],
+      [
+        { url: 'https://a.test/', audience: 'video-api' },
+        'expected secrets, or credentials and an audience',
+      ],
+      [{ url: 'ftp://a.test/' }, '"ftp://a.test/" is not an absolute https URL'],
+      [
+        { url: 'https://a.test/', disabled: true },
+        'Cannot send to endpoint "alice": it is disabled',
+      ],
+      [
+        { url: 'https://a.test/', order: 'none' as never },
+        'option "order" is "none": expected one of "as-sent"|"any"',
+      ],
+    ] as const) {
       const error = await senderTo(endpoint)
         .sender.send('alice', { body: '{}' })
         .catch((it) => it);
-      expect(error).toBeInstanceOf(Error);
+      expect(error.message).toContain(why);
       expect(inspect(error)).not.toContain('whsec_secret');
     }
-    expect(() => senderTo({ url: 'https://a.test/' }, { schedule: [-1] })).toThrow(RangeError);
+    expect(() => senderTo({ url: 'https://a.test/' }, { schedule: [-1] })).toThrow(
+      'option "schedule.0" is -1',
+    );
     expect(() => senderTo({ url: 'https://a.test/' }, { endpoints: 'x' as never })).toThrow(
-      TypeError,
+      'option "endpoints" is "x": expected a function',
     );
   });
 });
@@ -259,7 +280,9 @@ describe('attempts', () => {
     await expect(sender.redeliver('dlv_other')).rejects.toThrow(
       'Cannot redeliver "dlv_other": no such delivery is known',
     );
-    await expect(sender.list('dead', 0)).rejects.toThrow(RangeError);
+    await expect(sender.list('dead', 0)).rejects.toThrow(
+      'Cannot list "0" deliveries: expected a whole number from 1 to 10000',
+    );
   });
 
   it('disable the endpoint when it answers 410, as soon as that is stored', async () => {
@@ -275,7 +298,7 @@ describe('attempts', () => {
       },
     });
     const { id } = await sender.send('alice', { body: '{}' });
-    while (disabled.length < 1) await new Promise((resolve) => setImmediate(resolve));
+    await until(() => disabled.length > 0, 'the endpoint is told to be gone');
     await new Promise((resolve) => setImmediate(resolve));
     expect(await sender.find(id)).toMatchObject({ state: 'waiting', attempts: [{ status: 410 }] });
     await sender.redeliver(id);
@@ -306,7 +329,7 @@ describe('attempts', () => {
       },
     );
     const { id } = await sender.send('alice', { body: '{}' });
-    while (count < 2) await new Promise((resolve) => setImmediate(resolve));
+    await until(() => count === 2, 'the endpoint is looked up for the attempt');
     await new Promise((resolve) => setImmediate(resolve));
     expect(await sender.find(id)).toMatchObject({ state: 'waiting', attempts: [] });
     await sender.redeliver(id);
@@ -400,34 +423,6 @@ describe('attempts', () => {
       .map(({ report }) => report.attempt?.error);
     expect(errors[0]).toMatch(/^Parse Error/);
     expect(errors[1]).toBe('Cannot take an answer that changes the protocol');
-  });
-
-  it('are made again at once where a kept connection was closed as it was used', async () => {
-    const requests: number[] = [];
-    let connections = 0;
-    const server = createTcpServer((socket) => {
-      const connection = ++connections;
-      let served = 0;
-      socket.on('error', () => undefined);
-      socket.on('data', () => {
-        requests.push(connection);
-        served += 1;
-        if (served === 2) socket.resetAndDestroy();
-        else socket.write('HTTP/1.1 204 No Content\r\nconnection: keep-alive\r\n\r\n');
-      });
-    }).listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    onTestFinished(() => void server.close());
-    const { port } = server.address() as AddressInfo;
-    const { sender, heard, hooks } = senderTo({ url: `http://127.0.0.1:${port}/` });
-    await sender.send('alice', { body: '' });
-    await heard('delivered');
-    await sender.send('alice', { body: '' });
-    await heard('delivered', 2);
-    expect([requests, hooks()]).toEqual([
-      [1, 1, 2],
-      ['delivered', 'delivered'],
-    ]);
   });
 
   it.each([
@@ -617,58 +612,120 @@ describe('parseRetryAfter()', () => {
 
 describe('EndpointGate', () => {
   const failed = { isWell: false, seconds: 5 };
+  const quick = { isWell: true, seconds: 0.01 };
+  const slow = { isWell: true, seconds: 4 };
+
+  function gateOf(bounds: Partial<GateBounds> = {}) {
+    const gate = new EndpointGate({ concurrency: 64, perEndpoint: 2, perOwner: 64, ...bounds });
+    const enter = (id: string, now = 0, owner = id) => gate.enter(id, owner, now);
+    return {
+      enter,
+      leave: gate.leave.bind(gate),
+      /** The place, where there must be one. */
+      get(id: string, now = 0, owner = id): Place {
+        const place = enter(id, now, owner);
+        if (typeof place === 'number') throw new Error(`no place for ${id}`);
+        return place;
+      },
+    };
+  }
 
   it('lets so many in, and spreads the others', () => {
-    const gate = new EndpointGate(2);
-    expect([gate.enter('a', 0), gate.enter('a', 0), gate.enter('b', 0)]).toEqual([
-      undefined,
-      undefined,
-      undefined,
-    ]);
-    const times = Array.from({ length: 10 }, () => gate.enter('a', 0) as number);
+    const { enter, get, leave } = gateOf();
+    const place = get('a');
+    get('a');
+    get('b');
+    const times = Array.from({ length: 10 }, () => enter('a') as number);
     expect(times.every((time, index) => time >= (times[index - 1] ?? 0.02))).toBe(true);
-    gate.leave('a', { isWell: true, seconds: 0.01 }, 1);
-    expect(gate.enter('a', 1)).toBeUndefined();
+    leave(place, quick, 1);
+    get('a', 1);
+  });
+
+  it('lets those who wait for a slow one ask as seldom as it becomes free', () => {
+    const { enter, get } = gateOf();
+    get('a');
+    get('a');
+    // No attempt has ended in eight seconds: each place becomes free every eight, at the earliest.
+    const times = Array.from({ length: 5 }, () => enter('a', 8));
+    expect(times).toEqual([12, 16, 20, 24, 28]);
   });
 
   it('gives one that fails again and again a rest, then one attempt at a time, until it is well', () => {
-    const gate = new EndpointGate(2);
-    for (let index = 0; index < 5; index++) {
-      expect(gate.enter('dead', 0)).toBeUndefined();
-      gate.leave('dead', failed, 0);
-    }
-    expect(gate.enter('dead', 0.5)).toBeGreaterThan(1);
-    expect(gate.enter('dead', 1)).toBeUndefined();
-    expect(gate.enter('dead', 1)).toBeGreaterThan(1);
-    gate.leave('dead', failed, 6);
-    expect(gate.enter('dead', 7.9)).toBeGreaterThan(8);
-    expect(gate.enter('dead', 8)).toBeUndefined();
-    gate.leave('dead', { isWell: true, seconds: 0.01 }, 8);
-    expect([gate.enter('dead', 8), gate.enter('dead', 8)]).toEqual([undefined, undefined]);
+    const { enter, get, leave } = gateOf();
+    for (let index = 0; index < 5; index++) leave(get('dead'), failed, 0);
+    expect(enter('dead', 0.5)).toBeGreaterThan(1);
+    const place = get('dead', 1);
+    expect(enter('dead', 1)).toBeGreaterThan(1);
+    leave(place, failed, 6);
+    expect(enter('dead', 7.9)).toBeGreaterThan(8);
+    leave(get('dead', 8), quick, 8);
+    get('dead', 8);
+    get('dead', 8);
   });
 
   it('leaves one alone for as long as it asked', () => {
-    const gate = new EndpointGate(1);
-    gate.enter('a', 0);
-    gate.leave('a', { ...failed, restUntil: 30 }, 0);
-    expect(gate.enter('a', 29)).toBeGreaterThan(30);
-    expect(gate.enter('a', 30)).toBeUndefined();
+    const { enter, get, leave } = gateOf({ perEndpoint: 1 });
+    leave(get('a'), { ...failed, restUntil: 30 }, 0);
+    expect(enter('a', 29)).toBeGreaterThan(30);
+    get('a', 30);
   });
 
-  it('sends nobody away for longer than a minute after it opens', () => {
-    const gate = new EndpointGate(1);
-    gate.enter('a', 0);
-    const times = Array.from({ length: 10_000 }, () => gate.enter('a', 0) as number);
-    expect(Math.max(...times)).toBe(60);
+  it('sends nobody away for longer than a minute after it opens, and not all to the same time', () => {
+    const { enter, get } = gateOf({ perEndpoint: 1 });
+    get('a');
+    const times = Array.from({ length: 10_000 }, () => enter('a') as number);
+    expect(Math.max(...times)).toBeLessThanOrEqual(60);
+    const inTheLastSecond = times.filter((time) => time > 59).length;
+    expect(inTheLastSecond).toBeLessThan(10_000 / 50);
+  });
+
+  it('gives all endpoints of one owner so many places', () => {
+    const { enter, get, leave } = gateOf({ perOwner: 3 });
+    const places = ['a', 'b', 'c'].map((id) => get(id, 0, 'mallory'));
+    expect(enter('d', 0, 'mallory')).toBeGreaterThan(0);
+    get('d', 0, 'alice');
+    leave(places[0] as Place, quick, 1);
+    get('d', 1, 'mallory');
+    expect(enter('e', 1, 'mallory')).toBeGreaterThan(1);
+  });
+
+  it('keeps an eighth of the places for endpoints that were quick, and one each for most others', () => {
+    const { enter, get, leave } = gateOf();
+    leave(get('quick'), quick, 0);
+    leave(get('slow'), slow, 0);
+    // Half of the places: two for each.
+    for (let index = 0; index < 16; index++) [get(`new${index}`), get(`new${index}`)];
+    // Then one each.
+    get('slow');
+    expect(enter('slow')).toBeGreaterThan(0);
+    for (let index = 16; index < 39; index++) get(`new${index}`);
+    expect(enter('new39')).toBeGreaterThan(0);
+    get('quick');
+    get('quick');
+  });
+
+  it('forgives one slow attempt, and takes an endpoint for slow after more', () => {
+    const { enter, get, leave } = gateOf({ concurrency: 2 });
+    leave(get('a'), quick, 0);
+    leave(get('b'), quick, 0);
+    leave(get('a'), slow, 0);
+    leave(get('b'), slow, 0);
+    leave(get('b'), slow, 0);
+    get('new');
+    get('a');
+    expect(enter('b')).toBeGreaterThan(0);
+  });
+
+  it('counts an attempt that was not made for nothing but its place', () => {
+    const { get, leave } = gateOf({ perEndpoint: 1 });
+    for (let index = 0; index < 10; index++) leave(get('a'), { isWell: undefined, seconds: 9 }, 0);
+    get('a');
   });
 
   it('remembers ten thousand endpoints, and never forgets one that is called', () => {
-    const gate = new EndpointGate(1);
-    gate.enter('busy', 0);
-    for (let index = 0; index < 20_000; index++) {
-      gate.enter(`e${index}`, 0);
-      gate.leave(`e${index}`, failed, 0);
-    }
-    expect(gate.enter('busy', 0)).toBeGreaterThan(0);
+    const { enter, get, leave } = gateOf({ perEndpoint: 1, perOwner: 1 });
+    get('busy');
+    for (let index = 0; index < 20_000; index++) leave(get(`e${index}`), failed, 0);
+    expect(enter('busy')).toBeGreaterThan(0);
   });
 });

@@ -560,7 +560,9 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
     };
     const { key, url } = await serve([cut], counting, [express, 'stream']);
     const call = createFetch({ credentials: key, audience: AUDIENCE });
-    await expect(call(url, { method: 'POST', body: '{"scopes":[]}' })).rejects.toThrow(TypeError);
+    await expect(call(url, { method: 'POST', body: '{"scopes":[]}' })).rejects.toThrow(
+      'fetch failed',
+    );
     expect(begun).toBe(0);
   });
 
@@ -637,7 +639,6 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
     expect(() => of('https://api.test/', { timeout: Number.NaN })).toThrow('"timeout"');
     expect(() => of('https://api.test/', { transport: 'http' })).toThrow('"transport"');
     expect(() => of('https://api.test/', { audience: 'a b' })).toThrow('"audience"');
-    expect(() => of('http://api.example.com/', { transport: 'allow-plain-http' })).not.toThrow();
     expect(() => sessionEndpoint({} as Sessions)).toThrow('expected what createSessions() gives');
     expect(() => sessionEndpoint({ lend() {} } as never, { transport: 'no' as 'tls' })).toThrow(
       '"transport"',
@@ -658,7 +659,7 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
     await expect(ask('/page')).rejects.toThrow(/it answered 200, "no credentials"$/);
     await expect(ask('/stalled', 0.3)).rejects.toThrow(/aborted due to timeout/);
     // Of fetch itself: it is not said that something was answered.
-    await expect(ask('/cut')).rejects.toThrow(TypeError);
+    await expect(ask('/cut')).rejects.toThrow('terminated');
   });
 
   it('are waited for no longer than whoever asks for them, or calls with them, wants', async () => {

@@ -9,6 +9,7 @@ import {
   parseTarget,
 } from '@countersign/shared';
 import { describe, expect, it } from 'vitest';
+import { encodePercent } from '../src/percent-encoding.ts';
 
 describe('parseTarget()', () => {
   it.each([
@@ -68,7 +69,7 @@ describe('checkHost()', () => {
     '[::1]',
     '[::ffff:127.0.0.1]:443',
     'xn--bcher-kva.example',
-  ])('takes %s', (host) => expect(() => checkHost(host)).not.toThrow());
+  ])('takes %s', (host) => expect(checkHost(host)).toBeUndefined());
 
   it.each([
     '',
@@ -153,5 +154,14 @@ describe('bytes', () => {
       '٠'.repeat(64),
     ])
       expect(isSha256Hex(bad)).toBe(false);
+  });
+});
+
+describe('encodePercent()', () => {
+  it('leaves the unreserved characters of RFC 3986 and no others', () => {
+    const ascii = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code)).join('');
+    const left = [...ascii].filter((character) => encodePercent(character) === character).join('');
+    expect(left).toBe('-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~');
+    expect(encodePercent("*!'()/ä")).toBe('%2A%21%27%28%29%2F%C3%A4');
   });
 });

@@ -5,7 +5,7 @@ import type { Cluster, Redis } from 'ioredis';
 import { duplicate } from '../redis-connection.ts';
 import { NOEVICTION, testRedis } from '../redis-self-test.ts';
 import { TestedRedis } from '../redis-tested.ts';
-import { counted, tellLack, type Waited } from '../redis-wait.ts';
+import { tellLack, type Waited } from '../redis-wait.ts';
 import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import type { Change, RecordStore, Resealed, StoredRecord } from './record-store.ts';
@@ -97,7 +97,7 @@ export class RedisRecords implements RecordStore {
       // Where nothing can be sealed, none is made.
       await this.#masterKeys.current();
       await this.#write('the store', async ({ run }) => [
-        await run(CREATE_SCRIPT, names, [MARKER]),
+        await run(CREATE_SCRIPT, [names], [MARKER]),
       ]);
     }
     this.#presence.found();
@@ -180,7 +180,7 @@ export class RedisRecords implements RecordStore {
         throw this.#presence.missing();
       const args = [this.#changes.channel, name, revision, newRevision(), policy, text, till];
       const record = this.#key(name);
-      const keys = together ? [record, names] : record;
+      const keys = together ? [record, names] : [record];
       const written = await run(UPDATE_SCRIPT, keys, args).catch((error: Error) => {
         this.#leaveReplica(redis, error);
         throw error;
@@ -193,7 +193,7 @@ export class RedisRecords implements RecordStore {
       if (next === undefined) await this.#removeName(redis, name);
       if (!isNamed) return [written];
       // And once more, for who saw no record yet and removed the name; it may lie with other replicas.
-      return [written, await run(NAME_SCRIPT, names, [name, forHowLong])];
+      return [written, await run(NAME_SCRIPT, [names], [name, forHowLong])];
     }
     throw new KeyStoreError(
       'ERR_STORE_BUSY',
@@ -312,7 +312,7 @@ function plainLine(redis: Redis | Cluster): Line {
   return {
     redis,
     run: async (script, keys, args) => ({
-      answer: await redis.call('eval', script, ...counted(keys), ...args),
+      answer: await redis.eval(script, keys.length, ...keys, ...args),
       acknowledged: 0,
     }),
   };

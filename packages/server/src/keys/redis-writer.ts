@@ -6,11 +6,7 @@ import { evalAndWait, type Waited } from '../redis-wait.ts';
 /** A connection to make a change over, and how scripts are run there. */
 export interface Line {
   readonly redis: Redis | Cluster;
-  run(
-    script: string,
-    keys: string | readonly string[],
-    args: readonly (string | number)[],
-  ): Promise<Waited>;
+  run(script: string, keys: readonly string[], args: readonly (string | number)[]): Promise<Waited>;
 }
 
 /**
@@ -66,7 +62,7 @@ export class RedisWriter {
   async #run(
     redis: Redis | Cluster,
     script: string,
-    keys: string | readonly string[],
+    keys: readonly string[],
     args: readonly (string | number)[],
     replicas: number,
   ): Promise<Waited> {

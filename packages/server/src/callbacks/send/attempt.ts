@@ -1,7 +1,8 @@
+import { quote } from '@countersign/shared';
 import { checkCallbackUrl } from './callback-address.ts';
-import type { DeliveryAttempt, QueuedCallback } from './callback-queue.ts';
+import type { DeliveryAttempt, DeliveryProgress, QueuedCallback } from './callback-queue.ts';
 import type { CheckedEndpoint } from './endpoint.ts';
-import type { Poster } from './pinned-post.ts';
+import type { PostAnswer, Poster } from './pinned-post.ts';
 import { parseRetryAfter } from './retry-schedule.ts';
 import type { SenderPolicy } from './sender-options.ts';
 import { signAttempt } from './sign-attempt.ts';
@@ -16,19 +17,26 @@ export interface AttemptResult {
 }
 
 const LONGEST_ERROR = 256;
+/** Characters: no endpoint has a longer URL. */
+const LONGEST_LOCATION = 2_048;
+/** Characters of it in a sentence. */
+const LONGEST_SHOWN = 200;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
 /** Makes one attempt. Whatever goes wrong is its result. */
 export async function makeAttempt(
   callback: QueuedCallback,
   endpoint: CheckedEndpoint,
+  progress: DeliveryProgress,
   { poster, policy }: { poster: Poster; policy: SenderPolicy },
 ): Promise<AttemptResult> {
   const { clock, scheme, timeouts, maxResponse, keepResponse, maxRetryAfter } = policy;
   const at = clock();
   const seconds = () => Math.max(0, clock() - at);
+  let signedAt: number | undefined;
   try {
     const address = await checkWithin(endpoint.url, policy);
-    const signedAt = Math.floor(clock());
+    signedAt = unusedTime(Math.floor(clock()), endpoint, progress);
     const headers = {
       'user-agent': 'Countersign-Callbacks',
       ...signAttempt(callback, endpoint, { scheme, url: address.url, signedAt }),
@@ -38,17 +46,46 @@ export async function makeAttempt(
     const { status } = answer;
     const response = toText(answer.body, keepResponse);
     return {
-      attempt: { at, seconds: seconds(), status, response },
+      attempt: { at, seconds: seconds(), signedAt, status, response, ...redirectOf(answer) },
       outcome: outcomeOf(status),
       retryAt: parseRetryAfter(answer.retryAfter, clock(), maxRetryAfter),
     };
   } catch (error) {
     return {
-      attempt: { at, seconds: seconds(), error: describe(error) },
+      attempt: { at, seconds: seconds(), signedAt, error: describe(error) },
       outcome: 'failed',
       retryAt: undefined,
     };
   }
+}
+
+/**
+ * The same secret, id and second give the same signature. A receiver that takes each signature once would refuse the second attempt of a second as a
+ * replay, so it is dated a second later. Requests that are signed with credentials have a nonce each.
+ */
+function unusedTime(
+  now: number,
+  { credentials }: CheckedEndpoint,
+  { attempts }: DeliveryProgress,
+): number {
+  if (credentials !== undefined) return now;
+  const used = new Set(attempts.map((attempt) => attempt.signedAt));
+  let time = now;
+  while (used.has(time)) time += 1;
+  return time;
+}
+
+/** Where an answer redirects to: the receiver's owner has to know, since no callback follows. */
+function redirectOf({ status, location }: PostAnswer): Pick<DeliveryAttempt, 'error' | 'location'> {
+  if (!REDIRECTS.has(status)) return {};
+  if (location === undefined)
+    return { error: 'It redirects, which is not followed, and does not say where to' };
+  const text = withoutControls(location.slice(0, LONGEST_LOCATION));
+  const shown = quote(text, LONGEST_SHOWN);
+  return {
+    error: `It redirects to ${shown}, which is not followed: register that URL`,
+    location: text,
+  };
 }
 
 /** A redirect is a failure: what is behind it nobody has checked. */
@@ -72,10 +109,13 @@ async function checkWithin(url: string, policy: SenderPolicy) {
   }
 }
 
-/** Of a stranger: no control characters, which would forge lines where it is shown. */
 function toText(bytes: Uint8Array, most: number): string {
-  const text = new TextDecoder().decode(bytes.subarray(0, 4 * most));
-  return text.slice(0, most).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\ufffd');
+  return withoutControls(new TextDecoder().decode(bytes.subarray(0, 4 * most)).slice(0, most));
+}
+
+/** Of a stranger: no control characters, which would forge lines where it is shown. */
+function withoutControls(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\ufffd');
 }
 
 function describe(error: unknown): string {

@@ -13,8 +13,9 @@ import type {
   QueuedCallback,
   QueueEntry,
 } from './callback-queue.ts';
-import { NO_PROGRESS } from './callback-queue.ts';
+import { NO_PROGRESS, OWNERS_IN_ALL, ownerOf } from './callback-queue.ts';
 import { ENTER_LANE_SCRIPT, FIRST_OF_LANE_SCRIPT } from './lane-scripts.ts';
+import { FINISH_SCRIPT, KEEP_SCRIPT, RESERVE_SCRIPT } from './owner-scripts.ts';
 
 /** What a queue in Redis is built from. Times in seconds. */
 export interface BullmqCallbackQueueOptions {
@@ -28,11 +29,16 @@ export interface BullmqCallbackQueueOptions {
   readonly timeout?: number | undefined;
   /** After which what a process had that was killed is handed out again: 30 if not given. */
   readonly takeOverAfter?: number | undefined;
-  /** For how long, and how many, delivered callbacks are remembered: by them it is noticed that an event is sent again. A day and 10,000. */
+  /** The most callbacks of one owner that wait at once: 25,000 if not given. More are refused. */
+  readonly maxWaitingPerOwner?: number | undefined;
+  /**
+   * For how long, and how many of one owner, delivered callbacks are remembered: by them it is noticed that an event is sent again. A day and 2,500. Of all owners
+   * together four times as many are remembered; beyond that the owner with the most loses its oldest.
+   */
   readonly keepDelivered?:
     | { readonly seconds?: number | undefined; readonly count?: number | undefined }
     | undefined;
-  /** The same for those that were given up: 30 days and 100,000. */
+  /** The same for those that were given up: 30 days and 25,000. */
   readonly keepDead?:
     | { readonly seconds?: number | undefined; readonly count?: number | undefined }
     | undefined;
@@ -42,7 +48,7 @@ const keepSchema = (seconds: number, count: number) =>
   z
     .strictObject({
       seconds: z.int().min(1).default(seconds),
-      count: z.int().min(1).default(count),
+      count: z.int().min(1).max(100_000_000).default(count),
     })
     .prefault({});
 
@@ -55,8 +61,10 @@ const optionsSchema = z.strictObject({
   prefix: z.string().min(1).max(128).default('{countersign}'),
   timeout: z.number().positive().max(60).default(5),
   takeOverAfter: z.number().min(0.2).max(600).default(30),
-  keepDelivered: keepSchema(86_400, 10_000),
-  keepDead: keepSchema(30 * 86_400, 100_000),
+  // BullMQ counts priorities so far.
+  maxWaitingPerOwner: z.int().min(1).max(2_097_151).default(25_000),
+  keepDelivered: keepSchema(86_400, 2_500),
+  keepDead: keepSchema(30 * 86_400, 25_000),
 });
 
 /** What a job holds: neither a URL nor a secret. */
@@ -68,18 +76,22 @@ interface JobData {
   readonly body: string;
   readonly createdAt: number;
   readonly lane?: string;
+  readonly owner?: string;
 }
 
-interface LaneCommands {
+interface Commands {
   enterLane(lane: string, id: string): Promise<number>;
   firstOfLane(lane: string, id: string): Promise<[first?: string, seconds?: number]>;
+  reserve(...keysAndArgs: (string | number)[]): Promise<number>;
+  finish(waiting: string, finishing: string, id: string): Promise<unknown>;
+  keep(...keysAndArgs: (string | number)[]): Promise<unknown>;
 }
 
 type CallbackJob = Job<JobData, DeliveryProgress>;
 
 /** Milliseconds: who is not the first of its lane is called when it is; where that call is lost it looks itself. */
 const LOOK_AGAIN = 5_000;
-/** Seconds in a lane after which one without a job was never queued: its sender was killed in between, and has not heard that it was. */
+/** Seconds in a lane, or among those that wait, after which one without a job was never queued: its sender was killed in between, and has not heard that it was. */
 const GHOST_AFTER = 60;
 /** Not once, as BullMQ has it: a callback is not to blame for the servers that were killed while they sent it. */
 const MOST_TAKEOVERS = 1_000_000_000;
@@ -112,10 +124,12 @@ const MOST_TAKEOVERS = 1_000_000_000;
 export class BullmqCallbackQueue implements CallbackQueue {
   readonly #options: z.output<typeof optionsSchema>;
   readonly #connection: TestedRedis;
-  readonly #redis: (Redis | Cluster) & LaneCommands;
+  readonly #redis: (Redis | Cluster) & Commands;
   readonly #queue: Queue<JobData, DeliveryProgress>;
   #workerRedis: Redis | Cluster | undefined;
   #worker: Worker<JobData, DeliveryProgress> | undefined;
+  /** What is still to be done for jobs that are finished. */
+  readonly #finishing = new Set<Promise<void>>();
   #warned = false;
   #closed = false;
 
@@ -126,9 +140,12 @@ export class BullmqCallbackQueue implements CallbackQueue {
     const own = duplicate(redis, {
       commandTimeout: timeout * 1000,
       maxRetriesPerRequest: 3,
-    }) as (Redis | Cluster) & LaneCommands;
+    }) as (Redis | Cluster) & Commands;
     own.defineCommand('enterLane', { numberOfKeys: 1, lua: ENTER_LANE_SCRIPT });
     own.defineCommand('firstOfLane', { numberOfKeys: 1, lua: FIRST_OF_LANE_SCRIPT });
+    own.defineCommand('reserve', { numberOfKeys: 2, lua: RESERVE_SCRIPT });
+    own.defineCommand('finish', { numberOfKeys: 2, lua: FINISH_SCRIPT });
+    own.defineCommand('keep', { numberOfKeys: 4, lua: KEEP_SCRIPT });
     own.on('error', this.#warn);
     this.#redis = own;
     this.#connection = new TestedRedis(own, {
@@ -140,22 +157,28 @@ export class BullmqCallbackQueue implements CallbackQueue {
     this.#queue.on('error', this.#warn);
   }
 
-  async add({ id, body, lane, ...rest }: QueuedCallback): Promise<void> {
+  async add(callback: QueuedCallback): Promise<void> {
+    const { id, body, lane, owner, ...rest } = callback;
     const { keepDelivered, keepDead } = this.#options;
     // A callback that Redis may forget was not taken in. What is there already is delivered all the same.
     await this.#connection.connected();
+    const rank = await this.#reserve(callback);
+    if (rank === undefined) return;
     // First the place: a job without one would overtake those before it.
     if (lane !== undefined) await this.#redis.enterLane(this.#laneKey(lane), id);
     const data = {
       ...rest,
       body: Buffer.from(body).toString('base64'),
       ...(lane === undefined ? {} : { lane }),
+      ...(owner === undefined ? {} : { owner }),
     };
     await this.#queue.add('callback', data, {
       jobId: id,
       attempts: 1,
-      removeOnComplete: { age: keepDelivered.seconds, count: keepDelivered.count },
-      removeOnFail: { age: keepDead.seconds, count: keepDead.count },
+      // The first callback of one owner comes before the second of another, however many that one has sent.
+      priority: rank,
+      removeOnComplete: { age: keepDelivered.seconds },
+      removeOnFail: { age: keepDead.seconds },
       stackTraceLimit: 0,
     });
   }
@@ -179,13 +202,12 @@ export class BullmqCallbackQueue implements CallbackQueue {
       },
     );
     this.#worker.on('error', this.#warn);
-    this.#worker.on('completed', (job) => void this.#leaveLane(job).catch(this.#warn));
+    this.#worker.on('completed', (job) => this.#finish(this.#settle(job, 'completed')));
     this.#worker.on('failed', (job, error) => {
       if (job === undefined) return;
       // It was not given up: what failed is to write down that it was delivered.
-      const after =
-        error instanceof UnrecoverableError ? this.#leaveLane(job) : job.retry('failed');
-      after.catch(this.#warn);
+      const isDead = error instanceof UnrecoverableError;
+      this.#finish(isDead ? this.#settle(job, 'failed') : job.retry('failed'));
     });
   }
 
@@ -213,6 +235,9 @@ export class BullmqCallbackQueue implements CallbackQueue {
       await job.promote();
     } else if (state === 'completed' || state === 'failed') {
       const { attempts } = progressOf(job);
+      const owner = ownerOf(toCallback(job));
+      await this.#redis.zrem(this.#finishedKey(state, owner), id);
+      await this.#redis.zadd(this.#waitingKey(owner), Math.floor(job.timestamp / 1000), id);
       await job.updateProgress({ attempts, tried: 0 });
       await job.retry(state);
     }
@@ -221,6 +246,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
 
   async close(): Promise<void> {
     await this.#worker?.close();
+    await Promise.all(this.#finishing);
     this.#closed = true;
     await this.#queue.close();
     this.#workerRedis?.disconnect();
@@ -241,8 +267,10 @@ export class BullmqCallbackQueue implements CallbackQueue {
         if (await this.#isFirst(lane, job.id as string)) await job.promote().catch(() => undefined);
         throw new DelayedError();
       }
-      const verdict = await handle(toCallback(job), progress);
+      const callback = toCallback(job);
+      const verdict = await handle(callback, progress);
       if (verdict.progress !== progress) await job.updateProgress(verdict.progress);
+      if (verdict.outcome !== 'again') await this.#leaveWaiting(callback, verdict.outcome);
       if (verdict.outcome === 'delivered') return verdict.progress;
       if (verdict.outcome !== 'again') throw new UnrecoverableError('given up');
       await job.moveToDelayed(Math.max(Date.now() + 1, Math.round(verdict.at * 1000)), token);
@@ -251,6 +279,57 @@ export class BullmqCallbackQueue implements CallbackQueue {
       if (!(error instanceof DelayedError)) this.#warn(error as Error);
     }
     throw new DelayedError();
+  }
+
+  /**
+   * Takes a place among those that wait for the owner, before the job is added: so that two who send at once do not both get the last one.
+   *
+   * @returns how many of the owner wait; `undefined` if the callback is known
+   */
+  async #reserve(callback: QueuedCallback): Promise<number | undefined> {
+    const { maxWaitingPerOwner } = this.#options;
+    const owner = ownerOf(callback);
+    const keys = [this.#waitingKey(owner), this.#queue.toKey(callback.id)];
+    const jobs = this.#queue.toKey('');
+    const rank = await this.#redis.reserve(
+      ...keys,
+      ...[callback.id, maxWaitingPerOwner, jobs, GHOST_AFTER],
+    );
+    if (rank === 0)
+      throw new Error(
+        `Cannot queue callback: ${maxWaitingPerOwner} wait already for owner ${quote(owner)}: raise maxWaitingPerOwner of BullmqCallbackQueue to allow more`,
+      );
+    return rank < 0 ? undefined : rank;
+  }
+
+  /** What goes wrong here is put right when the owner has too many waiting. */
+  async #leaveWaiting(callback: QueuedCallback, outcome: 'delivered' | 'dead'): Promise<void> {
+    const finishing = this.#key('finishing', outcome === 'dead' ? 'failed' : 'completed');
+    const waiting = this.#waitingKey(ownerOf(callback));
+    await this.#redis.finish(waiting, finishing, callback.id).catch(this.#warn);
+  }
+
+  #finish(work: Promise<unknown>): void {
+    const finishing: Promise<void> = work
+      .then(() => undefined, this.#warn)
+      .finally(() => this.#finishing.delete(finishing));
+    this.#finishing.add(finishing);
+  }
+
+  /** A job is finished: the next of its lane may come, and the owner may have too many finished ones. */
+  async #settle(job: CallbackJob, state: 'completed' | 'failed'): Promise<void> {
+    await this.#leaveLane(job);
+    const { seconds, count } = this.#options[state === 'failed' ? 'keepDead' : 'keepDelivered'];
+    const callback = toCallback(job);
+    const { id } = callback;
+    const owner = ownerOf(callback);
+    const jobs = this.#queue.toKey('');
+    const owned = this.#finishedKey(state, '');
+    await this.#redis.keep(
+      ...[`${owned}${owner}`, this.#key('owners', state)],
+      ...[this.#queue.toKey(state), this.#key('finishing', state)],
+      ...[id, owner, count, OWNERS_IN_ALL * count, seconds, jobs, owned],
+    );
   }
 
   /** Whether it is its turn; also where it is in no lane, because it was ordered again. Who is before it, but finished, is removed. */
@@ -279,6 +358,20 @@ export class BullmqCallbackQueue implements CallbackQueue {
     return `${prefix}:${name}-lane:${lane}`;
   }
 
+  #waitingKey(owner: string): string {
+    return this.#key('waiting', owner);
+  }
+
+  #finishedKey(state: 'completed' | 'failed', owner: string): string {
+    return this.#key(state, owner);
+  }
+
+  /** No queue has a "." in its name: so none has such a key. */
+  #key(what: string, of: string): string {
+    const { prefix, name } = this.#options;
+    return `${prefix}:${name}.${what}:${of}`;
+  }
+
   /** Once: what cannot be reached is said by whoever needs it. */
   readonly #warn = (error: Error): void => {
     // Also where a job was finished just as its lock was to be renewed; where it was not, it is handed out again.
@@ -295,7 +388,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
 }
 
 const STATES = {
-  waiting: ['delayed', 'waiting', 'active'],
+  waiting: ['delayed', 'prioritized', 'waiting', 'active'],
   delivered: ['completed'],
   dead: ['failed'],
 } as const;

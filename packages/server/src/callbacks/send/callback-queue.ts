@@ -3,6 +3,8 @@ export interface QueuedCallback {
   /** Of endpoint and event, so that sending the event again is noticed. */
   readonly id: string;
   readonly endpointId: string;
+  /** Whose callback it is, if that is not the endpoint's id: see `owner` of `CallbackEndpoint`. */
+  readonly owner?: string | undefined;
   /** The `webhook-id`, the same for each attempt. */
   readonly eventId: string;
   readonly contentType: string;
@@ -18,10 +20,14 @@ export interface DeliveryAttempt {
   /** Unix seconds: when it began. */
   readonly at: number;
   readonly seconds: number;
+  /** Unix seconds: the time that was signed, if something was. No two attempts of a delivery sign the same. */
+  readonly signedAt?: number | undefined;
   /** Of the answer, where there was one. */
   readonly status?: number | undefined;
-  /** Why there was no answer. */
+  /** Why there was no answer, or what the status means for the endpoint: where it redirects to. */
   readonly error?: string | undefined;
+  /** The `Location` of an answer that redirects, as the receiver wrote it but for control characters: at most 2,048 characters. */
+  readonly location?: string | undefined;
   /** The beginning of the answer. */
   readonly response?: string | undefined;
   /** Unix seconds: when the next attempt is due, where there is one. */
@@ -64,7 +70,11 @@ export type Handler = (callback: QueuedCallback, progress: DeliveryProgress) => 
  * What was handed out and got no verdict, because the process ended or the handler rejected, is handed out again.
  */
 export interface CallbackQueue {
-  /** Resolves when the callback is kept as safely as this queue can. One whose id is known is left as it is. */
+  /**
+   * Resolves when the callback is kept as safely as this queue can. One whose id is known is left as it is.
+   *
+   * @throws Error if too many wait, of its owner or of all; it says which
+   */
   add(callback: QueuedCallback): Promise<void>;
   /** Begins to hand out, so many at once. */
   start(handle: Handler, concurrency: number): void;
@@ -80,6 +90,14 @@ export interface CallbackQueue {
   /** Hands nothing out any more, and waits for what is handed out. */
   close(): Promise<void>;
 }
+
+/** Bounds are counted for each owner, so that one cannot use up what all share. */
+export function ownerOf({ owner, endpointId }: QueuedCallback): string {
+  return owner ?? endpointId;
+}
+
+/** Of all that a queue keeps in one state, one owner has at most a quarter. */
+export const OWNERS_IN_ALL = 4;
 
 /** Of a callback that was never handed out. */
 export const NO_PROGRESS: DeliveryProgress = { attempts: [], tried: 0 };

@@ -1,17 +1,18 @@
 import { quote } from '@countersign/shared';
 import { type AttemptResult, makeAttempt } from './attempt.ts';
 import { type CallbackEvent, deliveryId, toContent } from './callback-event.ts';
-import type {
-  DeliveryAttempt,
-  DeliveryProgress,
-  DeliveryState,
-  QueuedCallback,
-  QueueEntry,
-  Verdict,
+import {
+  type DeliveryAttempt,
+  type DeliveryProgress,
+  type DeliveryState,
+  ownerOf,
+  type QueuedCallback,
+  type QueueEntry,
+  type Verdict,
 } from './callback-queue.ts';
 import { parseCallbackUrl } from './callback-url.ts';
 import { type CheckedEndpoint, checkEndpoint } from './endpoint.ts';
-import { EndpointGate } from './endpoint-gate.ts';
+import { EndpointGate, type PlaceOutcome } from './endpoint-gate.ts';
 import { createPoster } from './pinned-post.ts';
 import { type CallbackSenderOptions, checkSenderOptions } from './sender-options.ts';
 
@@ -97,7 +98,7 @@ const AFTER_OWN_FAILURE = 5;
 export function createCallbackSender(options: CallbackSenderOptions): CallbackSender {
   const policy = checkSenderOptions(options);
   const { queue, clock, schedule, jitter, random } = policy;
-  const gate = new EndpointGate(policy.perEndpoint);
+  const gate = new EndpointGate(policy);
   const poster = createPoster();
   const counters = { queued: 0, attempts: 0, delivered: 0, failed: 0, disabled: 0, dead: 0 };
 
@@ -126,34 +127,26 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
     return { outcome: 'dead', progress };
   }
 
+  /** Holds a place until all is done, hooks included: those of one owner cannot keep the others waiting. */
   async function handle(callback: QueuedCallback, progress: DeliveryProgress): Promise<Verdict> {
-    const { endpointId } = callback;
-    const comeAgain = gate.enter(endpointId, clock());
-    if (comeAgain !== undefined) return { outcome: 'again', at: comeAgain, progress };
+    const place = gate.enter(callback.endpointId, ownerOf(callback), clock());
+    if (typeof place === 'number') return { outcome: 'again', at: place, progress };
     let result: AttemptResult | undefined;
     try {
-      const endpoint = await findEndpoint(endpointId);
+      const endpoint = await findEndpoint(callback.endpointId);
       if (endpoint === undefined || endpoint.disabled) {
         const reason = `The endpoint is ${endpoint === undefined ? 'unknown' : 'disabled'}`;
-        return giveUp(callback, { ...progress, reason });
+        return await giveUp(callback, { ...progress, reason });
       }
-      result = await makeAttempt(callback, endpoint, { poster, policy });
+      result = await makeAttempt(callback, endpoint, progress, { poster, policy });
+      return await judge(callback, progress, result);
     } catch (error) {
       // Where endpoints are kept cannot be asked: nothing was tried.
-      warn(`Cannot find callback endpoint ${quote(endpointId)}: ${error}`);
+      warn(`Cannot find callback endpoint ${quote(callback.endpointId)}: ${error}`);
       return { outcome: 'again', at: clock() + AFTER_OWN_FAILURE, progress };
     } finally {
-      gate.leave(
-        endpointId,
-        {
-          isWell: result && result.outcome === 'delivered',
-          seconds: result?.attempt.seconds ?? 0,
-          restUntil: restOf(result),
-        },
-        clock(),
-      );
+      gate.leave(place, outcomeOf(result), clock());
     }
-    return judge(callback, progress, result);
   }
 
   async function judge(
@@ -209,7 +202,8 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
       const { eventId } = content;
       const id = deliveryId(endpointId, eventId);
       const lane = endpoint.order === 'as-sent' ? endpointId : undefined;
-      await queue.add({ id, endpointId, ...content, createdAt: now, lane });
+      const { owner } = endpoint;
+      await queue.add({ id, endpointId, owner, ...content, createdAt: now, lane });
       counters.queued += 1;
       return { id, eventId };
     },
@@ -241,10 +235,16 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
   };
 }
 
-/** With 429 and 503 the receiver means all callbacks, not this one (RFC 6585 section 4, RFC 9110 section 15.6.4). */
-function restOf(result: AttemptResult | undefined): number {
-  const status = result?.attempt.status;
-  return (status === 429 || status === 503 ? result?.retryAt : undefined) ?? 0;
+function outcomeOf(result: AttemptResult | undefined): PlaceOutcome {
+  if (result === undefined) return { isWell: undefined, seconds: 0 };
+  const { attempt, outcome, retryAt } = result;
+  // With 429 and 503 the receiver means all callbacks, not this one (RFC 6585 section 4, RFC 9110 section 15.6.4).
+  const isForAll = attempt.status === 429 || attempt.status === 503;
+  return {
+    isWell: outcome === 'delivered',
+    seconds: attempt.seconds,
+    restUntil: isForAll ? retryAt : undefined,
+  };
 }
 
 function warn(message: string): void {

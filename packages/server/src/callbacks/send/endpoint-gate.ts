@@ -1,14 +1,40 @@
+import { AttemptShare } from './attempt-share.ts';
+
+/** Whose attempts are counted. */
+interface Counted {
+  readonly share: AttemptShare;
+}
+
 /** What an endpoint has shown of itself. */
-interface EndpointState {
-  running: number;
+interface EndpointState extends Counted {
   /** Failures since the last success. */
   failures: number;
-  /** Unix seconds: nothing is sent before. */
+  /** Unix seconds: no attempt begins before. */
   restUntil: number;
-  /** Seconds that an attempt takes, smoothed. */
-  pace: number;
-  /** Unix seconds: up to when those that were sent away have been given a time. */
-  queuedUntil: number;
+}
+
+/** Bounds on the attempts that run at once in this process. */
+export interface GateBounds {
+  /** In all: the queue hands out no more. */
+  readonly concurrency: number;
+  readonly perEndpoint: number;
+  readonly perOwner: number;
+}
+
+/** A place that an attempt holds. */
+export interface Place {
+  readonly endpoint: EndpointState;
+  /** All that it counts for. */
+  readonly shares: readonly AttemptShare[];
+}
+
+/** What came of the attempt that held a place. */
+export interface PlaceOutcome {
+  /** `undefined` if the receiver was not asked. */
+  readonly isWell: boolean | undefined;
+  readonly seconds: number;
+  /** Unix seconds: until when the receiver wants to be left alone. */
+  readonly restUntil?: number | undefined;
 }
 
 /** After so many failures in a row one attempt at a time is made, after a rest. */
@@ -16,85 +42,93 @@ const TIRED_AFTER = 5;
 /** Seconds: of the first rest, doubled with each further failure up to the longest. */
 const FIRST_REST = 1;
 const LONGEST_REST = 60;
-/** Seconds for which a callback is sent away: it comes back to see. */
-const LONGEST_WAIT = 60;
-const SHORTEST_WAIT = 0.02;
+/** Seconds: an endpoint is quick if its attempts last no longer, smoothed. */
+const QUICK = 1;
+/** Parts of all places that endpoints not known to be quick get: for the first place of each, and for more. */
+const FIRST_PLACES = 7 / 8;
+const FURTHER_PLACES = 1 / 2;
 const MOST_STATES = 10_000;
 
 /**
- * Lets so many attempts at one endpoint run at once, and gives one that fails again and again a rest. So one dead receiver, for which each attempt
- * takes until the time-out, occupies few of the places that all share, and then one; those who wait for it wait in the queue, not in a place.
+ * Decides which attempts may begin, so that no receiver makes the callbacks of others wait:
+ *
+ * - one endpoint holds `perEndpoint` places, and all endpoints of one owner hold `perOwner`;
+ * - an eighth of all places is only for endpoints that answered quickly of late. All others, slow or
+ *   new, get one place each if half of the places are taken by such endpoints;
+ * - an endpoint that fails again and again gets a rest, and then one place.
+ *
+ * What finds no place waits in the queue, and comes again.
  */
 export class EndpointGate {
-  readonly #perEndpoint: number;
-  readonly #states = new Map<string, EndpointState>();
+  readonly #bounds: GateBounds;
+  readonly #endpoints = new Map<string, EndpointState>();
+  readonly #owners = new Map<string, Counted>();
+  /** Attempts at endpoints that were not known to be quick when these began. */
+  readonly #unproven = new AttemptShare();
 
-  constructor(perEndpoint: number) {
-    this.#perEndpoint = perEndpoint;
+  constructor(bounds: GateBounds) {
+    this.#bounds = bounds;
   }
 
   /**
    * Takes a place.
    *
    * @param now Unix seconds
-   * @returns `undefined` where there is one; otherwise when to come again, so that not all come at once
+   * @returns the place; or, if there is none, when to come again in Unix seconds
    */
-  enter(endpointId: string, now: number): number | undefined {
-    const state = this.#stateOf(endpointId);
-    const places = state.failures >= TIRED_AFTER ? 1 : this.#perEndpoint;
-    const opens = Math.max(now, state.restUntil);
-    if (opens === now && state.running < places) {
-      state.running += 1;
-      return undefined;
-    }
-    state.queuedUntil =
-      Math.max(state.queuedUntil, opens) + Math.max(state.pace / places, SHORTEST_WAIT / places);
-    return Math.min(Math.max(state.queuedUntil, now + SHORTEST_WAIT), opens + LONGEST_WAIT);
+  enter(endpointId: string, owner: string, now: number): Place | number {
+    const { concurrency, perEndpoint, perOwner } = this.#bounds;
+    const endpoint = findOrAdd(this.#endpoints, endpointId, newEndpoint);
+    const { share } = endpoint;
+    const isQuick = (share.pace ?? Number.POSITIVE_INFINITY) <= QUICK;
+    const isCrowded = this.#unproven.running >= partOf(concurrency, FURTHER_PLACES);
+    const isAlone = endpoint.failures >= TIRED_AFTER || (!isQuick && isCrowded);
+    const places = isAlone ? 1 : perEndpoint;
+    if (endpoint.restUntil > now) return share.comeAgain(places, endpoint.restUntil, now);
+    const bounds: (readonly [AttemptShare, places: number])[] = [
+      [share, places],
+      [findOrAdd(this.#owners, owner, newOwner).share, perOwner],
+    ];
+    if (!isQuick) bounds.push([this.#unproven, partOf(concurrency, FIRST_PLACES)]);
+    const full = bounds.find(([{ running }, most]) => !(running < most));
+    if (full !== undefined) return full[0].comeAgain(full[1], now, now);
+    const shares = bounds.map(([it]) => it);
+    for (const it of shares) it.begin(now);
+    return { endpoint, shares };
   }
 
-  /**
-   * Gives the place back.
-   *
-   * @param outcome whether the endpoint is well, where it was asked; how long it took, and until when it wants to be left alone
-   */
+  /** Gives the place back. */
   leave(
-    endpointId: string,
-    {
-      isWell,
-      seconds,
-      restUntil = 0,
-    }: { isWell: boolean | undefined; seconds: number; restUntil?: number },
+    { endpoint, shares }: Place,
+    { isWell, seconds, restUntil = 0 }: PlaceOutcome,
     now: number,
   ): void {
-    const state = this.#stateOf(endpointId);
-    state.running -= 1;
+    for (const share of shares) share.end(isWell === undefined ? undefined : seconds, now);
     if (isWell === undefined) return;
-    state.pace += 0.2 * (seconds - state.pace);
-    state.failures = isWell ? 0 : state.failures + 1;
-    const tired = state.failures - TIRED_AFTER;
+    endpoint.failures = isWell ? 0 : endpoint.failures + 1;
+    const tired = endpoint.failures - TIRED_AFTER;
     const rest = tired < 0 ? 0 : Math.min(FIRST_REST * 2 ** tired, LONGEST_REST);
-    state.restUntil = isWell ? 0 : Math.max(state.restUntil, now + rest, restUntil);
-    // Of whom there is nothing to remember.
-    if (state.running === 0 && isWell && state.queuedUntil <= now) this.#states.delete(endpointId);
+    endpoint.restUntil = isWell ? 0 : Math.max(endpoint.restUntil, now + rest, restUntil);
   }
+}
 
-  #stateOf(endpointId: string): EndpointState {
-    let state = this.#states.get(endpointId);
-    if (state === undefined) {
-      this.#makeRoom();
-      state = { running: 0, failures: 0, restUntil: 0, pace: 0.05, queuedUntil: 0 };
-      this.#states.set(endpointId, state);
-    }
-    return state;
-  }
+function partOf(concurrency: number, part: number): number {
+  return Math.max(1, Math.floor(concurrency * part));
+}
 
-  /** The oldest that is idle goes: it may be tried once more than it should, which harms little. */
-  #makeRoom(): void {
-    if (this.#states.size < MOST_STATES) return;
-    for (const [id, { running }] of this.#states) {
-      if (running > 0) continue;
-      this.#states.delete(id);
-      return;
+const newOwner = (): Counted => ({ share: new AttemptShare() });
+const newEndpoint = (): EndpointState => ({ ...newOwner(), failures: 0, restUntil: 0 });
+
+/** Finds what is known under a name. If there are too many, it forgets the one that was used least lately and has no attempts. */
+function findOrAdd<T extends Counted>(states: Map<string, T>, name: string, make: () => T): T {
+  const state = states.get(name) ?? make();
+  states.delete(name);
+  if (states.size >= MOST_STATES)
+    for (const [other, { share }] of states) {
+      if (share.running > 0) continue;
+      states.delete(other);
+      break;
     }
-  }
+  states.set(name, state);
+  return state;
 }

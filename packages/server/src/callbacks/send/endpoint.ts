@@ -5,6 +5,11 @@ import { parseOptions } from '../../options.ts';
 /** Where callbacks go, and with what they are signed. */
 export interface CallbackEndpoint {
   readonly id: string;
+  /**
+   * Whose endpoint it is, as your customer's id: 1 to 256 characters; the endpoint's id if not given. Places for attempts, waiting
+   * callbacks and dead letters are bounded for each owner. So give it if one customer can register several endpoints.
+   */
+  readonly owner?: string | undefined;
   readonly url: string;
   /** As the scheme writes them (`whsec_…`): one, or two while they are rotated. Each signs. */
   readonly secrets?: readonly string[] | undefined;
@@ -32,6 +37,7 @@ const secret = z
 const endpointSchema = z
   .object({
     id: z.string().min(1).max(256),
+    owner: z.string().min(1).max(256).optional(),
     url: z.string(),
     secrets: z.array(z.string().max(1_024)).min(1).max(2).optional(),
     credentials: z

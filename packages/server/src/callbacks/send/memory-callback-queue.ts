@@ -1,3 +1,4 @@
+import { quote } from '@countersign/shared';
 import * as z from 'zod';
 import { functionOption, parseOptions } from '../../options.ts';
 import {
@@ -6,24 +7,33 @@ import {
   type DeliveryState,
   type Handler,
   NO_PROGRESS,
+  OWNERS_IN_ALL,
+  ownerOf,
   type QueuedCallback,
   type QueueEntry,
 } from './callback-queue.ts';
 import { DueHeap } from './due-heap.ts';
+import { FinishedCallbacks } from './finished-callbacks.ts';
 
 /** What a queue in memory is built from. */
 export interface MemoryCallbackQueueOptions {
-  /** The most callbacks that wait at once: 10,000 if not given. More are refused. */
+  /** The most callbacks that wait at once, of all owners together: 40,000 if not given. More are refused. */
   readonly maxWaiting?: number | undefined;
-  /** The most callbacks that are remembered after they were delivered, and as many after they were given up: 1,000 if not given. */
+  /** The most callbacks of one owner that wait at once: a quarter of `maxWaiting` if not given. More are refused. */
+  readonly maxWaitingPerOwner?: number | undefined;
+  /**
+   * The most callbacks of one owner that are remembered after they were delivered, and as many after they were given up: 2,500 if not given. Of all owners
+   * together four times as many are remembered; beyond that the owner with the most loses its oldest.
+   */
   readonly maxFinished?: number | undefined;
   /** Unix seconds, with fractions. */
   readonly clock?: (() => number) | undefined;
 }
 
 const optionsSchema = z.strictObject({
-  maxWaiting: z.int().min(1).max(10_000_000).default(10_000),
-  maxFinished: z.int().min(0).max(10_000_000).default(1_000),
+  maxWaiting: z.int().min(1).max(10_000_000).default(40_000),
+  maxWaitingPerOwner: z.int().min(1).max(10_000_000).optional(),
+  maxFinished: z.int().min(0).max(10_000_000).default(2_500),
   clock: functionOption<() => number>().default(() => () => Date.now() / 1000),
 });
 
@@ -58,7 +68,9 @@ const AFTER_REJECTION = 1;
 export class MemoryCallbackQueue implements CallbackQueue {
   readonly #options: z.output<typeof optionsSchema>;
   readonly #entries = new Map<string, Entry>();
-  readonly #finished = { delivered: new Set<string>(), dead: new Set<string>() };
+  readonly #finished: Readonly<Record<'delivered' | 'dead', FinishedCallbacks>>;
+  /** By owner, how many wait. */
+  readonly #waiting = new Map<string, number>();
   /** By lane, those that wait; the first of each may be handed out. */
   readonly #lanes = new Map<string, Entry[]>();
   readonly #due = new DueHeap<{ entry: Entry; turn: number }>();
@@ -70,15 +82,17 @@ export class MemoryCallbackQueue implements CallbackQueue {
 
   constructor(options: MemoryCallbackQueueOptions = {}) {
     this.#options = parseOptions('memory callback queue', optionsSchema, options);
+    const { maxFinished } = this.#options;
+    this.#finished = {
+      delivered: new FinishedCallbacks(maxFinished),
+      dead: new FinishedCallbacks(maxFinished),
+    };
   }
 
   async add(callback: QueuedCallback): Promise<void> {
     if (this.#closed) throw new Error('Cannot queue callback: the queue is closed');
     if (this.#entries.has(callback.id)) return;
-    const { delivered, dead } = this.#finished;
-    const { maxWaiting } = this.#options;
-    if (!(this.#entries.size - delivered.size - dead.size < maxWaiting))
-      throw new Error(`Cannot queue callback: ${maxWaiting} wait already`);
+    this.#checkBounds(ownerOf(callback));
     const entry: Entry = {
       callback,
       progress: NO_PROGRESS,
@@ -87,6 +101,7 @@ export class MemoryCallbackQueue implements CallbackQueue {
       turn: 0,
     };
     this.#entries.set(callback.id, entry);
+    this.#countWaiting(entry, 1);
     if (callback.lane !== undefined) {
       const lane = this.#lanes.get(callback.lane);
       lane?.push(entry);
@@ -122,8 +137,9 @@ export class MemoryCallbackQueue implements CallbackQueue {
     if (entry === undefined) return false;
     if (entry.active) return true;
     if (entry.state !== 'waiting') {
-      this.#finished[entry.state].delete(id);
+      this.#finished[entry.state].delete(ownerOf(entry.callback), id);
       entry.state = 'waiting';
+      this.#countWaiting(entry, 1);
       entry.progress = { attempts: entry.progress.attempts, tried: 0 };
     } else if (!this.#isNext(entry)) {
       return true;
@@ -136,6 +152,29 @@ export class MemoryCallbackQueue implements CallbackQueue {
     this.#closed = true;
     clearTimeout(this.#timer);
     await Promise.all(this.#running);
+  }
+
+  /** One owner must not use up what all share. */
+  #checkBounds(owner: string): void {
+    const { maxWaiting, maxWaitingPerOwner = Math.ceil(maxWaiting / OWNERS_IN_ALL) } =
+      this.#options;
+    const refuse = (most: number, whose: string, option: string) => {
+      throw new Error(
+        `Cannot queue callback: ${most} wait already ${whose}: raise ${option} of MemoryCallbackQueue to allow more`,
+      );
+    };
+    if (!((this.#waiting.get(owner) ?? 0) < maxWaitingPerOwner))
+      refuse(maxWaitingPerOwner, `for owner ${quote(owner)}`, 'maxWaitingPerOwner');
+    const { delivered, dead } = this.#finished;
+    if (!(this.#entries.size - delivered.size - dead.size < maxWaiting))
+      refuse(maxWaiting, 'for all owners together', 'maxWaiting');
+  }
+
+  #countWaiting({ callback }: Entry, change: 1 | -1): void {
+    const owner = ownerOf(callback);
+    const count = (this.#waiting.get(owner) ?? 0) + change;
+    if (count > 0) this.#waiting.set(owner, count);
+    else this.#waiting.delete(owner);
   }
 
   #isNext({ callback: { lane, id } }: Entry): boolean {
@@ -187,13 +226,9 @@ export class MemoryCallbackQueue implements CallbackQueue {
 
   #finish(entry: Entry, state: 'delivered' | 'dead'): void {
     entry.state = state;
-    const finished = this.#finished[state];
-    finished.add(entry.callback.id);
-    if (finished.size > this.#options.maxFinished) {
-      const [oldest] = finished as Set<string> & Iterable<string>;
-      finished.delete(oldest as string);
-      this.#entries.delete(oldest as string);
-    }
+    this.#countWaiting(entry, -1);
+    const forgotten = this.#finished[state].add(ownerOf(entry.callback), entry.callback.id);
+    if (forgotten !== undefined) this.#entries.delete(forgotten);
     const { lane } = entry.callback;
     const waiting = lane === undefined ? undefined : this.#lanes.get(lane);
     // One that was ordered again is in its lane no more.

@@ -4,6 +4,7 @@ import { isIP, type LookupFunction } from 'node:net';
 import { quote } from '@countersign/shared';
 import type { CallbackAddress } from './callback-address.ts';
 import { hostOf } from './callback-url.ts';
+import { keepBriefly, noteIdleTime } from './idle-connections.ts';
 
 /** Seconds, each from the end of the one before. */
 interface PostTimeouts {
@@ -24,8 +25,9 @@ interface PostRequest extends CallbackAddress {
   readonly maxResponse: number;
 }
 
-interface PostAnswer {
+export interface PostAnswer {
   readonly status: number;
+  readonly location: string | undefined;
   readonly retryAfter: string | undefined;
   /** As far as it was read. */
   readonly body: Uint8Array;
@@ -40,27 +42,25 @@ export interface Poster {
 
 type PinnedOptions = https.RequestOptions & { readonly pinned?: string };
 
-/** An idle connection goes before the five seconds after which many servers close it, just as it is used again. */
-const KEPT = { keepAlive: true, maxFreeSockets: 256, timeout: 4_000 };
+const KEPT = { keepAlive: true, maxFreeSockets: 256 };
 
 /**
  * Connects to the addresses that were checked and to nothing else. `node:https` rather than fetch: it takes a `lookup`, follows no redirect (which
- * could lead inside), sends no cookie, unpacks nothing, and knows no proxy unless told.
+ * could lead inside), sends no cookie, unpacks nothing, and knows no proxy unless told. It posts once: what a receiver may have seen is never sent again by itself.
  */
 export function createPoster(): Poster {
   const agents = {
-    'http:': pinning(new http.Agent(KEPT)),
-    'https:': pinning(new https.Agent(KEPT)),
+    'http:': pinning(keepBriefly(new http.Agent(KEPT))),
+    'https:': pinning(keepBriefly(new https.Agent(KEPT))),
   };
   return {
     async post(request) {
       const agent = agents[request.url.protocol as 'http:' | 'https:'];
       const first = await attempt(request, agent);
-      if (!(first instanceof Error)) return first;
-      // It was closed by the other end while it was idle: nobody has seen the request.
-      const second = first instanceof StaleConnection ? await attempt(request, false) : first;
-      if (second instanceof Error) throw second;
-      return second;
+      // The other end had closed it while it was idle: not a byte was sent.
+      const answer = first instanceof StaleConnection ? await attempt(request, false) : first;
+      if (answer instanceof Error) throw answer;
+      return answer;
     },
     close() {
       for (const agent of Object.values(agents)) agent.destroy();
@@ -102,7 +102,9 @@ function attempt(
   return new Promise((resolve) => {
     const request = (isTls ? https : http).request(options);
     let timer: NodeJS.Timeout;
+    let isSent = false;
     let isAnswered = false;
+    let isSettled = false;
     const within = (seconds: number, what: string) => {
       clearTimeout(timer);
       const late = () => request.destroy(new Error(`Cannot ${what} within ${seconds} s`));
@@ -110,22 +112,38 @@ function attempt(
     };
     const finish = (outcome: PostAnswer | Error) => {
       clearTimeout(timer);
+      isSettled = true;
       resolve(outcome);
     };
     within(timeouts.connect, `connect to ${quote(url.host)}`);
     request.on('socket', (socket) => {
-      const connected = () => within(timeouts.headers, 'get an answer');
-      if (request.reusedSocket) connected();
-      else socket.once(isTls ? 'secureConnect' : 'connect', connected);
+      const send = () => {
+        isSent = true;
+        request.end(body);
+      };
+      if (!request.reusedSocket) {
+        const connected = () => within(timeouts.headers, 'get an answer');
+        socket.once(isTls ? 'secureConnect' : 'connect', connected);
+        send();
+        return;
+      }
+      within(timeouts.headers, 'get an answer');
+      // The other end may have closed it, which Node reads before this: then nothing is sent.
+      setImmediate(() => {
+        if (isSettled) return;
+        if (socket.writable && !socket.readableEnded) send();
+        else request.destroy(new Error('The connection was closed'));
+      });
     });
     request.on('response', (response) => {
       within(timeouts.body, 'read the answer');
       isAnswered = true;
+      noteIdleTime(response);
       // The head has decided: what goes wrong with the rest is not worth a repeat of all.
       void readUpTo(response, maxResponse).then((read) => {
         if (!response.complete) request.destroy();
-        const retryAfter = response.headers['retry-after'];
-        finish({ status: response.statusCode as number, retryAfter, body: read });
+        const { location, 'retry-after': retryAfter } = response.headers;
+        finish({ status: response.statusCode as number, location, retryAfter, body: read });
       });
     });
     request.on('upgrade', (_, socket) => {
@@ -134,11 +152,8 @@ function attempt(
     });
     request.on('error', (error) => {
       if (isAnswered) return;
-      const isStale =
-        request.reusedSocket && (error as NodeJS.ErrnoException).code === 'ECONNRESET';
-      finish(isStale ? new StaleConnection(error.message) : error);
+      finish(isSent || !request.reusedSocket ? error : new StaleConnection(error.message));
     });
-    request.end(body);
   });
 }
 

@@ -35,10 +35,12 @@ export interface CallbackSenderOptions extends CallbackAddressPolicy {
   readonly jitter?: number | undefined;
   /** For how long `Retry-After` is believed: 86,400 if not given. */
   readonly maxRetryAfter?: number | undefined;
-  /** Attempts at once: 64 if not given. */
+  /** Attempts at once, in this process: 256 if not given. An eighth is only for endpoints that answered within a second of late. */
   readonly concurrency?: number | undefined;
   /** Attempts at once at one endpoint, in this process: 4 if not given. */
   readonly perEndpoint?: number | undefined;
+  /** Attempts at once at all endpoints of one owner, in this process: an eighth of `concurrency` if not given, and not less than `perEndpoint`. */
+  readonly perOwner?: number | undefined;
   /** To connect, DNS included (5); for the head of the answer (20); for the rest of it (5). */
   readonly timeouts?:
     | {
@@ -85,8 +87,9 @@ const optionsSchema = z.strictObject({
     .default([...STANDARD_SCHEDULE]),
   jitter: z.number().min(0).max(1).default(0.1),
   maxRetryAfter: z.number().positive().max(2_592_000).default(86_400),
-  concurrency: z.int().min(1).max(10_000).default(64),
+  concurrency: z.int().min(1).max(10_000).default(256),
   perEndpoint: z.int().min(1).max(1_000).default(4),
+  perOwner: z.int().min(1).max(10_000).optional(),
   timeouts: z
     .strictObject({
       connect: seconds.default(5),
@@ -108,9 +111,11 @@ const optionsSchema = z.strictObject({
   onDead: hook,
 });
 
-export type SenderPolicy = z.output<typeof optionsSchema>;
+export type SenderPolicy = z.output<typeof optionsSchema> & { readonly perOwner: number };
 
 /** @throws TypeError or RangeError naming the option that cannot be used */
 export function checkSenderOptions(options: CallbackSenderOptions): SenderPolicy {
-  return parseOptions('callback sender', optionsSchema, options);
+  const policy = parseOptions('callback sender', optionsSchema, options);
+  const { concurrency, perEndpoint, perOwner } = policy;
+  return { ...policy, perOwner: perOwner ?? Math.max(perEndpoint, Math.floor(concurrency / 8)) };
 }
