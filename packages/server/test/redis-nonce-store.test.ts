@@ -85,7 +85,7 @@ nonceBudgetContract('RedisNonceStore', async (perSubject) => {
   ] as const;
   const expire = async () => {
     const soon = (await seconds(admin)) + 40;
-    for (const owner of await admin.keys(`${prefix}:0:*`))
+    for (const owner of await admin.keys(`${prefix}:*:*`))
       for (const end of await admin.hkeys(owner))
         if (Number(end) < soon) await admin.hdel(owner, end);
   };
@@ -132,7 +132,8 @@ describe('RedisNonceStore budgets', () => {
     const { claimed, last } = await exhaust([store], await nowOf(admin));
     const limit = Math.floor((4 * 2 ** 20) / 8 / 192);
     expect(last).toMatchObject({ outcome: 'exhausted', limit });
-    expect(claimed).toBeLessThanOrEqual(limit + 2);
+    // Eight claims are on their way.
+    expect(claimed).toBeLessThan(limit + 2 + 8);
     expect(claimed).toBeGreaterThan(limit - 10);
     // Another has as much.
     const now = await nowOf(admin);
@@ -146,9 +147,9 @@ describe('RedisNonceStore budgets', () => {
     const { url, admin } = await startOwn();
     const store = storeOn(url, { perSubject: 3 });
     await exhaust([store], await nowOf(admin));
-    const [owner = '', ...others] = await admin.keys('countersign:nonces:0:*');
+    const [owner = '', ...others] = await admin.keys('countersign:nonces:*:*');
     expect(others).toEqual([]);
-    expect(owner).toMatch(/^countersign:nonces:0:requests:[\w-]{22}$/);
+    expect(owner).toMatch(/^countersign:nonces:requests:[\w-]{22}$/);
     const left = await admin.pttl(owner);
     expect(left).toBeGreaterThan(100_000);
     expect(left).toBeLessThanOrEqual(140_000);
@@ -412,8 +413,10 @@ describe('RedisNonceStore failures', () => {
   it('never takes the first use of a nonce for a replay where a reply is lost, in 500 of 500', async () => {
     const { port, admin, url } = await startOwn();
     const proxy = await startProxy(port);
-    const store = storeOn(`redis://127.0.0.1:${proxy.port}`);
-    const other = storeOn(url);
+    // So much room that nothing is counted meanwhile: the reply that is lost is the claim's.
+    const perSubject = 1_000_000_000;
+    const store = storeOn(`redis://127.0.0.1:${proxy.port}`, { perSubject });
+    const other = storeOn(url, { perSubject });
     const now = await nowOf(admin);
     const epoch = await epochOf(store, now);
     for (let round = 1; round <= 500; round++) {

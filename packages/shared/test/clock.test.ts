@@ -46,7 +46,7 @@ describe('strictClock()', () => {
       expect(clock).toThrow(
         /^Cannot tell the time: what the clock returned is .*, expected Unix seconds$/,
       );
-      expect(clock).toThrow(TypeError);
+      expect(clock).toThrow(/clock/);
     }
   });
 });

@@ -5,7 +5,7 @@ import type { NonceClaim } from './nonce-store.ts';
 export interface Account {
   /** 128 bits, for the names of keys. */
   readonly name: string;
-  /** Nonces of this owner that were claimed here and are not counted in Redis yet. */
+  /** Nonces of this owner that were claimed here and are not counted in Redis yet. Below zero if some were counted and not claimed. */
   uncounted: number;
 }
 
@@ -37,25 +37,16 @@ export class NonceCharges {
   }
 
   /**
-   * Takes what a claim should count for.
+   * Takes note of a claim before it is made, so that claims which come at once count for themselves.
    *
    * @param limit the most live nonces of one owner
-   * @returns how many nonces; none if the next claims will count for this one
+   * @returns how many nonces to count in Redis now, with this one; none if it is too early for that
    */
   take(account: Account, limit: number): number {
-    const count = account.uncounted + 1;
-    if (count < Math.floor(limit / STEPS)) return 0;
+    account.uncounted += 1;
+    if (account.uncounted < Math.max(1, Math.floor(limit / STEPS))) return 0;
+    const charge = account.uncounted;
     account.uncounted = 0;
-    return count;
-  }
-
-  /**
-   * Settles what became of a claim.
-   *
-   * @param charge what {@link NonceCharges.take} gave
-   */
-  settle(account: Account, charge: number, isClaimed: boolean): void {
-    if (charge === 0) account.uncounted += isClaimed ? 1 : 0;
-    else if (!isClaimed) account.uncounted += charge - 1;
+    return charge;
   }
 }

@@ -9,11 +9,6 @@ export interface NonceClaim {
    */
   readonly owner?: string | undefined;
   /**
-   * What a session was lent on, or whose it is: the same for each of the many sessions that one
-   * holder can ask for, and for each copy of one request.
-   */
-  readonly parent?: string | undefined;
-  /**
    * Whether the nonce is that of a presigned URL, which may live for an hour. Its owner has room of
    * its own for those, so that they take none from requests.
    */

@@ -1,5 +1,6 @@
 import { hash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { clockOption, parseOptions } from '../options.ts';
@@ -7,9 +8,16 @@ import { duplicate, redisOption } from '../redis-connection.ts';
 import { NEVER_EVICTED } from '../redis-self-test.ts';
 import { TestedRedis } from '../redis-tested.ts';
 import { evalAndWait, tellLack, type Waited } from '../redis-wait.ts';
+import { CHARGE_SCRIPT } from './charge-script.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
-import { NonceCharges } from './nonce-charges.ts';
-import { CLOCK_SLACK, type ClaimOutcome, type NonceClaim, type NonceStore } from './nonce-store.ts';
+import { type Account, NonceCharges } from './nonce-charges.ts';
+import {
+  CLOCK_SLACK,
+  type ClaimOutcome,
+  hasTimes,
+  type NonceClaim,
+  type NonceStore,
+} from './nonce-store.ts';
 import { RedisPartition } from './redis-partition.ts';
 import { parseReply, REPLICA, type ScriptReply } from './redis-reply.ts';
 
@@ -62,25 +70,31 @@ const CLUSTER_PARTITIONS = 16;
 /** How many clock slacks may pass without an acknowledgement. Fewer than the two for which a birth is uncertain. */
 const LEASE = 1.5;
 
-/** The script, as ioredis makes a command of it. */
-interface ClaimCommand {
-  claimNonce(key: string, owner: string, ...args: (string | number)[]): Promise<unknown>;
+/** The scripts, as ioredis makes commands of them. */
+interface NonceCommands {
+  claimNonce(key: string, ...args: (string | number)[]): Promise<unknown>;
+  chargeOwner(key: string, ...args: (string | number)[]): Promise<unknown>;
 }
 
-/** A claim, and what the script counts for its owner. */
-interface OwnedClaim {
-  readonly claim: Omit<NonceClaim, 'accessKeyId' | 'audience' | 'nonce'>;
+/** What the script decides on. */
+interface NamedClaim extends Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'acceptableUntil'> {
+  readonly epoch?: string | undefined;
   /** What stands for the nonce. */
   readonly name: string;
-  readonly account: string;
-  /** How many nonces to count; none if the owner is not to be looked at. */
-  readonly charge: number;
-  /** The most that the owner may have. */
-  readonly limit: number;
+  /** Whose requests are refused that were signed before one that found no room; nobody's for a presigned URL. */
+  readonly owner: string;
+  /** Seconds until the owner has room again; 0 if it has. */
+  readonly fullFor: number;
 }
 
-const NO_TIMES = { signedAt: 0, acceptableFrom: 0, acceptableUntil: 0 };
-const NO_CLAIM: OwnedClaim = { claim: NO_TIMES, name: '', account: '', charge: 0, limit: 0 };
+const NO_CLAIM: NamedClaim = {
+  signedAt: 0,
+  acceptableFrom: 0,
+  acceptableUntil: 0,
+  name: '',
+  owner: '',
+  fullFor: 0,
+};
 
 /**
  * Nonces in Redis, 6.2 or newer, or Valkey: for all servers that share keys. One script decides each claim, on the
@@ -101,8 +115,9 @@ const NO_CLAIM: OwnedClaim = { claim: NO_TIMES, name: '', account: '', charge: 0
  */
 export class RedisNonceStore implements NonceStore {
   readonly #connection: TestedRedis;
-  readonly #redis: (Redis | Cluster) & ClaimCommand;
+  readonly #redis: (Redis | Cluster) & NonceCommands;
   readonly #epochs = randomBytes(12).toString('base64url');
+  readonly #prefix: string;
   readonly #timeout: number;
   readonly #slack: number;
   readonly #clock: () => number;
@@ -120,6 +135,7 @@ export class RedisNonceStore implements NonceStore {
       optionsSchema,
       options,
     );
+    this.#prefix = prefix;
     this.#timeout = timeout * 1000;
     this.#slack = slack;
     this.#clock = clock;
@@ -127,11 +143,7 @@ export class RedisNonceStore implements NonceStore {
     this.#perSubject = perSubject;
     this.#partitions = Array.from(
       { length: redis.isCluster ? CLUSTER_PARTITIONS : 1 },
-      (_, partition) => {
-        const key = `${prefix}:${partition}`;
-        // In a cluster a script may use only keys of one slot, which the part in braces decides.
-        return new RedisPartition(redis.isCluster ? `{${key}}` : key);
-      },
+      (_, partition) => new RedisPartition(`${prefix}:${partition}`),
     );
     this.#connection = new TestedRedis(duplicate(redis, this.#timeout), {
       what: 'nonces',
@@ -142,8 +154,9 @@ export class RedisNonceStore implements NonceStore {
         for (const partition of this.#partitions) this.#lookUp(partition);
       },
     });
-    this.#redis = this.#connection.redis as (Redis | Cluster) & ClaimCommand;
-    this.#redis.defineCommand('claimNonce', { numberOfKeys: 2, lua: CLAIM_SCRIPT });
+    this.#redis = this.#connection.redis as (Redis | Cluster) & NonceCommands;
+    this.#redis.defineCommand('claimNonce', { numberOfKeys: 1, lua: CLAIM_SCRIPT });
+    this.#redis.defineCommand('chargeOwner', { numberOfKeys: 1, lua: CHARGE_SCRIPT });
     this.#beat = setInterval(() => this.#watchQuiet(), (slack * 1000) / 4).unref();
   }
 
@@ -165,7 +178,7 @@ export class RedisNonceStore implements NonceStore {
   async claim(claim: NonceClaim): Promise<ClaimOutcome> {
     const { accessKeyId, audience, nonce } = claim;
     const name = hash('sha256', `${audience}\n${accessKeyId}\n${nonce}`, 'base64url').slice(0, 22);
-    const partition = this.#partitionOf(claim.parent ?? accessKeyId);
+    const partition = this.#partitionOf(accessKeyId);
     partition.check();
     try {
       return await within(this.#timeout, this.#claim(partition, name, claim));
@@ -188,11 +201,10 @@ export class RedisNonceStore implements NonceStore {
     return this.#perSubject ?? Math.max(1, Math.min(PER_SUBJECT, fitting));
   }
 
-  /** Sessions of one holder are in one partition, so that their nonces count together. */
-  #partitionOf(keyOrParent: string): RedisPartition {
+  #partitionOf(accessKeyId: string): RedisPartition {
     const { length } = this.#partitions;
     const index =
-      length === 1 ? 0 : Number.parseInt(hash('sha256', keyOrParent).slice(0, 4), 16) % length;
+      length === 1 ? 0 : Number.parseInt(hash('sha256', accessKeyId).slice(0, 4), 16) % length;
     return this.#partitions[index] as RedisPartition;
   }
 
@@ -200,18 +212,15 @@ export class RedisNonceStore implements NonceStore {
     await this.#connection.connected();
     const account = this.#charges.accountOf(claim);
     const limit = this.#limit;
-    const charge = this.#charges.take(account, limit);
-    const owned: OwnedClaim = { claim, name, account: account.name, charge, limit };
-    let reply: ScriptReply | undefined;
-    try {
-      reply = await this.#call(partition, owned);
-      if (reply.outcome === 'pending') {
-        await this.#call(partition, NO_CLAIM, true);
-        reply = await this.#call(partition, owned);
-      }
-    } finally {
-      this.#charges.settle(account, charge, reply?.outcome === 'claimed');
+    const fullFor = await this.#charge(account, claim, limit);
+    const owner = claim.presigned === true ? '' : account.name;
+    const named: NamedClaim = { ...claim, name, owner, fullFor };
+    let reply = await this.#call(partition, named);
+    if (reply.outcome === 'pending') {
+      await this.#call(partition, NO_CLAIM, true);
+      reply = await this.#call(partition, named);
     }
+    if (reply.outcome !== 'claimed') account.uncounted -= 1;
     const { outcome, epoch, wait } = reply;
     if (outcome === 'pending' || outcome === 'alive')
       throw new Error('The replicas of Redis have not acknowledged that the store began anew');
@@ -220,32 +229,49 @@ export class RedisNonceStore implements NonceStore {
     return { outcome, epoch };
   }
 
+  /**
+   * Counts what an owner has claimed, if it is time for that.
+   *
+   * @returns the seconds until the owner has room for the nonce that is claimed next; 0 if it has
+   */
+  async #charge(account: Account, claim: NonceClaim, limit: number): Promise<number> {
+    const charge = this.#charges.take(account, limit);
+    if (charge === 0 || !hasTimes(claim)) {
+      account.uncounted += charge;
+      return 0;
+    }
+    let fullFor: unknown;
+    try {
+      const key = `${this.#prefix}:${account.name}`;
+      const { acceptableUntil } = claim;
+      fullFor = await this.#redis.chargeOwner(key, charge, acceptableUntil, limit, this.#slack);
+    } finally {
+      if (fullFor !== 0) account.uncounted += charge;
+    }
+    if (typeof fullFor !== 'number')
+      throw new TypeError(
+        `Cannot read the reply of Redis: expected seconds, got ${quote(fullFor)}`,
+      );
+    return fullFor;
+  }
+
   /** One call of the script: a claim, or one that only looks after the partition. */
   async #call(
     partition: RedisPartition,
-    { claim, name, account, charge, limit }: OwnedClaim,
+    { name, signedAt, acceptableFrom, acceptableUntil, epoch = '', owner, fullFor }: NamedClaim,
     confirms = false,
   ): Promise<ScriptReply> {
     const replicas = this.#waitForReplicas ?? (this.#connection.hasReplicas ? 1 : 0);
-    const { signedAt, acceptableFrom, acceptableUntil, epoch = '', presigned } = claim;
     const args: (string | number)[] = [name, signedAt, acceptableFrom, acceptableUntil, epoch];
     args.push(this.#newEpoch(), partition.seen, this.#clock(), this.#timeout / 1000, this.#slack);
-    args.push(account, charge, limit, presigned === true ? 1 : 0);
+    args.push(owner, fullFor);
     if (replicas > 0)
       args.push(LEASE * this.#slack, partition.epoch, partition.acked, confirms ? 1 : 0);
     const { key } = partition;
-    const owner = `${key}:${account}`;
     const waited: Waited =
       replicas === 0
-        ? { answer: await this.#redis.claimNonce(key, owner, ...args), acknowledged: 0 }
-        : await evalAndWait(
-            this.#redis,
-            CLAIM_SCRIPT,
-            [key, owner],
-            args,
-            replicas,
-            this.#timeout / 4,
-          );
+        ? { answer: await this.#redis.claimNonce(key, ...args), acknowledged: 0 }
+        : await evalAndWait(this.#redis, CLAIM_SCRIPT, [key], args, replicas, this.#timeout / 4);
     const reply = this.#read(waited.answer);
     if (!(waited.acknowledged >= replicas))
       throw new Error(tellLack(waited, replicas, 'the claim'));

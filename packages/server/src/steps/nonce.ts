@@ -20,8 +20,6 @@ export function nonceClaim(
     audience,
     nonce,
     owner,
-    // Sealed in the session's token, so all copies of a request have the same.
-    parent: session === undefined ? undefined : (session.parent ?? owner),
     presigned: params.expiresIn !== undefined,
     signedAt,
     acceptableFrom: signedAt - limits.ahead,
