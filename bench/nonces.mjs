@@ -38,7 +38,7 @@ process.exitCode = missed.length === 0 ? 0 : 1;
 async function benchRedis() {
   const { redis, stop } = await startRedis();
   // As by default, but that a machine that is busy with other things does not end the run.
-  const store = new RedisNonceStore({ redis, timeout: 5 });
+  const store = new RedisNonceStore({ redis, timeout: 5, perSubject: 10_000_000 });
   try {
     await store.ready();
     const now = () => Date.now() / 1000;
@@ -142,7 +142,12 @@ async function fillMemory() {
   const step = WINDOW / IN_MEMORY;
   // What has expired goes some seconds later, together.
   const maxEntries = IN_MEMORY * 1.2;
-  const store = new MemoryNonceStore({ clock: () => clock.now, bornAt: 0, maxEntries });
+  const store = new MemoryNonceStore({
+    clock: () => clock.now,
+    bornAt: 0,
+    maxEntries,
+    perSubject: maxEntries,
+  });
   const times = new Float64Array(BATCH);
   const [worst, costs] = [[], []];
   const before = usedMemory();

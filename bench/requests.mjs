@@ -51,7 +51,7 @@ const signer = createSigner({ credentials, audience: 'video-api' });
 const verifier = createVerifier({
   audience: 'video-api',
   keys: new MemoryKeyStore([key]),
-  nonces: new MemoryNonceStore({ bornAt: 0 }),
+  nonces: new MemoryNonceStore({ bornAt: 0, perSubject: 10_000_000 }),
 });
 const headers = { 'content-type': 'application/json', 'user-agent': 'bench', accept: '*/*' };
 /** Text as a socket brings it: of one piece, and new to the program. */

@@ -28,8 +28,8 @@ const now = () => Date.now() / 1000;
 const { redis, stop } = await startRedis();
 const stores = {
   // A machine that is busy with other things keeps claims waiting, and they all count.
-  Redis: new RedisNonceStore({ redis, prefix: 'soak', timeout: 5 }),
-  memory: new MemoryNonceStore({ bornAt: 0 }),
+  Redis: new RedisNonceStore({ redis, prefix: 'soak', timeout: 5, perSubject: 10_000_000 }),
+  memory: new MemoryNonceStore({ bornAt: 0, perSubject: 10_000_000 }),
 };
 await stores.Redis.ready();
 const epochs = {};

@@ -25,7 +25,7 @@ const stranger = generateAccessKey({ subject: 'nobody' });
 const verifier = createVerifier({
   audience: 'video-api',
   keys: new MemoryKeyStore([key]),
-  nonces: new MemoryNonceStore(),
+  nonces: new MemoryNonceStore({ perSubject: 10_000_000 }),
 });
 
 /** The header list of a request, with its signature replaced: `matching` digits of it are right. */

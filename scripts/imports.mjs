@@ -14,8 +14,9 @@ const digest = /^#digest$/;
 const options = /^server\/options\.ts$/;
 const keyStore = /^server\/keys\/key-store\.ts$/;
 const nonceStore = /^server\/nonces\/nonce-store\.ts$/;
-const nonceWords = /^server\/nonces\/(nonce-words|words-set)\.ts$/;
-const redisNonceParts = /^server\/nonces\/(claim-script|redis-(partition|reply|tested))\.ts$/;
+const nonceWords = /^server\/nonces\/(nonce-pool|nonce-words|words-set)\.ts$/;
+const redisNonceParts =
+  /^server\/nonces\/(claim-script|nonce-charges|redis-(partition|reply|tested))\.ts$/;
 const redisConnection = /^server\/redis-connection\.ts$/;
 const redis = /^server\/redis-(connection|self-test|wait)\.ts$/;
 // What the life of a key is made of, wherever it is kept.
@@ -66,7 +67,7 @@ const layers = [
   },
   {
     files: /^server\/keys\/memory-key-store/,
-    may: [keyParts, /^server\/keys\/memory-records\.ts$/],
+    may: [keyParts, /^server\/keys\/memory-records\.ts$/, options, zod],
   },
   { files: /^server\/keys\//, may: [keyParts, options, shared, node, zod] },
   {
@@ -116,11 +117,7 @@ const layers = [
   // What limits failures is given to the verifier, which knows only what to ask it.
   {
     files: /^server\/failures\/redis-failures\.ts$/,
-    may: [
-      /^server\/failures\/failure-counts\.ts$/,
-      redisConnection,
-      /^(ioredis|rate-limiter-flexible)$/,
-    ],
+    may: [/^server\/failures\/(count-script|failure-counts)\.ts$/, redisConnection, /^ioredis$/],
   },
   {
     files: /^server\/failures\//,

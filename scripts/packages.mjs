@@ -55,10 +55,8 @@ function runAlone(tarballs) {
   const project = install('alone', tarballs, {});
   run(['node_modules/.bin/countersign', 'keys', 'list', '--store', 'file:./keys.json'], project);
   const list = ['callbacks', 'list', '--store', 'redis://127.0.0.1:1', '--json'];
-  const { status, stdout } = spawnSync('node_modules/.bin/countersign', list, {
-    cwd: project,
-    encoding: 'utf8',
-  });
+  const command = join(project, 'node_modules/.bin/countersign');
+  const { status, stdout } = spawnSync(command, list, { cwd: project, encoding: 'utf8' });
   if (status !== 1 || JSON.parse(stdout).error.code !== 'ERR_BULLMQ_MISSING')
     throw new Error(`The command does not say that BullMQ is missing: ${stdout}`);
 }

@@ -67,10 +67,21 @@ async function expectRefused(code: string, change: (request: Received) => Receiv
 
 describe('canonicalisation', () => {
   it('C1: a captured POST does not become a GET of its path and body hash', async () => {
-    await expectRefused('ERR_SIGNATURE_MISMATCH', (request) => {
-      const hash = header(request, 'x-countersign-content-sha256');
-      return { ...request, method: 'GET', url: request.url + hash, body: undefined };
-    });
+    const hash = (request: Received) => header(request, 'x-countersign-content-sha256');
+    // Each change alone, and both together.
+    await expectRefused('ERR_SIGNATURE_MISMATCH', (request) => ({ ...request, method: 'GET' }));
+    await expectRefused('ERR_SIGNATURE_MISMATCH', (request) => ({
+      ...request,
+      url: request.url + hash(request),
+    }));
+    await expectRefused('ERR_SIGNATURE_MISMATCH', (request) => ({
+      ...request,
+      method: 'GET',
+      url: request.url + hash(request),
+    }));
+    // The same characters in the same order, cut into other parts.
+    for (const url of ['/VideoParser/lang=en', '/VideoParser/l?ang=en', '/VideoParser?/lang=en'])
+      await expectRefused('ERR_SIGNATURE_MISMATCH', (request) => ({ ...request, url }));
   });
 
   it('C2: many spellings of a path do not share a signature', async () => {
@@ -88,7 +99,9 @@ describe('canonicalisation', () => {
       '/a;x',
       '/a%2F',
     ]) {
-      expect(await outcome(verifier, { ...request, url: spelling }), spelling).not.toBe(ACCEPTED);
+      expect(await outcome(verifier, { ...request, url: spelling }), spelling).toBe(
+        /^\/\/|\/(?:\.|%2e)/.test(spelling) ? 'ERR_TARGET_AMBIGUOUS' : 'ERR_SIGNATURE_MISMATCH',
+      );
     }
     expect(await outcome(verifier, request)).toBe(ACCEPTED);
   });
@@ -468,18 +481,20 @@ describe('time and replay', () => {
         withHeader(request, 'x-countersign-date', time),
       );
     }
-    for (const clock of [
+    for (const wrong of [
       Number.NaN,
       undefined as unknown as number,
       Number.POSITIVE_INFINITY,
       Number.NEGATIVE_INFINITY,
     ]) {
+      let now = NOW;
       const { sign, verifier } = createApi({
-        clock: () => clock,
+        clock: () => now,
         nonces: new MemoryNonceStore({ clock: () => NOW, bornAt: 0 }),
       });
-      expect(await outcome(verifier, await sign()), String(clock)).toMatch(
-        /^ERR_SIGNATURE_(?:EXPIRED|NOT_YET_VALID)$/,
+      now = wrong;
+      await expect(async () => verifier.verify(await sign())).rejects.toThrow(
+        `Cannot tell the time: what the clock returned is ${wrong}, expected Unix seconds`,
       );
     }
   });
@@ -640,7 +655,12 @@ describe('time and replay', () => {
       clock,
     });
     for (now = NOW; now <= NOW + 125; now++) {
-      for (const request of captured) expect(await outcome(restarted, request)).not.toBe(ACCEPTED);
+      for (const [index, request] of captured.entries())
+        expect(await outcome(restarted, request)).toBe(
+          now > NOW + ([0, 1, 5][index] as number) + 120
+            ? 'ERR_SIGNATURE_EXPIRED'
+            : 'ERR_NONCE_UNCERTAIN',
+        );
     }
     expect(await outcome(restarted, await sign({}, { clock }))).toBe(ACCEPTED);
   });
@@ -869,15 +889,20 @@ describe('keys and comparison', () => {
       'x'.repeat(32),
       'changeme-changeme-changeme',
       'your-secret-key-goes-here',
+      `${generateAccessKey().secretAccessKey}\n`,
+      `"${generateAccessKey().secretAccessKey}"`,
+      `\ufeff${generateAccessKey().secretAccessKey}`,
       1234567890123456,
       Buffer.alloc(32),
     ] as never[]) {
       const key = { ...generateAccessKey(), secretAccessKey };
-      expect(() => new MemoryKeyStore([key]), String(secretAccessKey)).toThrow(TypeError);
+      expect(() => new MemoryKeyStore([key]), String(secretAccessKey)).toThrow(
+        'Cannot build access key: option "secretAccessKey" is ',
+      );
       expect(
         () => createSigner({ credentials: key, audience: 'video-api' }),
         String(secretAccessKey),
-      ).toThrow(TypeError);
+      ).toThrow(/^Cannot sign with access key "\w+": its "secretAccessKey" is unusable: /);
       // A store of somebody's own does not check; an attacker who knows that can sign.
       const api = createApi({ keys: { find: async () => key } });
       const forged = await signAnyway(key.accessKeyId, String(secretAccessKey ?? ''));
@@ -1060,7 +1085,7 @@ describe('deployment and load', () => {
   it('D3: sizes are bounded before any work', async () => {
     const { sign, verifier } = createApi();
     const request = await sign();
-    const heavy: [string, Received][] = [
+    const heavy: [what: string, attack: Received, why: string][] = [
       [
         '1 MB Authorization',
         withHeader(
@@ -1068,6 +1093,7 @@ describe('deployment and load', () => {
           'authorization',
           `COUNTERSIGN1-HMAC-SHA256 Credential=${'a'.repeat(1_000_000)}`,
         ),
+        'characters, 4096 are allowed',
       ],
       [
         '10,000 signed headers',
@@ -1079,6 +1105,7 @@ describe('deployment and load', () => {
             `SignedHeaders=${Array.from({ length: 10_000 }, (_, index) => `a${String(index).padStart(5, '0')}`).join(';')};`,
           ),
         ),
+        'characters, 4096 are allowed',
       ],
       [
         '1,000 signed headers of a letter',
@@ -1090,9 +1117,18 @@ describe('deployment and load', () => {
             `SignedHeaders=${'a;'.repeat(1_000)}`,
           ),
         ),
+        'More than 64 headers are signed',
       ],
-      ['100,000 query pairs', { ...request, url: `/?${'a=b&'.repeat(100_000)}` }],
-      ['100,000 escapes', { ...request, url: `/${'%41'.repeat(100_000)}` }],
+      [
+        '100,000 query pairs',
+        { ...request, url: `/?${'a=b&'.repeat(100_000)}` },
+        'it has 400002 characters, 16384 are allowed',
+      ],
+      [
+        '100,000 escapes',
+        { ...request, url: `/${'%41'.repeat(100_000)}` },
+        'it has 300001 characters, 16384 are allowed',
+      ],
       [
         '100,000 headers',
         {
@@ -1105,19 +1141,30 @@ describe('deployment and load', () => {
             ),
           ],
         },
+        `Cannot read ${100_000 + request.headers.length} header fields, 100 are allowed`,
       ],
-      ['a method of 1 MB', { ...request, method: 'A'.repeat(1_000_000) }],
-      ['a host of 1 MB', withHeader(request, 'host', 'a.'.repeat(500_000))],
-      ['dots', { ...request, url: `/${'./'.repeat(8_000)}` }],
+      [
+        'a method of 1 MB',
+        { ...request, method: 'A'.repeat(1_000_000) },
+        `Cannot verify method "${'A'.repeat(64)}…": it is not a token`,
+      ],
+      [
+        'a host of 1 MB',
+        withHeader(request, 'host', `${'a.'.repeat(500_000)}a`),
+        `Cannot sign host "${'a.'.repeat(32)}…": expected a name or address`,
+      ],
+      ['dots', { ...request, url: `/${'./'.repeat(8_000)}` }, 'its path holds a dot segment'],
     ];
-    for (const [what, attack] of heavy) {
+    for (const [what, attack, why] of heavy) {
       let fastest = Number.POSITIVE_INFINITY;
       for (let time = 0; time < 3; time++) {
         const start = process.cpuUsage();
-        expect(await outcome(verifier, attack), what).toMatch(
-          /^ERR_(?:SIGNATURE_MALFORMED|TARGET_AMBIGUOUS)$/,
-        );
+        const error = await verifier.verify(attack).catch((thrown: unknown) => thrown);
         const { user, system } = process.cpuUsage(start);
+        expect(error, what).toMatchObject({
+          code: expect.stringMatching(/^ERR_(?:SIGNATURE_MALFORMED|TARGET_AMBIGUOUS)$/),
+          message: expect.stringContaining(why),
+        });
         fastest = Math.min(fastest, (user + system) / 1000);
       }
       expect(fastest, what).toBeLessThan(100);
@@ -1151,6 +1198,37 @@ describe('deployment and load', () => {
     });
   });
 
+  it('D3: what is as long as may be is accepted, and one more is refused', async () => {
+    const { sign, verifier } = createApi();
+    const target = (length: number) => `/${'a'.repeat(length - 1)}`;
+    expect(await outcome(verifier, await sign({ target: target(16_384) }))).toBe(ACCEPTED);
+    expect(await outcome(verifier, { ...(await sign()), url: target(16_385) })).toBe(
+      'ERR_TARGET_AMBIGUOUS',
+    );
+    const method = 'A'.repeat(32);
+    expect(await outcome(verifier, await sign({ method, body: undefined }))).toBe(ACCEPTED);
+    expect(await outcome(verifier, { ...(await sign()), method: `${method}A` })).toBe(
+      'ERR_SIGNATURE_MALFORMED',
+    );
+    const host = `${'a.'.repeat(127)}a:65535`;
+    const longer = withHeader(await sign({ headers: { host } }), 'host', `a${host}`);
+    expect(host).toHaveLength(261);
+    expect(await outcome(verifier, withHeader(longer, 'host', host))).toBe(ACCEPTED);
+    expect(await outcome(verifier, longer)).toBe('ERR_TARGET_AMBIGUOUS');
+    const request = await sign();
+    const authorization = header(request, 'authorization');
+    for (const [length, message] of [
+      [4_096, 'Signed header "aaa'],
+      [4_097, 'Authorization has 4097 characters, 4096 are allowed'],
+    ] as const) {
+      const further = `SignedHeaders=${'a'.repeat(length - authorization.length - 1)};`;
+      const longest = authorization.replace('SignedHeaders=', further);
+      await expect(verifier.verify(withHeader(request, 'authorization', longest))).rejects.toThrow(
+        message,
+      );
+    }
+  });
+
   it('D3: at most 64 headers are signed, by signers too', async () => {
     const names = Array.from({ length: 62 }, (_, index) => `x-${index}`);
     const headers = Object.fromEntries(names.map((name) => [name, 'y']));
@@ -1181,16 +1259,19 @@ describe('deployment and load', () => {
         return request.body;
       },
     };
-    const strangers: Received[] = [
-      withoutHeader(request, 'authorization'),
-      { ...request, url: '/other' },
-      withHeader(request, 'x-countersign-nonce', 'AAAAAAAAAAAAAAAAAAAAAA'),
-      addHeader(request, 'x-countersign-epoch', 'x'),
-      await signerFor(generateAccessKey()).sign(),
-      await sign({}, { clock: () => NOW - 121 }),
+    const strangers: [Received, string][] = [
+      [withoutHeader(request, 'authorization'), 'ERR_SIGNATURE_MISSING'],
+      [{ ...request, url: '/other' }, 'ERR_SIGNATURE_MISMATCH'],
+      [
+        withHeader(request, 'x-countersign-nonce', 'AAAAAAAAAAAAAAAAAAAAAA'),
+        'ERR_SIGNATURE_MISMATCH',
+      ],
+      [addHeader(request, 'x-countersign-epoch', 'x'), 'ERR_COMPONENT_NOT_COVERED'],
+      [await signerFor(generateAccessKey()).sign(), 'ERR_KEY_UNKNOWN'],
+      [await sign({}, { clock: () => NOW - 121 }), 'ERR_SIGNATURE_EXPIRED'],
     ];
-    for (const stranger of strangers)
-      expect(await outcome(verifier, { ...stranger, body: body as never })).not.toBe(ACCEPTED);
+    for (const [stranger, code] of strangers)
+      expect(await outcome(verifier, { ...stranger, body: body as never })).toBe(code);
     expect(reads).toBe(0);
     expect(await outcome(verifier, { ...request, body: body as never })).toBe(ACCEPTED);
     expect(reads).toBe(1);

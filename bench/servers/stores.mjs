@@ -16,8 +16,12 @@ export function createStores({ id, key, redisPort }) {
       keys: new MemoryKeyStore([key]),
       nonces:
         redis === undefined
-          ? new MemoryNonceStore()
-          : new RedisNonceStore({ redis, prefix: `${id.replace(/\W+/g, '-')}:` }),
+          ? new MemoryNonceStore({ perSubject: 10_000_000 })
+          : new RedisNonceStore({
+              redis,
+              prefix: `${id.replace(/\W+/g, '-')}:`,
+              perSubject: 10_000_000,
+            }),
     }),
     claim: () => (redis === undefined ? claimInMemory() : claimInRedis(redis)),
   };

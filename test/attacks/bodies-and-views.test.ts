@@ -24,6 +24,7 @@ import {
   RawClient,
   send,
 } from '../../packages/server/test/sockets.ts';
+import { until } from '../support/deadline.ts';
 
 const SECRET = newSecret();
 const receiver = { secrets: [SECRET], clock: () => NOW };
@@ -93,11 +94,11 @@ describe('what was verified is what runs', () => {
       const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body: { a: 1 } });
       const client = new RawClient(port);
       client.write(`${headOf(signed, { 'content-length': 7 })}{"a":`);
-      while (client.socket.bytesWritten === 0) await new Promise(setImmediate);
+      await until(() => client.socket.bytesWritten > 0, 'the request is sent');
       end(client);
       await client.closed;
     }
-    while (refused.length < 2) await new Promise(setImmediate);
+    await until(() => refused.length === 2, 'both are refused');
     expect(refused.map(({ code }) => code)).toEqual(['ERR_BODY_MISMATCH', 'ERR_BODY_MISMATCH']);
     expect(runs).toBe(0);
   });

@@ -75,6 +75,25 @@ describe('docs/wire-format.md', () => {
   });
 });
 
+describe('docs/servers.md', () => {
+  it('names each class that must be closed when a server shuts down', async () => {
+    const doors = ['index', 'redis', 'file', 'callbacks', 'bullmq'];
+    const modules: Record<string, unknown>[] = await Promise.all(
+      doors.map((door) => import(`../../packages/server/src/${door}.ts`)),
+    );
+    const closable = modules.flatMap((module) =>
+      Object.entries(module).filter(
+        ([, value]) =>
+          typeof value === 'function' &&
+          typeof (value.prototype as { close?: unknown } | undefined)?.close === 'function',
+      ),
+    );
+    const section = read('docs/servers.md').split('## Shutting down\n')[1] ?? '';
+    expect(closable.length).toBeGreaterThan(5);
+    for (const [name] of closable) expect(section).toContain(`\`${name}\``);
+  });
+});
+
 const FILES = /`((?:packages|test)\/[^`]+)`/g;
 
 describe('docs/attacks.md', () => {

@@ -206,12 +206,6 @@ describe('node examples/callbacks/receiver.mjs', () => {
       '400 signature-malformed',
     ],
     [
-      'with another method',
-      (id) =>
-        wire(signCallback('{}', { secrets: [next], id, signedAt: now() }), '{}', 'PUT /callbacks'),
-      '404 undefined',
-    ],
-    [
       'with a body that is too large',
       (id) => {
         const body = ' '.repeat(1_048_577);

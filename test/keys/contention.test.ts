@@ -119,7 +119,8 @@ describe(`${PROCESSES} processes that do hundreds of things each, and are killed
     const reader = (async () => {
       while (!isOver) {
         const text = await readFile(path, 'utf8').catch(() => '{}');
-        expect(() => JSON.parse(text)).not.toThrow();
+        // Torn, it would be no JSON.
+        JSON.parse(text);
         reads++;
         await sleep(1);
       }

@@ -1,21 +1,26 @@
 #!/usr/bin/env node
 import { main } from './main.ts';
+import { Terminal } from './terminal.ts';
 
-/** A stream that never throws, and tells of what it could not write: of files at once, of pipes later. */
-function sink(stream: NodeJS.WriteStream) {
-  // What is not listened to ends the process.
-  stream.on('error', () => undefined);
-  return {
-    write: (text: string) =>
-      new Promise<void>((resolve, reject) => {
-        stream.write(text, (error) => (error ? reject(error) : resolve()));
-      }).catch((error: Error) => error),
-  };
+/** What is not listened to ends the process: Terminal reports it to the command. */
+function terminal(stream: NodeJS.WriteStream): Terminal {
+  return new Terminal(stream.on('error', () => undefined));
 }
 
+const stderr = terminal(process.stderr);
+
+// Node would write what these hold as it is.
+process.removeAllListeners('warning').on('warning', ({ name, message }) => {
+  void stderr.print(`${name}: ${message}\n`);
+});
+process.on('uncaughtException', async (error) => {
+  await stderr.print(`${error.stack}\n`);
+  process.exit(1);
+});
+
 process.exitCode = await main(process.argv.slice(2), {
-  stdout: sink(process.stdout),
-  stderr: sink(process.stderr),
+  stdout: terminal(process.stdout),
+  stderr,
   stdin: process.stdin,
   env: process.env,
   isTTY: process.stdin.isTTY && process.stderr.isTTY,

@@ -10,7 +10,7 @@ import { OperationError } from './errors.ts';
 import { examples } from './examples.ts';
 import type { Io } from './io.ts';
 import { parseWhole } from './options.ts';
-import { printable } from './table.ts';
+import { escapeLine } from './terminal.ts';
 import { formatTime } from './time.ts';
 
 /** What is told of a callback. Where it is refused, nothing of it is verified. */
@@ -165,5 +165,5 @@ function typeOf(text: string): string | undefined {
 function arrivalText({ at, id = '-', type = '-', status, message, body }: Arrival): string {
   const verdict = message === undefined ? 'verified' : `refused: ${message}`;
   const line = `${formatTime(at)}  ${id}  ${type}  ${status} ${verdict}`;
-  return `${printable(line)}\n${body === '' ? '' : `  ${printable(body)}\n`}`;
+  return `${escapeLine(line)}\n${body === '' ? '' : `  ${escapeLine(body)}\n`}`;
 }

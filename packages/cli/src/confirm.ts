@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline';
 import { OperationError, UsageError } from './errors.ts';
 import type { Io } from './io.ts';
-import { printable } from './table.ts';
+import { escapeLine } from './terminal.ts';
 
 export interface Question {
   /** What is about to be done, as in "revoke access key …". */
@@ -22,8 +22,7 @@ export async function confirm(io: Io, { act, word, yes = false }: Question): Pro
   if (yes) return;
   if (!io.isTTY)
     throw new UsageError(`Cannot ask whether to ${act}: this is no terminal; add --yes`);
-  io.stderr.write(printable(`This will ${act}.`));
-  io.stderr.write(printable(` Type ${word} to confirm: `));
+  void io.stderr.print(escapeLine(`This will ${act}. Type ${word} to confirm: `));
   const typed = await readLine(io);
   // A subject may begin with a space.
   if ([typed, typed?.trim()].includes(word)) return;
@@ -35,7 +34,7 @@ function readLine({ stdin, stderr }: Io): Promise<string | undefined> {
   const lines = createInterface({ input: stdin, terminal: false });
   return new Promise((resolve) => {
     const end = (): void => {
-      stderr.write('\n');
+      void stderr.print('\n');
       resolve(undefined);
     };
     lines.once('close', end);

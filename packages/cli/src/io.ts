@@ -1,15 +1,11 @@
-/** Where text goes. */
-interface Sink {
-  /** Gives, at once or later, the error where the text could not be written, and whatever else where it could. */
-  write(text: string): unknown;
-}
+import type { Terminal } from './terminal.ts';
 
 /** What a command knows of the world: the process's own, or a test's. */
 export interface Io {
   /** Data, and nothing else. */
-  readonly stdout: Sink;
+  readonly stdout: Terminal;
   /** What people read. */
-  readonly stderr: Sink;
+  readonly stderr: Terminal;
   readonly stdin: NodeJS.ReadableStream;
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Whether somebody sits there who can be asked. */

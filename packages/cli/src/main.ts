@@ -5,7 +5,7 @@ import { codeOf, UsageError, usageErrorOf } from './errors.ts';
 import type { Io } from './io.ts';
 import { Output } from './output.ts';
 import { buildProgram } from './program.ts';
-import { printable } from './table.ts';
+import { escapeLine } from './terminal.ts';
 
 export type { Io } from './io.ts';
 
@@ -56,11 +56,11 @@ function checkCommand(program: Command, words: readonly string[]): void {
  */
 function report(error: Error, argv: readonly string[], io: Io): number {
   const code = codeOf(error);
-  const message = printable(error.message);
+  const { message } = error;
   if (argv.includes('--json'))
-    io.stdout.write(`${JSON.stringify({ error: { code, message } }, undefined, 2)}\n`);
-  io.stderr.write(`${message}\n`);
-  if (io.env['DEBUG']) io.stderr.write(`${stackOf(error)}\n`);
+    void io.stdout.print(`${JSON.stringify({ error: { code, message } }, undefined, 2)}\n`);
+  void io.stderr.print(`${escapeLine(message)}\n`);
+  if (io.env['DEBUG']) void io.stderr.print(`${stackOf(error)}\n`);
   return error instanceof UsageError ? 2 : 1;
 }
 

@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import type { MasterKeySource } from '@countersign/server';
 import { masterKeyFile } from '@countersign/server/file';
-import { quote } from '@countersign/shared';
+import { findTextFlaw, quote } from '@countersign/shared';
 import { UsageError } from './errors.ts';
 import type { Io } from './io.ts';
 import type { Place } from './store-url.ts';
@@ -71,11 +71,12 @@ function isThere(path: string): boolean {
 
 function parseMasterKeys(text: string): readonly string[] {
   const keys = text.split(',').map((key) => key.trim());
-  if (!keys.every(isMasterKey))
-    throw new UsageError(
-      'Cannot use COUNTERSIGN_MASTER_KEY: expected <id>:<32 bytes in base64url>, as countersign master-key prints it, or several with commas between',
-    );
-  return keys;
+  const wrong = keys.find((key) => !isMasterKey(key));
+  if (wrong === undefined) return keys;
+  const flaw = findTextFlaw(wrong);
+  throw new UsageError(
+    `Cannot use COUNTERSIGN_MASTER_KEY: ${flaw === undefined ? '' : `${flaw}; `}expected <id>:<32 bytes in base64url>, as countersign master-key prints it, or several with commas between`,
+  );
 }
 
 /** As text: `<id>:<32 bytes in base64url>`. */

@@ -1,7 +1,7 @@
 import { quote } from '@countersign/shared';
 import { OperationError } from './errors.ts';
 import type { Io } from './io.ts';
-import { printable } from './table.ts';
+import { escapeLine } from './terminal.ts';
 
 type Failure = NodeJS.ErrnoException;
 
@@ -61,14 +61,13 @@ export class Output {
   }
 
   note(message: string): void {
-    this.#io.stderr.write(`${printable(message)}\n`);
+    void this.#io.stderr.print(`${escapeLine(message)}\n`);
   }
 
   async #print(document: unknown, text: string, indent?: number): Promise<Failure | undefined> {
-    const failure = await this.#io.stdout.write(
+    return await this.#io.stdout.print(
       this.#json ? `${JSON.stringify(document, undefined, indent)}\n` : text,
     );
-    return failure instanceof Error ? failure : undefined;
   }
 
   #check(failure: Failure | undefined): void {

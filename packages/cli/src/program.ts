@@ -37,7 +37,7 @@ export function buildProgram(io: Io, print: (text: string) => void): Command {
     .exitOverride()
     .configureOutput({
       writeOut: print,
-      writeErr: (text) => void io.stderr.write(text),
+      writeErr: (text) => void io.stderr.print(text),
       // An error is told once, by main().
       outputError: () => undefined,
     });

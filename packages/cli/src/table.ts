@@ -1,14 +1,8 @@
-/** Text for a terminal: what a label or a subject holds must neither move the cursor nor turn lines around. */
-export function printable(text: string): string {
-  return text.replace(
-    /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu,
-    (character) => `\\u{${(character.codePointAt(0) as number).toString(16)}}`,
-  );
-}
+import { escapeLine } from './terminal.ts';
 
 /** Rows under their heads, each column as wide as its widest cell. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
-  const cells = rows.map((row) => row.map(printable));
+  const cells = rows.map((row) => row.map(escapeLine));
   const widths = (cells[0] ?? []).map((_, column) =>
     Math.max(...cells.map((row) => length(row[column] ?? ''))),
   );

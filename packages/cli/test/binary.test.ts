@@ -141,6 +141,23 @@ describe('the command', () => {
     expect(await exit).toEqual([0, null]);
   });
 
+  it.each([
+    ['a warning of Node', 'process.emitWarning(text)', 'Warning', 0],
+    ['an error that nothing catches', 'throw Error(text)', 'Error', 1],
+  ])('X16: escapes %s', (_, act, name, status) => {
+    // Once the command has said what it does with errors.
+    const code = `
+      const text = 'a\\u009b2J\\u202eb';
+      process.on('newListener', (event) => {
+        if (event === 'uncaughtException') setImmediate(() => { ${act} });
+      });`;
+    const args = ['--import', `data:text/javascript,${encodeURIComponent(code)}`, binary];
+    const options = { cwd: folder, env: environment(''), encoding: 'utf8' } as const;
+    const ended = spawnSync(process.execPath, [...args, 'master-key'], options);
+    expect(ended.stderr).toMatch(new RegExp(`^${name}: a\\\\u009b2J\\\\u202eb\n`, 'm'));
+    expect(ended.status).toBe(status);
+  });
+
   it('looks into the queue of callbacks, and ends', () => {
     const queue = `cli-binary-${process.pid}`;
     const url = inject('redisUrl');

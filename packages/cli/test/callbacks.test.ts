@@ -180,6 +180,18 @@ describe('callbacks send', () => {
   it.each([
     ['hunter2', 'Cannot read callback key: it begins with none of "whsec_", "whpk_" and "whsk_"'],
     [
+      `"${secret}"`,
+      'Cannot read callback key: it begins or ends with a blank, a line break or a quote',
+    ],
+    [
+      `${secret}, ${other}`,
+      'Cannot read callback key: it begins or ends with a blank, a line break or a quote',
+    ],
+    [
+      `${secret}\0`,
+      'Cannot read callback key: it holds a control character or one that cannot be seen, such as a byte order mark',
+    ],
+    [
       `whpk_${Buffer.from('0123456789abcdef0123456789abcdef').toString('base64')}`,
       'Cannot sign callbacks with a public key',
     ],
@@ -343,7 +355,7 @@ describe('callbacks listen', () => {
     expect(large.status).toBe(413);
     expect((await post(port, '', {}, 'DELETE')).status).toBe(405);
     const { stdout } = await end();
-    expect(stdout).toMatch(/^ {2}\{"type":"\\u001b\[2J"\}\\u\{1b\}\[2J\\u\{a\}$/m);
+    expect(stdout).toMatch(/^ {2}\{"type":"\\u001b\[2J"\}\\u001b\[2J\\u000a$/m);
     expect(stdout).toMatch(
       /- {2}- {2}405 refused: Callbacks are sent with POST, not with "DELETE"\n$/,
     );

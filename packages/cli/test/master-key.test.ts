@@ -136,6 +136,10 @@ describe('master keys', () => {
 
   it.each([
     ['hunter2', /^Cannot use COUNTERSIGN_MASTER_KEY: expected <id>:<32 bytes in base64url>/],
+    [
+      '"a:mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA"',
+      /^Cannot use COUNTERSIGN_MASTER_KEY: it begins or ends with a blank, a line break or a quote; expected <id>/,
+    ],
     [`a:${'A'.repeat(43)}`, /^Cannot use master key "a": it repeats a few bytes/],
   ])('that cannot be one are refused, and not shown', async (key, message) => {
     const folder = await newFolder();

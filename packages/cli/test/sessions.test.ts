@@ -59,8 +59,16 @@ describe('sessions', () => {
     expect(await find((await json(line)).sessionToken)).toBeUndefined();
   });
 
-  it('are ended one by one, by subject, and all together', async () => {
+  it('are ended one by one, by subject, and all together, and no access key with them', async () => {
     const { run, json, find } = await begin();
+    const keys = [
+      await json('keys create --subject alice'),
+      await json('keys create --subject bob'),
+    ];
+    const statusesOfKeys = async () =>
+      Promise.all(
+        keys.map(async ({ accessKeyId }) => (await json(`keys show ${accessKeyId}`)).status),
+      );
     const issue = async (subject: string) =>
       json(`sessions issue --subject ${subject} --audience video-api`);
     const [one, two, bobs] = [await issue('alice'), await issue('alice'), await issue('bob')];
@@ -76,9 +84,12 @@ describe('sessions', () => {
       stderr: `Done: revoke session ${one.accessKeyId} for good\n`,
     });
     expect(await statuses()).toEqual(['revoked', 'active', 'active']);
+    expect(await statusesOfKeys()).toEqual(['active', 'active']);
     await json('sessions revoke --subject alice --yes');
     expect(await statuses()).toEqual(['revoked', 'revoked', 'active']);
+    expect(await statusesOfKeys()).toEqual(['active', 'active']);
     await json('sessions revoke --everybody --yes');
     expect(await statuses()).toEqual(['revoked', 'revoked', 'revoked']);
+    expect(await statusesOfKeys()).toEqual(['active', 'active']);
   });
 });

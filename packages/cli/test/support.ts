@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { onTestFinished } from 'vitest';
 import { main } from '../src/main.ts';
+import { Terminal } from '../src/terminal.ts';
 
 /** 2026-11-24 22:30:05 UTC: the time of every command, if not said otherwise. */
 export const NOW = 1_795_559_405;
@@ -32,20 +33,21 @@ export interface World {
 /** Runs a command in this process. */
 export async function run(argv: readonly string[], world: World = {}): Promise<Result> {
   const written = { stdout: '', stderr: '' };
-  const stream = (name: 'stdout' | 'stderr') => ({
-    write: async (text: string) => {
-      if (name === 'stdout' && world.stdoutFails !== undefined)
-        return Object.assign(new Error('it is full'), { code: world.stdoutFails });
-      written[name] += text;
-      world.onWritten?.(text);
-      return undefined;
-    },
-  });
+  const terminal = (name: 'stdout' | 'stderr') =>
+    new Terminal({
+      write: (text, callback) => {
+        if (name === 'stdout' && world.stdoutFails !== undefined)
+          return callback(Object.assign(new Error('it is full'), { code: world.stdoutFails }));
+        written[name] += text;
+        world.onWritten?.(text);
+        callback();
+      },
+    });
   const stdin = new PassThrough();
   stdin.end(world.typed);
   const code = await main(argv, {
-    stdout: stream('stdout'),
-    stderr: stream('stderr'),
+    stdout: terminal('stdout'),
+    stderr: terminal('stderr'),
     stdin,
     env: world.env ?? {},
     isTTY: world.typed !== undefined,

@@ -226,7 +226,7 @@ describe('wrong usage', () => {
 
   it('cannot play tricks on the terminal', async () => {
     const { stderr } = await run(['keys', '\u001b[2J']);
-    expect(stderr).toBe('Unknown command "\\u{1b}[2J"; see countersign keys --help\n');
+    expect(stderr).toBe('Unknown command "\\u001b[2J"; see countersign keys --help\n');
   });
 
   it('shows where it comes from with DEBUG only', async () => {

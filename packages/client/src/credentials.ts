@@ -1,6 +1,7 @@
 import {
   encodeUtf8,
   findSecretFlaw,
+  findTextFlaw,
   hmacSha256,
   importMacKey,
   isAccessKeyId,
@@ -182,11 +183,13 @@ function checkCredentials(given: Credentials): Credentials {
     );
   }
   const { accessKeyId, secretAccessKey, mac, sessionToken, expiresAt } = given;
-  const expect = (name: string, holds: boolean, expected: string): void => {
-    if (!holds)
-      throw new TypeError(
-        `Cannot sign with these credentials: "${name}" is unusable: expected ${expected}`,
-      );
+  const expect = (name: keyof Credentials, holds: boolean, expected: string): void => {
+    if (holds) return;
+    const value = given[name];
+    const flaw = typeof value === 'string' ? findTextFlaw(value) : undefined;
+    throw new TypeError(
+      `Cannot sign with these credentials: "${name}" is unusable: ${flaw ?? `expected ${expected}`}`,
+    );
   };
   expect(
     'accessKeyId',
@@ -197,7 +200,9 @@ function checkCredentials(given: Credentials): Credentials {
   expect(
     'sessionToken',
     sessionToken === undefined ||
-      (typeof sessionToken === 'string' && /^[!-~]+$/.test(sessionToken)),
+      (typeof sessionToken === 'string' &&
+        /^[!-~]+$/.test(sessionToken) &&
+        findTextFlaw(sessionToken) === undefined),
     'visible ASCII',
   );
   expect(

@@ -1,17 +1,22 @@
-import { quote } from '@countersign/shared';
+import { describeValue, quote } from '@countersign/shared';
 import { isPlain, isStream, prepareBody, type SignableBody } from './body.ts';
 import { createEpochs } from './epochs.ts';
 import { originOf, readOrigins } from './origins.ts';
 import { accessKeyIdOf, type Cure, cureOf } from './refusals.ts';
 import { buildSigner, type UnsignedRequest } from './signer.ts';
-import type { SignerOptions } from './signer-options.ts';
+import { checkObject, type SignerOptions } from './signer-options.ts';
 import { unlessAborted } from './unless-aborted.ts';
 import { parseUrl } from './unsigned-request.ts';
 
 /** What `createFetch` is built from. */
 export interface CreateFetchOptions extends SignerOptions {
-  /** The origins whose requests are signed; those of others are sent as they are. All are signed if not given. */
+  /** The origins whose requests are signed, such as `https://api.example.com`. If not given, every request is signed. */
   readonly origins?: readonly string[] | undefined;
+  /**
+   * What becomes of a request to an origin that is not among `origins`: `refuse` (if not given) rejects it, so that no request
+   * goes out unsigned by mistake; `send-unsigned` sends it as `fetch` does.
+   */
+  readonly otherOrigins?: 'refuse' | 'send-unsigned' | undefined;
   /** The `fetch` underneath: the global one, looked up at each call, if not given. */
   readonly fetch?: typeof fetch | undefined;
 }
@@ -36,7 +41,7 @@ const MOST_REDIRECTS = 20;
  * leaves.
  *
  * @param options see {@link CreateFetchOptions}
- * @returns a function that throws what `fetch` and `signer.sign` throw
+ * @returns a function that throws what `fetch` and `signer.sign` throw, and a TypeError for an origin that is not among `origins`
  * @throws TypeError naming the option that cannot be used
  *
  * @example
@@ -54,12 +59,14 @@ const MOST_REDIRECTS = 20;
  * ```
  */
 export function createFetch(options: CreateFetchOptions): SignedFetch {
-  const { origins: given, fetch: underlying, ...signerOptions } = options ?? {};
-  const { signer, credentials } = buildSigner(signerOptions);
-  const origins = given === undefined ? undefined : readOrigins(given);
+  checkObject('build fetch', options, '{ credentials, audience }');
+  const { origins: given, otherOrigins, fetch: underlying, ...signerOptions } = options;
+  const { signer, credentials } = buildSigner('fetch', signerOptions);
+  const origins = given === undefined ? undefined : readOrigins('fetch', given);
+  checkOtherOrigins(otherOrigins, origins);
   if (underlying !== undefined && typeof underlying !== 'function') {
     throw new TypeError(
-      `Cannot build fetch: option "fetch" is ${quote(underlying)}: expected a function like fetch()`,
+      `Cannot build fetch: option "fetch" is ${describeValue(underlying)}: expected a function like fetch()`,
     );
   }
   const epochs = createEpochs();
@@ -108,8 +115,12 @@ export function createFetch(options: CreateFetchOptions): SignedFetch {
 
   return async function signedFetch(input, init = {}) {
     const url = absolute(input instanceof Request ? input.url : input);
-    if (origins !== undefined && !origins.has(originOf(url) ?? ''))
-      return send(input, await unsignedInit(init));
+    if (origins !== undefined && !origins.has(originOf(url) ?? '')) {
+      if (otherOrigins === 'send-unsigned') return send(input, await unsignedInit(init));
+      throw new TypeError(
+        `Cannot fetch from ${quote(parseUrl(url).origin)}: the option "origins" has only ${quote([...origins].join(', '), 200)}; add it there, or set the option "otherOrigins" to "send-unsigned"`,
+      );
+    }
     const { request: first, rest } = await readCall(url, input, init);
     let request = first;
     for (let redirects = 0; ; redirects++) {
@@ -129,12 +140,25 @@ export function createFetch(options: CreateFetchOptions): SignedFetch {
   };
 }
 
+function checkOtherOrigins(given: unknown, origins: ReadonlySet<string> | undefined): void {
+  if (given === undefined) return;
+  const refuse = (why: string): never => {
+    throw new TypeError(
+      `Cannot build fetch: option "otherOrigins" is ${describeValue(given)}: ${why}`,
+    );
+  };
+  if (given !== 'refuse' && given !== 'send-unsigned')
+    refuse('expected "refuse" or "send-unsigned"');
+  if (origins === undefined)
+    refuse('expected the option "origins" beside it; without it every request is signed');
+}
+
 /** Lets go of a connection. Not awaited: a response that somebody has cloned is cancelled only when both copies are. */
 function discard(response: Response): void {
   response.body?.cancel().catch(() => undefined);
 }
 
-/** For other origins it is `fetch`, but that plain objects are sent as JSON to them too. */
+/** For other origins, if that is allowed, it is `fetch`, but that plain objects are sent as JSON to them too. */
 async function unsignedInit(init: SignedRequestInit): Promise<RequestInit> {
   if (!isPlain(init.body)) return init as RequestInit;
   const { body, contentType } = await prepareBody(init.body, undefined);

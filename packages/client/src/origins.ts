@@ -1,22 +1,30 @@
-import { quote } from '@countersign/shared';
+import { describeValue, httpOriginOf } from '@countersign/shared';
 
 /**
  * Reads the option `origins`: whose requests are signed.
  *
- * @throws TypeError naming the option and its value
+ * @param what is built with it
+ * @throws TypeError naming the entry and its value
  */
-export function readOrigins(origins: unknown): ReadonlySet<string> {
-  if (!Array.isArray(origins) || origins.length === 0) {
-    throw new TypeError(
-      `Cannot sign for option "origins" ${quote(origins)}: expected a list such as ["https://api.example.com"]`,
+export function readOrigins(what: string, origins: unknown): ReadonlySet<string> {
+  const refuse = (name: string, value: string, expected: string): never => {
+    throw new TypeError(`Cannot build ${what}: option "${name}" is ${value}: expected ${expected}`);
+  };
+  if (!Array.isArray(origins) || origins.length === 0)
+    return refuse(
+      'origins',
+      Array.isArray(origins) ? 'an empty list' : describeValue(origins),
+      'a list such as ["https://api.example.com"]',
     );
-  }
-  for (const origin of origins) {
-    if (originOf(origin) !== origin) {
-      throw new TypeError(
-        `Cannot sign for option "origins" with ${quote(origin)} in it: expected an origin such as https://api.example.com`,
-      );
-    }
+  for (const [index, given] of origins.entries()) {
+    const origin = httpOriginOf(given);
+    if (origin !== undefined && origin === given) continue;
+    const example = origin ?? 'https://api.example.com';
+    refuse(
+      `origins.${index}`,
+      describeValue(given),
+      `scheme, host and port only, such as "${example}"`,
+    );
   }
   return new Set(origins);
 }

@@ -1,9 +1,11 @@
-import { quote } from '@countersign/shared';
+import { describeValue, quote, strictClock } from '@countersign/shared';
 import { type Credentials, createCredentials } from './credentials.ts';
 import { type CreateFetchOptions, createFetch } from './fetch.ts';
+import { checkObject } from './signer-options.ts';
 
 /** Where session credentials come from, and what they are for. */
-export interface SessionCredentialsOptions extends Omit<CreateFetchOptions, 'origins'> {
+export interface SessionCredentialsOptions
+  extends Omit<CreateFetchOptions, 'origins' | 'otherOrigins'> {
   /** Of a server's `sessionEndpoint()`. */
   readonly url: string | URL;
   /** What they may be used for: all that the access key may if not given. */
@@ -43,12 +45,34 @@ export interface SessionCredentialsOptions extends Omit<CreateFetchOptions, 'ori
 export function sessionCredentials(
   options: SessionCredentialsOptions,
 ): (refused?: string) => Promise<Credentials> {
-  const { url, scopes, ttl, timeout = 10, transport = 'tls', ...fetchOptions } = options ?? {};
+  checkObject('build session credentials', options, '{ url, credentials, audience }');
+  const { url, scopes, ttl, timeout = 10, transport = 'tls', ...fetchOptions } = options;
+  const expect = (name: string, value: unknown, holds: boolean, expected: string): void => {
+    if (!holds) throw wrong(name, describeValue(value), expected);
+  };
+  expect(
+    'scopes',
+    scopes,
+    scopes === undefined || (Array.isArray(scopes) && scopes.every((it) => typeof it === 'string')),
+    'a list of names',
+  );
+  expect(
+    'ttl',
+    ttl,
+    ttl === undefined || (typeof ttl === 'number' && ttl >= 1),
+    'seconds, at least 1',
+  );
+  expect(
+    'timeout',
+    timeout,
+    typeof timeout === 'number' && timeout > 0 && timeout <= 600,
+    'up to 600 seconds',
+  );
+  // All requests go to one URL.
+  for (const name of ['origins', 'otherOrigins'])
+    if (name in fetchOptions)
+      throw new TypeError(`Cannot build session credentials: unknown option "${name}"`);
   const where = checkUrl(url, transport);
-  if (!(typeof timeout === 'number' && timeout > 0 && timeout <= 600))
-    throw new TypeError(
-      `Cannot build session credentials: option "timeout" is ${quote(timeout)}: expected up to 600 seconds`,
-    );
   const call = createFetch(fetchOptions);
 
   async function borrow(): Promise<Credentials> {
@@ -71,7 +95,10 @@ export function sessionCredentials(
     );
   }
 
-  const current = createCredentials(borrow, fetchOptions.clock ?? (() => Date.now() / 1000));
+  const current = createCredentials(
+    borrow,
+    strictClock(fetchOptions.clock ?? (() => Date.now() / 1000)),
+  );
   return async (refused) => {
     if (refused !== undefined) await current.replace(refused);
     return current();
@@ -80,20 +107,19 @@ export function sessionCredentials(
 
 function checkUrl(url: unknown, transport: unknown): string {
   const text = String(url);
-  if (!URL.canParse(text))
-    throw new TypeError(
-      `Cannot build session credentials: option "url" is ${quote(text)}: expected an absolute URL`,
-    );
+  if (!URL.canParse(text)) throw wrong('url', describeValue(url), 'an absolute URL');
   if (transport !== 'tls' && transport !== 'allow-plain-http')
-    throw new TypeError(
-      `Cannot build session credentials: option "transport" is ${quote(transport)}: expected "tls" or "allow-plain-http"`,
-    );
+    throw wrong('transport', describeValue(transport), '"tls" or "allow-plain-http"');
   // Not what may stand before the host: a password, that no message may show and nobody would send.
   const { protocol, hostname, origin, pathname, search } = new URL(text);
   const isLocal = /^(?:localhost|127\.[\d.]+|\[::1\])$/.test(hostname);
   if (protocol !== 'https:' && !isLocal && transport !== 'allow-plain-http')
-    throw new TypeError(
-      `Cannot build session credentials: option "url" is ${quote(origin)}: expected https, since a secret comes back`,
-    );
+    throw wrong('url', quote(origin), 'https, since a secret comes back');
   return origin + pathname + search;
+}
+
+function wrong(name: string, shown: string, expected: string): TypeError {
+  return new TypeError(
+    `Cannot build session credentials: option "${name}" is ${shown}: expected ${expected}`,
+  );
 }

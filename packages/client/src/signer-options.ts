@@ -1,4 +1,12 @@
-import { countersign, isAudience, quote, type Scheme } from '@countersign/shared';
+import {
+  countersign,
+  describeValue,
+  findClockFlaw,
+  isAudience,
+  quote,
+  type Scheme,
+  strictClock,
+} from '@countersign/shared';
 import type { CredentialsSource } from './credentials.ts';
 import { createNonces } from './nonce.ts';
 
@@ -20,10 +28,11 @@ export interface SignerOptions {
 
 const defaults = { scheme: countersign(), clock: () => Date.now() / 1000 };
 
-/** @throws TypeError naming the option that cannot be used */
-export function checkOptions(options: SignerOptions) {
-  if (typeof options !== 'object' || options === null)
-    throw new TypeError('Cannot build signer: expected options, { credentials, audience }');
+/**
+ * @param what is built
+ * @throws TypeError naming the option that cannot be used
+ */
+export function checkOptions(what: string, options: SignerOptions) {
   const {
     credentials,
     audience,
@@ -36,12 +45,12 @@ export function checkOptions(options: SignerOptions) {
   const expect = (name: string, value: unknown, holds: boolean, expected: string): void => {
     if (!holds)
       throw new TypeError(
-        `Cannot build signer: option ${quote(name)} is ${quote(value)}: expected ${expected}`,
+        `Cannot build ${what}: option ${quote(name)} is ${describeValue(value)}: expected ${expected}`,
       );
   };
   // An option misspelt would not be missed: with "origin" for "origins", `createFetch()` would sign for everybody.
   for (const name of Object.keys(unknown))
-    throw new TypeError(`Cannot build signer: option ${quote(name)} is unknown`);
+    throw new TypeError(`Cannot build ${what}: unknown option ${quote(name)}`);
   expect(
     'audience',
     audience,
@@ -49,20 +58,29 @@ export function checkOptions(options: SignerOptions) {
     'the name of a service: 1 to 128 of A-Z a-z 0-9 . _ : -',
   );
   expect('scheme', scheme, typeof scheme?.prepare === 'function', 'a scheme such as countersign()');
-  expect('clock', clock, typeof clock === 'function', 'a function that returns Unix seconds');
+  const expected = findClockFlaw(clock);
+  expect('clock', clock, expected === undefined, expected as string);
   expect('nonce', nonce, typeof nonce === 'function', 'a function that returns a new nonce');
-  expect(
-    'signedHeaders',
-    signedHeaders,
-    Array.isArray(signedHeaders) && signedHeaders.every((name) => typeof name === 'string'),
-    'names of headers',
-  );
+  expect('signedHeaders', signedHeaders, Array.isArray(signedHeaders), 'names of headers');
+  for (const [index, name] of signedHeaders.entries())
+    expect(`signedHeaders.${index}`, name, typeof name === 'string', 'the name of a header');
   return {
     credentials,
     audience,
     scheme,
-    clock,
+    clock: strictClock(clock),
     nonce,
     signedHeaders: new Set(signedHeaders.map((name) => name.toLowerCase())),
   };
+}
+
+/**
+ * Checks what is given for options before they are taken apart: spread, a secret would become names of options.
+ *
+ * @throws TypeError if it is no object
+ */
+export function checkObject(what: string, given: unknown, fields: string): void {
+  if (typeof given === 'object' && given !== null && !Array.isArray(given)) return;
+  const kind = given === null ? 'null' : Array.isArray(given) ? 'array' : typeof given;
+  throw new TypeError(`Cannot ${what}: expected ${fields}, got ${kind}`);
 }

@@ -1,8 +1,14 @@
-import { EMPTY_SHA256, type HeadersInput, parseTarget, quote } from '@countersign/shared';
+import {
+  describeValue,
+  EMPTY_SHA256,
+  type HeadersInput,
+  parseTarget,
+  quote,
+} from '@countersign/shared';
 import { prepareBody, type SignableBody, type StreamBody } from './body.ts';
 import { type CredentialsNow, createCredentials, createMac } from './credentials.ts';
 import { isEpoch } from './epochs.ts';
-import { checkOptions, type SignerOptions } from './signer-options.ts';
+import { checkObject, checkOptions, type SignerOptions } from './signer-options.ts';
 import {
   declaredHash,
   readUnsigned,
@@ -86,14 +92,18 @@ export interface Signer {
  * @see docs/wire-format.md
  */
 export function createSigner(options: SignerOptions): Signer {
-  return buildSigner(options).signer;
+  return buildSigner('signer', options).signer;
 }
 
 /** A signer, and what it is told of credentials that were refused. */
-export function buildSigner(options: SignerOptions): {
+export function buildSigner(
+  what: string,
+  options: SignerOptions,
+): {
   readonly signer: Signer;
   readonly credentials: Pick<CredentialsNow, 'replace' | 'isReplaceable'>;
 } {
+  checkObject(`build ${what}`, options, '{ credentials, audience }');
   const {
     credentials: source,
     audience,
@@ -101,7 +111,7 @@ export function buildSigner(options: SignerOptions): {
     clock,
     nonce,
     signedHeaders,
-  } = checkOptions(options);
+  } = checkOptions(what, options);
   const credentialsNow = createCredentials(source, clock);
   const mac = createMac();
 
@@ -137,7 +147,9 @@ export function buildSigner(options: SignerOptions): {
   }
 
   const signer: Signer = {
-    async sign({ method, url, headers = {}, body, epoch }) {
+    async sign(request) {
+      checkObject('sign', request, '{ method, url }');
+      const { method, url, headers = {}, body, epoch } = request;
       if (epoch !== undefined && !isEpoch(epoch)) {
         throw new TypeError(
           `Cannot sign with epoch ${quote(epoch)}: expected 1 to 64 characters of base64url`,
@@ -157,10 +169,12 @@ export function buildSigner(options: SignerOptions): {
       };
     },
 
-    async presign({ method = 'GET', url, headers = {}, expiresIn }) {
+    async presign(request) {
+      checkObject('presign', request, '{ url, expiresIn }');
+      const { method = 'GET', url, headers = {}, expiresIn } = request;
       if (!(Number.isInteger(expiresIn) && expiresIn >= 1 && expiresIn <= 604_800)) {
         throw new RangeError(
-          `Cannot presign: "expiresIn" is the ${typeof expiresIn} ${quote(expiresIn)}: expected a whole number from 1 to 604800`,
+          `Cannot presign: "expiresIn" is ${describeValue(expiresIn)}: expected a whole number from 1 to 604800`,
         );
       }
       const unsigned = readUnsigned(method, url, headers);

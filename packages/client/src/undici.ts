@@ -6,18 +6,20 @@ import { createEpochs } from './epochs.ts';
 import { originOf, readOrigins } from './origins.ts';
 import { accessKeyIdOf, type Cure, cureOf } from './refusals.ts';
 import { buildSigner } from './signer.ts';
-import type { SignerOptions } from './signer-options.ts';
+import { checkObject, type SignerOptions } from './signer-options.ts';
 import { unlessAborted } from './unless-aborted.ts';
 
 /** What `signing` is built from. */
 export interface SigningOptions extends SignerOptions {
-  /** The origins whose requests are signed, such as `https://api.example.com`. All others pass as they are. */
+  /** The origins whose requests are signed, such as `https://api.example.com`. All others pass unsigned. */
   readonly origins: readonly string[];
 }
 
 /**
- * Builds an interceptor for undici that signs each attempt it sees, and signs again, once, where a server's nonce store has
- * lost its memory.
+ * Builds an interceptor for undici. Requests to origins that are not among `origins` pass unsigned, as interceptors let pass what
+ * is not theirs; `createFetch()` refuses them.
+ *
+ * It signs each attempt that it sees, and signs again, once, where a server's nonce store has lost its memory.
  *
  * What is composed later stands further outside. `retry()` and `redirect()` belong outside, so that each of their attempts is
  * signed anew; inside, they would send one signature twice:
@@ -45,9 +47,10 @@ export interface SigningOptions extends SignerOptions {
  * ```
  */
 export function signing(options: SigningOptions): Dispatcher.DispatcherComposeInterceptor {
-  const { origins: given, ...signerOptions } = options ?? {};
-  const { signer, credentials } = buildSigner(signerOptions);
-  const origins = readOrigins(given);
+  checkObject('build signing', options, '{ credentials, audience, origins }');
+  const { origins: given, ...signerOptions } = options;
+  const { signer, credentials } = buildSigner('signing', signerOptions);
+  const origins = readOrigins('signing', given);
   const epochs = createEpochs();
 
   return (dispatch) =>

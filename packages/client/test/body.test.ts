@@ -83,7 +83,8 @@ describe('prepareBody()', () => {
   });
 
   it('refuses an object that only calls itself a form', async () => {
-    expect(await failure(sign({ [Symbol.toStringTag]: 'FormData' }))).toBeInstanceOf(TypeError);
+    const error = await failure(sign({ [Symbol.toStringTag]: 'FormData' }));
+    expect(error).toEqual(new TypeError('form is not iterable'));
   });
 
   it('fails with what a Blob fails with', async () => {

@@ -5,7 +5,6 @@ import {
   type CreateFetchOptions,
   createFetch,
   type SignableBody,
-  SignatureError,
   type SignedFetch,
 } from '@countersign/client';
 import { MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
@@ -24,6 +23,7 @@ import {
   judge,
   listen,
   NOW,
+  wrongOrigins,
 } from './support.ts';
 
 interface Seen {
@@ -229,12 +229,15 @@ describe('signedFetch()', () => {
   });
 
   it('refuses relative URLs where there is none', async () => {
-    for (const origins of [undefined, ['https://api.test']]) {
-      expect(await failure(buildFetch({ origins })('/VideoParser/'))).toBeInstanceOf(TypeError);
-    }
-    expect((await failure(buildFetch()('/VideoParser/'))).message).toBe(
-      'Cannot sign URL "/VideoParser/": expected an absolute http or https URL',
+    expect(await failure(buildFetch()('/VideoParser/'))).toEqual(
+      new TypeError('Cannot sign URL "/VideoParser/": expected an absolute http or https URL'),
     );
+    // It is for none of the origins, so it is what fetch says.
+    const [own, plain] = [
+      await failure(buildFetch({ origins: ['https://api.test'] })('/VideoParser/')),
+      await failure(fetch('/VideoParser/')),
+    ];
+    expect([own.name, own.message]).toEqual(['TypeError', plain.message]);
   });
 
   it('uses the global fetch of the moment', async () => {
@@ -273,7 +276,10 @@ describe('signedFetch()', () => {
 
   it('rejects with what the signer throws, before anything is sent', async () => {
     serve('https://api.test');
-    expect(await failure(buildFetch()('https://api.test/%zz'))).toBeInstanceOf(SignatureError);
+    expect(await failure(buildFetch()('https://api.test/%zz'))).toMatchObject({
+      name: 'SignatureError',
+      code: 'ERR_TARGET_AMBIGUOUS',
+    });
     expect(
       (await failure(buildFetch()('https://api.test/', { method: 'POST', body: 5n as never })))
         .message,
@@ -292,12 +298,44 @@ describe('signedFetch()', () => {
 
   it('rejects as fetch does where nobody answers', async () => {
     msw.use(http.all('https://api.test/*', () => HttpResponse.error()));
-    expect(await failure(buildFetch()('https://api.test/'))).toBeInstanceOf(TypeError);
+    const [own, plain] = [
+      await failure(buildFetch()('https://api.test/')),
+      await failure(fetch('https://api.test/')),
+    ];
+    expect(own).toBeInstanceOf(TypeError);
+    expect([own.message, String(own.cause)]).toEqual([plain.message, String(plain.cause)]);
+    expect(own.message).toBe('Failed to fetch');
+    const unplugged = new TypeError('fetch failed', { cause: new Error('ENETUNREACH') });
+    const offline = buildFetch({ fetch: () => Promise.reject(unplugged) });
+    expect(await failure(offline('https://api.test/'))).toBe(unplugged);
   });
 });
 
 describe('signedFetch() and origins', () => {
-  const only = { origins: ['https://api.test'] };
+  const only = { origins: ['https://api.test'], otherOrigins: 'send-unsigned' } as const;
+
+  it.each(['refuse', undefined] as const)(
+    'sends nothing to other origins, and says why, with otherOrigins: %s',
+    async (otherOrigins) => {
+      const origins = ['https://api.test', 'https://media.test'];
+      serve('https://api.test');
+      const signedFetch = buildFetch({ origins, otherOrigins });
+      expect(await (await signedFetch('https://api.test/')).text()).toBe('accepted');
+      for (const [url, origin] of [
+        ['https://other.test/a?token=1', 'https://other.test'],
+        ['https://api.test:8443/', 'https://api.test:8443'],
+        ['http://api.test/', 'http://api.test'],
+        ['https://api.test.other.test/', 'https://api.test.other.test'],
+        [new Request('https://other.test/', { method: 'POST', body: 'x' }), 'https://other.test'],
+      ] as const)
+        expect(await failure(signedFetch(url))).toEqual(
+          new TypeError(
+            `Cannot fetch from "${origin}": the option "origins" has only "https://api.test, https://media.test"; add it there, or set the option "otherOrigins" to "send-unsigned"`,
+          ),
+        );
+      expect(seen).toHaveLength(1);
+    },
+  );
 
   it('signs for its origins only', async () => {
     serve('https://api.test');
@@ -410,6 +448,7 @@ describe('signedFetch() and epochs', () => {
     ['unavailable', 503],
     ['replay-unknown', 503],
     ['too-many-failures', 429],
+    ['too-many-requests', 429],
     ['not-replay-unknown', 401],
   ])('does not try again by itself after %s with status %d', async (reason, status) => {
     serve('https://api.test', () =>
@@ -802,41 +841,40 @@ describe('signedFetch() and abort signals', () => {
 
 describe('createFetch()', () => {
   it.each<[string, unknown, string]>([
+    ...wrongOrigins('fetch'),
     [
-      'origins',
-      'https://api.test',
-      'Cannot sign for option "origins" "https://api.test": expected a list such as ["https://api.example.com"]',
+      'otherOrigins',
+      'allow',
+      'Cannot build fetch: option "otherOrigins" is "allow": expected "refuse" or "send-unsigned"',
     ],
-    ['origins', [], 'Cannot sign for option "origins" "": expected a list'],
-    ['origins', null, 'Cannot sign for option "origins" "null": expected a list'],
+    ['otherOrigins', null, 'Cannot build fetch: option "otherOrigins" is null: expected "refuse"'],
     [
-      'origins',
-      ['https://api.test/'],
-      'Cannot sign for option "origins" with "https://api.test/" in it: expected an origin such as https://api.example.com',
+      'otherOrigins',
+      'send-unsigned',
+      'option "otherOrigins" is "send-unsigned": expected the option "origins" beside it',
     ],
-    ['origins', ['https://API.test'], 'with "https://API.test" in it'],
-    ['origins', ['https://api.test:443'], 'with "https://api.test:443" in it'],
-    ['origins', ['api.test'], 'with "api.test" in it'],
-    ['origins', ['null'], 'with "null" in it'],
-    ['origins', [5], 'with "5" in it'],
-    ['origins', ['*'], 'with "*" in it'],
     [
       'fetch',
       'fetch',
       'Cannot build fetch: option "fetch" is "fetch": expected a function like fetch()',
     ],
-    ['origin', ['https://api.test'], 'Cannot build signer: option "origin" is unknown'],
-    ['audience', undefined, 'Cannot build signer: option "audience" is "undefined"'],
-    ['clock', 5, 'Cannot build signer: option "clock" is "5"'],
+    ['origin', ['https://api.test'], 'Cannot build fetch: unknown option "origin"'],
+    ['audience', undefined, 'Cannot build fetch: option "audience" is undefined'],
+    ['clock', 5, 'Cannot build fetch: option "clock" is 5'],
   ])('refuses the option %s with the value %j', (name, value, message) => {
     const make = (): unknown =>
       createFetch({ credentials, audience, [name]: value } as CreateFetchOptions);
-    expect(make).toThrow(TypeError);
-    expect(make).toThrow(message);
+    expect(make).toThrow(
+      expect.objectContaining({ name: 'TypeError', message: expect.stringContaining(message) }),
+    );
   });
 
   it.each([undefined, null])('refuses %j for options', (options) => {
-    expect(() => createFetch(options as unknown as CreateFetchOptions)).toThrow(TypeError);
+    expect(() => createFetch(options as unknown as CreateFetchOptions)).toThrow(
+      new TypeError(
+        'Cannot build signer: option "audience" is "undefined": expected the name of a service: 1 to 128 of A-Z a-z 0-9 . _ : -',
+      ),
+    );
   });
 });
 

@@ -188,27 +188,29 @@ describe('presign()', () => {
 
   it('refuses a URL that it has presigned', async () => {
     const url = await signer.presign({ url: 'https://api.test/', expiresIn: 60 });
-    expect(await failure(signer.presign({ url, expiresIn: 60 }))).toBeInstanceOf(TypeError);
+    expect(await failure(signer.presign({ url, expiresIn: 60 }))).toEqual(
+      new TypeError('Cannot presign a URL that has X-Countersign-* parameters already'),
+    );
   });
 
   it.each([
-    [0, 'number "0"'],
-    [-1, 'number "-1"'],
-    [Number.NaN, 'number "NaN"'],
-    [1.5, 'number "1.5"'],
-    ['60', 'string "60"'],
-    [604_801, 'number "604801"'],
-    [Number.POSITIVE_INFINITY, 'number "Infinity"'],
-    [1e300, 'number "1e+300"'],
-    [undefined, 'undefined "undefined"'],
-    [null, 'object "null"'],
+    [0, '0'],
+    [-1, '-1'],
+    [Number.NaN, 'NaN'],
+    [1.5, '1.5'],
+    ['60', '"60"'],
+    [604_801, '604801'],
+    [Number.POSITIVE_INFINITY, 'Infinity'],
+    [1e300, '1e+300'],
+    [undefined, 'undefined'],
+    [null, 'null'],
   ])('refuses to presign for %j s', async (expiresIn, value) => {
     const error = await failure(
       signer.presign({ url: 'https://api.test/', expiresIn: expiresIn as number }),
     );
     expect(error).toBeInstanceOf(RangeError);
     expect(error.message).toBe(
-      `Cannot presign: "expiresIn" is the ${value}: expected a whole number from 1 to 604800`,
+      `Cannot presign: "expiresIn" is ${value}: expected a whole number from 1 to 604800`,
     );
   });
 
@@ -219,7 +221,7 @@ describe('presign()', () => {
       );
     expect(
       await verdictOf(await signer.presign({ url: 'https://api.test/', expiresIn: 604_800 })),
-    ).not.toBe('accepted');
+    ).toBe('ERR_SIGNATURE_MALFORMED');
   });
 
   it('refuses session credentials, since a URL cannot carry their token', async () => {

@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { inspect } from 'node:util';
 import {
+  createFetch,
   createSigner,
   type SignableBody,
   SignatureError,
   type SignerOptions,
+  sessionCredentials,
   type UnsignedRequest,
 } from '@countersign/client';
 import { sha256Hex } from '@countersign/shared';
@@ -724,15 +726,23 @@ describe('sign()', () => {
 
   it.each([Number.NaN, -1, Number.POSITIVE_INFINITY, NOW * 1000, undefined])(
     'refuses a clock that says %j',
-    async (now) => {
-      const error = await failure(
-        createSigner({ credentials, audience, clock: () => now as number }).sign({
-          method: 'GET',
-          url: 'https://api.test/',
-        }),
+    async (wrong) => {
+      let now = wrong as number;
+      const build = () => createSigner({ credentials, audience, clock: () => now });
+      expect(build).toThrow(
+        new TypeError(
+          `Cannot build signer: option "clock" is of type function: expected a function that returns Unix seconds; what it returned is ${wrong}`,
+        ),
       );
-      expect(error).toBeInstanceOf(RangeError);
-      expect(error.message).toMatch(/^Cannot format time ".*": expected Unix seconds/);
+      now = NOW;
+      const signer = build();
+      now = wrong as number;
+      const signed = signer.sign({ method: 'GET', url: 'https://api.test/' });
+      expect(await failure(signed)).toEqual(
+        new TypeError(
+          `Cannot tell the time: what the clock returned is ${wrong}, expected Unix seconds`,
+        ),
+      );
     },
   );
 
@@ -781,32 +791,77 @@ describe('sign()', () => {
 });
 
 describe('createSigner()', () => {
-  it.each([undefined, null, 'options', 5])('refuses %j for options', (options) => {
-    expect(() => createSigner(options as unknown as SignerOptions)).toThrow(
-      new TypeError('Cannot build signer: expected options, { credentials, audience }'),
+  it.each([
+    [undefined, 'undefined'],
+    [null, 'null'],
+    ['mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA', 'string'],
+    [5, 'number'],
+    [[], 'array'],
+  ])('refuses %j for options, and does not show it', async (options, kind) => {
+    const given = options as never;
+    const expected = `expected { credentials, audience }, got ${kind}`;
+    expect(() => createSigner(given)).toThrow(new TypeError(`Cannot build signer: ${expected}`));
+    expect(() => createFetch(given)).toThrow(new TypeError(`Cannot build fetch: ${expected}`));
+    expect(() => sessionCredentials(given)).toThrow(
+      new TypeError(
+        `Cannot build session credentials: expected { url, credentials, audience }, got ${kind}`,
+      ),
+    );
+    const signer = createSigner({ credentials, audience });
+    expect(await failure(signer.sign(given))).toEqual(
+      new TypeError(`Cannot sign: expected { method, url }, got ${kind}`),
+    );
+    expect(await failure(signer.presign(given))).toEqual(
+      new TypeError(`Cannot presign: expected { url, expiresIn }, got ${kind}`),
     );
   });
 
+  it.each<[string, unknown, string]>([
+    ['url', undefined, 'option "url" is undefined: expected an absolute URL'],
+    ['url', '/session', 'option "url" is "/session": expected an absolute URL'],
+    ['scopes', 'admin', 'option "scopes" is "admin": expected a list of names'],
+    ['scopes', [5], 'option "scopes" is of type array: expected a list of names'],
+    ['ttl', '60', 'option "ttl" is "60": expected seconds, at least 1'],
+    ['ttl', 0, 'option "ttl" is 0: expected seconds, at least 1'],
+    ['timeout', Number.NaN, 'option "timeout" is NaN: expected up to 600 seconds'],
+    ['transport', true, 'option "transport" is true: expected "tls" or "allow-plain-http"'],
+    ['origins', ['https://api.test'], 'unknown option "origins"'],
+    ['otherOrigins', 'send-unsigned', 'unknown option "otherOrigins"'],
+  ])('of session credentials refuses the option %s with the value %j', (name, value, message) =>
+    expect(() =>
+      sessionCredentials({
+        credentials,
+        audience,
+        url: 'https://api.test/',
+        [name]: value,
+      } as never),
+    ).toThrow(new TypeError(`Cannot build session credentials: ${message}`)),
+  );
+
   it.each<[keyof SignerOptions | 'origin', unknown, string]>([
-    ['audience', undefined, 'option "audience" is "undefined": expected the name of a service'],
+    ['audience', undefined, 'option "audience" is undefined: expected the name of a service'],
     ['audience', 'a/b', 'option "audience" is "a/b"'],
     ['audience', '', 'option "audience" is ""'],
-    ['audience', 5, 'option "audience" is "5"'],
+    ['audience', 5, 'option "audience" is 5'],
     [
       'scheme',
       'countersign',
       'option "scheme" is "countersign": expected a scheme such as countersign()',
     ],
-    ['scheme', null, 'option "scheme" is "null"'],
-    ['clock', 5, 'option "clock" is "5": expected a function that returns Unix seconds'],
+    ['scheme', null, 'option "scheme" is null'],
+    ['clock', 5, 'option "clock" is 5: expected a function that returns Unix seconds'],
     ['nonce', 'x', 'option "nonce" is "x": expected a function that returns a new nonce'],
     ['signedHeaders', 'date', 'option "signedHeaders" is "date": expected names of headers'],
-    ['signedHeaders', [5], 'option "signedHeaders" is "5": expected names of headers'],
-    ['origin', ['https://api.test'], 'option "origin" is unknown'],
+    ['signedHeaders', [5], 'option "signedHeaders.0" is 5: expected the name of a header'],
+    ['origin', ['https://api.test'], 'unknown option "origin"'],
   ])('refuses the option %s with the value %j', (name, value, message) => {
     const build = (): unknown =>
       createSigner({ credentials, audience, [name]: value } as SignerOptions);
-    expect(build).toThrow(TypeError);
-    expect(build).toThrow(`Cannot build signer: ${message}`);
+    expect(build).toThrow(
+      expect.objectContaining({
+        name: 'TypeError',
+        message: expect.stringContaining(`Cannot build signer: ${message}`),
+      }),
+    );
   });
 });

@@ -154,3 +154,47 @@ export async function failure(promise: Promise<unknown>): Promise<Error & { code
   if (outcome === nothing) throw new Error('Expected a failure');
   return outcome as Error & { code?: string };
 }
+
+/** Values of the option `origins` that are refused: name, value, message. */
+export function wrongOrigins(what: 'fetch' | 'signing'): [string, unknown, string][] {
+  const is = (name: string, value: string, expected: string): string =>
+    `Cannot build ${what}: option "${name}" is ${value}: expected ${expected}`;
+  const list = 'a list such as ["https://api.example.com"]';
+  const plain = (origin: string): string => `scheme, host and port only, such as "${origin}"`;
+  const example = plain('https://api.example.com');
+  const first = (value: unknown, shown: string, expected = example): [string, unknown, string] => [
+    'origins',
+    [value],
+    is('origins.0', shown, expected),
+  ];
+  return [
+    ['origins', null, is('origins', 'null', list)],
+    ['origins', 'https://api.test', is('origins', '"https://api.test"', list)],
+    ['origins', [], is('origins', 'an empty list', list)],
+    ['origins', ['https://api.test', undefined], is('origins.1', 'undefined', example)],
+    // A list with a hole.
+    ['origins', new Array(1), is('origins.0', 'undefined', example)],
+    first(undefined, 'undefined'),
+    first(null, 'null'),
+    first('', '""'),
+    first(5, '5'),
+    first('null', '"null"'),
+    first('*', '"*"'),
+    first('api.test', '"api.test"'),
+    first('//api.test', '"//api.test"'),
+    first('https://*.api.test', '"https://*.api.test"'),
+    first('https://a.test,b.test', '"https://a.test,b.test"'),
+    first('https://api.test https://b.test', '"https://api.test https://b.test"'),
+    first('ftp://api.test', '"ftp://api.test"'),
+    first('wss://api.test', '"wss://api.test"'),
+    first('data:,x', '"data:,x"'),
+    first('https://api.test/', '"https://api.test/"', plain('https://api.test')),
+    first('https://api.test/v1?x#y', '"https://api.test/v1?x#y"', plain('https://api.test')),
+    first('https://API.test', '"https://API.test"', plain('https://api.test')),
+    first('https://api.test:443', '"https://api.test:443"', plain('https://api.test')),
+    first(' https://api.test', '" https://api.test"', plain('https://api.test')),
+    first('https://a:hunter2@api.test', 'a URL with a user name', plain('https://api.test')),
+    first(new URL('https://api.test'), 'of type object'),
+    first(['https://api.test'], 'of type array'),
+  ];
+}

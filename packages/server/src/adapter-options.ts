@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { functionOption, parseOptions } from './options.ts';
+import { functionOption, kindOf, parseOptions } from './options.ts';
 import { createVerifier, type Verifier } from './verifier.ts';
 import type { VerifierOptions } from './verifier-options.ts';
 
@@ -44,7 +44,7 @@ export function parseVerifierOrOptions<S extends z.ZodObject>(
 ): { readonly verifier: Verifier; readonly policy: z.output<S> } {
   if (typeof given !== 'object' || given === null) {
     throw new TypeError(
-      `Cannot build adapter: expected a verifier or its options, got ${nameOf(given)}`,
+      `Cannot build adapter: expected a verifier or its options, got ${kindOf(given)}`,
     );
   }
   if (isVerifier(given))
@@ -62,15 +62,10 @@ export function parseVerifierOrOptions<S extends z.ZodObject>(
 export function checkHandler(what: 'handler' | 'listener', given: unknown): void {
   if (typeof given !== 'function')
     throw new TypeError(
-      `Cannot build adapter: expected a ${what}, a function, got ${nameOf(given)}`,
+      `Cannot build adapter: expected a ${what}, a function, got ${kindOf(given)}`,
     );
 }
 
 export function isVerifier(given: unknown): given is Verifier {
   return typeof (given as Partial<Verifier> | null | undefined)?.verify === 'function';
-}
-
-/** What a value is, without showing it: what is given by mistake may be a secret. */
-function nameOf(value: unknown): string {
-  return value === null ? 'null' : typeof value;
 }

@@ -37,6 +37,7 @@ const checkOf: Partial<Record<SignatureErrorCode, Check>> = {
   ERR_BODY_CONSUMED: 'body',
   ERR_NONCE_REUSED: 'nonce',
   ERR_NONCE_UNCERTAIN: 'nonce',
+  ERR_TOO_MANY_REQUESTS: 'nonce',
   ERR_NONCE_STORE_FAILED: 'nonce',
 };
 

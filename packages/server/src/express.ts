@@ -5,7 +5,7 @@ import * as z from 'zod';
 import { type AdapterOptions, adapterSchema, parseVerifierOrOptions } from './adapter-options.ts';
 import { authenticate } from './http/node/adapter.ts';
 import { answerProblem } from './http/node/answer.ts';
-import type { Identity } from './identity.ts';
+import { identityOf, isVerifiedBy } from './http/node/verified-requests.ts';
 import { problemOf } from './problem-details.ts';
 import { createSessionEndpoint, type SessionEndpointOptions } from './session-endpoint.ts';
 import type { Sessions } from './sessions/sessions.ts';
@@ -18,7 +18,14 @@ export { handleOnce } from './callbacks/handle-once.ts';
 export { callbackOf } from './callbacks/received-callbacks.ts';
 export { requireCallback } from './callbacks/require-callback.ts';
 export { keepRawBody } from './http/node/body.ts';
+export { continueWhenVerified } from './http/node/continue-when-verified.ts';
+export {
+  type SignedUpgradeListener,
+  type UpgradeOptions,
+  verifyUpgrade,
+} from './http/node/verify-upgrade.ts';
 export type { SessionEndpointOptions } from './session-endpoint.ts';
+export { identityOf };
 
 /** What `requireSignature()` does around a verifier. */
 export interface RequireSignatureOptions extends AdapterOptions {
@@ -32,12 +39,6 @@ export interface RequireSignatureOptions extends AdapterOptions {
 const expressSchema = adapterSchema.extend({
   preflight: z.enum(['refuse', 'pass']).default('refuse'),
 });
-
-/** Who signed each request, and which verifier says so. Kept apart from `req`, where a body parser or a client could reach it. */
-const verified = new WeakMap<
-  object,
-  { readonly identity: Identity; readonly verifier: Verifier }
->();
 
 /**
  * Lets signed requests through and answers all others, for Express 5 and 4. Mount it above body parsers: they parse
@@ -66,13 +67,10 @@ export function requireSignature(
   const { verifier, policy } = parseVerifierOrOptions(expressSchema, given, options);
   return function signatureRequired(req, res, next) {
     // Mounted twice, it would find the nonce used by itself.
-    if (verified.get(req)?.verifier === verifier) return next();
+    if (isVerifiedBy(req, verifier)) return next();
     if (policy.preflight === 'pass' && isPreflight(req)) return next();
     authenticate(verifier, policy, req, res, sourceOf, {
-      accept(identity) {
-        verified.set(req, { identity, verifier });
-        next();
-      },
+      accept: () => next(),
       refuse(error) {
         if (!(error instanceof SignatureError)) throw error;
         answerProblem(req, res, problemOf(error, verifier.audience));
@@ -93,21 +91,6 @@ function isPreflight({ method, headers }: Request): boolean {
     headers.origin !== undefined &&
     headers['access-control-request-method'] !== undefined
   );
-}
-
-/**
- * Tells who signed a request.
- *
- * @throws TypeError where `requireSignature()` did not run for it
- */
-export function identityOf(req: Request): Identity {
-  const known = verified.get(req);
-  if (known === undefined) {
-    throw new TypeError(
-      `Cannot tell who signed ${quote((req as Request | undefined)?.originalUrl)}: mount requireSignature() above this route`,
-    );
-  }
-  return known.identity;
 }
 
 /**

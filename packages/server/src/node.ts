@@ -6,3 +6,10 @@ export {
   withSignature,
 } from './http/node/adapter.ts';
 export { keepRawBody } from './http/node/body.ts';
+export { continueWhenVerified } from './http/node/continue-when-verified.ts';
+export { identityOf } from './http/node/verified-requests.ts';
+export {
+  type SignedUpgradeListener,
+  type UpgradeOptions,
+  verifyUpgrade,
+} from './http/node/verify-upgrade.ts';

@@ -1,4 +1,10 @@
-import { quote } from '@countersign/shared';
+import {
+  describeValue,
+  findClockFlaw,
+  findSecretFlaw,
+  quote,
+  strictClock,
+} from '@countersign/shared';
 import * as z from 'zod';
 
 /** A function. What it takes and returns is between the types and whoever gives it. */
@@ -9,10 +15,28 @@ export const functionOption = <F>(what = 'a function') =>
 export const objectOption = <T extends object>(method: keyof T, what: string) =>
   z.custom<T>((it) => typeof (it as T | undefined)?.[method] === 'function', what);
 
-/** Where time comes from, in Unix seconds: the system's clock if not given. */
-export const clockOption = functionOption<() => number>(
-  'a function that returns Unix seconds',
-).default(() => () => Date.now() / 1000);
+/** Where time comes from, in Unix seconds. */
+export const clockOr = (fallback: () => number) =>
+  z
+    .custom<() => number>()
+    .superRefine((clock, context) => {
+      const expected = findClockFlaw(clock);
+      if (expected !== undefined) context.addIssue({ code: 'custom', message: expected });
+    })
+    .transform(strictClock)
+    .default(() => fallback);
+
+/** The same; the system's clock if not given. */
+export const clockOption = clockOr(() => Date.now() / 1000);
+
+/** A secret that can be used. Of another it is said what is wrong with it, and it is not shown. */
+export const secretOption = z.custom<string>().superRefine((secret, context) => {
+  const flaw = findSecretFlaw(secret);
+  if (flaw === undefined) return;
+  // Of what is no text, its type is said anyway.
+  const message = typeof secret === 'string' ? `a generated secret: ${flaw}` : 'a generated secret';
+  context.addIssue({ code: 'custom', message });
+});
 
 /**
  * Checks options once, where a thing is built, so that no mistake in them waits for a request.
@@ -27,13 +51,16 @@ export function parseOptions<S extends z.ZodType>(
   const result = schema.safeParse(options);
   if (result.success) return result.data;
   const issue = result.error.issues[0] as z.core.$ZodIssue;
+  const pathOf = (...more: PropertyKey[]) => quote([...issue.path, ...more].map(String).join('.'));
   if (issue.code === 'unrecognized_keys') {
-    throw new TypeError(
-      `Cannot build ${what}: unknown option ${issue.keys.map((key) => quote(key)).join(', ')}`,
-    );
+    const names = issue.keys.map((key) => pathOf(key)).join(', ');
+    throw new TypeError(`Cannot build ${what}: unknown option ${names}`);
   }
-  const name = issue.path.map(String).join('.') || 'options';
-  const message = `Cannot build ${what}: option ${quote(name)} is ${show(options, issue.path)}: expected ${expectation(issue)}`;
+  if (issue.path.length === 0)
+    throw new TypeError(
+      `Cannot build ${what}: expected ${expectation(issue)}, got ${kindOf(options)}`,
+    );
+  const message = `Cannot build ${what}: option ${pathOf()} is ${show(options, issue.path)}: expected ${expectation(issue)}`;
   throw issue.code === 'too_small' || issue.code === 'too_big'
     ? new RangeError(message)
     : new TypeError(message);
@@ -46,10 +73,49 @@ export function given<T extends object>(fields: T): { [K in keyof T]: Exclude<T[
   };
 }
 
+/** What a value is, without showing it: what is given by mistake may be a secret. */
+export function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  return Array.isArray(value) ? 'array' : typeof value;
+}
+
+/** Types, as people who never heard of the parser call them. */
+const TYPES: Readonly<Record<string, string>> = {
+  string: 'text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'an object',
+};
+
+/** What belongs in the place of a wrong value. The parser's own sentences name its types, not ours. */
 function expectation(issue: z.core.$ZodIssue): string {
-  return issue.message
-    .replace(/^(?:Invalid input|Too \w+): expected /, '')
-    .replace(/, received .*$/, '');
+  switch (issue.code) {
+    case 'invalid_type':
+      return TYPES[issue.expected] ?? issue.expected;
+    case 'invalid_value':
+      return oneOf(issue.values);
+    case 'too_small':
+      return `${issue.inclusive === false ? 'more than' : 'at least'} ${count(issue.minimum, issue.origin)}`;
+    case 'too_big':
+      return `${issue.inclusive === false ? 'less than' : 'at most'} ${count(issue.maximum, issue.origin)}`;
+    default:
+      // Ours.
+      return issue.message;
+  }
+}
+
+function count(size: number | bigint, origin: string): string {
+  const unit = { array: ['entry', 'entries'], string: ['character', 'characters'] }[origin];
+  return unit === undefined ? `${size}` : `${size} ${size === 1 ? unit[0] : unit[1]}`;
+}
+
+/** `"a", "b" or "c"`. */
+function oneOf(values: readonly unknown[]): string {
+  const shown = values.map(describeValue);
+  const last = shown.pop();
+  return shown.length === 0 ? `${last}` : `${shown.join(', ')} or ${last}`;
 }
 
 /** The value as it can be shown: an object or a secret only by its type. */
@@ -58,14 +124,6 @@ function show(options: unknown, path: readonly PropertyKey[]): string {
     (at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key],
     options,
   );
-  // Given in place of the options, a text may be a secret.
-  const isSecret = path.length === 0 || path.some((key) => /secret|key|redis/i.test(String(key)));
-  if (
-    typeof value === 'object' ||
-    typeof value === 'function' ||
-    (isSecret && value !== undefined)
-  ) {
-    return value === null ? 'null' : `of type ${Array.isArray(value) ? 'array' : typeof value}`;
-  }
-  return typeof value === 'string' ? quote(value) : String(value);
+  const isSecret = path.some((key) => /secret|(?<!per)key|redis/i.test(String(key)));
+  return isSecret && value !== undefined ? `of type ${kindOf(value)}` : describeValue(value);
 }

@@ -11,6 +11,7 @@ const titles: Record<RefusalReason, string> = {
   'replay-unknown': 'Whether the nonce was used before cannot be told',
   'scope-missing': 'The access key may not do this',
   'body-too-large': 'The body is too large',
+  'too-many-requests': 'Too many requests were made of this subject',
   'too-many-failures': 'Too many requests were refused',
   unavailable: 'The request cannot be verified at the moment',
   internal: 'The server is not set up to verify this request',

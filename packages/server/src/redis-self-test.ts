@@ -5,6 +5,8 @@ export interface SelfTest {
   /** What is wrong, and what to do; `undefined` where Redis can be relied on. */
   readonly flaw: string | undefined;
   readonly replicas: number;
+  /** Bytes that the smallest of the masters may use: `Infinity` if they have no limit, or do not tell. */
+  readonly maxMemory: number;
 }
 
 const OLDEST: readonly [number, number] = [6, 2];
@@ -31,7 +33,11 @@ export async function testRedis(
       (results[0] as PromiseRejectedResult | undefined)?.reason ?? new Error('There is no master')
     );
   const { flaw } = tests.find((it) => it.flaw !== undefined) ?? { flaw: undefined };
-  return { flaw, replicas: Math.max(...tests.map(({ replicas }) => replicas)) };
+  return {
+    flaw,
+    replicas: Math.max(...tests.map((it) => it.replicas)),
+    maxMemory: Math.min(...tests.map((it) => it.maxMemory)),
+  };
 }
 
 /** The account of a Redis, or of why it gives none: then it lacks all that it should tell. */
@@ -52,7 +58,9 @@ async function askInfo(redis: Redis): Promise<string> {
  */
 function judgeRedis(info: string, policies = NEVER_EVICTED): SelfTest {
   const replicas = Number(field(info, 'connected_slaves') ?? 0);
-  return { flaw: findFlaw(info, policies), replicas };
+  // Zero means no limit.
+  const maxMemory = Number(field(info, 'maxmemory')) || Number.POSITIVE_INFINITY;
+  return { flaw: findFlaw(info, policies), replicas, maxMemory };
 }
 
 function findFlaw(info: string, policies: RegExp): string | undefined {

@@ -22,14 +22,14 @@ type Results = Awaited<ReturnType<ReturnType<Redis['pipeline']>['exec']>>;
 export async function evalAndWait(
   redis: Redis | Cluster,
   script: string,
-  key: string,
+  keys: readonly string[],
   args: readonly (string | number)[],
   replicas: number,
   timeout: number,
 ): Promise<Waited> {
   const commands = [
     // Not by its digest: a script that is not known would be sent again behind the WAIT.
-    ['eval', script, 1, key, ...args],
+    ['eval', script, keys.length, ...keys, ...args],
     ['wait', replicas, Math.ceil(timeout)],
   ];
   let results = await redis.pipeline(commands).exec();

@@ -7,7 +7,7 @@ import { HeldBody } from './http/held-body.ts';
 import { answerProblem } from './http/node/answer.ts';
 import { verifiedBody } from './http/node/body.ts';
 import type { Identity } from './identity.ts';
-import { parseOptions } from './options.ts';
+import { kindOf, parseOptions } from './options.ts';
 import { problemOf } from './problem-details.ts';
 import type { Sessions, WantedSession } from './sessions/sessions.ts';
 import { toError } from './thrown.ts';
@@ -41,7 +41,9 @@ export function createSessionEndpoint(
   options: SessionEndpointOptions = {},
 ): RequestHandler {
   if (typeof (sessions as Sessions | undefined)?.lend !== 'function')
-    throw new TypeError('Cannot build session endpoint: expected what createSessions() gives');
+    throw new TypeError(
+      `Cannot build session endpoint: expected what createSessions() gives, got ${kindOf(sessions)}`,
+    );
   const { transport } = parseOptions('session endpoint', optionsSchema, options);
   return function sessionEndpoint(req, res, next) {
     const identity = identityOf(req);

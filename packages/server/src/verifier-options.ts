@@ -1,4 +1,10 @@
-import { countersign, isAudience, parseTarget, type Scheme } from '@countersign/shared';
+import {
+  countersign,
+  httpOriginOf,
+  isAudience,
+  parseTarget,
+  type Scheme,
+} from '@countersign/shared';
 import * as z from 'zod';
 import type { Explanation } from './explanation.ts';
 import type { FailureLimit } from './failures/failure-limit.ts';
@@ -26,7 +32,7 @@ export interface VerifierOptions {
   readonly schemes?: readonly Scheme[] | undefined;
   /** For how long a signed request lives: 120 if not given, at most 3,600. */
   readonly window?: number | undefined;
-  /** How far ahead of this server's clock a request may be dated: 5 if not given. */
+  /** How far ahead of this server's clock a request may be dated, or a session begin: 5 if not given. */
   readonly ahead?: number | undefined;
   /** Unix seconds; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
@@ -105,9 +111,7 @@ function isFailureLimit(value: unknown): boolean {
 }
 
 function isOrigin(text: string): boolean {
-  return (
-    URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) && new URL(text).origin === text
-  );
+  return httpOriginOf(text) === text;
 }
 
 function isPrefix(text: string): boolean {

@@ -1,5 +1,6 @@
 import {
   type HeadersInput,
+  quote,
   type SignableRequest,
   SignatureError,
   UNSIGNED_PAYLOAD,
@@ -8,13 +9,15 @@ import { callHook, watchPromise } from './call-hook.ts';
 import { describeAttempt, type Explanation } from './explanation.ts';
 import type { Identity } from './identity.ts';
 import type { ClaimOutcome } from './nonces/nonce-store.ts';
+import { kindOf } from './options.ts';
 import { checkCoverage } from './steps/coverage.ts';
 import { failureRefusal, noteFailure } from './steps/failures.ts';
 import { type AnyKey, createChooseKey, type FoundKey } from './steps/key.ts';
 import { readSignature, type SchemedSignature } from './steps/mechanism.ts';
 import { checkClaim, nonceClaim } from './steps/nonce.ts';
 import { readRequest } from './steps/request.ts';
-import { checkKey, checkSignature } from './steps/signature.ts';
+import { checkSessionBegin } from './steps/session-begin.ts';
+import { checkSignature } from './steps/signature.ts';
 import { checkWindow } from './steps/window.ts';
 import { storeFailed } from './store-failed.ts';
 import { parseVerifierOptions, type VerifierOptions } from './verifier-options.ts';
@@ -124,6 +127,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
     claims: boolean,
   ): Promise<Identity> {
     const { now } = attempt;
+    if (typeof received !== 'object' || received === null)
+      throw new TypeError(
+        `Cannot verify request: expected { method, url, headers }, got ${kindOf(received)}`,
+      );
     // An application may look it up by a promise, which is no address.
     watchPromise(received.source, 'COUNTERSIGN_SOURCE');
     const request = readRequest(received, policy);
@@ -132,7 +139,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     attempt.signed = signed;
     const { scheme, params, signature } = signed;
     checkWindow(params, policy, now);
-    const blocked = failureRefusal(policy.failures, received.source, params.accessKeyId);
+    const blocked = failureRefusal(policy.failures, received.source, params);
     // Not thrown: that would take V8 as long as all the steps so far, and somebody who guesses is refused here each time.
     if (blocked !== undefined) return Promise.reject(blocked);
     checkCoverage(request, params, policy.signedHeaders);
@@ -143,43 +150,45 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const key = chooseKey(found, scheme, params, scope, now);
     attempt.key = key;
     // Others may have failed while the key was looked up: a hundred guesses at once are a hundred guesses.
-    const blockedMeanwhile = failureRefusal(policy.failures, received.source, params.accessKeyId);
+    const blockedMeanwhile = failureRefusal(policy.failures, received.source, params);
     if (blockedMeanwhile !== undefined) throw blockedMeanwhile;
     let accessKey: AnyKey;
     try {
       accessKey = checkSignature(stringToSign, signature, params.accessKeyId, key);
     } catch (error) {
-      if (claims) noteFailure(policy.failures, received.source, params.accessKeyId);
+      if (claims) noteFailure(policy.failures, received.source, params);
       throw error;
     }
-    const { subject, scopes, expiresAt, session } = accessKey;
     const reading = checkBody(received.body, params, policy, now, (error) => {
       if (claims) report(attempt, error);
     });
     if (reading !== undefined) {
       await reading;
       const later = policy.clock();
-      // Whoever has stolen a key could send headers, and the body once the key is revoked.
+      // An attacker who has stolen a key could send the headers, and the body after the key was revoked or replaced.
       if (!(later - now <= LONGEST_GLANCE)) {
-        const still = await lookUp(params.accessKeyId, scope, sessionToken);
-        checkKey(params.accessKeyId, chooseKey(still, scheme, params, scope, later));
+        const found = await lookUp(params.accessKeyId, scope, sessionToken);
+        const present = chooseKey(found, scheme, params, scope, later);
+        accessKey = checkSignature(stringToSign, signature, params.accessKeyId, present);
       }
     }
+    // The body may have taken its time: freshness is judged when the nonce is claimed.
+    checkWindow(params, policy, policy.clock());
     let epoch: string | undefined;
     const reusable = params.expiresIn !== undefined && policy.presignedUrls !== 'once';
     if (claims && !reusable) {
-      // The body may have taken its time: freshness is judged when the nonce is claimed.
-      checkWindow(params, policy, policy.clock());
       let answer: ClaimOutcome;
       try {
-        answer = await policy.nonces.claim(nonceClaim(params, policy));
+        answer = await policy.nonces.claim(nonceClaim(params, accessKey, policy));
       } catch (cause) {
         throw storeFailed('nonce', cause);
       }
-      epoch = checkClaim(answer);
+      epoch = checkClaim(answer, `subject ${quote(accessKey.subject)}`);
       attempt.claimed = true;
     }
+    checkSessionBegin(accessKey, policy, policy.clock());
     const { accessKeyId, audience, signedAt, nonce, signedHeaders } = params;
+    const { subject, scopes, expiresAt, session } = accessKey;
     // A session is in no store; what it was lent out on may be.
     const used = session === undefined ? accessKeyId : session.parent;
     if (claims && used !== undefined)

@@ -167,11 +167,24 @@ export function requireCallbackContract(framework: typeof express): void {
     });
 
     it('accepts POST only: no signature covers the method', async () => {
-      for (const method of ['DELETE', 'PUT', 'PATCH']) {
+      for (const method of ['DELETE', 'PUT', 'PATCH', 'GET', 'OPTIONS']) {
+        const handled: string[] = [];
         const app = framework();
-        app.use(requireCallback(options));
-        const answer = await post(app, '{}', signed('{}'), method);
-        expect(answer).toMatchObject({ status: 401, body: { reason: 'component-not-covered' } });
+        // Express would not call a route of POST: this one takes each method.
+        app.all('/callbacks', requireCallback(options), (req, _res, next) => {
+          handled.push(req.method);
+          next();
+        });
+        const body = method === 'GET' ? '' : '{}';
+        const answer = await post(app, body, signed(body), method);
+        expect(answer, method).toMatchObject({
+          status: 401,
+          body: {
+            reason: 'component-not-covered',
+            detail: `Callbacks are sent with POST, and no signature covers the method: "${method}" is not accepted here`,
+          },
+        });
+        expect(handled).toEqual([]);
       }
     });
 
@@ -212,9 +225,15 @@ export function requireCallbackContract(framework: typeof express): void {
     });
 
     it('refuses options that it cannot use', () => {
-      for (const given of [undefined, null, SECRET, {}, { ...options, limit: -1 }])
-        expect(() => requireCallback(given as never)).toThrow();
-      expect(() => requireCallback({ ...options, body: 'stream' } as never)).toThrow(TypeError);
+      for (const [given, why] of [
+        [undefined, 'Cannot build adapter: expected a callback verifier or its options, got'],
+        [null, 'Cannot build adapter: expected a callback verifier or its options, got null'],
+        [SECRET, 'Cannot build adapter: expected a callback verifier or its options, got string'],
+        [{}, 'Cannot build callback verifier: option "secrets" is undefined'],
+        [{ ...options, limit: -1 }, 'Cannot build adapter: option "limit" is -1'],
+        [{ ...options, body: 'stream' }, 'Cannot build callback verifier: unknown option "body"'],
+      ] as const)
+        expect(() => requireCallback(given as never)).toThrow(why);
     });
 
     it('runs a handler once, and answers each delivery as its sender understands it', async () => {

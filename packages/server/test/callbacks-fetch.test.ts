@@ -90,7 +90,9 @@ describe('withCallback() for fetch', () => {
     await expect(withCallback(() => new Response(), broken)(requestOf('{}'))).rejects.toThrow(
       'broken',
     );
-    expect(() => withCallback('no' as never, options)).toThrow(TypeError);
+    expect(() => withCallback('no' as never, options)).toThrow(
+      new TypeError('Cannot build adapter: expected a handler, a function, got string'),
+    );
   });
 
   it('runs in Hono, over a socket', async () => {

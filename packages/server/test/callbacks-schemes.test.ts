@@ -4,6 +4,7 @@ import {
   createCallbackVerifier,
   githubWebhooks,
   slackWebhooks,
+  standardWebhooks,
   stripeWebhooks,
 } from '@countersign/server/callbacks';
 import { readHeaders } from '@countersign/shared';
@@ -99,10 +100,64 @@ describe.each(forms)('$scheme.name', ({ scheme, headers }) => {
     });
   });
 
-  it('refuses secrets that anybody could guess, and does not show them', () => {
-    for (const secret of ['', 'hunter2', 'aaaaaaaaaaaaaaaaaaaa', 'your_secret_key_here'])
-      expect(() => scheme.parseKey(secret)).toThrow(/^Cannot read callback key: (?!.*hunter2)/);
+  it.each([
+    ['', 'it has 0 bytes, at least 16 are needed'],
+    ['hunter2', 'it has 7 bytes, at least 16 are needed'],
+    ['hunter2hunter2!', 'it has 15 bytes, at least 16 are needed'],
+    ['aaaaaaaaaaaaaaaaaaaa', 'it repeats a few characters'],
+    ['your_secret_key_here', 'it is a placeholder, not a secret'],
+  ])('refuses the secret %j, which anybody could guess, and does not show it', (secret, why) => {
+    let thrown: unknown;
+    try {
+      scheme.parseKey(secret);
+    } catch (error) {
+      thrown = error;
+    }
+    // The whole message: nothing of the secret can be in it.
+    expect(thrown).toMatchObject({
+      name: 'TypeError',
+      message: `Cannot read callback key: ${why}`,
+    });
+    expect((thrown as Error).cause).toBeUndefined();
   });
+});
+
+describe('a secret', () => {
+  const AROUND = 'it begins or ends with a blank, a line break or a quote';
+  const INVISIBLE =
+    'it holds a control character or one that cannot be seen, such as a byte order mark';
+  const good = 'whsec_9Zq2vT7xLw4Rk8NfPq3Bd6Zm1Yc5Gh0J';
+
+  it.each(
+    [...forms.map(({ scheme }) => scheme), standardWebhooks()].flatMap((scheme) => [
+      [scheme, 'a line break', `${good}\n`, AROUND] as const,
+      [scheme, 'a blank in front', ` ${good}`, AROUND] as const,
+      [scheme, 'quotes', `"${good}"`, AROUND] as const,
+      [scheme, 'a byte order mark', `\ufeff${good}`, INVISIBLE] as const,
+      [scheme, 'UTF-16 read as bytes', [...good].join('\0'), INVISIBLE] as const,
+      [scheme, 'a line break within', `${good}\n${good}`, INVISIBLE] as const,
+    ]),
+  )('of $name with %s is refused when the verifier is built', (scheme, _, secret, flaw) =>
+    expect(() => createCallbackVerifier({ scheme, secrets: [secret] })).toThrow(
+      new TypeError(`Cannot read callback key: ${flaw}`),
+    ),
+  );
+
+  it.each([
+    [stripeWebhooks(), 'Stripe', 'sk_test_51HkQ2vT7xLw4Rk8NfPq3Bd6Zx'],
+    [stripeWebhooks(), 'Stripe', 'sk_live_51HkQ2vT7xLw4Rk8NfPq3Bd6Zx'],
+    [stripeWebhooks(), 'Stripe', 'rk_live_51HkQ2vT7xLw4Rk8NfPq3Bd6Zx'],
+    [githubWebhooks(), 'GitHub', 'ghp_51HkQ2vT7xLw4Rk8NfPq3Bd6Zx'],
+    [githubWebhooks(), 'GitHub', 'github_pat_51HkQ2vT7xLw4Rk8NfPq3Bd6Zx'],
+    [slackWebhooks(), 'Slack', 'xoxb-51HkQ2vT7xLw4Rk8NfPq3Bd6Zx'],
+    [slackWebhooks(), 'Slack', 'xapp-51HkQ2vT7xLw4Rk8NfPq3Bd6Zx'],
+  ])('of $name is none of the keys for the API of %s', (scheme, sender, secret) =>
+    expect(() => createCallbackVerifier({ scheme, secrets: [secret] })).toThrow(
+      new TypeError(
+        `Cannot read callback key: it is a key for the API of ${sender}, expected the secret that its webhooks are signed with`,
+      ),
+    ),
+  );
 });
 
 describe.each(forms.slice(1))('$scheme.name tells when it was signed', ({ scheme, headers }) => {

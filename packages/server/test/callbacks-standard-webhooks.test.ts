@@ -238,8 +238,14 @@ describe('standardWebhooks()', () => {
   });
 
   it('write() refuses what read() would', () => {
-    expect(() => scheme.write?.({ id: 'a.b', signedAt: 1 }, [])).toThrow(TypeError);
+    expect(() => scheme.write?.({ id: 'a.b', signedAt: 1 }, [])).toThrow(
+      new TypeError(
+        'Cannot write callback id "a.b": expected 1 to 256 visible ASCII characters without "."',
+      ),
+    );
     for (const signedAt of [1.5, -1, Number.NaN])
-      expect(() => scheme.write?.({ id: 'a', signedAt }, [])).toThrow(RangeError);
+      expect(() => scheme.write?.({ id: 'a', signedAt }, [])).toThrow(
+        new RangeError(`Cannot write callback time "${signedAt}": expected whole Unix seconds`),
+      );
   });
 });

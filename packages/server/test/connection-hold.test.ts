@@ -2,6 +2,7 @@
 
 import { EventEmitter, once } from 'node:events';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { until } from '../../../test/support/deadline.ts';
 import type { HeldRequest } from '../src/http/connection-hold.ts';
 import { gate, MODES, turns } from './hand-on-support.ts';
 import { headOf, listen, parties, RawClient } from './sockets.ts';
@@ -170,7 +171,7 @@ describe.each(MODES)('a handler that reads no body, %s', (body) => {
     for (const count of [1, 2, 3]) {
       const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body: 'unread' });
       client.write(`${headOf(signed, { 'content-length': 6 })}un`);
-      while (come < count) await turns(1);
+      await until(() => come === count, `request ${count} arrives`);
       await turns();
       client.write('read');
       // No time passes: nothing but the answer can let the connection go.

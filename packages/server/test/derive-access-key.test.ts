@@ -95,19 +95,23 @@ describe('deriveAccessKey()', () => {
   });
 
   it.each([
-    ['an empty secret', { secretAccessKey: '' }, {}],
-    ['no secret', { secretAccessKey: undefined }, {}],
-    ['an audience that is none', {}, { audience: 'a b' }],
-    ['no audience', {}, { audience: undefined }],
-  ])('refuses %s: of it anybody could derive a key', (_, changes, options) => {
+    ['an empty secret', { secretAccessKey: '' }, {}, 'it has 0 bytes, at least 16 are needed'],
+    ['no secret', { secretAccessKey: undefined }, {}, 'expected text, got undefined'],
+    ['an audience that is none', {}, { audience: 'a b' }, 'for audience "a b": expected the name'],
+    ['no audience', {}, { audience: undefined }, 'for audience "undefined": expected the name'],
+  ])('refuses %s: of it anybody could derive a key', (_, changes, options, why) => {
     const wrong = { ...key, ...changes } as typeof key;
     const given = { audience: AUDIENCE, ...options } as { audience: string };
-    expect(() => deriveAccessKey(wrong, given)).toThrow(TypeError);
+    expect(() => deriveAccessKey(wrong, given)).toThrow(
+      expect.objectContaining({ name: 'TypeError', message: expect.stringContaining(why) }),
+    );
   });
 
   it('refuses days that are none', () => {
     for (const days of [0, 32, 1.5, Number.NaN])
-      expect(() => deriveAccessKey(key, { audience: AUDIENCE, days })).toThrow(RangeError);
+      expect(() => deriveAccessKey(key, { audience: AUDIENCE, days })).toThrow(
+        new RangeError(`Cannot derive access key for ${days} days: expected 1 to 31`),
+      );
     const scopes = Object.keys(deriveAccessKey(key, { audience: AUDIENCE }).signingKeys);
     const today = new Date().toISOString().slice(0, 10).replaceAll('-', '');
     // Unless it became midnight just now.

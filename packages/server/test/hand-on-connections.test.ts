@@ -4,6 +4,7 @@ import { requireSignature, sessionEndpoint } from '@countersign/server/express';
 import { withSignature } from '@countersign/server/node';
 import type express from 'express';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { until } from '../../../test/support/deadline.ts';
 import { FRAMEWORKS, gate, MODES, STORES, slowDown, turns } from './hand-on-support.ts';
 import { bodyOf, headOf, listen, parties, RawClient, send } from './sockets.ts';
 
@@ -105,7 +106,7 @@ describe('requests that follow each other without waiting', () => {
     );
     const client = new RawClient(port);
     client.write(`${a}aaaa${b}bbbbb`);
-    while (come < 2) await turns(1);
+    await until(() => come === 2, 'both requests arrive');
     await turns(100);
     client.write('bbbbb');
     await turns();

@@ -3,6 +3,7 @@
 import type { RequestListener } from 'node:http';
 import { withCallback, withSignature } from '@countersign/server/node';
 import { describe, expect, it } from 'vitest';
+import { until } from '../../../test/support/deadline.ts';
 import { NOW, newSecret, signCallback } from './callbacks-sender.ts';
 import { MODES, troubles, turns } from './hand-on-support.ts';
 import { headOf, listen, parties, RawClient, send } from './sockets.ts';
@@ -161,7 +162,7 @@ describe('a streamed body that is not the signed one', () => {
     const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body: 'signed' });
     const client = new RawClient(port);
     client.write(`${headOf(signed, { 'content-length': 6 })}for`);
-    while (begun.length === 0) await turns(1);
+    await until(() => begun.length > 0, 'the handler begins');
     client.write('ged');
     const { status, headers, body } = await client.answer();
     expect(status).toBe(401);

@@ -6,6 +6,7 @@ import { refusalResponse, verifyRequest, withCallback } from '@countersign/serve
 import { createAdaptorServer } from '@hono/node-server';
 import type { RequestHandler } from 'express';
 import { describe, expect, it } from 'vitest';
+import { until } from '../../../test/support/deadline.ts';
 import { NOW, newSecret, signCallback } from './callbacks-sender.ts';
 import { FRAMEWORKS, MODES, STORES, type Store, slowDown, turns } from './hand-on-support.ts';
 import { headOf, listen, type Parties, parties, RawClient } from './sockets.ts';
@@ -112,7 +113,7 @@ describe.each(FRAMEWORKS)('requireCallback() below requireSignature(), %s', (_, 
     const head = await signedTwice(those, origin, body, called);
     const client = new RawClient(port);
     client.write(head + body.slice(0, pieces === 1 ? undefined : 5));
-    while (!isThere) await turns(1);
+    await until(() => isThere, 'the request arrives');
     await turns();
     if (pieces > 1) client.write(body.slice(5));
     const answer = await client.answer();

@@ -51,6 +51,7 @@ export async function judge(
 }
 
 const masterKey = generateMasterKey();
+const SECRET = 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA';
 export const createTestSessions = (keys: ManagedKeyStore) =>
   createSessions({ issuer: 'video-api', masterKey, revocations: keys });
 
@@ -116,6 +117,10 @@ export function keyStoreContract(
       ['a secret that is none', { secretAccessKey: undefined }],
       ['a secret that repeats a few characters', { secretAccessKey: 'ab'.repeat(20) }],
       ['a placeholder', { secretAccessKey: 'changeme-changeme-changeme' }],
+      ['a secret with a line break', { secretAccessKey: `${SECRET}\n` }],
+      ['a secret in quotes', { secretAccessKey: `'${SECRET}'` }],
+      ['a secret with a NUL', { secretAccessKey: `${SECRET}\0` }],
+      ['an id with a line break', { accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC\n' }],
       ['an id of a session', { accessKeyId: 'CSSK7Q2M5X9R4T8W3Y6Z0ABC' }],
       ['an id that is none', { accessKeyId: 'a/b' }],
       ['an expiry in milliseconds', { expiresAt: NOW * 1000 }],
@@ -353,7 +358,10 @@ export function keyStoreContract(
     it('are refused where they would mean something else', async () => {
       const { keys } = await openStore();
       const key = await keys.create({ subject: 'alice' });
-      await expect(keys.revoke({ signedBefore: NOW + 60 })).rejects.toThrow(RangeError);
+      await expect(keys.revoke({ signedBefore: NOW + 60 })).rejects.toMatchObject({
+        name: 'RangeError',
+        message: `Cannot revoke what is signed before ${NOW + 60}: it is 60 s ahead`,
+      });
       for (const wrong of [
         {},
         undefined,

@@ -4,12 +4,16 @@ import { runInNewContext } from 'node:vm';
 import { type ClaimOutcome, MemoryNonceStore, type NonceClaim } from '@countersign/server';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { nonceBudgetContract } from './nonce-budget-contract.ts';
 import { AHEAD, claimOf, nonceStoreContract, SLACK, WINDOW } from './nonce-store-contract.ts';
 
 const NOW = 1_795_300_000;
 
 /** A store whose clock is set by hand. */
-function storeAt(now: number, options: { maxEntries?: number; bornAt?: number } = {}) {
+function storeAt(
+  now: number,
+  options: { maxEntries?: number; bornAt?: number; perSubject?: number } = {},
+) {
   const clock = { now };
   const store = new MemoryNonceStore({ clock: () => clock.now, ...options });
   return { clock, store };
@@ -35,6 +39,12 @@ nonceStoreContract('MemoryNonceStore in the middle of a second', () => {
     until: (time) => void Object.assign(clock, { now: time }),
     lose,
   };
+});
+
+nonceBudgetContract('MemoryNonceStore', (perSubject) => {
+  const { clock, store } = storeAt(NOW, { perSubject });
+  const expire = () => void Object.assign(clock, { now: NOW + 40 });
+  return { servers: [store], now: () => clock.now, expire };
 });
 
 async function outcomeOf(claim: Promise<ClaimOutcome>): Promise<string> {
@@ -138,7 +148,10 @@ describe('MemoryNonceStore claim()', () => {
   it('refuses everything while its clock tells no time', async () => {
     const { clock, store } = storeAt(NOW, { bornAt: 0 });
     clock.now = Number.NaN;
-    expect(await outcomeOf(store.claim(claimOf(NOW)))).toBe('stale');
+    // The verifier answers 503.
+    await expect(store.claim(claimOf(NOW))).rejects.toThrow(
+      'Cannot tell the time: what the clock returned is NaN, expected Unix seconds',
+    );
   });
 
   it('claims nothing again where its clock is set back', async () => {
@@ -199,7 +212,7 @@ describe('MemoryNonceStore memory', () => {
   it.each([1, 2, 10, 100, 1_000])(
     'never holds more than %i, and claims nothing that it dropped',
     async (maxEntries) => {
-      const { clock, store } = storeAt(NOW, { maxEntries, bornAt: 0 });
+      const { clock, store } = storeAt(NOW, { maxEntries, perSubject: maxEntries + 1, bornAt: 0 });
       const claimed: NonceClaim[] = [];
       let refused = 0;
       for (let round = 0; round < 100; round++) {
@@ -223,7 +236,7 @@ describe('MemoryNonceStore memory', () => {
   );
 
   it('claims nothing that it dropped, though it echoes the epoch', async () => {
-    const { clock, store } = storeAt(NOW, { maxEntries: 50 });
+    const { clock, store } = storeAt(NOW, { maxEntries: 50, perSubject: 51 });
     const { epoch } = store;
     const claimed: NonceClaim[] = [];
     for (let second = 0; second < 300; second++) {
@@ -237,7 +250,7 @@ describe('MemoryNonceStore memory', () => {
   });
 
   it('lets new requests in after the wait it tells, where it is full', async () => {
-    const { clock, store } = storeAt(NOW, { maxEntries: 100, bornAt: 0 });
+    const { clock, store } = storeAt(NOW, { maxEntries: 100, perSubject: 101, bornAt: 0 });
     for (let round = 0; round < 10; round++) {
       let answer: ClaimOutcome;
       do answer = await store.claim(claimOf(Math.floor(clock.now)));
@@ -250,7 +263,7 @@ describe('MemoryNonceStore memory', () => {
   });
 
   it('asks for a second of patience where it is full of one second', async () => {
-    const { clock, store } = storeAt(NOW, { maxEntries: 10, bornAt: 0 });
+    const { clock, store } = storeAt(NOW, { maxEntries: 10, perSubject: 11, bornAt: 0 });
     for (let index = 0; index < 10; index++) await store.claim(claimOf(NOW));
     expect(waitOf(await store.claim(claimOf(NOW)))).toBe(1);
     clock.now += 1;

@@ -13,7 +13,9 @@ import {
 } from 'node:http2';
 import type { SignedRequest } from '@countersign/client';
 import { type Identity, MemoryNonceStore, type Verifier } from '@countersign/server';
-import { type SignedRequestListener, withSignature } from '@countersign/server/node';
+import { requireSignature } from '@countersign/server/express';
+import { identityOf, type SignedRequestListener, withSignature } from '@countersign/server/node';
+import express from 'express';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import {
   AUDIENCE,
@@ -50,6 +52,22 @@ describe('withSignature()', () => {
       expect(answer).toMatchObject({ status: 200, body: 'alice: some words' });
       expect(answer.headers['countersign-epoch']).toBe(nonces.epoch);
     }
+  });
+
+  it('lets identityOf() tell the signer, and requireSignature() pass', async () => {
+    const { verifier, signer } = parties();
+    const app = express();
+    app.use(requireSignature(verifier));
+    app.get('/', (req, res) => void res.send(identityOf(req).subject));
+    const subjects: string[] = [];
+    const listener = withSignature((req, res) => {
+      subjects.push(identityOf(req).subject);
+      app(req, res);
+    }, verifier);
+    const { origin } = await listen(listener);
+    const answer = await send(await signer.sign({ method: 'GET', url: `${origin}/` }));
+    expect(answer).toMatchObject({ status: 200, body: 'alice' });
+    expect(subjects).toEqual(['alice']);
   });
 
   it('takes the options of a verifier and its own together', async () => {
@@ -205,16 +223,17 @@ describe('withSignature()', () => {
   ])('throws for %s', (_, listener, options, type, message) => {
     const build = () =>
       withSignature(listener as SignedRequestListener, parties().verifier, options as object);
-    expect(build).toThrow(type);
-    expect(build).toThrow(message);
+    expect(build).toThrow(
+      expect.objectContaining({ name: type.name, message: expect.stringContaining(message) }),
+    );
   });
 
   it('throws for what is neither a verifier nor options, without showing it', () => {
     for (const given of [undefined, null, 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA', 7]) {
       const build = () => withSignature(echo, given as unknown as Verifier);
-      expect(build).toThrow(TypeError);
+      const kind = given === null ? 'null' : typeof given;
       expect(build).toThrow(
-        /^Cannot build adapter: expected a verifier or its options, got (undefined|null|string|number)$/,
+        new TypeError(`Cannot build adapter: expected a verifier or its options, got ${kind}`),
       );
     }
     expect(() => withSignature(echo, {} as Verifier)).toThrow('option "audience" is undefined');
@@ -309,7 +328,8 @@ describe.each(['buffer', 'stream'] as const)('withSignature() on node:http2, bod
       expect(answer.status).toBe(401);
       expect(JSON.parse(answer.body).reason).toBe('body-mismatch');
     }
-    for (const outcome of outcomes) expect(await outcome).toBeInstanceOf(Error);
+    for (const outcome of outcomes)
+      expect(await outcome).toMatchObject({ code: 'ERR_STREAM_PREMATURE_CLOSE' });
     // No listener is called for what is known to be empty.
     expect(outcomes).toHaveLength(body === 'stream' ? 2 : 0);
   });
@@ -355,7 +375,9 @@ describe.each(['buffer', 'stream'] as const)('withSignature() on node:http2, bod
     const gone = once(req, 'close');
     stream.close(constants.NGHTTP2_CANCEL);
     await gone;
-    for (const outcome of listened) expect(await outcome).toBeInstanceOf(Error);
+    for (const outcome of listened)
+      expect(await outcome).toMatchObject({ code: 'ERR_STREAM_PREMATURE_CLOSE' });
+    expect(listened).toHaveLength(body === 'stream' ? 1 : 0);
     expect(nonces.size).toBe(body === 'stream' ? 1 : 0);
   });
 
@@ -369,6 +391,21 @@ describe.each(['buffer', 'stream'] as const)('withSignature() on node:http2, bod
 });
 
 describe('withSignature() on node:http2', () => {
+  it('guards the event connect, too: what has no path is refused', async () => {
+    const { verifier } = parties();
+    let calls = 0;
+    const guarded = withSignature<Http2ServerRequest, Http2ServerResponse>((_req, res) => {
+      calls++;
+      res.end();
+    }, verifier);
+    const { client, server } = await listen2(guarded);
+    server.on('connect', guarded as never);
+    const stream = client.request({ ':method': 'CONNECT', ':authority': 'a:443' });
+    const answer = await answerOf(stream);
+    expect([answer.status, JSON.parse(answer.body).reason]).toEqual([400, 'signature-malformed']);
+    expect(calls).toBe(0);
+  });
+
   it('refuses a body beyond the limit, and stops it', async () => {
     const { verifier, signer } = parties();
     const { origin, client, server } = await listen2(
@@ -433,7 +470,7 @@ describe('withSignature() on node:http2', () => {
       (async () => {
         for await (const _chunk of stream);
       })(),
-    ).rejects.toThrow();
+    ).rejects.toMatchObject({ code: 'ERR_HTTP2_STREAM_ERROR' });
   });
 
   it('leaves a connection usable whose request nobody read', async () => {

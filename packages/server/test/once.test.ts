@@ -197,11 +197,15 @@ describe('createOnce()', () => {
 
   it('refuses requests that nothing has verified, and options that it cannot use', async () => {
     const once = createOnce({ store: new MemoryOnceStore() });
-    await expect(once({ url: '/x' }, () => undefined)).rejects.toThrow(TypeError);
-    expect(() => createOnce({ store: {} as never })).toThrow(TypeError);
-    expect(() => createOnce({ store: new MemoryOnceStore(), lease: 0 })).toThrow(RangeError);
+    await expect(once({ url: '/x' }, () => undefined)).rejects.toThrow(
+      'Cannot tell the callback of "/x": mount requireCallback() above this route',
+    );
+    expect(() => createOnce({ store: {} as never })).toThrow('option "store" is of type object');
+    expect(() => createOnce({ store: new MemoryOnceStore(), lease: 0 })).toThrow(
+      'option "lease" is 0',
+    );
     expect(() => createOnce({ store: new MemoryOnceStore(), remember: Number.NaN })).toThrow(
-      TypeError,
+      'option "remember" is NaN',
     );
   });
 });

@@ -20,6 +20,7 @@ const table: [SignatureErrorCode, string, number, string][] = [
   ['ERR_BODY_TOO_LARGE', 'body-too-large', 413, 'no'],
   ['ERR_KEY_STORE_FAILED', 'unavailable', 503, 're-signed'],
   ['ERR_NONCE_STORE_FAILED', 'unavailable', 503, 're-signed'],
+  ['ERR_TOO_MANY_REQUESTS', 'too-many-requests', 429, 'later'],
   ['ERR_TOO_MANY_FAILURES', 'too-many-failures', 429, 'later'],
   ['ERR_BODY_CONSUMED', 'internal', 500, 'no'],
 ];

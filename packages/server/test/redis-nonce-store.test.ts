@@ -4,6 +4,7 @@ import { Redis, type RedisOptions } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, inject, it, onTestFinished, vi } from 'vitest';
 import { type RedisServer, startRedis } from '../../../test/support/redis.ts';
 import { RedisNonceStore, type RedisNonceStoreOptions } from '../src/redis.ts';
+import { nonceBudgetContract } from './nonce-budget-contract.ts';
 import { claimOf, epochOf, nonceStoreContract } from './nonce-store-contract.ts';
 import { bulk, startFake, startProxy } from './redis-faults.ts';
 
@@ -72,6 +73,86 @@ nonceStoreContract('RedisNonceStore', async () => {
     while ((await seconds(admin)) < time) await sleep(20);
   };
   return { servers, now: () => seconds(admin), until, lose };
+});
+
+nonceBudgetContract('RedisNonceStore', async (perSubject) => {
+  const url = inject('redisUrl');
+  const prefix = newPrefix();
+  const admin = connect(url);
+  const servers = [
+    storeOn(url, { prefix, perSubject }),
+    storeOn(url, { prefix, perSubject }),
+  ] as const;
+  const expire = async () => {
+    const soon = (await seconds(admin)) + 40;
+    for (const owner of await admin.keys(`${prefix}:0:*`))
+      for (const end of await admin.hkeys(owner))
+        if (Number(end) < soon) await admin.hdel(owner, end);
+  };
+  return { servers, now: () => seconds(admin), expire };
+});
+
+describe('RedisNonceStore budgets', () => {
+  /** Claims with one key until `refusals` were exhausted; gives how many were claimed, and the last refusal. */
+  async function exhaust(stores: readonly RedisNonceStore[], now: number) {
+    const [store] = stores as [RedisNonceStore];
+    const epoch = await epochOf(store, now);
+    const refused: unknown[] = [];
+    let claimed = 0;
+    let made = 0;
+    const work = async () => {
+      while (refused.length < 50) {
+        const answer = await (stores[made++ % stores.length] ?? store).claim(
+          claimOf(now, { epoch }),
+        );
+        if (answer.outcome === 'claimed') claimed++;
+        else refused.push(answer);
+      }
+    };
+    await Promise.all(Array.from({ length: 8 }, work));
+    return { claimed, last: refused.at(-1) };
+  }
+
+  it('hold for all servers together, but for a thousandth on each', async () => {
+    const url = inject('redisUrl');
+    const options = { prefix: newPrefix(), perSubject: 6_000 };
+    const stores = [storeOn(url, options), storeOn(url, options), storeOn(url, options)];
+    const { claimed, last } = await exhaust(stores, await nowOf(connect(url)));
+    expect(last).toMatchObject({ outcome: 'exhausted', limit: 6_000 });
+    expect(claimed).toBeGreaterThan(6_000 - 3 * 6);
+    // Of each server less than a step is not counted yet, and eight claims are on their way.
+    expect(claimed).toBeLessThan(6_000 + 3 * 6 + 8);
+  });
+
+  it('are smaller where Redis has little memory', async () => {
+    const { url, admin } = await startOwn();
+    await admin.config('SET', 'maxmemory', String(4 * 2 ** 20));
+    const store = storeOn(url);
+    await store.ready();
+    const { claimed, last } = await exhaust([store], await nowOf(admin));
+    const limit = Math.floor((4 * 2 ** 20) / 8 / 192);
+    expect(last).toMatchObject({ outcome: 'exhausted', limit });
+    expect(claimed).toBeLessThanOrEqual(limit + 2);
+    expect(claimed).toBeGreaterThan(limit - 10);
+    // Another has as much.
+    const now = await nowOf(admin);
+    const epoch = await epochOf(store, now, 'alice');
+    expect((await store.claim(claimOf(now, { accessKeyId: 'alice', epoch }))).outcome).toBe(
+      'claimed',
+    );
+  });
+
+  it('leave nothing behind in Redis of an owner whose nonces have expired', async () => {
+    const { url, admin } = await startOwn();
+    const store = storeOn(url, { perSubject: 3 });
+    await exhaust([store], await nowOf(admin));
+    const [owner = '', ...others] = await admin.keys('countersign:nonces:0:*');
+    expect(others).toEqual([]);
+    expect(owner).toMatch(/^countersign:nonces:0:requests:[\w-]{22}$/);
+    const left = await admin.pttl(owner);
+    expect(left).toBeGreaterThan(100_000);
+    expect(left).toBeLessThanOrEqual(140_000);
+  });
 });
 
 describe('RedisNonceStore', () => {
@@ -152,6 +233,7 @@ describe('RedisNonceStore', () => {
     expect(build({ timeout: 11 })).toThrow(RangeError);
     expect(build({ waitForReplicas: -1 })).toThrow(RangeError);
     expect(build({ waitForReplicas: 0.5 })).toThrow(TypeError);
+    expect(build({ perSubject: 0 })).toThrow(RangeError);
     expect(build({ slack: 0 })).toThrow(RangeError);
     expect(build({ slack: Number.NaN })).toThrow(TypeError);
     expect(build({ clock: 0 })).toThrow('a function that returns Unix seconds');

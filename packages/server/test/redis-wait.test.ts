@@ -16,7 +16,7 @@ it('evalAndWait() follows a slot to a node that clients have not heard of', asyn
   const cluster = new Cluster([{ host: '127.0.0.1', port: own.nodes[0]?.port }]);
   onTestFinished(() => cluster.disconnect());
   const increase = () =>
-    evalAndWait(cluster, "return redis.call('INCR', KEYS[1])", 'counter', [], 1, 10_000);
+    evalAndWait(cluster, "return redis.call('INCR', KEYS[1])", ['counter'], [], 1, 10_000);
   expect(await increase()).toEqual({ answer: 1, acknowledged: 1 });
 
   const { url, port } = await own.join();

@@ -5,6 +5,7 @@ import type {
   Verdict,
 } from '@countersign/server/callbacks';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { until } from '../../../test/support/deadline.ts';
 import { NOW } from '../../../test/support/now.ts';
 import { deferred } from './sender-support.ts';
 
@@ -55,11 +56,6 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
     return queue;
   }
 
-  /** Waits for what happens soon after a verdict. */
-  async function until(isSo: () => Promise<boolean>): Promise<void> {
-    while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-
   const stateOf = async (queue: CallbackQueue, id: string) =>
     (await queue.find(`dlv_${id}`))?.state;
 
@@ -79,7 +75,7 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
       });
       await done;
       expect(seen).toEqual([[0xff, 0, 0xfe], 'text/plain', 'alice', NOW, NONE]);
-      await until(async () => (await stateOf(queue, 'a')) === 'delivered');
+      await until(async () => (await stateOf(queue, 'a')) === 'delivered', 'it is delivered');
       expect((await queue.find('dlv_a'))?.progress).toEqual(attempted(1));
       expect(await queue.find('dlv_other')).toBeUndefined();
     });
@@ -88,7 +84,7 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
       const queue = opened();
       await Promise.all([queue.add(callback('a')), queue.add(callback('a'))]);
       const { log, done } = take(queue, 2, () => delivered);
-      await until(async () => (await stateOf(queue, 'a')) === 'delivered');
+      await until(async () => (await stateOf(queue, 'a')) === 'delivered', 'it is delivered');
       await queue.add(callback('a'));
       await queue.add(callback('b'));
       await done;
@@ -166,7 +162,7 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
       const verdicts: Record<string, Verdict> = { a: dead, b: delivered, c: again(3_600), d: dead };
       const { done } = take(queue, 4, ({ eventId }) => verdicts[eventId] as Verdict, 1);
       await done;
-      await until(async () => (await stateOf(queue, 'd')) === 'dead');
+      await until(async () => (await stateOf(queue, 'd')) === 'dead', 'it is dead');
       const ids = async (state: 'waiting' | 'delivered' | 'dead', limit = 10) =>
         (await queue.list(state, limit)).map(({ callback: { eventId } }) => eventId);
       expect([await ids('waiting'), await ids('delivered'), await ids('dead')]).toEqual([
@@ -189,11 +185,11 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
         progresses.push(progress);
         return verdict;
       });
-      await until(async () => (await stateOf(queue, 'a')) === state);
+      await until(async () => (await stateOf(queue, 'a')) === state, `it is ${state}`);
       expect(await queue.redeliver('dlv_a')).toBe(true);
       await done;
       expect(progresses).toEqual([NONE, { ...attempted(1), tried: 0 }]);
-      await until(async () => (await stateOf(queue, 'a')) === state);
+      await until(async () => (await stateOf(queue, 'a')) === state, `it is ${state}`);
     });
 
     it('hands out at once what waits, on demand, and knows what it does not know', async () => {
@@ -204,7 +200,7 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
         count += 1;
         return count === 1 ? again(3_600) : delivered;
       });
-      await until(async () => (await queue.find('dlv_a'))?.progress.tried === 1);
+      await until(async () => (await queue.find('dlv_a'))?.progress.tried === 1, 'it was tried');
       // Written down is the progress before it is put back.
       await new Promise((resolve) => setTimeout(resolve, 50));
       expect(await queue.redeliver('dlv_a')).toBe(true);

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { onTestFinished } from 'vitest';
+import { within } from '../../../test/support/deadline.ts';
 
 export const SECRET = 'whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH';
 export const OTHER_SECRET = 'whsec_bm90IGEgc2VjcmV0IGF0IGFsbCwgYnV0IGxvbmc=';
@@ -12,12 +13,15 @@ export const LOOPBACK = {
   privateAddresses: 'allow-private-addresses',
 } as const;
 
-/** A promise, and how it is settled from outside. */
+/** A promise of what happens soon, and how it is settled from outside. */
 export function deferred<T = void>(): { promise: Promise<T>; resolve: (value: T) => void } {
   let resolve: (value: T) => void = () => undefined;
-  const promise = new Promise<T>((it) => {
+  const settled = new Promise<T>((it) => {
     resolve = it;
   });
+  const promise = within(settled, 'what the test waits for happens');
+  // A test need not wait for it.
+  promise.catch(() => undefined);
   return { promise, resolve };
 }
 

@@ -15,6 +15,7 @@ import {
   type VerifierOptions,
 } from '@countersign/server';
 import { onTestFinished } from 'vitest';
+import { within } from '../../../test/support/deadline.ts';
 
 /** The time of every test: nothing here depends on the system's clock. */
 export const NOW = 1_795_300_000;
@@ -157,8 +158,7 @@ export function headOf(
 /** A client that writes what it likes, and reads answers that have a `Content-Length`. */
 export class RawClient {
   readonly socket: Socket;
-  /** Settles when the connection is gone, however it went. */
-  readonly closed: Promise<void>;
+  readonly #closed: Promise<void>;
   received = '';
   #wake: () => void = () => undefined;
 
@@ -171,13 +171,18 @@ export class RawClient {
       this.#wake();
     });
     this.socket.on('error', () => undefined);
-    this.closed = new Promise((resolve) => {
+    this.#closed = new Promise((resolve) => {
       this.socket.once('close', () => {
         this.#wake();
         resolve();
       });
     });
     onTestFinished(() => void this.socket.destroy());
+  }
+
+  /** Settles when the connection is gone, however it went. */
+  get closed(): Promise<void> {
+    return within(this.#closed, 'the connection closes');
   }
 
   write(data: string | Uint8Array): boolean {
@@ -205,9 +210,10 @@ export class RawClient {
         throw new Error(
           `Cannot read an answer: the connection closed after ${JSON.stringify(this.received.slice(0, 200))}`,
         );
-      await new Promise<void>((resolve) => {
+      const more = new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
+      await within(more, `an answer, after ${JSON.stringify(this.received.slice(0, 200))}`);
     }
   }
 }

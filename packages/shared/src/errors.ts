@@ -20,6 +20,7 @@ const refusals = {
   ERR_BODY_TOO_LARGE: { reason: 'body-too-large', status: 413, retry: 'no' },
   ERR_KEY_STORE_FAILED: { reason: 'unavailable', status: 503, retry: 're-signed' },
   ERR_NONCE_STORE_FAILED: { reason: 'unavailable', status: 503, retry: 're-signed' },
+  ERR_TOO_MANY_REQUESTS: { reason: 'too-many-requests', status: 429, retry: 'later' },
   ERR_TOO_MANY_FAILURES: { reason: 'too-many-failures', status: 429, retry: 'later' },
   ERR_BODY_CONSUMED: { reason: 'internal', status: 500, retry: 'no' },
 } as const;
@@ -101,4 +102,13 @@ function describe(value: unknown): string {
     // Not everything can be written: an object without a prototype cannot.
     return typeof value;
   }
+}
+
+/** A wrong value, as a message about an option can show it: text quoted, an object or a function by its type only. */
+export function describeValue(value: unknown): string {
+  if (typeof value === 'string')
+    return /^[a-z][a-z\d+.-]*:\/\/[^/]*@/i.test(value) ? 'a URL with a user name' : quote(value);
+  if (Array.isArray(value)) return 'of type array';
+  const isShown = value === null || (typeof value !== 'object' && typeof value !== 'function');
+  return isShown ? String(value) : `of type ${typeof value}`;
 }

@@ -17,3 +17,17 @@ export function checkHost(host: string): void {
     );
   }
 }
+
+/** Letters, digits, full stops; or an IPv6 address. `URL` takes a `*` for a host, and nothing else does. */
+const PLAIN_HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])$/;
+
+/**
+ * The origin of an http or https URL, as `URL` writes it, such as `https://api.example.com`.
+ *
+ * @returns `undefined` if it is no such URL; another text than `url` if `url` is more than an origin
+ */
+export function httpOriginOf(url: unknown): string | undefined {
+  if (typeof url !== 'string' || !URL.canParse(url)) return undefined;
+  const { protocol, hostname, origin } = new URL(url);
+  return /^https?:$/.test(protocol) && PLAIN_HOST.test(hostname) ? origin : undefined;
+}

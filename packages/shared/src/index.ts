@@ -10,9 +10,11 @@ export { encodeBase64Url, encodeHex, isSha256Hex } from './bytes.ts';
 export { mustBeSigned, OWN_PREFIX } from './canonical-headers.ts';
 export type { SignableRequest } from './canonical-request.ts';
 export { parseTarget, type Target } from './canonical-uri.ts';
+export { findClockFlaw, strictClock } from './clock.ts';
 export { isAccessKeyId, isAudience } from './credential-scope.ts';
 export type { MacKey, Sha256 } from './digest.ts';
 export {
+  describeValue,
   quote,
   type RefusalReason,
   SignatureError,
@@ -20,7 +22,7 @@ export {
   type SignatureErrorOptions,
 } from './errors.ts';
 export { HeaderFields, type HeadersInput, isNamed, readHeaders } from './header-fields.ts';
-export { checkHost } from './host.ts';
+export { checkHost, httpOriginOf } from './host.ts';
 export type {
   ParsedSignature,
   Scheme,
@@ -34,5 +36,5 @@ export {
   EMPTY_SHA256,
   UNSIGNED_PAYLOAD,
 } from './schemes/countersign.ts';
-export { findSecretFlaw } from './secret.ts';
+export { findSecretFlaw, findTextFlaw } from './secret.ts';
 export { formatTimestamp, parseTimestamp } from './timestamp.ts';

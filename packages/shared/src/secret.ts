@@ -5,15 +5,37 @@ const FEWEST_DIFFERENT = 6;
 /** Long enough that a random secret does not hold one by chance. */
 const PLACEHOLDER =
   /changeme|replaceme|placeholder|example|password|your-?_?secret|secret-?_?(?:access-?_?)?key|0123456789|abcdefgh/i;
+/** A byte order mark is told below: it is none of the blanks that people know. */
+const BLANK_AROUND = /^[^\S\ufeff]|[^\S\ufeff]$/;
+const QUOTES_AROUND = /^(?:".*"|'.*'|`.*`|“.*”|‘.*’)$/s;
+/** What nobody types: control characters, and others without width that come along with pasted text. */
+const INVISIBLE = /[\p{Cc}\u200b\u2060\ufeff]/u;
+
+/**
+ * Says what files, shells and editors have left around or within a secret, an id or a token, without showing it. With it
+ * each signature would be wrong, and nothing would say why.
+ *
+ * @returns `undefined` if there is nothing of that kind; quotes and blanks in the middle may belong to a secret
+ */
+export function findTextFlaw(text: string): string | undefined {
+  if (BLANK_AROUND.test(text) || QUOTES_AROUND.test(text))
+    return 'it begins or ends with a blank, a line break or a quote';
+  if (INVISIBLE.test(text))
+    return 'it holds a control character or one that cannot be seen, such as a byte order mark';
+  return undefined;
+}
 
 /**
  * Says what is wrong with a secret, without showing it.
  *
- * @returns `undefined` where it can be used: at least 16 bytes, of at least 6 different characters, no known placeholder
+ * @returns `undefined` if it can be used: at least 16 bytes, of at least 6 different characters, no known placeholder, and
+ * nothing around it that {@link findTextFlaw} finds
  */
 export function findSecretFlaw(secret: unknown): string | undefined {
   if (typeof secret !== 'string')
     return `expected text, got ${secret === null ? 'null' : typeof secret}`;
+  const flaw = findTextFlaw(secret);
+  if (flaw !== undefined) return flaw;
   const { length } = encodeUtf8(secret);
   if (!(length >= SHORTEST)) return `it has ${length} bytes, at least ${SHORTEST} are needed`;
   if (!(new Set(secret).size >= FEWEST_DIFFERENT)) return 'it repeats a few characters';

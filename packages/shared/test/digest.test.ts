@@ -95,7 +95,9 @@ describe('digest.browser', () => {
           for (const { timingSafeEqual } of [browser, node]) {
             expect(timingSafeEqual(one, Uint8Array.from(one))).toBe(true);
             expect(timingSafeEqual(one, other)).toBe(false);
-            expect(() => timingSafeEqual(one, one.subarray(1))).toThrow(RangeError);
+            expect(() => timingSafeEqual(one, one.subarray(1))).toThrow(
+              /^Input buffers must have the same|^Cannot compare: the lengths differ$/,
+            );
           }
         },
       ),

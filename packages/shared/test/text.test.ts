@@ -3,12 +3,14 @@ import {
   encodeBase64Url,
   encodeHex,
   findSecretFlaw,
+  findTextFlaw,
   isAccessKeyId,
   isAudience,
   isSha256Hex,
   parseTarget,
 } from '@countersign/shared';
 import { describe, expect, it } from 'vitest';
+import { encodePercent } from '../src/percent-encoding.ts';
 
 describe('parseTarget()', () => {
   it.each([
@@ -68,7 +70,7 @@ describe('checkHost()', () => {
     '[::1]',
     '[::ffff:127.0.0.1]:443',
     'xn--bcher-kva.example',
-  ])('takes %s', (host) => expect(() => checkHost(host)).not.toThrow());
+  ])('takes %s', (host) => expect(checkHost(host)).toBeUndefined());
 
   it.each([
     '',
@@ -98,6 +100,8 @@ describe('checkHost()', () => {
   });
 });
 
+const GOOD = 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA';
+
 describe('findSecretFlaw()', () => {
   it('takes generated secrets, and any 16 bytes that vary', () => {
     expect(findSecretFlaw('mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA')).toBeUndefined();
@@ -117,9 +121,51 @@ describe('findSecretFlaw()', () => {
     [null, 'got null'],
     [42, 'got number'],
     [new Uint8Array(32), 'got object'],
+    [`${GOOD}\n`, 'begins or ends with a blank, a line break or a quote'],
+    [`${GOOD}\0`, 'holds a control character'],
   ])('says what is wrong with %j', (secret, flaw) =>
     expect(findSecretFlaw(secret)).toContain(flaw),
   );
+});
+
+describe('findTextFlaw()', () => {
+  const AROUND = 'it begins or ends with a blank, a line break or a quote';
+  const INVISIBLE =
+    'it holds a control character or one that cannot be seen, such as a byte order mark';
+
+  it.each([
+    ['a line break', `${GOOD}\n`, AROUND],
+    ['a line break of Windows', `${GOOD}\r\n`, AROUND],
+    ['a line break in front', `\n${GOOD}`, AROUND],
+    ['a blank', `${GOOD} `, AROUND],
+    ['a blank in front', ` ${GOOD}`, AROUND],
+    ['a tab', `\t${GOOD}`, AROUND],
+    ['a blank that does not break', `${GOOD}\u00a0`, AROUND],
+    ['quotes', `"${GOOD}"`, AROUND],
+    ['single quotes', `'${GOOD}'`, AROUND],
+    ['backticks', `\`${GOOD}\``, AROUND],
+    ['quotes of a word processor', `“${GOOD}”`, AROUND],
+    ['quotes around lines', `"${GOOD}\n${GOOD}"`, AROUND],
+    ['a byte order mark', `\ufeff${GOOD}`, INVISIBLE],
+    ['UTF-16 that was read as bytes', [...GOOD].join('\0'), INVISIBLE],
+    ['a line break in the middle', `${GOOD}\n${GOOD}`, INVISIBLE],
+    ['a tab in the middle', `${GOOD}\t${GOOD}`, INVISIBLE],
+    ['an escape sequence', `${GOOD}\u001b[0m${GOOD}`, INVISIBLE],
+    ['a C1 control', `${GOOD}\u0085${GOOD}`, INVISIBLE],
+    ['DEL', `${GOOD}\u007f${GOOD}`, INVISIBLE],
+    ['a space without width', `${GOOD}\u200b`, INVISIBLE],
+  ])('finds %s', (_, text, flaw) => expect(findTextFlaw(text)).toBe(flaw));
+
+  it.each([
+    GOOD,
+    'correct horse battery staple',
+    `it's "fine" in the middle`,
+    `"said she`,
+    'said she"',
+    `"opens and closes'`,
+    '密码密码密码 Größe',
+    '',
+  ])('takes what may be meant: %s', (text) => expect(findTextFlaw(text)).toBeUndefined());
 });
 
 describe('names', () => {
@@ -153,5 +199,14 @@ describe('bytes', () => {
       '٠'.repeat(64),
     ])
       expect(isSha256Hex(bad)).toBe(false);
+  });
+});
+
+describe('encodePercent()', () => {
+  it('leaves the unreserved characters of RFC 3986 and no others', () => {
+    const ascii = Array.from({ length: 128 }, (_, code) => String.fromCharCode(code)).join('');
+    const left = [...ascii].filter((character) => encodePercent(character) === character).join('');
+    expect(left).toBe('-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~');
+    expect(encodePercent("*!'()/ä")).toBe('%2A%21%27%28%29%2F%C3%A4');
   });
 });

@@ -1,6 +1,6 @@
 import { quote, SignatureError } from '@countersign/shared';
 import { adapterSchema } from '../adapter-options.ts';
-import { parseOptions } from '../options.ts';
+import { kindOf, parseOptions } from '../options.ts';
 import { type ProblemAnswer, problemOf } from '../problem-details.ts';
 import { type CallbackVerifier, createCallbackVerifier } from './callback-verifier.ts';
 import type { CallbackVerifierOptions } from './callback-verifier-options.ts';
@@ -27,7 +27,7 @@ export function parseCallbackAdapter(
 ): { readonly verifier: CallbackVerifier; readonly limit: number } {
   if (typeof given !== 'object' || given === null)
     throw new TypeError(
-      `Cannot build adapter: expected a callback verifier or its options, got ${given === null ? 'null' : typeof given}`,
+      `Cannot build adapter: expected a callback verifier or its options, got ${kindOf(given)}`,
     );
   if (typeof (given as Partial<CallbackVerifier>).verify === 'function')
     return { verifier: given as CallbackVerifier, ...parseOptions('adapter', schema, options) };

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { encodeUtf8, SignatureError } from '@countersign/shared';
+import { encodeUtf8, quote, SignatureError } from '@countersign/shared';
 import { callHook } from '../call-hook.ts';
 import type { ClaimOutcome } from '../nonces/nonce-store.ts';
 import { checkClaim } from '../steps/nonce.ts';
@@ -82,11 +82,11 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
     }
     const bytes = await readBody(body, (received.signedAt ?? now) + policy.window - now);
     const content = scheme.content(received, bytes);
-    checkSignature(keys, content, received.signatures);
+    const owner = checkSignature(keys, content, received.signatures);
     // The body may have taken its time.
     checkWindow(received, policy, clock());
     const digest = hash('sha256', content, 'buffer');
-    await claim(received, digest, policy);
+    await claim(received, digest, owner, policy);
     const { signedAt } = received;
     const id = received.id ?? scheme.idOf?.(bytes) ?? `sha256-${digest.toString('base64url')}`;
     const text = (): string => strictUtf8.decode(bytes);
@@ -153,15 +153,19 @@ async function readBody(body: CallbackRequest['body'], seconds: number): Promise
   );
 }
 
-/** Each key is tried, whichever was right: how long it takes does not tell. */
+/**
+ * Each key is tried, whichever was right: how long it takes does not tell.
+ *
+ * @returns the name of a secret that the callback is signed with
+ */
 function checkSignature(
   keys: readonly NamedCallbackKey[],
   content: Uint8Array,
   signatures: readonly string[],
-): void {
-  let found = false;
-  for (const { key } of keys) found = key.verify(content, signatures) || found;
-  if (found) return;
+): string {
+  let found: string | undefined;
+  for (const { key, id } of keys) if (key.verify(content, signatures)) found ??= id;
+  if (found !== undefined) return found;
   throw new SignatureError(
     'ERR_SIGNATURE_MISMATCH',
     'No signature of the callback matches: compare the secret, and verify the body as it came over the wire',
@@ -175,6 +179,7 @@ function checkSignature(
 async function claim(
   { signedAt }: ReceivedCallback,
   digest: Buffer,
+  owner: string,
   { nonces, scheme, sender, ahead, window }: CallbackPolicy,
 ): Promise<void> {
   if (nonces === undefined || signedAt === undefined) return;
@@ -185,6 +190,8 @@ async function claim(
       audience: `callback/${scheme.name}`,
       accessKeyId: sender,
       nonce: digest.toString('base64url', 0, 16),
+      // By the secret, not the name: senders with secrets of their own may have one name.
+      owner,
       signedAt,
       acceptableFrom: signedAt - ahead,
       acceptableUntil: signedAt + window,
@@ -201,5 +208,5 @@ async function claim(
       { retryAfter: Math.max(1, Number(retryAfter) || 1) },
     );
   }
-  checkClaim(answer);
+  checkClaim(answer, `callback sender ${quote(sender)}`);
 }

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { functionOption, parseOptions } from '../options.ts';
+import { clockOr, parseOptions } from '../options.ts';
 import type { OnceState, OnceStore } from './once-store.ts';
 
 export interface MemoryOnceStoreOptions {
@@ -10,9 +10,7 @@ export interface MemoryOnceStoreOptions {
 }
 
 const optionsSchema = z.strictObject({
-  clock: functionOption<() => number>('a function that returns Unix seconds').default(
-    () => () => (performance.timeOrigin + performance.now()) / 1000,
-  ),
+  clock: clockOr(() => (performance.timeOrigin + performance.now()) / 1000),
   maxEntries: z.int().min(1).max(16_000_000).default(100_000),
 });
 

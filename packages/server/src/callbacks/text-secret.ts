@@ -6,14 +6,21 @@ import { isAmong } from './signature-headers.ts';
 /**
  * A secret whose characters are the key themselves, for formats that write HMAC-SHA256 in hex.
  *
- * @param prefix what stands before the hex
- * @throws TypeError where anybody could guess it; it is never part of the message
+ * @param form what stands before the hex; and how other secrets of the same sender begin, which are not for this
+ * @throws TypeError if it cannot be the secret, or could be guessed; it is never part of the message
  */
-export function textSecret(text: string, prefix: string): CallbackKey {
-  const flaw = findSecretFlaw(text);
+export function textSecret(
+  text: string,
+  { prefix, others, sender }: { prefix: string; others: RegExp; sender: string },
+): CallbackKey {
+  const flaw = findSecretFlaw(text) ?? (others.test(text) ? isOther(sender) : undefined);
   if (flaw !== undefined) throw new TypeError(`Cannot read callback key: ${flaw}`);
   const secret = createSecretKey(Buffer.from(text, 'utf8'));
   const sign = (content: Uint8Array): string =>
     prefix + createHmac('sha256', secret).update(content).digest('hex');
   return { sign, verify: (content, signatures) => isAmong(sign(content), signatures) };
+}
+
+function isOther(sender: string): string {
+  return `it is a key for the API of ${sender}, expected the secret that its webhooks are signed with`;
 }

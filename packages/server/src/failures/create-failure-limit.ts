@@ -1,10 +1,10 @@
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
-import { parseOptions } from '../options.ts';
+import { clockOr, parseOptions } from '../options.ts';
 import { redisOption } from '../redis-connection.ts';
 import { FailureCounts } from './failure-counts.ts';
-import type { FailureBlock, FailureLimit } from './failure-limit.ts';
-import { RedisFailures } from './redis-failures.ts';
+import type { FailureBlock, FailureLimit, SignatureKind } from './failure-limit.ts';
+import { type FailureNames, type OwnCounts, RedisFailures } from './redis-failures.ts';
 import { sourceName } from './source-name.ts';
 
 /** What a limit is built from. */
@@ -15,12 +15,17 @@ export interface FailureLimitOptions {
   readonly perKey?: number | undefined;
   /** Seconds for which failures count, from the first one on: 60 if not given. */
   readonly per?: number | undefined;
-  /** The most sources, and the most pairs of source and access key, that are counted at once: 100,000 if not given. */
+  /**
+   * The most sources, and the most pairs of source and access key, that are counted at once: 100,000 if not given. The same holds for
+   * what servers count together in Redis.
+   */
   readonly maxEntries?: number | undefined;
   /** A connection of ioredis, so that servers count together. The limit makes one of its own of it, at once. */
   readonly redis?: Redis | Cluster | undefined;
   /** What the names of its keys in Redis begin with: `countersign:failures` if not given. */
   readonly prefix?: string | undefined;
+  /** Unix seconds, for how long failures count; if not given, a clock that nobody can set. */
+  readonly clock?: (() => number) | undefined;
 }
 
 const optionsSchema = z.strictObject({
@@ -30,6 +35,7 @@ const optionsSchema = z.strictObject({
   maxEntries: z.int().min(1).max(10_000_000).default(100_000),
   redis: redisOption.optional(),
   prefix: z.string().min(1).default('countersign:failures'),
+  clock: clockOr(() => performance.now() / 1000),
 });
 
 /** A limit that holds a connection where it was given one. */
@@ -41,6 +47,9 @@ export interface ClosableFailureLimit extends FailureLimit {
 /**
  * Limits failed signatures, by source and by source and access key: give it to a verifier as `failures`. A request that is
  * accepted writes nothing and asks nobody.
+ *
+ * Presigned URLs are counted apart: a page of an attacker can make its visitors send wrong ones, which must block neither their own
+ * requests nor those of others behind their address.
  *
  * Each server counts what it refuses. With Redis it counts there as well, and hears what the others have counted: an attacker gets
  * the limit, and from each further server a guess more, or up to the limit of those that are sent at once. Where Redis fails nobody
@@ -67,13 +76,20 @@ export interface ClosableFailureLimit extends FailureLimit {
  */
 export function createFailureLimit(options: FailureLimitOptions = {}): ClosableFailureLimit {
   const policy = parseOptions('failure limit', optionsSchema, options);
-  const { perSource, perKey, per, maxEntries } = policy;
-  const sources = new FailureCounts(perSource, per, maxEntries);
-  const pairs = new FailureCounts(perKey, per, maxEntries);
+  const { perSource, perKey, per, maxEntries, clock } = policy;
+  const kinds: Record<SignatureKind, OwnCounts> = {
+    headers: newCounts('headers'),
+    presigned: newCounts('presigned'),
+  };
   const shared =
-    policy.redis === undefined
-      ? undefined
-      : new RedisFailures({ ...policy, redis: policy.redis }, sources, pairs);
+    policy.redis === undefined ? undefined : new RedisFailures({ ...policy, redis: policy.redis });
+
+  function newCounts(kind: SignatureKind): OwnCounts {
+    const milliseconds = (): number => clock() * 1000;
+    const sources = new FailureCounts(perSource, per, maxEntries, milliseconds);
+    const pairs = new FailureCounts(perKey, per, maxEntries, milliseconds);
+    return { kind, sources, pairs };
+  }
 
   let last = { source: '', name: '' };
   /** Of each request it is asked twice or more. */
@@ -82,28 +98,22 @@ export function createFailureLimit(options: FailureLimitOptions = {}): ClosableF
     return last.name;
   }
 
-  function blockOf(name: string, pair: string): FailureBlock | undefined {
-    return (
-      toBlock('source', sources.blockedFor(name)) ?? toBlock('access key', pairs.blockedFor(pair))
-    );
-  }
-
   return {
-    check(source, accessKeyId) {
+    check(source, accessKeyId, kind = 'headers') {
+      const counts = kinds[kind];
       // Nearly always: who behaves pays for nothing.
-      if (!sources.blocks && !pairs.blocks) return undefined;
-      const name = nameOf(source);
-      return blockOf(name, pairName(accessKeyId, name));
+      if (!counts.sources.blocks && !counts.pairs.blocks) return undefined;
+      return blockOf(counts, namesOf(nameOf(source), accessKeyId));
     },
 
-    note(source, accessKeyId) {
-      const name = nameOf(source);
-      const pair = pairName(accessKeyId, name);
+    note(source, accessKeyId, kind = 'headers') {
+      const counts = kinds[kind];
+      const names = namesOf(nameOf(source), accessKeyId);
       // Ids are the caller's to invent: where its source is blocked, none is remembered.
-      if (blockOf(name, pair) !== undefined) return;
-      sources.add(name);
-      pairs.add(pair);
-      void shared?.add(name, pair);
+      if (blockOf(counts, names) !== undefined) return;
+      counts.sources.add(names.source);
+      counts.pairs.add(names.pair);
+      void shared?.add(names, counts);
     },
 
     close: () => shared?.close(),
@@ -111,8 +121,17 @@ export function createFailureLimit(options: FailureLimitOptions = {}): ClosableF
 }
 
 /** No access key id has a space in it, so no two pairs have one name. */
-function pairName(accessKeyId: string, source: string): string {
-  return `${accessKeyId} ${source}`;
+function namesOf(source: string, accessKeyId: string): FailureNames {
+  return { source, pair: `${accessKeyId} ${source}` };
+}
+
+function blockOf(
+  { sources, pairs }: OwnCounts,
+  { source, pair }: FailureNames,
+): FailureBlock | undefined {
+  return (
+    toBlock('source', sources.blockedFor(source)) ?? toBlock('access key', pairs.blockedFor(pair))
+  );
 }
 
 function toBlock(of: FailureBlock['of'], milliseconds: number): FailureBlock | undefined {

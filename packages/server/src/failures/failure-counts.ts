@@ -1,6 +1,6 @@
 interface Count {
   failures: number;
-  /** By a clock that never goes back. */
+  /** Milliseconds. */
   readonly endsAt: number;
 }
 
@@ -12,14 +12,20 @@ export class FailureCounts {
   /** Counts of two times, of which the older are forgotten together: to find the oldest among many would be dear. */
   #young = new Map<string, Count>();
   #old = new Map<string, Count>();
-  #youngSince = performance.now();
+  #youngSince: number;
   #lastBlockEndsAt = 0;
   readonly #limit: number;
   readonly #milliseconds: number;
   readonly #maxEntries: number;
+  readonly #now: () => number;
 
-  /** @param maxEntries the most names that are kept; where there are more, the older half is forgotten */
-  constructor(limit: number, seconds: number, maxEntries: number) {
+  /**
+   * @param maxEntries the most names that are kept; where there are more, the older half is forgotten
+   * @param now milliseconds
+   */
+  constructor(limit: number, seconds: number, maxEntries: number, now: () => number) {
+    this.#now = now;
+    this.#youngSince = now();
     this.#limit = limit;
     this.#milliseconds = seconds * 1000;
     this.#maxEntries = maxEntries;
@@ -31,18 +37,18 @@ export class FailureCounts {
 
   /** Whether any name is blocked. Mostly none is, and that is found out without looking one up. */
   get blocks(): boolean {
-    return this.#lastBlockEndsAt !== 0 && this.#lastBlockEndsAt > performance.now();
+    return this.#lastBlockEndsAt !== 0 && this.#lastBlockEndsAt > this.#now();
   }
 
   /** Milliseconds for which a name is blocked; 0 if it is not. */
   blockedFor(name: string): number {
     const count = this.#get(name);
     if (count === undefined || !(count.failures >= this.#limit)) return 0;
-    return Math.max(0, count.endsAt - performance.now());
+    return Math.max(0, count.endsAt - this.#now());
   }
 
   add(name: string): void {
-    const now = performance.now();
+    const now = this.#now();
     const count = this.#get(name);
     if (count !== undefined && count.endsAt > now) {
       count.failures += 1;
@@ -57,7 +63,7 @@ export class FailureCounts {
    */
   hear(name: string, failures: number, milliseconds: number): void {
     if (!(failures >= this.#limit && milliseconds > this.blockedFor(name))) return;
-    const now = performance.now();
+    const now = this.#now();
     // Other servers may be set up to count for longer.
     this.#set(name, { failures, endsAt: now + Math.min(milliseconds, this.#milliseconds) }, now);
   }

@@ -6,6 +6,9 @@ export interface FailureBlock {
   readonly seconds: number;
 }
 
+/** Where a signature stands: in the headers of a request, or in a presigned URL. */
+export type SignatureKind = 'headers' | 'presigned';
+
 /**
  * Counts failed signatures, by where they come from: never by access key alone, or a stranger could lock out the owner of a
  * key by failing in their name.
@@ -15,9 +18,11 @@ export interface FailureLimit {
    * Says whether a signature may be verified. It is asked about every request, so it answers at once, out of memory.
    *
    * @param source the network address of the caller
+   * @param kind where the signature stands. A page of an attacker can make its visitors' browsers send wrong presigned URLs, but
+   *   no wrong headers: what fails in URLs must not block requests that are signed in headers. Headers if not given
    * @returns nothing where it may
    */
-  check(source: string, accessKeyId: string): FailureBlock | undefined;
+  check(source: string, accessKeyId: string, kind?: SignatureKind): FailureBlock | undefined;
   /** Notes that a signature was wrong, or its key. Never throws, and nobody waits for it. */
-  note(source: string, accessKeyId: string): void;
+  note(source: string, accessKeyId: string, kind?: SignatureKind): void;
 }

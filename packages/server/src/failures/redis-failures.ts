@@ -1,54 +1,70 @@
 import type { Cluster, Redis } from 'ioredis';
-import { RateLimiterRedis } from 'rate-limiter-flexible';
 import { duplicate } from '../redis-connection.ts';
+import { COUNT_SCRIPT } from './count-script.ts';
 import type { FailureCounts } from './failure-counts.ts';
 
 /** Milliseconds after which Redis is given up. Nobody waits for it. */
 const TIMEOUT = 1_000;
 
+/** What failed: a signature of a source, with an access key. */
+export interface FailureNames {
+  readonly source: string;
+  readonly pair: string;
+}
+
+/** The counts of one server, of signatures of one kind. */
+export interface OwnCounts {
+  /** The name of the kind. */
+  readonly kind: string;
+  readonly sources: FailureCounts;
+  readonly pairs: FailureCounts;
+}
+
+/** The script, as ioredis makes a command of it. */
+interface CountCommand {
+  countFailure(...args: (string | number)[]): Promise<unknown>;
+}
+
 /** Failures that all servers count together, in Redis. What is too much is told to this server's own counts. */
 export class RedisFailures {
-  readonly #redis: Redis | Cluster;
-  readonly #sources: RateLimiterRedis;
-  readonly #pairs: RateLimiterRedis;
-  readonly #own: readonly [sources: FailureCounts, pairs: FailureCounts];
+  readonly #redis: (Redis | Cluster) & CountCommand;
+  readonly #prefix: string;
+  readonly #milliseconds: number;
+  readonly #mostOfHash: number;
   #isWarned = false;
   #closed = false;
 
-  constructor(
-    options: {
-      readonly redis: Redis | Cluster;
-      readonly prefix: string;
-      readonly perSource: number;
-      readonly perKey: number;
-      readonly per: number;
-    },
-    sources: FailureCounts,
-    pairs: FailureCounts,
-  ) {
-    const { redis, prefix, perSource, perKey, per: duration } = options;
-    this.#redis = duplicate(redis, TIMEOUT);
+  constructor(options: {
+    readonly redis: Redis | Cluster;
+    readonly prefix: string;
+    readonly per: number;
+    readonly maxEntries: number;
+  }) {
+    const { redis, prefix, per, maxEntries } = options;
+    this.#redis = duplicate(redis, TIMEOUT) as (Redis | Cluster) & CountCommand;
     // Whoever counts hears of errors; without a listener ioredis would print them.
     this.#redis.on('error', () => undefined);
-    // A cluster would keep for later what is counted while it is away.
-    const common = { storeClient: this.#redis, duration, rejectIfRedisNotReady: true };
-    this.#sources = new RateLimiterRedis({
-      ...common,
-      points: perSource,
-      keyPrefix: `${prefix}:source`,
-    });
-    this.#pairs = new RateLimiterRedis({ ...common, points: perKey, keyPrefix: `${prefix}:key` });
-    this.#own = [sources, pairs];
+    this.#redis.defineCommand('countFailure', { numberOfKeys: 4, lua: COUNT_SCRIPT });
+    // In a cluster a script may use only keys of one slot, which the part in braces decides.
+    this.#prefix = redis.isCluster ? `{${prefix}}` : prefix;
+    this.#milliseconds = per * 1000;
+    this.#mostOfHash = Math.ceil(maxEntries / 2);
   }
 
-  /** Counts a failure of both. Never rejects. */
-  async add(source: string, pair: string): Promise<void> {
+  /** Counts a failure. Never rejects. */
+  async add({ source, pair }: FailureNames, own: OwnCounts): Promise<void> {
     if (this.#closed) return;
-    const [sources, pairs] = this.#own;
     try {
-      const all = await Promise.all([this.#sources.penalty(source), this.#pairs.penalty(pair)]);
-      sources.hear(source, all[0].consumedPoints, all[0].msBeforeNext);
-      pairs.hear(pair, all[1].consumedPoints, all[1].msBeforeNext);
+      // A cluster would keep for later what is counted while it is away.
+      if (this.#redis.status !== 'ready') throw new Error('Redis is not connected');
+      const keys = ['sources', 'sources:old', 'keys', 'keys:old'].map(
+        (name) => `${this.#prefix}:${own.kind}:${name}`,
+      );
+      const limits = [this.#milliseconds, this.#mostOfHash];
+      const answer = await this.#redis.countFailure(...keys, source, pair, ...limits);
+      const [failures, left, pairFailures, pairLeft] = answer as [number, number, number, number];
+      own.sources.hear(source, failures, left);
+      own.pairs.hear(pair, pairFailures, pairLeft);
       this.#isWarned = false;
     } catch (error) {
       this.#warn(error);

@@ -1,5 +1,13 @@
-import { countersign, encodeUtf8, findSecretFlaw, isAudience, quote } from '@countersign/shared';
-import type { AccessKey, DerivedAccessKey } from './key-store.ts';
+import {
+  countersign,
+  describeValue,
+  encodeUtf8,
+  findSecretFlaw,
+  isAudience,
+  quote,
+} from '@countersign/shared';
+import { kindOf } from '../options.ts';
+import { type AccessKey, type DerivedAccessKey, LATEST_TIME } from './key-store.ts';
 
 const DAY = 86_400;
 
@@ -11,7 +19,7 @@ const DAY = 86_400;
  * @param audience the service at whose edge the keys are used
  * @param day Unix seconds in the first day (UTC) that they are good for: today if not given
  * @param days for how many days: 2 if not given
- * @throws RangeError where it is not 1 to 31 days
+ * @throws RangeError if it is not 1 to 31 days, or `day` is no time
  * @throws TypeError where the secret or the audience cannot be used
  *
  * @example
@@ -25,14 +33,20 @@ const DAY = 86_400;
  */
 export function deriveAccessKey(
   accessKey: AccessKey,
-  {
-    audience,
-    day = Date.now() / 1000,
-    days = 2,
-  }: { readonly audience: string; readonly day?: number; readonly days?: number },
+  options: { readonly audience: string; readonly day?: number; readonly days?: number },
 ): DerivedAccessKey {
+  for (const [what, value] of Object.entries({ 'an access key': accessKey, options }))
+    if (kindOf(value) !== 'object')
+      throw new TypeError(`Cannot derive access key: expected ${what}, got ${kindOf(value)}`);
+  const { audience, day = Date.now() / 1000, days = 2 } = options;
   if (!(Number.isInteger(days) && days >= 1 && days <= 31))
-    throw new RangeError(`Cannot derive access key for ${days} days: expected 1 to 31`);
+    throw new RangeError(
+      `Cannot derive access key for ${describeValue(days)} days: expected 1 to 31`,
+    );
+  if (!(typeof day === 'number' && day >= 0 && day <= LATEST_TIME - days * DAY))
+    throw new RangeError(
+      `Cannot derive access key from day ${describeValue(day)} on: expected Unix seconds`,
+    );
   const { secretAccessKey, ...policy } = accessKey;
   // The edge could not tell: what is derived of an empty secret anybody can derive.
   const flaw = findSecretFlaw(secretAccessKey);
@@ -42,7 +56,7 @@ export function deriveAccessKey(
     );
   if (typeof audience !== 'string' || !isAudience(audience))
     throw new TypeError(
-      `Cannot derive access key for audience ${quote(audience)}: expected the name of a service`,
+      `Cannot derive access key for audience ${describeValue(audience)}: expected the name of a service`,
     );
   const secret = encodeUtf8(secretAccessKey);
   const signingKeys = Array.from({ length: days }, (_, index) => {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { kindOf } from '../options.ts';
 import type { AccessKey } from './key-store.ts';
 
 /** Crockford's base32: no I, L, O or U, so that an id survives being read aloud. */
@@ -9,6 +10,7 @@ const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
  * its secret. Store it, and show the secret to its owner once.
  *
  * @param owner whose key it is, and what it may be used for; `subject` is `user` and `scopes` are none where not given
+ * @throws TypeError if it is no object
  *
  * @example
  * ```ts
@@ -23,6 +25,10 @@ export function generateAccessKey(
     Pick<AccessKey, 'subject' | 'scopes' | 'audiences' | 'label' | 'notBefore' | 'expiresAt'>
   > = {},
 ): AccessKey {
+  if (kindOf(owner) !== 'object')
+    throw new TypeError(
+      `Cannot make access key: expected its owner, such as { subject: "alice" }, got ${kindOf(owner)}`,
+    );
   return {
     accessKeyId: `CSAK${encodeCrockford(randomBytes(20))}`,
     secretAccessKey: randomBytes(32).toString('base64url'),

@@ -35,9 +35,7 @@ export function accessKeyIdOf(name: string): string | undefined {
 
 /** Checks a key where it enters a store, and copies it. */
 export function checkKey(accessKey: unknown): AccessKey {
-  // Of what is no key at all nothing is shown: it may be the secret.
-  const shown = typeof accessKey === 'object' ? accessKey : undefined;
-  const key = parseOptions('access key', accessKeySchema, shown) as AccessKey;
+  const key = parseOptions('access key', accessKeySchema, accessKey) as AccessKey;
   if (key.accessKeyId.startsWith(SESSION_PREFIX))
     throw new TypeError(
       `Cannot add access key ${quote(key.accessKeyId)}: ids of sessions begin with ${SESSION_PREFIX}`,

@@ -1,5 +1,6 @@
-import { findSecretFlaw, isAccessKeyId, isAudience } from '@countersign/shared';
+import { isAccessKeyId, isAudience } from '@countersign/shared';
 import * as z from 'zod';
+import { secretOption } from '../options.ts';
 
 /** What is known of an access key beside its secret. */
 export interface AccessKeyPolicy {
@@ -85,10 +86,6 @@ export const accessKeyPolicySchema = z.strictObject({
 /** What is checked of an access key where it enters a store. */
 export const accessKeySchema = z.strictObject({
   accessKeyId: accessKeyPolicySchema.shape.accessKeyId,
-  secretAccessKey: z.unknown().superRefine((secret, context) => {
-    const flaw = findSecretFlaw(secret);
-    if (flaw !== undefined)
-      context.addIssue({ code: 'custom', message: `a generated secret: ${flaw}` });
-  }),
+  secretAccessKey: secretOption,
   ...accessKeyPolicySchema.omit({ accessKeyId: true }).shape,
 });

@@ -52,6 +52,7 @@ const rotateSchema = z.strictObject({
     .min(0)
     .max(366 * 86_400),
 });
+const listSchema = z.strictObject({ subject: z.string().optional() });
 
 /**
  * The life of access keys, written once for all places where they are kept: `MemoryKeyStore`, `FileKeyStore` and `RedisKeyStore`
@@ -130,6 +131,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   async list(
     of: { readonly subject?: string | undefined } = {},
   ): Promise<(AccessKeyInfo | UnreadableKeyInfo)[]> {
+    const { subject } = parseOptions('list of access keys', listSchema, of);
     const ids = (await this.#records.names()).flatMap((name) => accessKeyIdOf(name) ?? []);
     const uses = await this.#lastUses.of(ids);
     const infos = await Promise.all(
@@ -137,7 +139,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     );
     return infos
       .filter((info) => info !== undefined)
-      .filter((info) => of.subject === undefined || mayBeOf(of.subject, info))
+      .filter((info) => subject === undefined || mayBeOf(subject, info))
       .sort((one, other) => createdOf(one) - createdOf(other));
   }
 
@@ -234,7 +236,10 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     return this.#cutoffs.beginSession(subject);
   }
 
-  /** Notes which keys were used, and lets go of files and connections. */
+  /**
+   * Writes which keys were used last, then ends the store's own connections, or its watch on the file. Call it when the server
+   * shuts down.
+   */
   async close(): Promise<void> {
     await this.#lastUses.note();
     await this.#records.close();

@@ -1,16 +1,21 @@
 import { randomBytes } from 'node:crypto';
-import { quote } from '@countersign/shared';
+import { describeValue, findTextFlaw, quote } from '@countersign/shared';
 import { KeyStoreError } from './key-store-error.ts';
 
 /**
- * The keys that secrets are sealed with, as text: `<id>:<32 bytes in base64url>`. Of a list the first one seals, and all open; a
- * function is asked for one by its id, or without one for the key that seals now (a key management service), and gives `undefined`
- * where there is none of that id, or none any more.
+ * The keys that secrets are sealed with, as text: `<id>:<32 random bytes in base64url>`. Of a list the first one seals, and all open.
+ *
+ * A function is asked for a key by its id, or without an id for the key that seals now (a key management service). It gives the key,
+ * `undefined` if there is none of that id, or the list of all keys that there are. With a list, ids that strangers make up cost
+ * nothing. Without one, the function is asked for each of them, for up to 64 at a time.
  */
 export type MasterKeySource =
   | string
   | readonly string[]
-  | ((id: string | undefined) => string | undefined | Promise<string | undefined>);
+  | ((id: string | undefined) => MasterKeyAnswer | Promise<MasterKeyAnswer>);
+
+/** What a function gives: one key, all keys, or none. */
+type MasterKeyAnswer = string | readonly string[] | undefined;
 
 /** A key that secrets are sealed with. */
 export interface MasterKey {
@@ -18,12 +23,14 @@ export interface MasterKey {
   readonly bytes: Uint8Array;
 }
 
-/** Milliseconds after which a key is asked for again: somebody may have taken it away. */
+/** Milliseconds after which a key is asked for again: its owner may have taken it away. */
 const GOOD_FOR = 60_000;
 /** The same, where there was none. */
 const BAD_FOR = 5_000;
-/** How many ids for which there is no key are asked for in that time: tokens name them, and strangers write tokens. */
-const MOST_GUESSES = 100;
+/** How many ids that may be made up are asked for at a time: tokens name them, and strangers write tokens. */
+const MOST_ASKED = 64;
+/** Of how many ids for which there was no key that is remembered. */
+const MOST_MISSED = 10_000;
 
 const ID = /^[A-Za-z0-9_-]{1,64}$/;
 const MASTER_KEY = /^([A-Za-z0-9_-]{1,64}):([A-Za-z0-9_-]{43})$/;
@@ -42,9 +49,9 @@ const MASTER_KEY = /^([A-Za-z0-9_-]{1,64}):([A-Za-z0-9_-]{43})$/;
  * ```
  */
 export function generateMasterKey(id: string = new Date().toISOString().slice(0, 10)): string {
-  if (!ID.test(id))
+  if (typeof id !== 'string' || !ID.test(id))
     throw new TypeError(
-      `Cannot make master key ${quote(id)}: expected 1 to 64 of A-Z a-z 0-9 _ - for its name`,
+      `Cannot make master key ${describeValue(id)}: expected 1 to 64 of A-Z a-z 0-9 _ - for its name`,
     );
   return `${id}:${randomBytes(32).toString('base64url')}`;
 }
@@ -56,15 +63,30 @@ interface Answer {
   readonly key: Promise<MasterKey | undefined>;
 }
 
+/** All keys that there are, by their ids. The first one seals. */
+type KeyList = ReadonlyMap<string, MasterKey>;
+
+/** All keys that there are, as a function gave them. */
+interface ListAnswer {
+  readonly at: number;
+  readonly keys: KeyList;
+}
+
 /** Master keys by their ids. Of a function the one that seals is asked for with each seal, all others once a minute. */
 export class MasterKeys {
-  /** Those that were given directly: there is nobody to be asked. */
-  readonly #given: ReadonlyMap<string, MasterKey> | undefined;
-  readonly #ask: (id: string | undefined) => string | undefined | Promise<string | undefined>;
+  /** Those that were given directly: there is no function to ask. */
+  readonly #given: KeyList | undefined;
+  readonly #ask: (id: string | undefined) => MasterKeyAnswer | Promise<MasterKeyAnswer>;
+  /** What a function gave that tells all keys. */
+  #list: ListAnswer | undefined;
+  /** The last time that such a function was asked again to open something. */
+  #relisting: { readonly at: number; readonly done: Promise<unknown> } | undefined;
   /** Of ids of which there is a key, or was a minute ago: strangers must not be able to push them out. */
   readonly #keys = new Map<string, Answer>();
   /** Of ids that may be made up, the oldest first. */
   readonly #guesses = new Map<string, Answer>();
+  /** Those of them that were asked for and not answered yet, and when. */
+  readonly #asked = new Map<string, number>();
   /** The one that seals, as it was a minute ago at most. */
   #sealing: Answer | undefined;
 
@@ -74,12 +96,8 @@ export class MasterKeys {
       this.#ask = source;
       return;
     }
-    const texts = Array.isArray(source) ? (source as readonly string[]) : [source as string];
-    if (texts.length === 0) throw notOne();
     this.#ask = () => undefined;
-    this.#given = new Map(texts.map(parse).map((key) => [key.id, key]));
-    if (this.#given.size !== texts.length)
-      throw new TypeError('Cannot use master keys: two of them have the same id');
+    this.#given = parseList(Array.isArray(source) ? source : [source]);
   }
 
   /**
@@ -116,12 +134,14 @@ export class MasterKeys {
   async find(id: string): Promise<MasterKey | undefined> {
     if (this.#given !== undefined) return this.#given.get(id);
     if (!ID.test(id)) return undefined;
+    if (this.#list !== undefined) return this.#findListed(id, this.#list);
     const good = this.#keys.get(id);
     if (good !== undefined && isFresh(good, GOOD_FOR)) return good.key;
     const guess = this.#guesses.get(id);
     if (guess !== undefined && isFresh(guess, BAD_FOR)) return guess.key;
     this.#guesses.delete(id);
     if (good === undefined && !this.#makeRoom()) return this.#known(id);
+    if (good === undefined) this.#asked.set(id, performance.now());
     // Where whoever is asked is down, what was good a minute ago is good.
     const key = this.#load(id).catch((error) => {
       if (good === undefined) throw error;
@@ -131,6 +151,8 @@ export class MasterKeys {
     const [from, to] =
       good === undefined ? [this.#guesses, this.#keys] : [this.#keys, this.#guesses];
     from.set(id, answer);
+    const settle = (): unknown => this.#asked.delete(id);
+    key.then(settle, settle);
     key.then(
       (found) => {
         if ((found === undefined) === (good === undefined)) return;
@@ -142,13 +164,33 @@ export class MasterKeys {
     return key;
   }
 
-  /** Whether one more may be asked for: so many may be made up that whoever is asked would feel it. */
+  /** Whether one more that may be made up can be asked for: so many may be that the service behind the function would feel it. */
   #makeRoom(): boolean {
-    for (const [oldest, answer] of this.#guesses) {
-      if (this.#guesses.size < MOST_GUESSES || isFresh(answer, BAD_FOR)) break;
+    for (const [oldest, at] of this.#asked) {
+      // One that hangs takes no place for ever.
+      if (this.#asked.size < MOST_ASKED || performance.now() - at <= BAD_FOR) break;
+      this.#asked.delete(oldest);
+    }
+    for (const oldest of this.#guesses.keys()) {
+      if (this.#guesses.size < MOST_MISSED) break;
       this.#guesses.delete(oldest);
     }
-    return this.#guesses.size < MOST_GUESSES;
+    return this.#asked.size < MOST_ASKED;
+  }
+
+  /** Of a function that tells all keys: it is asked again once a minute, and every five seconds while there are ids that it did not tell. */
+  async #findListed(id: string, { at, keys }: ListAnswer): Promise<MasterKey | undefined> {
+    const known = keys.get(id);
+    if (performance.now() - at <= (known === undefined ? BAD_FOR : GOOD_FOR)) return known;
+    if (this.#relisting === undefined || performance.now() - this.#relisting.at > BAD_FOR)
+      this.#relisting = { at: performance.now(), done: this.#load(id) };
+    try {
+      await this.#relisting.done;
+    } catch (error) {
+      // While the function fails, what was good a minute ago is good.
+      if (known === undefined) throw error;
+    }
+    return (this.#list ?? { keys }).keys.get(id);
   }
 
   /** Where nothing more is asked for: tokens of late are sealed with the key that seals. */
@@ -164,9 +206,15 @@ export class MasterKeys {
 
   async #load(id: string | undefined): Promise<MasterKey | undefined> {
     try {
-      const text = await this.#ask(id);
-      if (text === undefined) return undefined;
-      const key = parse(text);
+      const answer = await this.#ask(id);
+      if (Array.isArray(answer)) {
+        const keys = parseList(answer);
+        this.#list = { at: performance.now(), keys };
+        return id === undefined ? keys.values().next().value : keys.get(id);
+      }
+      if (id !== undefined) this.#list = undefined;
+      if (answer === undefined) return undefined;
+      const key = parse(answer);
       if (id !== undefined && key.id !== id) throw new Error(`another was given, ${quote(key.id)}`);
       return key;
     } catch (cause) {
@@ -189,9 +237,17 @@ function failed(which: string, why: string, cause?: unknown): KeyStoreError {
   });
 }
 
+function parseList(texts: readonly unknown[]): KeyList {
+  if (texts.length === 0) throw notOne();
+  const keys = new Map(texts.map(parse).map((key) => [key.id, key]));
+  if (keys.size !== texts.length)
+    throw new TypeError('Cannot use master keys: two of them have the same id');
+  return keys;
+}
+
 function parse(text: unknown): MasterKey {
   const [, id, encoded] = (typeof text === 'string' && MASTER_KEY.exec(text)) || [];
-  if (id === undefined || encoded === undefined) throw notOne();
+  if (id === undefined || encoded === undefined) throw notOne(text);
   const bytes = Buffer.from(encoded, 'base64url');
   if (new Set(bytes).size < 8)
     throw new TypeError(
@@ -200,8 +256,9 @@ function parse(text: unknown): MasterKey {
   return { id, bytes };
 }
 
-function notOne(): TypeError {
+function notOne(text?: unknown): TypeError {
+  const flaw = typeof text === 'string' ? findTextFlaw(text) : undefined;
   return new TypeError(
-    'Cannot use master key: expected <id>:<32 bytes in base64url>, as generateMasterKey() makes it',
+    `Cannot use master key: ${flaw === undefined ? '' : `${flaw}; `}expected <id>:<32 bytes in base64url>, as generateMasterKey() makes it`,
   );
 }

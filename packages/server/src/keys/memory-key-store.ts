@@ -1,8 +1,17 @@
+import * as z from 'zod';
+import { clockOption, kindOf, parseOptions } from '../options.ts';
 import { subjectName } from './cutoffs.ts';
 import { checkKey, type KeptKey, keyName, readKey, toRecord } from './key-record.ts';
 import type { AccessKey } from './key-store.ts';
 import { ManagedKeyStore, revoked } from './managed-key-store.ts';
 import { MemoryRecords } from './memory-records.ts';
+
+export interface MemoryKeyStoreOptions {
+  /** Unix seconds; the system's clock if not given. */
+  readonly clock?: (() => number) | undefined;
+}
+
+const optionsSchema = z.strictObject({ clock: clockOption });
 
 /**
  * Access keys in the memory of this process: for tests, examples, and servers whose keys come from configuration.
@@ -21,10 +30,19 @@ export class MemoryKeyStore extends ManagedKeyStore {
 
   /**
    * @param accessKeys the keys to begin with
-   * @param clock Unix seconds; the system's if not given
-   * @throws TypeError or RangeError where a key cannot be used: see {@link MemoryKeyStore.set}
+   * @param options see {@link MemoryKeyStoreOptions}; or the clock alone
+   * @throws TypeError or RangeError naming the option that cannot be used, or if a key cannot: see {@link MemoryKeyStore.set}
    */
-  constructor(accessKeys: Iterable<AccessKey> = [], clock: () => number = () => Date.now() / 1000) {
+  constructor(
+    accessKeys: Iterable<AccessKey> = [],
+    options: MemoryKeyStoreOptions | (() => number) = {},
+  ) {
+    if (typeof accessKeys !== 'object' || typeof accessKeys?.[Symbol.iterator] !== 'function')
+      throw new TypeError(
+        `Cannot build MemoryKeyStore: expected a list of access keys, got ${kindOf(accessKeys)}`,
+      );
+    const given = typeof options === 'function' ? { clock: options } : options;
+    const { clock } = parseOptions('MemoryKeyStore', optionsSchema, given);
     const records = new MemoryRecords(clock);
     super(records, clock);
     this.#records = records;

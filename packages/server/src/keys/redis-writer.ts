@@ -69,7 +69,7 @@ export class RedisWriter {
     // Where replicas are away and others wait, each change is made on the master all the same, and soon: the next may be a revocation.
     const hurries = this.#lacks && this.#turns > 1;
     const timeout = hurries ? this.#timeout / 8 : this.#timeout;
-    const waited = await evalAndWait(redis, script, key, args, replicas, timeout);
+    const waited = await evalAndWait(redis, script, [key], args, replicas, timeout);
     this.#lacks = !(waited.acknowledged >= replicas);
     return waited;
   }

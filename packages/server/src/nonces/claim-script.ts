@@ -8,6 +8,11 @@
  *   each time at least, so that it never goes back and no two calls have one.
  * - Where replicas are waited for, `acked` before it: the last tick that they are known to have.
  *
+ * - `floor:<owner>`: until when requests of an owner may be acceptable that were refused for want of room.
+ *
+ * `KEYS[2]` is a hash: how many live nonces the owner of the claim has, by the second at which some of them have all expired. To
+ * lose it costs nothing but the bound.
+ *
  * The epoch ends, and with it what it can vouch for, where the state is gone, comes from another incarnation of Redis (a restart,
  * a snapshot, a promotion, another node: `master_replid` changes with each), or is older than what a caller has seen (a rollback in
  * place).
@@ -17,11 +22,12 @@
  *
  * `ARGV`: name of the nonce, or nothing only to look after the partition; signed at; acceptable from; until; the echoed epoch; an
  * epoch that nobody has used, to begin with if need be; the highest tick that the caller has seen; the caller's time; how long a
- * call may take; the slack between clocks. Where replicas are waited for: for how long they may be silent; the epoch that the caller
+ * call may take; the slack between clocks; the owner; how many nonces to count for it, or 0 to look at nothing; the most
+ * that it may have; `1` for a presigned URL. Where replicas are waited for: for how long they may be silent; the epoch that the caller
  * knows; its last tick that they acknowledged; `1` where it confirms that epoch.
  *
  * Times are microseconds of Unix time in here, and seconds outside. Answers are `{outcome, epoch, wait, tick}`: the wait in seconds
- * where the outcome is `uncertain`; where it is `apart` by how many milliseconds clocks are; and where a partition is `alive`, how
+ * where the outcome is `uncertain` or `exhausted`; where it is `apart` by how many milliseconds clocks are; and where a partition is `alive`, how
  * many replicas it has.
  */
 export const CLAIM_SCRIPT = `
@@ -37,7 +43,8 @@ local function micros(text)
 end
 local signed, from, till = micros(ARGV[2]), micros(ARGV[3]), micros(ARGV[4])
 local seen, sent, late, slack = ARGV[7] + 0, ARGV[8] * 1000000, ARGV[9] * 1000000, ARGV[10] * 1000000
-local lease, known = (ARGV[11] or 0) * 1000000, ARGV[12]
+local account, charge, most, presigned = ARGV[11], ARGV[12] + 0, ARGV[13] + 0, ARGV[14] == '1'
+local lease, known = (ARGV[15] or 0) * 1000000, ARGV[16]
 
 local clock = redis.call('TIME')
 local time = clock[1] * 1000000 + clock[2]
@@ -71,11 +78,11 @@ local lost = of ~= incarnation or seen > tick
 local lapsed = false
 if lease > 0 and not lost then
   local acked = (redis.call('ZSCORE', key, 'acked') or ACKED) - ACKED
-  if known == epoch then acked = math.max(acked, ARGV[13] + 0) end
+  if known == epoch then acked = math.max(acked, ARGV[17] + 0) end
   if acked > 0 then redis.call('ZADD', key, 'GT', ACKED + acked, 'acked') end
   lapsed = birth ~= 'pending' and not (time - acked <= lease)
 end
-local is_confirmed = birth == 'pending' and (lease == 0 or known == epoch and ARGV[14] == '1')
+local is_confirmed = birth == 'pending' and (lease == 0 or known == epoch and ARGV[18] == '1')
 if lost or lapsed or is_confirmed then
   if lost or lapsed then epoch = ARGV[6] end
   birth = lease > 0 and not is_confirmed and 'pending' or string.format('%.0f', now)
@@ -111,7 +118,46 @@ if echoed ~= epoch and (echoed ~= '' or not (from > certain)) then
   return answer('uncertain', math.max(1, math.ceil((anew - time) / 1000000)))
 end
 
+-- Until when requests of the owner may be acceptable that were refused for want of room. Its client will have signed them again by
+-- the time that there is room, so they must not be accepted then.
+local floor = not presigned and redis.call('ZSCORE', key, 'floor:' .. account) or 0
+local held, first, latest = 0, nil, 0
+if charge > 0 then
+  local shares = redis.call('HGETALL', KEYS[2])
+  for i = 1, #shares, 2 do
+    -- Whole seconds are exact in text, and what they are below in Lua.
+    local ends = tonumber(shares[i])
+    if ends * 1000000 + slack >= now then
+      held = held + shares[i + 1]
+      first, latest = math.min(first or ends, ends), math.max(latest, ends)
+    else
+      redis.call('HDEL', KEYS[2], shares[i])
+    end
+  end
+end
+local isFull = charge > 0 and held + charge > most
+if isFull or not (till > floor + 0) then
+  if redis.call('ZSCORE', key, nonce) then return answer('replayed') end
+  if isFull and not presigned then
+    floor = math.max(floor, till)
+    redis.call('ZADD', key, string.format('%.0f', floor), 'floor:' .. account)
+  end
+  local open = isFull and (first or 0) * 1000000 + slack or 0
+  if not presigned then open = math.max(open, (math.floor((floor - till + signed) / 1000000) + 1) * 1000000) end
+  return answer('exhausted', math.max(1, math.ceil((open - time) / 1000000)))
+end
+
 -- GT: a nonce that comes again can be remembered for longer by that, never for shorter.
 local added = redis.call('ZADD', key, 'GT', STATE + now, state, till, nonce)
-return {added == 1 and 'claimed' or 'replayed', epoch, 0, now}
+if added ~= 1 then return {'replayed', epoch, 0, now} end
+if charge > 0 then
+  -- Counted by steps of 16 s, longer ones for what lives for long: so an owner never has many.
+  local step = 16
+  while till - now > 16 * step * 1000000 do step = step * 2 end
+  local ends = (math.floor(till / 1000000 / step) + 1) * step
+  if redis.call('HINCRBY', KEYS[2], string.format('%.0f', ends), charge) == charge then
+    redis.call('PEXPIREAT', KEYS[2], string.format('%.0f', (math.max(latest, ends) * 1000000 + 2 * slack) / 1000))
+  end
+end
+return {'claimed', epoch, 0, now}
 `;

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import * as z from 'zod';
-import { parseOptions } from '../options.ts';
+import { clockOption, parseOptions } from '../options.ts';
+import { NoncePool } from './nonce-pool.ts';
 import {
   CLOCK_SLACK,
   type ClaimOutcome,
@@ -8,14 +9,20 @@ import {
   type NonceClaim,
   type NonceStore,
 } from './nonce-store.ts';
-import { createNonceWords, type Words } from './nonce-words.ts';
-import { hashWords, WordsSet } from './words-set.ts';
+import { createNonceWords } from './nonce-words.ts';
+import { hashWords } from './words-set.ts';
 
 export interface MemoryNonceStoreOptions {
   /** Unix seconds; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
-  /** The most nonces held at a time: 1,000,000 if not given. */
+  /** The most nonces held at a time, and as many of one-time presigned URLs: 1,000,000 if not given. */
   readonly maxEntries?: number | undefined;
+  /**
+   * The most nonces held at a time for one subject, and as many of its one-time presigned URLs: a
+   * quarter of `maxEntries` if not given, which is 1,700 requests a second. Beyond it the subject is
+   * refused, `ERR_TOO_MANY_REQUESTS`, and others are not. Raise it if one key makes most requests.
+   */
+  readonly perSubject?: number | undefined;
   /**
    * Unix seconds: since when this store has seen every request. Now if not given; an earlier moment only where it is
    * certain that nothing was accepted between then and now, or replays of that time are accepted.
@@ -24,29 +31,19 @@ export interface MemoryNonceStoreOptions {
 }
 
 const optionsSchema = z.strictObject({
-  clock: z.function().optional(),
+  clock: clockOption,
   maxEntries: z.int().min(1).max(16_000_000).default(1_000_000),
+  perSubject: z.int().min(1).max(16_000_000).optional(),
   bornAt: z.number().optional(),
 });
-
-/** Nonces that expire within some seconds of each other, and are forgotten together: nothing is swept one by one. */
-interface Generation {
-  readonly nonces: WordsSet;
-  /** Unix seconds: the latest until which a request of them is acceptable. */
-  latest: number;
-}
-
-/** The seconds that a generation spans, for what lives no longer than so many of them. */
-const STEP = 16;
-const STEPS = 16;
 
 /**
  * Nonces in the memory of this process: for one server process. Several that share keys need `RedisNonceStore`, or each
  * would accept what another has seen.
  *
- * Memory is bounded: 22 to 43 bytes a nonce, 64 of those few seconds whose room is growing. When it is full the nonces nearest to
- * expiry go, and the store's floor rises to them: requests below the floor are refused as uncertain, never accepted because their
- * nonce was forgotten.
+ * Memory is bounded: 22 to 43 bytes a nonce, 64 of those few seconds whose room is growing, and some 200 bytes for each subject that
+ * has live nonces. When it is full the nonces nearest to expiry go, and the store's floor rises to them: requests below the floor are
+ * refused as uncertain, never accepted because their nonce was forgotten. Long before, a subject that has a quarter of all is refused.
  *
  * @example
  * ```ts
@@ -60,27 +57,31 @@ export class MemoryNonceStore implements NonceStore {
   /** The name of this store's life; another instance has another. */
   readonly epoch = randomBytes(16).toString('base64url');
   readonly #clock: () => number;
-  readonly #maxEntries: number;
   readonly #bornAt: number;
-  /** By the second at which all of a generation has expired. */
-  readonly #generations = new Map<number, Generation>();
+  readonly #requests: NoncePool;
+  /** Kept apart: what lives for an hour must not raise the floor of what lives for two minutes. */
+  readonly #presigned: NoncePool;
+  readonly #perSubject: number;
   readonly #wordsOf = createNonceWords();
-  #size = 0;
-  #sweptAt = Number.NEGATIVE_INFINITY;
-  /** Unix seconds: of requests acceptable until then at most, nonces may have been forgotten. */
-  #floor = Number.NEGATIVE_INFINITY;
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
   constructor(options: MemoryNonceStoreOptions = {}) {
-    const { clock, maxEntries, bornAt } = parseOptions('MemoryNonceStore', optionsSchema, options);
-    this.#clock = (clock as (() => number) | undefined) ?? (() => Date.now() / 1000);
-    this.#maxEntries = maxEntries;
+    const {
+      clock,
+      maxEntries,
+      bornAt,
+      perSubject = Math.ceil(maxEntries / 4),
+    } = parseOptions('MemoryNonceStore', optionsSchema, options);
+    this.#clock = clock;
     this.#bornAt = bornAt ?? this.#clock();
+    this.#perSubject = perSubject;
+    this.#requests = new NoncePool(maxEntries, perSubject);
+    this.#presigned = new NoncePool(maxEntries, perSubject);
   }
 
   /** How many nonces are held. */
   get size(): number {
-    return this.#size;
+    return this.#requests.size + this.#presigned.size;
   }
 
   /** Claims a nonce. */
@@ -90,26 +91,39 @@ export class MemoryNonceStore implements NonceStore {
     if (!hasTimes(claim) || !(now <= claim.acceptableUntil + CLOCK_SLACK))
       return { outcome: 'stale', epoch };
     if (!(claim.acceptableFrom <= now + CLOCK_SLACK)) return { outcome: 'early', epoch };
-    this.#forgetExpired(now);
+    this.#requests.forgetExpired(now);
+    this.#presigned.forgetExpired(now);
 
     const words = this.#wordsOf(claim);
     const hash = hashWords(words);
-    for (const generation of this.#generations.values())
-      if (generation.nonces.has(words, hash)) return { outcome: 'replayed', epoch };
+    if (this.#requests.has(words, hash) || this.#presigned.has(words, hash))
+      return { outcome: 'replayed', epoch };
 
-    const lifetime = claim.acceptableUntil - claim.signedAt;
-    if (!(claim.acceptableUntil > this.#floor)) return this.#uncertain(this.#floor - lifetime, now);
-    const ahead = claim.signedAt - claim.acceptableFrom;
+    const pool = claim.presigned === true ? this.#presigned : this.#requests;
+    const { acceptableFrom, acceptableUntil, signedAt } = claim;
+    const lifetime = acceptableUntil - signedAt;
+    if (!(acceptableUntil > pool.floor)) return this.#uncertain(pool.floor - lifetime, now);
     const certainFrom = this.#bornAt + 2 * CLOCK_SLACK;
-    const isCertain = (claim.epoch ?? '') === '' && claim.acceptableFrom > certainFrom;
-    if (claim.epoch !== epoch && !isCertain) return this.#uncertain(certainFrom + ahead, now);
+    const isCertain = (claim.epoch ?? '') === '' && acceptableFrom > certainFrom;
+    if (claim.epoch !== epoch && !isCertain)
+      return this.#uncertain(certainFrom + signedAt - acceptableFrom, now);
 
-    if (this.#size >= this.#maxEntries) {
-      this.#forgetOldest();
-      if (!(claim.acceptableUntil > this.#floor))
-        return this.#uncertain(this.#floor - lifetime, now);
+    const owner = `${claim.audience}\n${claim.owner ?? claim.accessKeyId}`;
+    const fullUntil = pool.fullUntil(owner);
+    // A copy of a request that was refused must not be accepted when there is room again: its client
+    // has signed another by then. A presigned URL is never signed again.
+    if (fullUntil !== undefined && pool === this.#requests)
+      pool.raiseFloorOf(owner, acceptableUntil);
+    const floor = pool.floorOf(owner);
+    if (fullUntil !== undefined || !(acceptableUntil > floor)) {
+      const until = Math.max(fullUntil ?? now, Math.floor(floor - lifetime) + 1);
+      const retryAfter = Math.max(1, Math.ceil(until - now));
+      return { outcome: 'exhausted', epoch, retryAfter, limit: this.#perSubject };
     }
-    this.#remember(words, hash, claim.acceptableUntil, now);
+
+    pool.makeRoom();
+    if (!(acceptableUntil > pool.floor)) return this.#uncertain(pool.floor - lifetime, now);
+    pool.add(words, hash, owner, acceptableUntil, now);
     return { outcome: 'claimed', epoch };
   }
 
@@ -117,39 +131,5 @@ export class MemoryNonceStore implements NonceStore {
   #uncertain(limit: number, now: number): ClaimOutcome {
     const retryAfter = Math.max(1, Math.ceil(Math.floor(limit) + 1 - now));
     return { outcome: 'uncertain', epoch: this.epoch, retryAfter };
-  }
-
-  #remember(words: Words, hash: number, until: number, now: number): void {
-    // What lives for long expires in longer steps: so there are never many generations to look through.
-    let step = STEP;
-    while (until - now > STEPS * step) step *= 2;
-    const end = (Math.floor(until / step) + 1) * step;
-    let generation = this.#generations.get(end);
-    if (generation === undefined) {
-      generation = { nonces: new WordsSet(), latest: until };
-      this.#generations.set(end, generation);
-    }
-    generation.nonces.add(words, hash);
-    generation.latest = Math.max(generation.latest, until);
-    this.#size++;
-  }
-
-  #forgetExpired(now: number): void {
-    // Generations expire STEP seconds apart: to look once a second is to look often enough.
-    if (now >= this.#sweptAt && now < this.#sweptAt + 1) return;
-    this.#sweptAt = now;
-    for (const end of this.#generations.keys()) if (end + CLOCK_SLACK < now) this.#forget(end);
-  }
-
-  #forgetOldest(): void {
-    this.#forget(Math.min(...this.#generations.keys()));
-  }
-
-  /** Also for what expired: a clock that is set back must not bring to life what was forgotten. */
-  #forget(end: number): void {
-    const generation = this.#generations.get(end) as Generation;
-    this.#generations.delete(end);
-    this.#size -= generation.nonces.size;
-    this.#floor = Math.max(this.#floor, generation.latest);
   }
 }

@@ -3,6 +3,21 @@ export interface NonceClaim {
   readonly accessKeyId: string;
   readonly audience: string;
   readonly nonce: string;
+  /**
+   * Who may have only so many live nonces: the subject of the access key, the secret of a callback.
+   * The access key if not given. Owners of two audiences are two.
+   */
+  readonly owner?: string | undefined;
+  /**
+   * What a session was lent on, or whose it is: the same for each of the many sessions that one
+   * holder can ask for, and for each copy of one request.
+   */
+  readonly parent?: string | undefined;
+  /**
+   * Whether the nonce is that of a presigned URL, which may live for an hour. Its owner has room of
+   * its own for those, so that they take none from requests.
+   */
+  readonly presigned?: boolean | undefined;
   /** Unix seconds: when the request says that it was signed. */
   readonly signedAt: number;
   /** Unix seconds: no server could have accepted the request before. */
@@ -21,9 +36,17 @@ export interface NonceClaim {
  *   once; without one after `retryAfter` seconds.
  * - `stale`: by the store's clock the request is too old.
  * - `early`: by the store's clock no server could have accepted the request yet.
+ * - `exhausted`: the owner has as many live nonces as one owner may have, `limit`. There is room after `retryAfter` seconds, for a
+ *   request that is signed again.
  */
 export type ClaimOutcome =
   | { readonly outcome: 'claimed' | 'replayed' | 'stale' | 'early'; readonly epoch: string }
+  | {
+      readonly outcome: 'exhausted';
+      readonly epoch: string;
+      readonly retryAfter: number;
+      readonly limit: number;
+    }
   | { readonly outcome: 'uncertain'; readonly epoch: string; readonly retryAfter: number };
 
 /** Where a verifier claims nonces. */

@@ -6,6 +6,7 @@ import { clockOption, parseOptions } from '../options.ts';
 import { redisOption } from '../redis-connection.ts';
 import { evalAndWait, tellLack, type Waited } from '../redis-wait.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
+import { NonceCharges } from './nonce-charges.ts';
 import { CLOCK_SLACK, type ClaimOutcome, type NonceClaim, type NonceStore } from './nonce-store.ts';
 import { RedisPartition } from './redis-partition.ts';
 import { parseReply, REPLICA, type ScriptReply } from './redis-reply.ts';
@@ -29,6 +30,12 @@ export interface RedisNonceStoreOptions {
    * same on all servers.
    */
   readonly slack?: number | undefined;
+  /**
+   * The most live nonces of one subject, and as many of its one-time presigned URLs. Beyond it the subject is refused,
+   * `ERR_TOO_MANY_REQUESTS`, and others are not. If not given: 250,000, which is 1,700 requests a second, or fewer if both together
+   * could take more than a quarter of the `maxmemory` of Redis. Raise it if one key makes most requests. The same on all servers.
+   */
+  readonly perSubject?: number | undefined;
   /** Unix seconds, by the clock of this server; the system's if not given. */
   readonly clock?: (() => number) | undefined;
 }
@@ -39,8 +46,14 @@ const optionsSchema = z.strictObject({
   timeout: z.number().min(0.05).max(10).default(0.4),
   waitForReplicas: z.int().min(0).max(100).optional(),
   slack: z.number().min(0.01).max(60).default(CLOCK_SLACK),
+  perSubject: z.int().min(1).max(1_000_000_000).optional(),
   clock: clockOption,
 });
+
+const PER_SUBJECT = 250_000;
+
+/** Bytes that a nonce takes in Redis at most, while the tables of Redis grow. */
+const NONCE_BYTES = 192;
 
 /** Access keys are spread over this many sorted sets in a cluster, so that its nodes share the work; each has an epoch of its own. */
 const CLUSTER_PARTITIONS = 16;
@@ -50,12 +63,23 @@ const LEASE = 1.5;
 
 /** The script, as ioredis makes a command of it. */
 interface ClaimCommand {
-  claimNonce(key: string, ...args: (string | number)[]): Promise<unknown>;
+  claimNonce(key: string, owner: string, ...args: (string | number)[]): Promise<unknown>;
 }
 
-type Times = Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'acceptableUntil' | 'epoch'>;
+/** A claim, and what the script counts for its owner. */
+interface OwnedClaim {
+  readonly claim: Omit<NonceClaim, 'accessKeyId' | 'audience' | 'nonce'>;
+  /** What stands for the nonce. */
+  readonly name: string;
+  readonly account: string;
+  /** How many nonces to count; none if the owner is not to be looked at. */
+  readonly charge: number;
+  /** The most that the owner may have. */
+  readonly limit: number;
+}
 
-const NO_CLAIM: Times = { signedAt: 0, acceptableFrom: 0, acceptableUntil: 0 };
+const NO_TIMES = { signedAt: 0, acceptableFrom: 0, acceptableUntil: 0 };
+const NO_CLAIM: OwnedClaim = { claim: NO_TIMES, name: '', account: '', charge: 0, limit: 0 };
 
 /**
  * Nonces in Redis, 6.2 or newer, or Valkey: for all servers that share keys. One script decides each claim, on the
@@ -82,13 +106,15 @@ export class RedisNonceStore implements NonceStore {
   readonly #slack: number;
   readonly #clock: () => number;
   readonly #waitForReplicas: number | undefined;
+  readonly #perSubject: number | undefined;
   readonly #partitions: readonly RedisPartition[];
   readonly #beat: NodeJS.Timeout;
+  readonly #charges = new NonceCharges();
   #calls = 0;
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
   constructor(options: RedisNonceStoreOptions) {
-    const { redis, prefix, timeout, waitForReplicas, slack, clock } = parseOptions(
+    const { redis, prefix, timeout, waitForReplicas, slack, perSubject, clock } = parseOptions(
       'RedisNonceStore',
       optionsSchema,
       options,
@@ -97,15 +123,20 @@ export class RedisNonceStore implements NonceStore {
     this.#slack = slack;
     this.#clock = clock;
     this.#waitForReplicas = waitForReplicas;
+    this.#perSubject = perSubject;
     this.#partitions = Array.from(
       { length: redis.isCluster ? CLUSTER_PARTITIONS : 1 },
-      (_, partition) => new RedisPartition(`${prefix}:${partition}`),
+      (_, partition) => {
+        const key = `${prefix}:${partition}`;
+        // In a cluster a script may use only keys of one slot, which the part in braces decides.
+        return new RedisPartition(redis.isCluster ? `{${key}}` : key);
+      },
     );
     this.#connection = new TestedRedis(redis, this.#timeout, () => {
       for (const partition of this.#partitions) this.#lookUp(partition);
     });
     this.#redis = this.#connection.redis as (Redis | Cluster) & ClaimCommand;
-    this.#redis.defineCommand('claimNonce', { numberOfKeys: 1, lua: CLAIM_SCRIPT });
+    this.#redis.defineCommand('claimNonce', { numberOfKeys: 2, lua: CLAIM_SCRIPT });
     this.#beat = setInterval(() => this.#watchQuiet(), (slack * 1000) / 4).unref();
   }
 
@@ -127,7 +158,7 @@ export class RedisNonceStore implements NonceStore {
   async claim(claim: NonceClaim): Promise<ClaimOutcome> {
     const { accessKeyId, audience, nonce } = claim;
     const name = hash('sha256', `${audience}\n${accessKeyId}\n${nonce}`, 'base64url').slice(0, 22);
-    const partition = this.#partitionOf(accessKeyId);
+    const partition = this.#partitionOf(claim.parent ?? accessKeyId);
     partition.check();
     try {
       return await within(this.#timeout, this.#claim(partition, name, claim));
@@ -143,44 +174,71 @@ export class RedisNonceStore implements NonceStore {
     this.#connection.close();
   }
 
-  #partitionOf(accessKeyId: string): RedisPartition {
+  /** The most live nonces of one owner. */
+  get #limit(): number {
+    // Requests and presigned URLs together: half of a quarter for each.
+    const fitting = Math.floor(this.#connection.maxMemory / 8 / NONCE_BYTES);
+    return this.#perSubject ?? Math.max(1, Math.min(PER_SUBJECT, fitting));
+  }
+
+  /** Sessions of one holder are in one partition, so that their nonces count together. */
+  #partitionOf(keyOrParent: string): RedisPartition {
     const { length } = this.#partitions;
     const index =
-      length === 1 ? 0 : Number.parseInt(hash('sha256', accessKeyId).slice(0, 4), 16) % length;
+      length === 1 ? 0 : Number.parseInt(hash('sha256', keyOrParent).slice(0, 4), 16) % length;
     return this.#partitions[index] as RedisPartition;
   }
 
   async #claim(partition: RedisPartition, name: string, claim: NonceClaim): Promise<ClaimOutcome> {
     await this.#connection.connected();
-    let reply = await this.#call(partition, name, claim);
-    if (reply.outcome === 'pending') {
-      await this.#call(partition, '', undefined, true);
-      reply = await this.#call(partition, name, claim);
+    const account = this.#charges.accountOf(claim);
+    const limit = this.#limit;
+    const charge = this.#charges.take(account, limit);
+    const owned: OwnedClaim = { claim, name, account: account.name, charge, limit };
+    let reply: ScriptReply | undefined;
+    try {
+      reply = await this.#call(partition, owned);
+      if (reply.outcome === 'pending') {
+        await this.#call(partition, NO_CLAIM, true);
+        reply = await this.#call(partition, owned);
+      }
+    } finally {
+      this.#charges.settle(account, charge, reply?.outcome === 'claimed');
     }
     const { outcome, epoch, wait } = reply;
     if (outcome === 'pending' || outcome === 'alive')
       throw new Error('The replicas of Redis have not acknowledged that the store began anew');
-    return outcome === 'uncertain' ? { outcome, epoch, retryAfter: wait } : { outcome, epoch };
+    if (outcome === 'uncertain') return { outcome, epoch, retryAfter: wait };
+    if (outcome === 'exhausted') return { outcome, epoch, retryAfter: wait, limit };
+    return { outcome, epoch };
   }
 
-  /** One call of the script: a claim, or without a name one that only looks after the partition. */
+  /** One call of the script: a claim, or one that only looks after the partition. */
   async #call(
     partition: RedisPartition,
-    name: string,
-    claim: NonceClaim | undefined,
+    { claim, name, account, charge, limit }: OwnedClaim,
     confirms = false,
   ): Promise<ScriptReply> {
     const replicas = this.#waitForReplicas ?? (this.#connection.hasReplicas ? 1 : 0);
-    const { signedAt, acceptableFrom, acceptableUntil, epoch = '' }: Times = claim ?? NO_CLAIM;
+    const { signedAt, acceptableFrom, acceptableUntil, epoch = '', presigned } = claim;
     const args: (string | number)[] = [name, signedAt, acceptableFrom, acceptableUntil, epoch];
     args.push(this.#newEpoch(), partition.seen, this.#clock(), this.#timeout / 1000, this.#slack);
+    args.push(account, charge, limit, presigned === true ? 1 : 0);
     if (replicas > 0)
       args.push(LEASE * this.#slack, partition.epoch, partition.acked, confirms ? 1 : 0);
     const { key } = partition;
+    const owner = `${key}:${account}`;
     const waited: Waited =
       replicas === 0
-        ? { answer: await this.#redis.claimNonce(key, ...args), acknowledged: 0 }
-        : await evalAndWait(this.#redis, CLAIM_SCRIPT, key, args, replicas, this.#timeout / 4);
+        ? { answer: await this.#redis.claimNonce(key, owner, ...args), acknowledged: 0 }
+        : await evalAndWait(
+            this.#redis,
+            CLAIM_SCRIPT,
+            [key, owner],
+            args,
+            replicas,
+            this.#timeout / 4,
+          );
     const reply = this.#read(waited.answer);
     if (!(waited.acknowledged >= replicas))
       throw new Error(tellLack(waited, replicas, 'the claim'));
@@ -238,9 +296,9 @@ export class RedisNonceStore implements NonceStore {
 
   async #lookAfter(partition: RedisPartition): Promise<void> {
     partition.watchedAt = performance.now();
-    const { outcome, replicas } = await this.#call(partition, '', undefined);
+    const { outcome, replicas } = await this.#call(partition, NO_CLAIM);
     this.#connection.noteReplicas(replicas);
-    if (outcome === 'pending') await this.#call(partition, '', undefined, true);
+    if (outcome === 'pending') await this.#call(partition, NO_CLAIM, true);
   }
 }
 

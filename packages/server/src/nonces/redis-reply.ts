@@ -5,7 +5,7 @@ import type { ClaimOutcome } from './nonce-store.ts';
 export interface ScriptReply {
   readonly outcome: ClaimOutcome['outcome'] | 'alive' | 'pending';
   readonly epoch: string;
-  /** Seconds to wait where the outcome is `uncertain`. */
+  /** Seconds to wait where the outcome is `uncertain` or `exhausted`. */
   readonly wait: number;
   readonly tick: number;
   /** How many replicas Redis has, where it was asked only to look after a partition. */
@@ -18,6 +18,7 @@ const OUTCOMES = new Set([
   'uncertain',
   'stale',
   'early',
+  'exhausted',
   'alive',
   'pending',
 ]);

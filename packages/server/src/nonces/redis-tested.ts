@@ -9,6 +9,7 @@ export class TestedRedis {
   readonly redis: Redis | Cluster;
   readonly #whenFit: () => void;
   #hasReplicas = false;
+  #maxMemory = Number.POSITIVE_INFINITY;
   #connection: Promise<unknown> | undefined;
   /** Settles with the test of the present connection. */
   #test: Promise<void> | undefined;
@@ -40,6 +41,11 @@ export class TestedRedis {
   /** Whether replicas were ever seen: from then on they are waited for, since the next master may have none and not know what it lacks. */
   get hasReplicas(): boolean {
     return this.#hasReplicas;
+  }
+
+  /** Bytes that a master of this Redis may use, as it told last. */
+  get maxMemory(): number {
+    return this.#maxMemory;
   }
 
   noteReplicas(count: number): void {
@@ -102,9 +108,10 @@ export class TestedRedis {
 
   /** @throws Error where Redis cannot be relied on */
   async #judge(): Promise<void> {
-    const { flaw, replicas } = await testRedis(this.redis);
+    const { flaw, replicas, maxMemory } = await testRedis(this.redis);
     if (flaw !== undefined) throw this.#warned(`Redis is not fit for nonces: ${flaw}`);
     this.noteReplicas(replicas);
+    this.#maxMemory = maxMemory;
   }
 
   /** Callers are told nothing but that they should try again: whoever runs the server must hear of it. */

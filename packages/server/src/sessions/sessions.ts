@@ -6,7 +6,7 @@ import { encodeCrockford } from '../keys/generate-access-key.ts';
 import { accessKeyPolicySchema, LATEST_TIME } from '../keys/key-store.ts';
 import { type MasterKeySource, MasterKeys } from '../keys/master-keys.ts';
 import { LONGEST_SESSION, type Revocations, SESSION_PREFIX } from '../keys/revocations.ts';
-import { objectOption, parseOptions } from '../options.ts';
+import { clockOption, objectOption, parseOptions } from '../options.ts';
 import { storeFailed } from '../store-failed.ts';
 import type { SessionKey, SessionSource } from './session-source.ts';
 import { openToken, type SessionClaims, sealToken } from './session-token.ts';
@@ -74,6 +74,8 @@ export interface SessionsOptions {
   readonly revocations: Revocations;
   /** The most seconds that a session may live: 43,200 (12 hours) if not given, at most 604,800. */
   readonly maxTtl?: number | undefined;
+  /** Unix seconds: when sessions begin, and so when they end. The clock of `revocations` if not given. */
+  readonly clock?: (() => number) | undefined;
 }
 
 const optionsSchema = z.strictObject({
@@ -87,10 +89,9 @@ const optionsSchema = z.strictObject({
     'a key store that remembers revocations, such as new RedisKeyStore(…)',
   ),
   maxTtl: z.int().min(1).max(LONGEST_SESSION).default(43_200),
+  clock: clockOption.unwrap().optional(),
 });
 
-/** How far the clocks of servers may differ, in seconds. */
-const SKEW = 5;
 const MOST_OPENED = 10_000;
 /** Milliseconds. */
 const OPEN_FOR = 60_000;
@@ -116,7 +117,7 @@ const OPEN_FOR = 60_000;
  * @see docs/keys.md, RFC 7516 for the token, RFC 7800 for the secret in it
  */
 export function createSessions(options: SessionsOptions): Sessions {
-  const { issuer, masterKey, revocations, maxTtl } = parseOptions(
+  const { issuer, masterKey, revocations, maxTtl, clock } = parseOptions(
     'sessions',
     optionsSchema,
     options,
@@ -141,9 +142,9 @@ export function createSessions(options: SessionsOptions): Sessions {
     );
     const accessKeyId = SESSION_PREFIX + encodeCrockford(randomBytes(20));
     const secretAccessKey = randomBytes(32).toString('base64url');
-    const { now, issuedAt, signedSince, versions } = await ask(() =>
-      revocations.beginSession(subject),
-    );
+    const begin = await ask(() => revocations.beginSession(subject));
+    const { issuedAt, signedSince, versions } = begin;
+    const now = clock?.() ?? begin.now;
     const parent = signer?.accessKeyId;
     const exp = Math.min(Math.ceil(now + ttl), Math.floor(signer?.expiresAt ?? LATEST_TIME));
     if (signer !== undefined) {
@@ -160,7 +161,7 @@ export function createSessions(options: SessionsOptions): Sessions {
         sub: subject,
         aud: audience,
         iat: issuedAt,
-        nbf: Math.floor(now) - SKEW,
+        nbf: Math.floor(now),
         exp,
         jti: accessKeyId,
         scope: scopes.join(' '),

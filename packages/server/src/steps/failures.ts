@@ -1,6 +1,6 @@
-import { quote, SignatureError } from '@countersign/shared';
+import { quote, SignatureError, type SignatureParams } from '@countersign/shared';
 import { callHook } from '../call-hook.ts';
-import type { FailureBlock, FailureLimit } from '../failures/failure-limit.ts';
+import type { FailureBlock, FailureLimit, SignatureKind } from '../failures/failure-limit.ts';
 
 /**
  * The refusal to verify a signature where too many have failed that came from the same source: `ERR_TOO_MANY_FAILURES`.
@@ -10,21 +10,32 @@ import type { FailureBlock, FailureLimit } from '../failures/failure-limit.ts';
 export function failureRefusal(
   failures: FailureLimit | undefined,
   source: string | undefined,
-  accessKeyId: string,
+  params: SignatureParams,
 ): SignatureError | undefined {
   if (failures === undefined || !isSource(source)) return undefined;
-  const block = failures.check(source, accessKeyId);
-  return block === undefined ? undefined : refusalOf(block, accessKeyId);
+  const { accessKeyId } = params;
+  const kind = kindOf(params);
+  const block = failures.check(source, accessKeyId, kind);
+  return block === undefined ? undefined : refusalOf(block, accessKeyId, kind);
 }
 
 /** Notes that a signature was refused: it did not match, or its key is unknown or inactive. */
 export function noteFailure(
   failures: FailureLimit | undefined,
   source: string | undefined,
-  accessKeyId: string,
+  params: SignatureParams,
 ): void {
-  if (isSource(source))
-    callHook((id) => failures?.note(source, id), accessKeyId, 'COUNTERSIGN_FAILURES');
+  if (!isSource(source)) return;
+  const { accessKeyId } = params;
+  callHook(
+    (kind) => failures?.note(source, accessKeyId, kind),
+    kindOf(params),
+    'COUNTERSIGN_FAILURES',
+  );
+}
+
+function kindOf({ expiresIn }: SignatureParams): SignatureKind {
+  return expiresIn === undefined ? 'headers' : 'presigned';
 }
 
 let last: { readonly message: string; readonly refusal: SignatureError } | undefined;
@@ -33,10 +44,15 @@ let last: { readonly message: string; readonly refusal: SignatureError } | undef
  * Whoever guesses is refused in the same words thousands of times a second. To make the error anew, and to find out each time where
  * it comes from, would cost more than all the rest of the refusal; as requests share it, nobody may write into it.
  */
-function refusalOf({ of, seconds }: FailureBlock, accessKeyId: string): SignatureError {
+function refusalOf(
+  { of, seconds }: FailureBlock,
+  accessKeyId: string,
+  kind: SignatureKind,
+): SignatureError {
   // The address is not told: behind a proxy it may be one that nobody outside should know.
   const what = of === 'source' ? '' : ` of access key ${quote(accessKeyId)}`;
-  const message = `Cannot verify signatures${what} from this source: too many have failed, wait ${seconds} s`;
+  const subject = kind === 'headers' ? 'signatures' : 'presigned URLs';
+  const message = `Cannot verify ${subject}${what} from this source: too many have failed, wait ${seconds} s`;
   if (last?.message !== message) {
     const refusal = new SignatureError('ERR_TOO_MANY_FAILURES', message, { retryAfter: seconds });
     last = { message, refusal: Object.freeze(refusal) };

@@ -118,7 +118,8 @@ function judgeRecord(
   if (audiences !== undefined && audiences !== null && !isAmong(audiences, audience))
     return ELSEWHERE;
   if (!(params.signedAt >= (signedSince ?? 0))) return SIGNED_BEFORE;
-  if (!(now >= (notBefore ?? 0))) return NOT_YET_VALID;
+  // Of a session another server's clock has said when it begins: see session-begin.
+  if (key.session === undefined && !(now >= (notBefore ?? 0))) return NOT_YET_VALID;
   if (!(now < (expiresAt ?? Number.POSITIVE_INFINITY))) return EXPIRED;
   return undefined;
 }

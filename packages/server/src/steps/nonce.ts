@@ -1,17 +1,28 @@
 import { SignatureError, type SignatureParams } from '@countersign/shared';
 import type { ClaimOutcome, NonceClaim } from '../nonces/nonce-store.ts';
+import type { AnyKey } from './key.ts';
 import { lifetime, type Window } from './window.ts';
 
 const EPOCH = /^[A-Za-z0-9_-]{1,64}$/;
 
 /** What is claimed for a request: its nonce, for as long as any server could accept it. */
-export function nonceClaim(params: SignatureParams, limits: Window): NonceClaim {
+export function nonceClaim(
+  params: SignatureParams,
+  { subject, session }: Pick<AnyKey, 'subject' | 'session'>,
+  limits: Window,
+): NonceClaim {
   const { accessKeyId, audience, nonce, signedAt, epoch } = params;
   const acceptableUntil = signedAt + lifetime(params, limits);
+  // A store of the application's own may give a key without a subject.
+  const owner = subject || session?.parent || accessKeyId;
   return {
     accessKeyId,
     audience,
     nonce,
+    owner,
+    // Sealed in the session's token, so all copies of a request have the same.
+    parent: session === undefined ? undefined : (session.parent ?? owner),
+    presigned: params.expiresIn !== undefined,
     signedAt,
     acceptableFrom: signedAt - limits.ahead,
     acceptableUntil,
@@ -22,10 +33,12 @@ export function nonceClaim(params: SignatureParams, limits: Window): NonceClaim 
 /**
  * Judges what a nonce store answered. Only `claimed` accepts the request: whatever else a store says refuses it.
  *
+ * @param owner whose budget the nonce counts for, in the words of a refusal
  * @returns the store's epoch
- * @throws SignatureError `ERR_NONCE_REUSED`, `ERR_NONCE_UNCERTAIN`, `ERR_SIGNATURE_EXPIRED`, `ERR_NONCE_STORE_FAILED`
+ * @throws SignatureError `ERR_NONCE_REUSED`, `ERR_NONCE_UNCERTAIN`, `ERR_TOO_MANY_REQUESTS`, `ERR_SIGNATURE_EXPIRED`,
+ *   `ERR_NONCE_STORE_FAILED`
  */
-export function checkClaim(claim: ClaimOutcome): string {
+export function checkClaim(claim: ClaimOutcome, owner: string): string {
   // A store of somebody's own may answer anything, and what it calls its epoch goes into a header.
   if (typeof claim?.epoch !== 'string' || !EPOCH.test(claim.epoch)) throw noAnswer();
   switch (claim.outcome) {
@@ -45,6 +58,12 @@ export function checkClaim(claim: ClaimOutcome): string {
           epoch: claim.epoch,
           retryAfter: claim.retryAfter,
         },
+      );
+    case 'exhausted':
+      throw new SignatureError(
+        'ERR_TOO_MANY_REQUESTS',
+        `Cannot accept more requests of ${owner} now: ${claim.limit} are remembered, the most of one owner (perSubject of the nonce store); wait ${claim.retryAfter} s, then sign again`,
+        { epoch: claim.epoch, retryAfter: claim.retryAfter },
       );
     case 'stale':
       throw new SignatureError(

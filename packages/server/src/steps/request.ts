@@ -1,5 +1,6 @@
 import {
   checkHost,
+  describeValue,
   type HeaderFields,
   type HeadersInput,
   parseTarget,
@@ -43,6 +44,10 @@ export function readRequest(
   { method, url, headers, parsedHeaders, urlHost }: ReceivedHead,
   settings: PublicAddress & HeaderBounds,
 ): SignableRequest {
+  if (typeof method !== 'string' || typeof url !== 'string')
+    throw new TypeError(
+      `Cannot verify request: expected { method, url, headers }, got method ${describeValue(method)} and url ${describeValue(url)}`,
+    );
   if (!METHOD.test(method)) {
     throw new SignatureError(
       'ERR_SIGNATURE_MALFORMED',

@@ -26,15 +26,6 @@ export function checkSignature(
   throw refusal(accessKeyId, flaw ?? MISMATCH);
 }
 
-/**
- * Refuses a request whose signature was right, where its key has ended meanwhile.
- *
- * @throws SignatureError `ERR_KEY_UNKNOWN`, `ERR_KEY_INACTIVE`
- */
-export function checkKey(accessKeyId: string, { flaw }: FoundKey): void {
-  if (flaw !== undefined) throw refusal(accessKeyId, flaw);
-}
-
 function refusal(accessKeyId: string, { code, text }: KeyFlaw): SignatureError {
   return new SignatureError(code, `Cannot accept access key ${quote(accessKeyId)}: ${text}`);
 }

@@ -239,7 +239,8 @@ function readQuery({ query, headers }: SignableRequest): ParsedSignature<Counter
   const [algorithm, credential, timestamp, expires, nonce, signedHeaders, signature] =
     readPresigned(query, QUERY_NAMES) as [string, string, string, string, string, string, string];
   // Not decoded: each signature is written in one way.
-  if (!query.endsWith(signature)) throw malformed('X-Countersign-Signature is escaped');
+  if (!query.endsWith(SIGNATURE_PAIR + signature))
+    throw malformed('X-Countersign-Signature is escaped');
   if (algorithm !== ALGORITHM)
     throw malformed(`X-Countersign-Algorithm is ${quote(algorithm)}: expected ${ALGORITHM}`);
   if (!SECONDS.test(expires))

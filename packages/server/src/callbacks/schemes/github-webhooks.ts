@@ -4,10 +4,13 @@ import { textSecret } from '../text-secret.ts';
 
 const SIGNATURE = 'x-hub-signature-256';
 
+/** A personal access token, or one of an app. */
+const TOKEN = /^(?:gh[a-z]|github_pat)_/;
+
 const scheme: CallbackScheme = {
   name: 'github-webhooks',
   time: 'unsigned',
-  parseKey: (text) => textSecret(text, 'sha256='),
+  parseKey: (text) => textSecret(text, { prefix: 'sha256=', others: TOKEN, sender: 'GitHub' }),
 
   read(headers) {
     const value = headers.get(SIGNATURE);

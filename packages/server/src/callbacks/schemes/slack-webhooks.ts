@@ -6,9 +6,12 @@ import { textSecret } from '../text-secret.ts';
 const TIMESTAMP = 'x-slack-request-timestamp';
 const SIGNATURE = 'x-slack-signature';
 
+/** A token of a bot, a user or an app. */
+const TOKEN = /^(?:xox[a-z.]*|xapp)-/;
+
 const scheme: CallbackScheme = {
   name: 'slack-webhooks',
-  parseKey: (text) => textSecret(text, 'v0='),
+  parseKey: (text) => textSecret(text, { prefix: 'v0=', others: TOKEN, sender: 'Slack' }),
 
   read(headers) {
     const value = headers.get(SIGNATURE);

@@ -7,7 +7,7 @@ import {
   sign,
   verify,
 } from 'node:crypto';
-import { quote } from '@countersign/shared';
+import { findTextFlaw, quote } from '@countersign/shared';
 import type { CallbackKey, CallbackScheme } from '../callback-scheme.ts';
 import { checkCount, isAmong, malformed, parseSeconds, splitHeader } from '../signature-headers.ts';
 
@@ -43,6 +43,8 @@ const scheme: CallbackScheme = {
   name: 'standard-webhooks',
 
   parseKey(text) {
+    const flaw = findTextFlaw(String(text));
+    if (flaw !== undefined) throw noKey(flaw);
     const [, prefix = '', base64 = ''] = /^(whsec_|whpk_|whsk_)(.*)$/s.exec(String(text)) ?? [];
     if (prefix === '') throw noKey('it begins with none of "whsec_", "whpk_" and "whsk_"');
     const bytes = decodeBase64(base64);

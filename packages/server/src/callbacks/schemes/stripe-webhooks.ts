@@ -6,9 +6,12 @@ import { textSecret } from '../text-secret.ts';
 
 const SIGNATURE = 'stripe-signature';
 
+/** Secret, restricted or publishable. */
+const API_KEY = /^(?:sk|rk|pk)_/;
+
 const scheme: CallbackScheme = {
   name: 'stripe-webhooks',
-  parseKey: (text) => textSecret(text, ''),
+  parseKey: (text) => textSecret(text, { prefix: '', others: API_KEY, sender: 'Stripe' }),
 
   read(headers) {
     const value = headers.get(SIGNATURE);

@@ -233,6 +233,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
     return true;
   }
 
+  /** Waits for attempts that are under way, then ends the queue's own connections, not the one that it was given. */
   async close(): Promise<void> {
     await this.#worker?.close();
     await Promise.all(this.#finishing);

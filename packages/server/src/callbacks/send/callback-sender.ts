@@ -15,6 +15,7 @@ import { type CheckedEndpoint, checkEndpoint } from './endpoint.ts';
 import { EndpointGate, type PlaceOutcome } from './endpoint-gate.ts';
 import { createPoster } from './pinned-post.ts';
 import { type CallbackSenderOptions, checkSenderOptions } from './sender-options.ts';
+import { readSecrets } from './sign-attempt.ts';
 
 /** A delivery, as it can be shown to whoever owns the endpoint: no payload, no URL, no secret. */
 export interface Delivery {
@@ -48,7 +49,7 @@ export interface CallbackSender {
    * queue survives. Where it rejects, send the event again with the same id: it waits once.
    *
    * @returns the id of the delivery and the `webhook-id`
-   * @throws TypeError where the endpoint is unknown, disabled or wrong, RangeError where the payload is too large
+   * @throws TypeError if the endpoint is unknown, disabled or wrong, or a secret cannot sign; RangeError where the payload is too large
    * @throws Error if too many wait already, of the endpoint's owner or of all: the message says which, and the option that allows more
    * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`; addresses are checked when it is called
    */
@@ -198,6 +199,8 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
         throw new TypeError(`Cannot send to endpoint ${quote(endpointId)}: it is ${what}`);
       }
       parseCallbackUrl(endpoint.url, policy);
+      // No attempt could succeed: now the application is there to hear it.
+      readSecrets(endpoint, policy.scheme);
       const now = clock();
       const content = toContent(event, now, policy.maxPayload);
       const { eventId } = content;

@@ -1,6 +1,6 @@
-import { findSecretFlaw, isAccessKeyId, isAudience } from '@countersign/shared';
+import { isAccessKeyId, isAudience } from '@countersign/shared';
 import * as z from 'zod';
-import { parseOptions } from '../../options.ts';
+import { parseOptions, secretOption } from '../../options.ts';
 
 /** Where callbacks go, and with what they are signed. */
 export interface CallbackEndpoint {
@@ -30,10 +30,6 @@ export type FindEndpoint = (
   endpointId: string,
 ) => CallbackEndpoint | undefined | Promise<CallbackEndpoint | undefined>;
 
-const secret = z
-  .string()
-  .refine((it) => findSecretFlaw(it) === undefined, 'a secret that is strong enough');
-
 const endpointSchema = z
   .object({
     id: z.string().min(1).max(256),
@@ -43,7 +39,7 @@ const endpointSchema = z
     credentials: z
       .object({
         accessKeyId: z.string().refine(isAccessKeyId, 'an access key id'),
-        secretAccessKey: secret,
+        secretAccessKey: secretOption,
       })
       .optional(),
     audience: z.string().refine(isAudience, 'an audience').optional(),

@@ -1,6 +1,6 @@
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
-import { functionOption, parseOptions } from '../../options.ts';
+import { clockOption, parseOptions } from '../../options.ts';
 import {
   type CallbackQueue,
   type DeliveryProgress,
@@ -26,7 +26,7 @@ export interface MemoryCallbackQueueOptions {
    * together four times as many are remembered; beyond that the owner with the most loses its oldest.
    */
   readonly maxFinished?: number | undefined;
-  /** Unix seconds, with fractions. */
+  /** Unix seconds, with fractions; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
 }
 
@@ -34,7 +34,7 @@ const optionsSchema = z.strictObject({
   maxWaiting: z.int().min(1).max(10_000_000).default(40_000),
   maxWaitingPerOwner: z.int().min(1).max(10_000_000).optional(),
   maxFinished: z.int().min(0).max(10_000_000).default(2_500),
-  clock: functionOption<() => number>().default(() => () => Date.now() / 1000),
+  clock: clockOption,
 });
 
 interface Entry {
@@ -148,6 +148,7 @@ export class MemoryCallbackQueue implements CallbackQueue {
     return true;
   }
 
+  /** Waits for attempts that are under way. What waits to be sent is forgotten with the process. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);

@@ -22,8 +22,8 @@ const METADATA = [
   'fd00:42::/32',
 ].map((range) => ipaddr.parseCIDR(range));
 
-/** The first 16 bits of 169.254.0.0/16, where most clouds hand out credentials. */
-const LINK_LOCAL_IPV4 = 0xa9fe;
+/** Most clouds hand out credentials at 169.254.169.254, and some at another link-local address. */
+const LINK_LOCAL_IPV4 = ipaddr.parseCIDR('169.254.0.0/16');
 
 /**
  * Says why an address must not be called. In the positive: what is not known to be public is refused, so that no range that is
@@ -36,11 +36,14 @@ export function findAddressFlaw(
   // A zone chooses an interface of this machine.
   if (isIP(address) === 0 || address.includes('%')) return 'it is not an IP address';
   const parsed = ipaddr.parse(address);
-  if (METADATA.some(([range, bits]) => parsed.kind() === range.kind() && parsed.match(range, bits)))
+  if (METADATA.some((range) => isWithin(parsed, range)))
     return 'it hands out credentials of a cloud';
   // A private prefix may translate to IPv4 (RFC 6052), and this is what it would translate.
-  if (parsed instanceof ipaddr.IPv6 && parsed.parts[6] === LINK_LOCAL_IPV4)
-    return 'it carries a link-local IPv4 address';
+  if (parsed instanceof ipaddr.IPv6) {
+    const carried = new ipaddr.IPv4(parsed.toByteArray().slice(12));
+    if ([LINK_LOCAL_IPV4, ...METADATA].some((range) => isWithin(carried, range)))
+      return 'it carries an IPv4 address that hands out credentials of a cloud';
+  }
   const range = parsed.range();
   if (PRIVATE.has(range) && privateAddresses === 'allow-private-addresses') return undefined;
   if (range !== 'unicast') return `it is not public: ${range}`;
@@ -51,4 +54,11 @@ export function findAddressFlaw(
       return 'it is not public: isatap';
   }
   return undefined;
+}
+
+function isWithin(
+  address: ipaddr.IPv4 | ipaddr.IPv6,
+  [range, bits]: [ipaddr.IPv4 | ipaddr.IPv6, number],
+): boolean {
+  return address.kind() === range.kind() && address.match(range, bits);
 }

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { functionOption, objectOption, parseOptions } from '../../options.ts';
+import { clockOption, functionOption, objectOption, parseOptions } from '../../options.ts';
 import type { CallbackScheme } from '../callback-scheme.ts';
 import { standardWebhooks } from '../schemes/standard-webhooks.ts';
 import type { CallbackAddressPolicy } from './callback-address.ts';
@@ -55,7 +55,7 @@ export interface CallbackSenderOptions extends CallbackAddressPolicy {
   readonly maxResponse?: number | undefined;
   /** Characters of an answer that are kept: 512 if not given. */
   readonly keepResponse?: number | undefined;
-  /** Unix seconds, with fractions. */
+  /** Unix seconds, with fractions; the system's clock if not given. A queue that is given has its own. */
   readonly clock?: (() => number) | undefined;
   /** From 0 to 1. */
   readonly random?: (() => number) | undefined;
@@ -74,9 +74,7 @@ const seconds = z.number().positive().max(600);
 
 const optionsSchema = z.strictObject({
   endpoints: functionOption<FindEndpoint>(),
-  queue: objectOption<CallbackQueue>('add', 'a callback queue').default(
-    () => new MemoryCallbackQueue(),
-  ),
+  queue: objectOption<CallbackQueue>('add', 'a callback queue').optional(),
   scheme: objectOption<CallbackScheme>('write', 'a scheme that can be sent').default(
     standardWebhooks,
   ),
@@ -103,7 +101,7 @@ const optionsSchema = z.strictObject({
   http: z.enum(['refuse', 'allow-plain-http']).default('refuse'),
   privateAddresses: z.enum(['refuse', 'allow-private-addresses']).default('refuse'),
   resolve: functionOption<CallbackAddressPolicy['resolve']>().optional(),
-  clock: functionOption<() => number>().default(() => () => Date.now() / 1000),
+  clock: clockOption,
   random: functionOption<() => number>().default(() => Math.random),
   onDelivered: hook,
   onFailed: hook,
@@ -111,11 +109,18 @@ const optionsSchema = z.strictObject({
   onDead: hook,
 });
 
-export type SenderPolicy = z.output<typeof optionsSchema> & { readonly perOwner: number };
+export type SenderPolicy = z.output<typeof optionsSchema> & {
+  readonly queue: CallbackQueue;
+  readonly perOwner: number;
+};
 
 /** @throws TypeError or RangeError naming the option that cannot be used */
 export function checkSenderOptions(options: CallbackSenderOptions): SenderPolicy {
   const policy = parseOptions('callback sender', optionsSchema, options);
-  const { concurrency, perEndpoint, perOwner } = policy;
-  return { ...policy, perOwner: perOwner ?? Math.max(perEndpoint, Math.floor(concurrency / 8)) };
+  const { clock, concurrency, perEndpoint } = policy;
+  const {
+    queue = new MemoryCallbackQueue({ clock }),
+    perOwner = Math.max(perEndpoint, Math.floor(concurrency / 8)),
+  } = policy;
+  return { ...policy, queue, perOwner };
 }

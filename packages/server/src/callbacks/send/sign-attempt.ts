@@ -27,14 +27,26 @@ export function signAttempt(
     return { ...headers, ...asRequest(endpoint, url, headers, body, signedAt) };
   const params = { id: eventId, signedAt };
   const content = scheme.content(params, body);
-  const signatures = (endpoint.secrets ?? []).map((secret) => {
-    const { sign } = scheme.parseKey(secret);
-    if (sign === undefined) throw new TypeError('Cannot sign callback with a public key');
-    return sign(content);
-  });
+  const signatures = readSecrets(endpoint, scheme).map((sign) => sign(content));
   if (scheme.write === undefined)
     throw new TypeError(`Cannot send callbacks of scheme "${scheme.name}": it is only received`);
   return { ...headers, ...scheme.write(params, signatures) };
+}
+
+/**
+ * What signs with each secret of an endpoint.
+ *
+ * @throws TypeError if one cannot sign; it is not part of the message
+ */
+export function readSecrets(
+  { secrets = [] }: CheckedEndpoint,
+  scheme: CallbackScheme,
+): ((content: Uint8Array) => string)[] {
+  return secrets.map((secret) => {
+    const { sign } = scheme.parseKey(secret);
+    if (sign === undefined) throw new TypeError('Cannot sign callback with a public key');
+    return sign;
+  });
 }
 
 /** As a client signs: with a nonce of its own for each attempt, since a server takes none twice. */

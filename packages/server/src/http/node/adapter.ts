@@ -19,6 +19,7 @@ import { heldBody, streamedBody, streamOf } from './body.ts';
 import { callListener } from './call-listener.ts';
 import { handOn, type Outcome } from './hand-on.ts';
 import { headersOf, showHost } from './headers.ts';
+import { keepIdentity } from './verified-requests.ts';
 
 /** Options of `withSignature()` beside those of the verifier. */
 export interface NodeOptions<Req extends IncomingMessage | Http2ServerRequest = IncomingMessage>
@@ -119,8 +120,8 @@ export function authenticate(
     verifier.verify({
       method: req.method as string,
       // A mounted router has cut its path off `url`. The signature covers the target on the request
-      // line.
-      url: (req as { originalUrl?: string }).originalUrl ?? (req.url as string),
+      // line. CONNECT over HTTP/2 has none, and is refused: `*` is no path.
+      url: (req as { originalUrl?: string }).originalUrl ?? req.url ?? '*',
       headers: headersOf(req),
       parsedHeaders: req.headers,
       body,
@@ -132,6 +133,7 @@ export function authenticate(
       showHost(req, identity.host);
       if (identity.epoch !== undefined && !res.headersSent)
         res.setHeader('countersign-epoch', identity.epoch);
+      keepIdentity(req, { identity, verifier });
       outcome.accept(identity);
     },
     refuse: outcome.refuse,

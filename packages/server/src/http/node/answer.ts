@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { constants } from 'node:http2';
+import type { Duplex, Readable } from 'node:stream';
 import { SignatureError } from '@countersign/shared';
 import type { ProblemAnswer } from '../../problem-details.ts';
 import { describeThrown } from '../../thrown.ts';
@@ -99,8 +100,8 @@ function hasArrived(req: IncomingMessage): boolean {
 }
 
 /**
- * Bytes of the body that are still read after a refusal. Some clients read the answer only after
- * they have sent an ordinary body.
+ * Bytes that are still read after a refusal. Some clients read the answer only after they have sent
+ * an ordinary body.
  */
 const MOST_DISCARDED = 1_048_576;
 const LINGER_MILLISECONDS = 2_000;
@@ -123,22 +124,32 @@ function stopReading(req: IncomingMessage, res: ServerResponse): void {
     return;
   }
   res.setHeader('connection', 'close');
-  let left = MOST_DISCARDED;
-  req.on('data', (chunk: Buffer) => {
-    left -= chunk.length;
-    if (!(left > 0)) req.pause();
-  });
-  // It is paused if something above had begun to read it.
-  req.resume();
+  discardRest(req);
   const { socket } = req;
   closing.add(socket);
   const destroySoon = socket.destroySoon;
   // Node calls this when the answer is written, and its own function would close both sides.
   socket.destroySoon = () => {
     if (req.readableEnded) return destroySoon.call(socket);
-    socket.end();
-    const timer = setTimeout(() => socket.destroy(), LINGER_MILLISECONDS);
-    socket.once('close', () => clearTimeout(timer));
+    closeOwnSide(socket);
     req.once('end', () => destroySoon.call(socket));
   };
+}
+
+/** Reads what the client still sends, up to a limit, and discards it. */
+export function discardRest(rest: Readable): void {
+  let left = MOST_DISCARDED;
+  rest.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (!(left > 0)) rest.pause();
+  });
+  // It is paused if something above had begun to read it.
+  rest.resume();
+}
+
+/** Closes this side of a connection. The connection is destroyed after two seconds at the latest. */
+export function closeOwnSide(socket: Duplex): void {
+  socket.end();
+  const timer = setTimeout(() => socket.destroy(), LINGER_MILLISECONDS);
+  socket.once('close', () => clearTimeout(timer));
 }
