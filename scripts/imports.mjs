@@ -16,12 +16,12 @@ const keyStore = /^server\/keys\/key-store\.ts$/;
 const nonceStore = /^server\/nonces\/nonce-store\.ts$/;
 const nonceWords = /^server\/nonces\/(nonce-pool|nonce-words|words-set)\.ts$/;
 const redisNonceParts =
-  /^server\/nonces\/(claim-script|nonce-charges|redis-(partition|reply|tested))\.ts$/;
+  /^server\/nonces\/(claim-script|nonce-charges|redis-(partition|reply))\.ts$/;
 const redisConnection = /^server\/redis-connection\.ts$/;
-const redis = /^server\/redis-(connection|self-test|wait)\.ts$/;
+const redis = /^server\/redis-(connection|self-test|tested|wait)\.ts$/;
 // What the life of a key is made of, wherever it is kept.
 const keyParts =
-  /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|last-uses|managed-key-store|master-keys|record-cache|record-store|revocations|rotation|seal)\.ts$/;
+  /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|last-uses|managed-key-store|master-keys|record-cache|record-store|revocations|rotation|seal|store-presence)\.ts$/;
 const fileParts = /^server\/keys\/file-(contents|draft|lock|place|records)\.ts$/;
 const storeFailed = /^server\/store-failed\.ts$/;
 const sessionSource = /^server\/sessions\/session-source\.ts$/;
@@ -76,11 +76,11 @@ const layers = [
   },
   {
     files: /^server\/callbacks\/redis-once-store\.ts$/,
-    may: [/^server\/callbacks\/once-store\.ts$/, redis, options, node, zod, /^ioredis$/],
+    may: [/^server\/callbacks\/once-(scripts|store)\.ts$/, redis, options, zod, /^ioredis$/],
   },
   {
     files: /^server\/callbacks\/handle-once\.ts$/,
-    may: [serverCore, /^express$/],
+    may: [serverCore, shared, /^express$/],
   },
   {
     files: /^server\/callbacks\/require-callback\.ts$/,
@@ -98,7 +98,10 @@ const layers = [
   { files: httpFetch, may: [serverCore, httpShared, httpFetch, shared, zod] },
   { files: httpShared, may: [shared] },
   { files: /^server\/session-endpoint\.ts$/, may: [serverAny, shared, zod, /^express$/] },
-  { files: /^server\/redis-(connection|self-test|wait)\.ts$/, may: [options, /^ioredis$/] },
+  {
+    files: /^server\/redis-(connection|self-test|tested|wait)\.ts$/,
+    may: [/^server\/redis-self-test\.ts$/, storeFailed, options, node, /^ioredis$/],
+  },
   // Sessions stand on keys, and the verifier on neither.
   { files: /^server\/sessions\/session-source\.ts$/, may: [keyStore] },
   {
@@ -136,7 +139,7 @@ const layers = [
   // What sends callbacks takes only the form of them from what receives them, and one file of it knows Redis.
   {
     files: /^server\/callbacks\/send\/bullmq-/,
-    may: [sendParts, redisConnection, options, shared, zod, /^(bullmq|ioredis)$/],
+    may: [sendParts, redis, options, shared, zod, /^(bullmq|ioredis)$/],
   },
   {
     files: /^server\/callbacks\/send\//,

@@ -70,6 +70,8 @@ async function contend(
   operations: number,
   open: () => ManagedKeyStore,
 ): Promise<Log> {
+  // Whoever revokes first makes no store.
+  await open().createEmpty();
   const log: Log = { statuses: new Map(), counted: 0, perhaps: 0, done: 0 };
   const children = Array.from({ length: PROCESSES }, (_, index) =>
     work(store, `process-${index}`, operations, log),

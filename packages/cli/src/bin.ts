@@ -10,8 +10,10 @@ function terminal(stream: NodeJS.WriteStream): Terminal {
 const stderr = terminal(process.stderr);
 
 // Node would write what these hold as it is.
-process.removeAllListeners('warning').on('warning', ({ name, message }) => {
-  void stderr.print(`${name}: ${message}\n`);
+process.removeAllListeners('warning').on('warning', (warning: Error & { code?: string }) => {
+  const { code, name, message } = warning;
+  // What went wrong with the key store is the error that the command prints.
+  if (code !== 'COUNTERSIGN_KEY_STORE') void stderr.print(`${name}: ${message}\n`);
 });
 process.on('uncaughtException', async (error) => {
   await stderr.print(`${error.stack}\n`);

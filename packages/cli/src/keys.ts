@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { Io } from './io.ts';
 import { addCreate } from './keys-create.ts';
+import { addInit } from './keys-init.ts';
 import { addList, addShow } from './keys-list.ts';
 import { addRevoke } from './keys-revoke.ts';
 import { addRewrap } from './keys-rewrap.ts';
@@ -23,5 +24,6 @@ export function addKeys(program: Command, io: Io): void {
   addEnable(keys, io);
   addRevoke(keys, io);
   keys.commandsGroup('Maintain:');
+  addInit(keys, io);
   addRewrap(keys, io);
 }

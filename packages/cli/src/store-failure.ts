@@ -8,7 +8,8 @@ import type { Place } from './store-url.ts';
 /** What systems and Redis say, with the store that they say it of. */
 export function explained(error: Error, url: string, place: Place): Error {
   const known = [KeyStoreError, OperationError, UsageError, TypeError, RangeError];
-  if (known.some((kind) => error instanceof kind)) return error;
+  for (const it of [error, error.cause])
+    if (known.some((kind) => it instanceof kind)) return it as Error;
   return new OperationError(
     'ERR_STORE_FAILED',
     `Cannot use store ${quote(url, 200)}: ${reasonOf(error, place)}`,

@@ -97,6 +97,12 @@ describe.each(['file', 'redis'])('the command, with keys in %s', (kind) => {
 
 describe('the command', () => {
   it('says what is wrong in one line, without a stack', () => {
+    expect(countersign('file:./other.json', 'keys', 'list')).toEqual({
+      status: 1,
+      stdout: '',
+      stderr: expect.stringMatching(/^The key store at "\S+" is empty: .*\n$/),
+    });
+    countersign('file:./other.json', 'keys', 'init');
     expect(countersign('file:./other.json', 'keys', 'show', 'CSAK-none')).toEqual({
       status: 1,
       stdout: '',
@@ -207,6 +213,7 @@ describe('the command', () => {
       expect.stringMatching(/^# Completion .*\n0\n$/),
       '',
     ]);
+    bash('cs keys init');
     expect(bash('cs keys list --json 2>&1 | true')).toEqual(['0\n', '']);
     expect(bash('cs keys lost 2>&1 | true')).toEqual(['2\n', '']);
   });

@@ -74,6 +74,7 @@ describe('what cannot be taken back', () => {
     async (subject) => {
       const path = join(await newFolder(), 'keys.json');
       const env = { COUNTERSIGN_STORE: `file:${path}` };
+      await run(['keys', 'init'], { env });
       const revoke = (typed: string) =>
         run(['keys', 'revoke', '--subject', subject], { env, typed: `${typed}\n` });
       expect((await revoke(subject.trim())).code).toBe(1);

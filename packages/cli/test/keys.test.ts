@@ -209,6 +209,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
 
   it('fail with exit code 1, a line on stderr, and a document with the code', async () => {
     const { run, json } = begin();
+    await json('keys init');
     for (const line of [
       `keys show ${UNKNOWN}`,
       `keys rotate ${UNKNOWN} --overlap 1h`,
@@ -293,8 +294,27 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     expect((await json(`keys show ${accessKeyId}`)).expiresAt).toBe(NOW + 900);
   });
 
-  it('are none at first, which is no failure', async () => {
+  it('are asked for in vain where there is no store, which may have lost them', async () => {
+    const { run, json } = begin();
+    const message =
+      /^The key store at "\S+" is empty: (Redis has lost its records|its file was removed), or no key was ever added\. Restore the records, add the first key, or create an empty store by name: createEmpty\(\), or countersign keys init\n$/;
+    for (const line of ['keys list', `keys show ${UNKNOWN}`, 'keys rewrap'])
+      expect(await run(line)).toEqual({
+        code: 1,
+        stdout: '',
+        stderr: expect.stringMatching(message),
+      });
+    const session = 'sessions issue --subject alice --audience video-api --issuer video-api';
+    expect((await run(session)).stderr).toMatch(message);
+    const { accessKeyId } = await json('keys create --subject alice');
+    expect(await json('keys list')).toMatchObject([{ accessKeyId }]);
+  });
+
+  it('are none at first in a store that was made empty, which is no failure', async () => {
     const { run } = begin();
+    expect((await run('keys init')).stderr).toMatch(
+      /^The store (file:|redis:\/\/)\S+ is there, with 0 access keys$/m,
+    );
     const { code, stdout, stderr } = await run('keys list');
     expect([code, stdout]).toEqual([0, '']);
     expect(stderr).toMatch(/^There are no such access keys in (file:|redis:\/\/)\S+\n$/);

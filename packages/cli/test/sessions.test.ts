@@ -17,7 +17,9 @@ async function begin() {
       await revocations.close();
     }
   };
-  return { ...runner(env), find };
+  const commands = runner(env);
+  await commands.run('keys init');
+  return { ...commands, find };
 }
 
 describe('sessions', () => {

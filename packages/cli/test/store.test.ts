@@ -25,6 +25,7 @@ it('a Redis with a password is reached through the environment, and the password
     json,
     count,
   } = runner({ COUNTERSIGN_STORE: url, COUNTERSIGN_MASTER_KEY }, NOW);
+  await here('keys init');
   expect((await here('keys list')).stderr).toBe(
     `There are no such access keys in redis://:***@127.0.0.1:${server.port}\n`,
   );

@@ -265,7 +265,7 @@ describe('help', () => {
       expect(stdout).toContain(word);
   });
 
-  it.each(['create', 'list', 'show', 'rotate', 'disable', 'enable', 'revoke', 'rewrap'])(
+  it.each(['create', 'list', 'show', 'rotate', 'disable', 'enable', 'revoke', 'init', 'rewrap'])(
     'of keys %s has an example and the exit codes',
     async (name) => {
       const { code, stdout } = await run(['keys', name, '--help']);

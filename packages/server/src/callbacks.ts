@@ -16,7 +16,7 @@ export {
   type MemoryOnceStoreOptions,
 } from './callbacks/memory-once-store.ts';
 export { createOnce, type Once, type OnceOptions, type OnceOutcome } from './callbacks/once.ts';
-export type { OnceState, OnceStore } from './callbacks/once-store.ts';
+export type { OnceScope, OnceState, OnceStore } from './callbacks/once-store.ts';
 export { callbackOf } from './callbacks/received-callbacks.ts';
 export { githubWebhooks } from './callbacks/schemes/github-webhooks.ts';
 export { slackWebhooks } from './callbacks/schemes/slack-webhooks.ts';

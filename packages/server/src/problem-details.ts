@@ -13,12 +13,18 @@ const titles: Record<RefusalReason, string> = {
   'body-too-large': 'The body is too large',
   'too-many-requests': 'Too many requests were made of this subject',
   'too-many-failures': 'Too many requests were refused',
+  'too-many-callbacks': 'Too many callbacks of this sender are remembered',
   unavailable: 'The request cannot be verified at the moment',
   internal: 'The server is not set up to verify this request',
 };
 
 /** What strangers could learn from: there the title is all that they are told. */
-const WITHOUT_DETAIL = new Set<RefusalReason>(['signature-invalid', 'unavailable', 'internal']);
+const WITHOUT_DETAIL = new Set<RefusalReason>([
+  'signature-invalid',
+  'too-many-callbacks',
+  'unavailable',
+  'internal',
+]);
 
 /** An answer to a refused request, ready to be written. */
 export interface ProblemAnswer {

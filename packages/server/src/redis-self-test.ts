@@ -10,8 +10,10 @@ export interface SelfTest {
 }
 
 const OLDEST: readonly [number, number] = [6, 2];
+/** What evicts nothing, also not what has an expiry. */
+export const NOEVICTION = /^noeviction$/;
 /** What lies in it without an expiry is kept. */
-const NEVER_EVICTED = /^(?:noeviction|volatile-\w+)$/;
+export const NEVER_EVICTED = /^(?:noeviction|volatile-\w+)$/;
 
 /**
  * Asks all masters for their own account. Of a cluster some may be down: what they are for fails, the rest does not.
@@ -19,10 +21,7 @@ const NEVER_EVICTED = /^(?:noeviction|volatile-\w+)$/;
  * @param policies the eviction policies under which what the store puts there stays
  * @throws Error where none can be reached
  */
-export async function testRedis(
-  redis: Redis | Cluster,
-  policies = NEVER_EVICTED,
-): Promise<SelfTest> {
+export async function testRedis(redis: Redis | Cluster, policies: RegExp): Promise<SelfTest> {
   const masters = redis.isCluster ? (redis as Cluster).nodes('master') : [redis as Redis];
   const results = await Promise.allSettled(
     masters.map(async (master) => judgeRedis(await askInfo(master), policies)),
@@ -56,7 +55,7 @@ async function askInfo(redis: Redis): Promise<string> {
  * @param info the answer to `INFO`
  * @param policies the eviction policies under which what the store puts there stays
  */
-function judgeRedis(info: string, policies = NEVER_EVICTED): SelfTest {
+function judgeRedis(info: string, policies: RegExp): SelfTest {
   const replicas = Number(field(info, 'connected_slaves') ?? 0);
   // Zero means no limit.
   const maxMemory = Number(field(info, 'maxmemory')) || Number.POSITIVE_INFINITY;

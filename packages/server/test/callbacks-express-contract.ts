@@ -1,6 +1,6 @@
 import { MemoryNonceStore } from '@countersign/server';
 import { createCallbackVerifier, createOnce, MemoryOnceStore } from '@countersign/server/callbacks';
-import { callbackOf, keepRawBody, requireCallback } from '@countersign/server/express';
+import { callbackOf, handleOnce, keepRawBody, requireCallback } from '@countersign/server/express';
 import type express from 'express';
 import type { Express, RequestHandler } from 'express';
 import { describe, expect, it } from 'vitest';
@@ -274,6 +274,39 @@ export function requireCallbackContract(framework: typeof express): void {
       });
       const { origin } = await listen(app);
       expect((await fetch(`${origin}/x`)).status).toBe(200);
+    });
+  });
+
+  describe('handleOnce()', () => {
+    it.each([
+      ['429 if its sender has no room', { maxEntries: 5, perSender: 1 }, 429],
+      ['503 if the store is full', { maxEntries: 1 }, 503],
+      ['503 if the store failed', undefined, 503],
+    ] as const)('answers %s, with Retry-After', async (_, bounds, status) => {
+      const store = new MemoryOnceStore({ ...bounds, clock });
+      if (bounds === undefined)
+        store.begin = async () => {
+          throw new Error('away');
+        };
+      const handled: string[] = [];
+      const app = framework();
+      app.post(
+        '/:sender',
+        (req, res, next) =>
+          requireCallback({ ...options, sender: String(req.params['sender']) })(req, res, next),
+        handleOnce(createOnce({ store }), ({ id }) => handled.push(id)),
+      );
+      const { origin } = await listen(app);
+      const answers: Response[] = [];
+      for (const sender of ['alice', status === 503 ? 'bob' : 'alice']) {
+        const headers = signCallback('{}', { secrets: [SECRET], id: `msg_${answers.length}` });
+        answers.push(await fetch(`${origin}/${sender}`, { method: 'POST', headers, body: '{}' }));
+      }
+      const [first, second] = answers as [Response, Response];
+      const refused = bounds === undefined ? first : second;
+      expect(refused.status).toBe(status);
+      expect(Number(refused.headers.get('retry-after'))).toBe(bounds === undefined ? 1 : 3_600);
+      expect(handled).toEqual(bounds === undefined ? [] : ['msg_0']);
     });
   });
 }

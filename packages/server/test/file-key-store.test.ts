@@ -1,8 +1,8 @@
-import { chmod, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generateMasterKey } from '@countersign/server';
 import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { NOW } from '../../../test/support/now.ts';
 import { newFolder, openFile } from './file-support.ts';
 import { AUDIENCE, createTestSessions, judge, keyStoreContract } from './key-store-contract.ts';
@@ -69,6 +69,7 @@ describe('FileKeyStore', () => {
     const path = join(await newFolder(), 'keys.json');
     const at = (now: number) => openFile({ path, masterKey, clock: () => now });
     const server = at(NOW);
+    await server.createEmpty();
     const sessions = createTestSessions(server);
     const session = await sessions.issue({ subject: 'alice', scopes: [], audience: AUDIENCE });
     await server.revoke({ accessKeyId: session.accessKeyId });
@@ -103,6 +104,52 @@ describe('FileKeyStore', () => {
     expect(await readdir(folder)).toEqual(['keys.json']);
   });
 
+  it.each([
+    ['was removed', 'ERR_STORE_EMPTY', (path: string) => rm(path)],
+    ['was cut short', 'ERR_RECORD_UNREADABLE', (path: string) => truncate(path)],
+  ])('says so where its file %s, until it is restored', async (_, code, lose) => {
+    const path = join(await newFolder(), 'keys.json');
+    const keys = openFile({ path, masterKey, clock: () => NOW });
+    const key = await keys.create({ subject: 'alice' });
+    const session = await createTestSessions(keys).issue({
+      subject: 'alice',
+      scopes: [],
+      audience: AUDIENCE,
+    });
+    expect(await judge(keys, key)).toBe('accepted');
+    const copy = await readFile(path);
+    const warnings: Error[] = [];
+    const hear = (warning: Error) => void warnings.push(warning);
+    process.on('warning', hear);
+    onTestFinished(() => void process.off('warning', hear));
+
+    await lose(path);
+    await vi.waitFor(async () => expect(await judge(keys, key)).toMatch(/^ERR_KEY_STORE_FAILED: /));
+    // And where a server starts then.
+    for (const store of [keys, openFile({ path, masterKey, clock: () => NOW })]) {
+      expect(await judge(store, key)).toMatch(/^ERR_KEY_STORE_FAILED: /);
+      expect(await judge(store, session)).toMatch(/^ERR_KEY_STORE_FAILED: /);
+      keys.noteUse(key.accessKeyId, NOW);
+    }
+    for (const act of [
+      () => keys.create(),
+      () => keys.revoke({ subject: 'alice' }),
+      () => keys.rewrap(),
+      () => keys.list(),
+    ])
+      await expect(act()).rejects.toMatchObject({ code });
+    if (code === 'ERR_STORE_EMPTY') {
+      const message = `The key store at "${path}" is empty: its file was removed. Restore the records, or create an empty store by name: createEmpty(), or countersign keys init`;
+      expect(warnings).toContainEqual(
+        expect.objectContaining({ code: 'COUNTERSIGN_KEY_STORE', message }),
+      );
+      await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' });
+    }
+    await writeFile(path, copy, { mode: 0o600 });
+    await vi.waitFor(async () => expect(await judge(keys, key)).toBe('accepted'));
+    expect(await judge(keys, session)).toBe('accepted');
+  });
+
   it('says what it needs', async () => {
     expect(() => new FileKeyStore({} as never)).toThrow('option "path"');
     expect(() => new FileKeyStore({ path: 'keys.json' } as never)).toThrow('option "masterKey"');
@@ -111,7 +158,7 @@ describe('FileKeyStore', () => {
     );
     const nowhere = openFile({ path: join(await newFolder(), 'none', 'keys.json'), masterKey });
     await expect(nowhere.create()).rejects.toThrow('ENOENT');
-    expect(await nowhere.list()).toEqual([]);
+    await expect(nowhere.list()).rejects.toMatchObject({ code: 'ERR_STORE_EMPTY' });
   });
 });
 
@@ -134,7 +181,7 @@ describe('masterKeyFile()', () => {
     const folder = await newFolder();
     const path = join(folder, 'keys.json');
     const keys = openFile({ path, masterKey: masterKeyFile(`${path}.master-key`) });
-    expect(await keys.rewrap()).toBe(0);
+    await expect(keys.rewrap()).rejects.toMatchObject({ code: 'ERR_STORE_EMPTY' });
     expect(await readdir(folder)).toEqual([]);
   });
 

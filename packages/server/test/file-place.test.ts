@@ -48,8 +48,10 @@ describe('FileKeyStore behind a link', () => {
         return masterKey;
       },
     });
+    await keys.createEmpty();
+    seen.length = 0;
     await keys.create();
-    expect(seen).toEqual([['keys.json'], ['store.json.lock']]);
+    expect(seen).toEqual([['keys.json'], ['store.json', 'store.json.lock']]);
   });
 
   it('is made where a link points to that leads nowhere yet', async () => {

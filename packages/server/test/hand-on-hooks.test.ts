@@ -183,7 +183,7 @@ describe('a store of handled callbacks', () => {
   /** Handles a callback until its run has said twice that it lives, and tells whether it was told that another took over. */
   async function handleWith(goOn: OnceStore['goOn']) {
     const seen = troubles();
-    const store = new MemoryOnceStore({ clock: () => NOW });
+    const store: OnceStore = new MemoryOnceStore({ clock: () => NOW });
     const twice = gate();
     let calls = 0;
     store.goOn = (...args) => {

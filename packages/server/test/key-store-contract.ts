@@ -64,7 +64,9 @@ export function keyStoreContract(
 ): void {
   async function openStore(clock: () => number = () => NOW) {
     const place = await make();
-    return { place, keys: place.open(clock) };
+    const keys = place.open(clock);
+    await keys.createEmpty();
+    return { place, keys };
   }
 
   describe(`${name}: access keys`, () => {

@@ -89,10 +89,10 @@ nonceStoreContract('RedisNonceStore on a cluster', async () => {
   return { servers, now: () => nowOf(masters[0]), until, lose };
 });
 
-onceStoreContract('RedisOnceStore on a cluster', () => {
+onceStoreContract('RedisOnceStore on a cluster', (perSender) => {
   const prefix = newPrefix();
   const makeStore = () => {
-    const store = new RedisOnceStore({ redis: connect(), prefix, timeout: PATIENT });
+    const store = new RedisOnceStore({ redis: connect(), prefix, timeout: PATIENT, perSender });
     onTestFinished(() => store.close());
     return store;
   };

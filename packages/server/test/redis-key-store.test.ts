@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished, vi }
 import { NOW } from '../../../test/support/now.ts';
 import { type RedisCluster, startRedis, startRedisCluster } from '../../../test/support/redis.ts';
 import { RedisWriter } from '../src/keys/redis-writer.ts';
-import { judge, keyStoreContract } from './key-store-contract.ts';
+import { AUDIENCE, createTestSessions, judge, keyStoreContract } from './key-store-contract.ts';
 import { startProxy } from './redis-faults.ts';
 import { sealedStoreContract } from './sealed-store-contract.ts';
 
@@ -133,7 +133,9 @@ describe('RedisKeyStore', () => {
     expect(performance.now() - since).toBeLessThan(2_000);
     const again = await startRedis({ port: server.port });
     onTestFinished(() => again.stop());
-    await vi.waitFor(async () => expect(await keys.find('CSAK3')).toBeUndefined(), 10_000);
+    // It keeps nothing on disk.
+    await vi.waitFor(() => keys.createEmpty(), 10_000);
+    expect(await keys.find('CSAK3')).toBeUndefined();
   });
 
   it('forgets what it knew while nobody told it of changes', async () => {
@@ -388,6 +390,9 @@ describe('RedisKeyStore', () => {
     it('opens no connection for a change whose turn comes when it is closed', async () => {
       const { master } = await replicated();
       const keys = storeOn(master, { waitForReplicas: 1 });
+      const other = storeOn(master);
+      await other.createEmpty();
+      await other.close();
       await keys.find('CSAK1');
       turn.mockImplementationOnce(async function (this: RedisWriter, ...args) {
         await keys.close();
@@ -486,6 +491,210 @@ describe('RedisKeyStore', () => {
     });
   });
 
+  describe('whose Redis has lost records', () => {
+    const FAILED = /^ERR_KEY_STORE_FAILED: /;
+
+    /** A store with keys, a session and revocations, and a copy of all of it. */
+    async function begin() {
+      const server = await startRedis();
+      const running = { stop: () => server.stop() };
+      onTestFinished(() => running.stop());
+      const redis = connect(server.url);
+      const warnings: Error[] = [];
+      const hear = (warning: Error) => void warnings.push(warning);
+      process.on('warning', hear);
+      onTestFinished(() => void process.off('warning', hear));
+
+      const prefix = newPrefix();
+      const keys = storeOn(redis, { prefix, clock: () => NOW });
+      const sessions = createTestSessions(keys);
+      const [key, revoked] = [await keys.create({ subject: 'alice' }), await keys.create()];
+      await keys.revoke({ accessKeyId: revoked.accessKeyId });
+      await keys.revoke({ subject: 'bob', only: 'sessions' });
+      const session = await sessions.issue({ subject: 'bob', scopes: [], audience: AUDIENCE });
+      const ended = await sessions.issue({ subject: 'bob', scopes: [], audience: AUDIENCE });
+      await keys.revoke({ accessKeyId: ended.accessKeyId });
+      const copy = await Promise.all(
+        (await redis.keys('*')).map(async (it) => ({ it, dump: await redis.dumpBuffer(it) })),
+      );
+      const restore = async (to = redis) => {
+        for (const { it, dump } of copy) await to.restore(it, 0, dump as Buffer);
+      };
+      const restart = async () => {
+        await server.stop();
+        const again = await startRedis({ port: server.port });
+        running.stop = () => again.stop();
+      };
+      const answers = async (store = keys) => ({
+        key: await judge(store, key, { sessions }),
+        revoked: await judge(store, revoked, { sessions }),
+        session: await judge(store, session, { sessions: createTestSessions(store) }),
+        ended: await judge(store, ended, { sessions: createTestSessions(store) }),
+        unknown: await judge(store, unknown, { sessions }),
+      });
+      const unknown = generateAccessKey();
+      const healthy = {
+        key: 'accepted',
+        revoked: 'ERR_KEY_INACTIVE: it is revoked',
+        session: 'accepted',
+        ended: 'ERR_KEY_INACTIVE: it is revoked',
+        unknown: 'ERR_KEY_UNKNOWN: there is no such key',
+      };
+      expect(await answers()).toEqual(healthy);
+      const all = (what: unknown) =>
+        Object.fromEntries(Object.keys(healthy).map((it) => [it, what]));
+      return { redis, prefix, keys, sessions, warnings, restore, restart, answers, healthy, all };
+    }
+
+    it.each(['FLUSHALL', 'a restart without a copy'])(
+      'says so after %s, until they are restored: 503 and not 401',
+      async (how) => {
+        const it = await begin();
+        const { redis, prefix, keys, sessions, warnings } = it;
+        if (how === 'FLUSHALL') await redis.flushall();
+        else await it.restart();
+        const since = performance.now();
+        // What was read a moment ago goes for a while. Nothing that was accepted is refused as wrong.
+        for (;;) {
+          const answers = await it.answers();
+          expect(answers.key).toMatch(/^accepted$|^ERR_KEY_STORE_FAILED/);
+          expect(answers.session).toMatch(/^accepted$|^ERR_KEY_STORE_FAILED/);
+          if (Object.values(answers).every((answer) => FAILED.test(answer))) break;
+          expect(performance.now() - since).toBeLessThan(10_000);
+          await sleep(50);
+        }
+        const message = `The key store at "${prefix}" is empty: Redis has lost its records. Restore the records, or create an empty store by name: createEmpty(), or countersign keys init`;
+        expect(warnings).toMatchObject([{ code: 'COUNTERSIGN_KEY_STORE', message }]);
+
+        // Nothing that a server does by itself makes it look like a new store.
+        for (const act of [
+          () => keys.create(),
+          () => keys.list(),
+          () => keys.rewrap(),
+          () => keys.revoke({ subject: 'alice' }),
+          () => keys.revoke({ accessKeyId: 'CSSK7Q2M5X9R4T8W3Y6Z0ABC' }),
+        ])
+          await expect(act()).rejects.toMatchObject({ code: 'ERR_STORE_EMPTY', message });
+        await expect(
+          sessions.issue({ subject: 'bob', scopes: [], audience: AUDIENCE }),
+        ).rejects.toMatchObject({ code: 'ERR_KEY_STORE_FAILED' });
+        expect(await redis.dbsize()).toBe(0);
+
+        await it.restore();
+        expect(await it.answers()).toEqual(it.healthy);
+        expect(warnings).toHaveLength(1);
+      },
+    );
+
+    it('says so to a server that starts then, until an empty store is made by name', async () => {
+      const { redis, prefix, answers, all, warnings, healthy } = await begin();
+      await redis.flushall();
+      const keys = storeOn(redis, { prefix, clock: () => NOW });
+      expect(await answers(keys)).toMatchObject({
+        key: expect.stringMatching(FAILED),
+        session: expect.stringMatching(FAILED),
+      });
+      expect(warnings.map(({ message }) => message)).toContain(
+        `The key store at "${prefix}" is empty: Redis has lost its records, or no key was ever added. Restore the records, add the first key, or create an empty store by name: createEmpty(), or countersign keys init`,
+      );
+      await keys.createEmpty();
+      await keys.createEmpty();
+      expect(await keys.list()).toEqual([]);
+      // Whoever has a key is told the truth: it is gone for good. No session outlives what was revoked of it.
+      expect(await answers(keys)).toEqual({
+        ...all('ERR_KEY_UNKNOWN: there is no such key'),
+        session: healthy.ended,
+        ended: healthy.ended,
+      });
+    });
+
+    it.each([
+      ['a key', 'key/', 'key'],
+      ['what was revoked of a session', 'session/', 'ended'],
+      ['what was revoked of a subject', 'subject/', 'session'],
+      ['what was revoked of everybody', 'everybody', 'session'],
+    ] as const)(
+      'says so of %s alone, as if a node of a cluster came back empty',
+      async (_, what, whose) => {
+        const { redis, prefix, answers, warnings } = await begin();
+        for (const name of await redis.keys(`${prefix}:${what}*`)) await redis.del(name);
+        const keys = storeOn(redis, { prefix, clock: () => NOW });
+        expect((await answers(keys))[whose]).toMatch(
+          /^ERR_KEY_STORE_FAILED: .*has lost the record/,
+        );
+        expect(warnings.map(({ message }) => message)).toContainEqual(
+          expect.stringContaining(`has lost the record "${what}`),
+        );
+        expect((await answers(keys)).unknown).toMatch(
+          what === 'everybody' ? FAILED : /^ERR_KEY_UNKNOWN: /,
+        );
+      },
+    );
+
+    it('says so of all that lay on a node of a cluster that came back empty', async () => {
+      const own = await startRedisCluster({ masters: 3 });
+      onTestFinished(() => own.stop());
+      const redis = new Cluster([{ host: '127.0.0.1', port: own.nodes[0]?.port }]);
+      redis.on('error', () => undefined);
+      onTestFinished(() => redis.disconnect());
+      const prefix = newPrefix();
+      const keys = storeOn(redis, { prefix, clock: () => NOW, timeout: 2 });
+      const made = await Promise.all(Array.from({ length: 12 }, () => keys.create()));
+      const record = `${prefix}:key/${made[0]?.accessKeyId}`;
+      const has = await Promise.all(
+        own.nodes.map(({ url }) =>
+          connect(url)
+            .exists(record)
+            .catch(() => 0),
+        ),
+      );
+      await own.nodes[has.indexOf(1)]?.stop();
+      await own.restart(has.indexOf(1));
+
+      const lost = vi.waitFor(
+        async () =>
+          expect(await judge(keys, made[0] as (typeof made)[number])).toMatch(
+            /^ERR_KEY_STORE_FAILED: .*(has lost the record|is empty)/,
+          ),
+        20_000,
+      );
+      await lost;
+      for (const key of made)
+        expect(await judge(keys, key)).toMatch(/^accepted$|^ERR_KEY_STORE_FAILED: /);
+    });
+
+    it('lets a key go that was lost alone: it is listed, and can be revoked or added again', async () => {
+      const { redis, prefix } = await begin();
+      const keys = storeOn(redis, { prefix, clock: () => NOW });
+      const [lost, again] = [await keys.create(), await keys.create()];
+      for (const { accessKeyId } of [lost, again]) await redis.del(`${prefix}:key/${accessKeyId}`);
+      const other = storeOn(redis, { prefix, clock: () => NOW });
+      const unreadable = { accessKeyId: lost.accessKeyId, status: 'unreadable' };
+      expect(await other.list()).toContainEqual(unreadable);
+      await expect(other.rewrap()).rejects.toMatchObject({ code: 'ERR_RECORD_LOST' });
+      await other.revoke({ accessKeyId: lost.accessKeyId });
+      await other.add(again);
+      expect(await judge(other, lost)).toBe('ERR_KEY_INACTIVE: it is revoked');
+      expect(await judge(other, again)).toBe('accepted');
+      await other.rewrap();
+    });
+
+    it('takes a store without a marker for one that is there, as long as it has names', async () => {
+      const { redis, prefix, answers, healthy } = await begin();
+      expect(await redis.zrem(`${prefix}:names`, 'store')).toBe(1);
+      expect(await answers(storeOn(redis, { prefix, clock: () => NOW }))).toEqual(healthy);
+    });
+
+    it('makes no store where nothing can be sealed', async () => {
+      const redis = connect(inject('redisUrl'));
+      const prefix = newPrefix();
+      const locked = () => Promise.reject(new Error('The vault is locked'));
+      const keys = storeOn(redis, { prefix, masterKey: locked });
+      await expect(keys.create()).rejects.toThrow('The vault is locked');
+      expect(await redis.keys(`${prefix}*`)).toEqual([]);
+    });
+  });
+
   it('keeps no name of a session that was revoked and is over', async () => {
     const redis = connect(inject('redisUrl'));
     const prefix = newPrefix();
@@ -500,7 +709,7 @@ describe('RedisKeyStore', () => {
     await revoke(before, [over as string]);
     await revoke(keys, others.slice(1));
     expect((await redis.zrange(`${prefix}:names`, '0', '-1')).sort()).toEqual(
-      [`key/${key.accessKeyId}`, ...others.map((id) => `session/${id}`)].sort(),
+      [`key/${key.accessKeyId}`, ...others.map((id) => `session/${id}`), 'store'].sort(),
     );
   });
 
@@ -521,7 +730,9 @@ describe('RedisKeyStore', () => {
     const key = generateAccessKey();
     const [tidy, other] = [storeOn(redis, { prefix }), storeOn(redis, { prefix })];
     // Of a record that has had its time.
-    await redis.zadd(`${prefix}:names`, '+inf', `key/${key.accessKeyId}`);
+    await tidy.createEmpty();
+    const over = String(Math.floor(Date.now() / 1000) - 10);
+    await redis.zadd(`${prefix}:names`, over, `key/${key.accessKeyId}`);
     const { zrem } = Redis.prototype;
     const remove = vi.spyOn(Redis.prototype, 'zrem').mockImplementationOnce(async function (
       this: Redis,
@@ -539,7 +750,8 @@ describe('RedisKeyStore', () => {
   });
 
   it('is closed once and for all', async () => {
-    const keys = storeOn(connect(inject('redisUrl')));
+    const keys = storeOn(connect(inject('redisUrl')), { prefix: newPrefix() });
+    await keys.createEmpty();
     await keys.find('CSAK1');
     await keys.close();
     await expect(keys.find('CSAK2')).rejects.toThrow('Cannot use the key store: it is closed');

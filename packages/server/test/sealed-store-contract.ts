@@ -305,6 +305,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
     it('are no reason why a session could not be revoked again', async () => {
       const place = await make();
       const keys = place.open(first, () => NOW);
+      await keys.createEmpty();
       const sessions = createTestSessions(keys);
       const session = await sessions.issue({ subject: 'alice', scopes: [], audience: AUDIENCE });
       const { accessKeyId } = session;
@@ -381,6 +382,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
 
     it('take their master key from a function, which is asked for each once', async () => {
       const place = await make();
+      await place.open(first).createEmpty();
       const asked: (string | undefined)[] = [];
       const source = async (id: string | undefined): Promise<string> => {
         asked.push(id);

@@ -5,7 +5,7 @@ import {
   type Verdict,
 } from '@countersign/server/callbacks';
 import { Cluster, Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { until } from '../../../test/support/deadline.ts';
 import { type RedisServer, startRedis, startRedisCluster } from '../../../test/support/redis.ts';
 import { DueHeap } from '../src/callbacks/send/due-heap.ts';
@@ -230,6 +230,42 @@ describe('BullmqCallbackQueue', () => {
     expect(all).toContain(Buffer.from('the payload').toString('base64'));
     for (const hidden of [SECRET, SECRET.slice(6), url, new URL(url).host])
       expect(all).not.toContain(hidden);
+  });
+
+  it('takes nothing in that Redis may forget, and delivers what is there', async () => {
+    const evicting = await startRedis();
+    onTestFinished(() => evicting.stop());
+    const connection = new Redis(evicting.url);
+    onTestFinished(() => connection.disconnect());
+    const warnings: Error[] = [];
+    const hear = (warning: Error) => void warnings.push(warning);
+    process.on('warning', hear);
+    onTestFinished(() => void process.off('warning', hear));
+    const before = bullmq({ redis: connection, name: 'evicting' });
+    await before.add(callback('a'));
+    await before.close();
+
+    await connection.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    const queue = bullmq({ redis: connection, name: 'evicting' });
+    onTestFinished(() => queue.close());
+    const message =
+      'Redis is not fit for callbacks that wait: its maxmemory-policy is "allkeys-lru", with which it forgets what it must keep: set it to noeviction';
+    await expect(queue.add(callback('b'))).rejects.toThrow(new Error(message));
+    await vi.waitFor(() =>
+      expect(warnings).toMatchObject([{ code: 'COUNTERSIGN_CALLBACK_QUEUE', message }]),
+    );
+    const { promise, resolve } = deferred();
+    const handled: string[] = [];
+    queue.start(async ({ eventId }) => {
+      handled.push(eventId);
+      resolve();
+      return delivered;
+    }, 1);
+    await promise;
+    expect(handled).toEqual(['a']);
+    await connection.config('SET', 'maxmemory-policy', 'noeviction');
+    await queue.add(callback('c'));
+    expect((await queue.find('dlv_c'))?.callback.eventId).toBe('c');
   });
 
   it('says so when Redis is away, after its time-out', async () => {

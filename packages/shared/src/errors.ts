@@ -22,6 +22,7 @@ const refusals = {
   ERR_NONCE_STORE_FAILED: { reason: 'unavailable', status: 503, retry: 're-signed' },
   ERR_TOO_MANY_REQUESTS: { reason: 'too-many-requests', status: 429, retry: 'later' },
   ERR_TOO_MANY_FAILURES: { reason: 'too-many-failures', status: 429, retry: 'later' },
+  ERR_TOO_MANY_CALLBACKS: { reason: 'too-many-callbacks', status: 429, retry: 'later' },
   ERR_BODY_CONSUMED: { reason: 'internal', status: 500, retry: 'no' },
 } as const;
 

@@ -22,6 +22,8 @@ const REFUSALS: Record<SignatureErrorCode, [reason: string, status: number, retr
   ERR_KEY_STORE_FAILED: ['unavailable', 503, 're-signed'],
   ERR_NONCE_STORE_FAILED: ['unavailable', 503, 're-signed'],
   ERR_TOO_MANY_FAILURES: ['too-many-failures', 429, 'later'],
+  ERR_TOO_MANY_REQUESTS: ['too-many-requests', 429, 'later'],
+  ERR_TOO_MANY_CALLBACKS: ['too-many-callbacks', 429, 'later'],
   ERR_BODY_CONSUMED: ['internal', 500, 'no'],
 };
 

@@ -91,10 +91,7 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
     const id = received.id ?? scheme.idOf?.(bytes) ?? `sha256-${digest.toString('base64url')}`;
     const text = (): string => strictUtf8.decode(bytes);
     const callback = { id, signedAt, scheme: scheme.name, sender, body: bytes, text };
-    keepScopes(
-      callback,
-      keys.map((key) => key.id),
-    );
+    keepScopes(callback, { inForce: keys.map((key) => key.id), signer: owner });
     return callback;
   }
 

@@ -1,3 +1,4 @@
+import { SignatureError } from '@countersign/shared';
 import type { RequestHandler } from 'express';
 import { toError } from '../thrown.ts';
 import type { CallbackIdentity } from './callback-identity.ts';
@@ -10,7 +11,8 @@ import { callbackOf } from './received-callbacks.ts';
  *
  * If the handler throws or rejects, the error goes to the error handling of Express. (Express 4 by
  * itself ignores the rejection of an `async` handler, and Node then ends the process.) The error's
- * answer is no success, so the sender tries again.
+ * answer is no success, so the sender tries again. If the store failed or is full, the error has the
+ * `status` that Express answers with, and `Retry-After` is set.
  *
  * @param once the function that `createOnce()` returned
  * @param handler called with the callback, and a signal that is aborted if another run has taken
@@ -42,7 +44,12 @@ export function handleOnce(
   return function onceHandler(req, res, next) {
     once(callbackOf(req), handler)
       .then(({ outcome, status, headers }) => res.status(status).set(headers).json({ outcome }))
-      .catch((error) => next(toError(error)));
+      .catch((error) => {
+        // Express answers with the error's status, but knows no such field.
+        if (error instanceof SignatureError && error.retryAfter !== undefined)
+          res.set('retry-after', String(Math.ceil(error.retryAfter)));
+        next(toError(error));
+      });
   };
 }
 

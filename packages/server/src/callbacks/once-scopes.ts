@@ -1,20 +1,25 @@
 import type { CallbackIdentity } from './callback-identity.ts';
 
+/** By which secrets a callback could have been verified, and by which it was. */
+export interface CallbackScopes {
+  /** The ids of all secrets in force: the next delivery of the callback may be signed with another. */
+  readonly inForce: readonly string[];
+  /** The id of the secret that verified it. */
+  readonly signer: string;
+}
+
 /** Kept apart from the callback: what is derived of a secret must not get into logs. */
-const scopes = new WeakMap<CallbackIdentity, readonly string[]>();
+const scopes = new WeakMap<CallbackIdentity, CallbackScopes>();
 
 /**
  * Notes by which secrets a callback could have been verified. Ids of two receivers with secrets of
  * their own never meet, though their senders have one name.
- *
- * @param ids of all secrets that are in force, since the next delivery of the same callback may be
- * signed with another one
  */
-export function keepScopes(callback: CallbackIdentity, ids: readonly string[]): void {
-  scopes.set(callback, ids);
+export function keepScopes(callback: CallbackIdentity, known: CallbackScopes): void {
+  scopes.set(callback, known);
 }
 
 /** The ids of the secrets; one empty id if a callback was made up. */
-export function scopesOf(callback: CallbackIdentity): readonly string[] {
-  return scopes.get(callback) ?? [''];
+export function scopesOf(callback: CallbackIdentity): CallbackScopes {
+  return scopes.get(callback) ?? { inForce: [''], signer: '' };
 }

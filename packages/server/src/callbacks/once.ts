@@ -1,12 +1,12 @@
 import { hash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { SignatureError } from '@countersign/shared';
+import { quote, SignatureError } from '@countersign/shared';
 import * as z from 'zod';
 import { objectOption, parseOptions } from '../options.ts';
 import { storeFailed } from '../store-failed.ts';
 import type { CallbackIdentity } from './callback-identity.ts';
 import { scopesOf } from './once-scopes.ts';
-import type { OnceState, OnceStore } from './once-store.ts';
+import type { OnceScope, OnceState, OnceStore } from './once-store.ts';
 import { callbackOf } from './received-callbacks.ts';
 
 /** What handlers run once by. Durations are seconds. */
@@ -60,7 +60,9 @@ type NoHeaders = Readonly<Record<never, string>>;
  * @param received the callback, or the request that brought it
  * @param handler called with the callback, and a signal that is aborted where another run has taken over meanwhile. What it throws is
  * thrown on: nothing is remembered then, and the next delivery runs
- * @throws SignatureError `ERR_NONCE_STORE_FAILED` (503) where the store failed: nothing ran, or it is not certain that it is remembered
+ * @throws SignatureError `ERR_NONCE_STORE_FAILED` (503) where the store failed: nothing ran, or it is not certain that it is remembered;
+ * also where the whole store is full. `ERR_TOO_MANY_CALLBACKS` (429) if as many callbacks of this sender are remembered as one sender may
+ * have: nothing ran. The sender tries again, so nothing is lost
  * @throws TypeError where nothing has verified the request
  */
 export type Once = <T>(
@@ -105,8 +107,8 @@ export function createOnce(options: OnceOptions): Once {
   let behind = 0;
 
   /** Once, and where that fails again behind the answer: nobody shall wait for the end of a lease that nothing needs. */
-  async function giveUp(key: string, token: string): Promise<void> {
-    const act = async () => store.giveUp(key, token);
+  async function giveUp({ key, scope }: Name, token: string): Promise<void> {
+    const act = async () => store.giveUp(key, token, scope);
     try {
       await act();
     } catch {
@@ -122,11 +124,11 @@ export function createOnce(options: OnceOptions): Once {
   }
 
   /** Under all names, in one order: of two deliveries at the same time the one that has the first name has all. */
-  async function begin(names: readonly string[], token: string): Promise<OnceState> {
+  async function begin(names: readonly Name[], token: string): Promise<OnceState> {
     for (const [index, name] of names.entries()) {
       let begun: OnceState;
       try {
-        begun = await store.begin(name, token, lease);
+        begun = await store.begin(name.key, token, lease, name.scope);
         // In the positive: whatever else a store says runs nothing.
         if (!STATES.has(begun?.state)) throw new TypeError('It gave an answer that is none');
       } catch (error) {
@@ -146,6 +148,7 @@ export function createOnce(options: OnceOptions): Once {
     const names = namesOf(callback);
     const token = randomBytes(16).toString('base64url');
     const begun = await begin(names, token);
+    if (begun.state === 'full') throw full(callback.sender, begun);
     if (begun.state === 'done') return { outcome: 'done', status: 200, headers: {} };
     if (begun.state === 'in-progress') {
       const seconds = Math.max(1, Math.ceil(begun.seconds));
@@ -154,8 +157,8 @@ export function createOnce(options: OnceOptions): Once {
     }
 
     const taken = new AbortController();
-    const goOn = async (name: string): Promise<void> => {
-      const isOurs = await store.goOn(name, token, lease);
+    const goOn = async ({ key, scope }: Name): Promise<void> => {
+      const isOurs = await store.goOn(key, token, lease, scope);
       if (!isOurs) taken.abort(new Error('Another run has taken over this callback'));
     };
     const beat = setInterval(
@@ -175,7 +178,8 @@ export function createOnce(options: OnceOptions): Once {
         for (const name of names) await giveUp(name, token);
         throw error;
       }
-      for (const name of names) await insist(() => store.finish(name, remember), lease);
+      for (const { key, scope } of names)
+        await insist(() => store.finish(key, remember, scope), lease);
       return { outcome: 'completed', value, status: 200, headers: {} };
     } finally {
       clearInterval(beat);
@@ -183,17 +187,59 @@ export function createOnce(options: OnceOptions): Once {
   };
 }
 
-const STATES = new Set<unknown>(['begun', 'done', 'in-progress'] satisfies OnceState['state'][]);
+const STATES = new Set<unknown>([
+  'begun',
+  'done',
+  'in-progress',
+  'full',
+] satisfies OnceState['state'][]);
+
+/** What a callback is known by in the store. */
+interface Name {
+  readonly key: string;
+  readonly scope: OnceScope;
+}
 
 /**
  * What a callback is known by: its sender and id, for each secret that it could have been signed
  * with. While a secret is rotated there are two, and the next delivery may be signed with either.
  */
-function namesOf(callback: CallbackIdentity): string[] {
-  // None of the parts can hold a line feed, so no two triples have one name.
-  return scopesOf(callback)
-    .map((scope) => hash('sha256', `${callback.sender}\n${scope}\n${callback.id}`, 'base64url'))
-    .sort();
+function namesOf(callback: CallbackIdentity): Name[] {
+  const { sender, id } = callback;
+  const { inForce, signer } = scopesOf(callback);
+  // None of the parts can hold a line feed, so no two lists of parts have one name.
+  const nameOf = (...parts: string[]) => hash('sha256', parts.join('\n'), 'base64url');
+  const countsFor = nameOf(sender, signer);
+  return inForce
+    .map((secret) => ({
+      key: nameOf(sender, secret, id),
+      scope: { id: nameOf(sender, secret), countsFor },
+    }))
+    .sort((one, other) => (one.key < other.key ? -1 : 1));
+}
+
+/** Seconds after which a sender asks again, at most: the bound may have been raised meanwhile. */
+const LONGEST_RETRY = 3_600;
+
+/** The refusal of a callback for which there is no room. Its sender tries again, so it is not lost. */
+function full(
+  sender: string,
+  { of, option, most, seconds }: Extract<OnceState, { state: 'full' }>,
+): SignatureError {
+  // In the positive: what is no number is the shortest time.
+  const retryAfter = seconds >= 1 ? Math.min(Math.ceil(seconds), LONGEST_RETRY) : 1;
+  const cure = `raise ${quote(option)} of the store, or lower "remember" of createOnce()`;
+  if (of === 'sender')
+    return new SignatureError(
+      'ERR_TOO_MANY_CALLBACKS',
+      `Cannot remember another callback of sender ${quote(sender)}: there are ${most}, the most for one sender; ${cure}`,
+      { retryAfter },
+    );
+  return new SignatureError(
+    'ERR_NONCE_STORE_FAILED',
+    `Cannot remember another callback of any sender: there are ${most}, the most for the whole store; ${cure}`,
+    { retryAfter },
+  );
 }
 
 /** Tries again for a while, as a store may that restarts: nothing it has missed makes a handler run again, or wait. */

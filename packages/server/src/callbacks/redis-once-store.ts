@@ -1,9 +1,10 @@
-import { once } from 'node:events';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { parseOptions } from '../options.ts';
 import { duplicate, redisOption } from '../redis-connection.ts';
-import type { OnceState, OnceStore } from './once-store.ts';
+import { TestedRedis } from '../redis-tested.ts';
+import { BEGIN_SCRIPT, FINISH_SCRIPT, GIVE_UP_SCRIPT, GO_ON_SCRIPT } from './once-scripts.ts';
+import { NO_SCOPE, type OnceScope, type OnceState, type OnceStore } from './once-store.ts';
 
 export interface RedisOnceStoreOptions {
   /** A connection of ioredis. The store makes one of its own of it, at once. */
@@ -12,48 +13,40 @@ export interface RedisOnceStoreOptions {
   readonly prefix?: string | undefined;
   /** Seconds that each question may take: 1 if not given. */
   readonly timeout?: number | undefined;
+  /**
+   * The most callbacks of one sender that are remembered at a time: 250,000 if not given. Further
+   * ones of this sender are refused with 429 until some expire. Callbacks that are verified with
+   * different secrets are those of different senders. The same on all servers.
+   */
+  readonly perSender?: number | undefined;
 }
 
 const optionsSchema = z.strictObject({
   redis: redisOption,
   prefix: z.string().min(1).default('countersign:once'),
   timeout: z.number().min(0.05).max(10).default(1),
+  perSender: z.int().min(1).max(16_000_000).default(250_000),
 });
 
-/** What is kept of a callback that is done. Of one in progress it is the token of the run, which is longer. */
-const DONE = 'done';
+/** Characters of a hash that make a name: 132 bits. */
+const NAME_LENGTH = 22;
 
-/** KEYS: the callback. ARGV: the token, the lease in ms. Asked again by the run that has it, it is that run's still. */
-const BEGIN = `
-local holder = redis.call('GET', KEYS[1])
-if holder == '${DONE}' then return {'done', 0} end
-if holder and holder ~= ARGV[1] then return {'in-progress', redis.call('PTTL', KEYS[1])} end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return {'begun', 0}`;
-
-/** KEYS: the callback. ARGV: the token, the lease in ms. */
-const GO_ON = `
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1`;
-
-/** KEYS: the callback. ARGV: the token. */
-const GIVE_UP = `
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])`;
+type Keys = [counted: string, others: string, run: string];
 
 /** The scripts, as ioredis makes commands of them. */
 interface OnceCommands {
-  onceBegin(key: string, token: string, milliseconds: number): Promise<unknown>;
-  onceGoOn(key: string, token: string, milliseconds: number): Promise<unknown>;
-  onceGiveUp(key: string, token: string): Promise<unknown>;
+  onceBegin(...args: [...Keys, ...(string | number)[]]): Promise<unknown>;
+  onceGoOn(...args: [...Keys, ...(string | number)[]]): Promise<unknown>;
+  onceFinish(...args: [...Keys, ...(string | number)[]]): Promise<unknown>;
+  onceGiveUp(...args: [...Keys, ...(string | number)[]]): Promise<unknown>;
 }
 
 /**
  * Handled callbacks in Redis, 6.2 or newer, or Valkey: for all servers that receive them. One script decides each step.
  *
- * What Redis forgets runs again when it is delivered again: let it write an append-only file, and evict nothing.
+ * What Redis forgets runs again when it is delivered again. So the store refuses a Redis that evicts
+ * (`maxmemory-policy` must be `noeviction`), with an error and a process warning that say what to
+ * change. Let Redis write an append-only file.
  *
  * @example
  * ```ts no-run
@@ -65,74 +58,93 @@ interface OnceCommands {
  * ```
  */
 export class RedisOnceStore implements OnceStore {
+  readonly #connection: TestedRedis;
   readonly #redis: (Redis | Cluster) & OnceCommands;
   readonly #prefix: string;
-  readonly #timeout: number;
-  #ready: Promise<unknown> | undefined;
+  readonly #perSender: number;
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
   constructor(options: RedisOnceStoreOptions) {
-    const { redis, prefix, timeout } = parseOptions('RedisOnceStore', optionsSchema, options);
+    const { redis, prefix, timeout, perSender } = parseOptions(
+      'RedisOnceStore',
+      optionsSchema,
+      options,
+    );
     this.#prefix = prefix;
-    this.#timeout = timeout * 1000;
-    const own = duplicate(redis, this.#timeout);
-    own.defineCommand('onceBegin', { numberOfKeys: 1, lua: BEGIN });
-    own.defineCommand('onceGoOn', { numberOfKeys: 1, lua: GO_ON });
-    own.defineCommand('onceGiveUp', { numberOfKeys: 1, lua: GIVE_UP });
+    this.#perSender = perSender;
+    const own = duplicate(redis, timeout * 1000);
+    own.defineCommand('onceBegin', { numberOfKeys: 3, lua: BEGIN_SCRIPT });
+    own.defineCommand('onceGoOn', { numberOfKeys: 3, lua: GO_ON_SCRIPT });
+    own.defineCommand('onceFinish', { numberOfKeys: 3, lua: FINISH_SCRIPT });
+    own.defineCommand('onceGiveUp', { numberOfKeys: 3, lua: GIVE_UP_SCRIPT });
     this.#redis = own as (Redis | Cluster) & OnceCommands;
-    // Errors reach whoever asks; without a listener ioredis would print them.
-    this.#redis.on('error', () => undefined);
+    this.#connection = new TestedRedis(own, {
+      what: 'handled callbacks',
+      warning: 'COUNTERSIGN_ONCE_STORE',
+      timeout: timeout * 1000,
+    });
   }
 
   /** See {@link OnceStore.begin}. */
-  async begin(key: string, token: string, lease: number): Promise<OnceState> {
-    const redis = await this.#connected();
-    const reply = await redis.onceBegin(this.#name(key), token, milliseconds(lease));
+  async begin(key: string, token: string, lease: number, scope = NO_SCOPE): Promise<OnceState> {
+    await this.#connection.connected();
+    const most = this.#perSender;
+    const reply = await this.#redis.onceBegin(
+      ...this.#keys(key, scope),
+      ...facts(key, scope),
+      token,
+      milliseconds(lease),
+      most,
+    );
     const [state, left] = Array.isArray(reply) ? (reply as unknown[]) : [];
-    if (state === 'in-progress') return { state, seconds: Math.max(0, Number(left)) / 1000 };
+    const seconds = Math.max(0, Number(left)) / 1000;
+    if (state === 'in-progress') return { state, seconds };
+    if (state === 'full') return { state, of: 'sender', option: 'perSender', most, seconds };
     if (state === 'begun' || state === 'done') return { state };
     // What is not an answer of the script must not be taken for one.
     throw new TypeError('Cannot read the reply of Redis: expected the state of a callback');
   }
 
   /** See {@link OnceStore.goOn}. */
-  async goOn(key: string, token: string, lease: number): Promise<boolean> {
-    const redis = await this.#connected();
-    return (await redis.onceGoOn(this.#name(key), token, milliseconds(lease))) === 1;
+  async goOn(key: string, token: string, lease: number, scope = NO_SCOPE): Promise<boolean> {
+    await this.#connection.connected();
+    const keys = this.#keys(key, scope);
+    const args = [...facts(key, scope), token, milliseconds(lease)];
+    return (await this.#redis.onceGoOn(...keys, ...args)) === 1;
   }
 
   /** See {@link OnceStore.finish}. */
-  async finish(key: string, remember: number): Promise<void> {
-    const redis = await this.#connected();
-    await redis.set(this.#name(key), DONE, 'PX', milliseconds(remember));
+  async finish(key: string, remember: number, scope = NO_SCOPE): Promise<void> {
+    await this.#connection.connected();
+    const keys = this.#keys(key, scope);
+    await this.#redis.onceFinish(...keys, ...facts(key, scope), milliseconds(remember));
   }
 
   /** See {@link OnceStore.giveUp}. */
-  async giveUp(key: string, token: string): Promise<void> {
-    const redis = await this.#connected();
-    await redis.onceGiveUp(this.#name(key), token);
+  async giveUp(key: string, token: string, scope = NO_SCOPE): Promise<void> {
+    await this.#connection.connected();
+    await this.#redis.onceGiveUp(...this.#keys(key, scope), ...facts(key, scope), token);
   }
 
   /** Closes the store's own connection, not the one that it was given. */
   close(): void {
-    this.#redis.disconnect();
+    this.#connection.close();
   }
 
-  /** What is asked before there is a connection waits for it, not longer than for an answer. */
-  async #connected(): Promise<(Redis | Cluster) & OnceCommands> {
-    if (this.#redis.status === 'ready') return this.#redis;
-    this.#ready ??= once(this.#redis, 'ready', {
-      signal: AbortSignal.timeout(this.#timeout),
-    }).finally(() => {
-      this.#ready = undefined;
-    });
-    await this.#ready;
-    return this.#redis;
+  /** In a cluster the braces keep them on one node. */
+  #keys(key: string, { id }: OnceScope): Keys {
+    const own = `${this.#prefix}:{${id.slice(0, NAME_LENGTH)}}`;
+    return [own, `${own}:others`, `${own}:${nameOf(key)}`];
   }
+}
 
-  #name(key: string): string {
-    return `${this.#prefix}:${key}`;
-  }
+/** What each script is told first. */
+function facts(key: string, { id, countsFor }: OnceScope): [name: string, counts: number] {
+  return [nameOf(key), id === countsFor ? 1 : 0];
+}
+
+function nameOf(key: string): string {
+  return key.slice(0, NAME_LENGTH);
 }
 
 /** Redis takes whole ones only, and none that are zero. */

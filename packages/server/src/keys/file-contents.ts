@@ -22,12 +22,17 @@ export interface Contents {
   readonly uses: ReadonlyMap<string, number>;
 }
 
-const NOTHING: Contents = { records: new Map(), uses: new Map() };
+/** A store without records. */
+export const NOTHING: Contents = { records: new Map(), uses: new Map() };
 
 const NOT_A_FILE = 'it is no regular file; give the path of one, or of none yet';
 
-/** @throws KeyStoreError `ERR_STORE_UNFIT`, `ERR_RECORD_UNREADABLE` */
-export async function readContents(path: string): Promise<Contents> {
+/**
+ * What is in the file; `undefined` if there is no file.
+ *
+ * @throws KeyStoreError `ERR_STORE_UNFIT`, `ERR_RECORD_UNREADABLE`
+ */
+export async function readContents(path: string): Promise<Contents | undefined> {
   // A pipe must not keep it waiting for whoever writes to it.
   const flags = constants.O_RDONLY | constants.O_NONBLOCK;
   const file = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
@@ -38,7 +43,7 @@ export async function readContents(path: string): Promise<Contents> {
     if (error.code === 'ENXIO') throw unfit(path, NOT_A_FILE, error);
     throw error;
   });
-  if (file === undefined) return NOTHING;
+  if (file === undefined) return undefined;
   try {
     const found = await file.stat();
     if (!found.isFile()) throw unfit(path, NOT_A_FILE);

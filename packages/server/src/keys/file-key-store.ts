@@ -25,6 +25,7 @@ const optionsSchema = z.strictObject({
 /**
  * Access keys in one file, for the servers and commands of one machine: secrets are sealed, the file is readable by its owner
  * only and replaced as a whole, what one process changes others see within a moment, and two that write lose nothing.
+ * If the file is gone, the store says so (`ERR_STORE_EMPTY`, and a process warning). It does not say that a key is unknown.
  *
  * @example
  * ```ts no-run

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { type Contents, readContents, writeContents } from './file-contents.ts';
+import { type Contents, NOTHING, readContents, writeContents } from './file-contents.ts';
 import { withLock } from './file-lock.ts';
 import { placeOf } from './file-place.ts';
 import { isUnreadable, type KeyStoreError } from './key-store-error.ts';
@@ -13,6 +13,7 @@ import {
   type StoredRecord,
 } from './record-store.ts';
 import { changed, checkMasterKeys, open, type SealedRecord, seal } from './seal.ts';
+import { StorePresence } from './store-presence.ts';
 
 /** Milliseconds between two looks at the file: how long a change by another process takes to be seen. */
 const LOOK_EVERY = 50;
@@ -25,11 +26,12 @@ export class FileRecords implements RecordStore {
   readonly #path: string;
   readonly #masterKeys: MasterKeys;
   readonly #clock: () => number;
+  readonly #presence: StorePresence;
   readonly #listeners: ((name?: string) => void)[] = [];
   readonly #looking: NodeJS.Timeout;
   /** What the file was when it was read last. */
   #seen = '';
-  #contents: Promise<Contents> | undefined;
+  #contents: Promise<Contents | undefined> | undefined;
   /** Within a process one follows the other: only processes wait for the lock. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -39,7 +41,16 @@ export class FileRecords implements RecordStore {
     this.#path = resolve(path);
     this.#masterKeys = masterKeys;
     this.#clock = clock;
+    this.#presence = new StorePresence(this.#path, 'its file was removed');
     this.#looking = setInterval(() => void this.#look(), LOOK_EVERY).unref();
+  }
+
+  async create(how: 'by-name' | 'first-record'): Promise<void> {
+    if ((await this.#contentsNow()) !== undefined) return;
+    if (how === 'first-record' && this.#presence.wasThere) throw this.#presence.missing();
+    // Where nothing can be sealed, none is made.
+    await this.#masterKeys.current();
+    await this.#replace(async (contents) => contents ?? NOTHING);
   }
 
   async read(name: string): Promise<StoredRecord | undefined> {
@@ -53,7 +64,7 @@ export class FileRecords implements RecordStore {
   }
 
   async update(name: string, change: Change, instead?: StoredRecord): Promise<void> {
-    await this.#replace(async ({ records, uses }) => {
+    await this.#change(async ({ records, uses }) => {
       const present = records.get(name);
       if (present === undefined) await checkMasterKeys(records, this.#masterKeys);
       const next = await changed(name, present, this.#masterKeys, { change, instead });
@@ -74,7 +85,7 @@ export class FileRecords implements RecordStore {
     // One that seals for all: whoever is asked may take his time.
     const present = await this.#masterKeys.current();
     const masterKeys = { current: async () => present };
-    await this.#replace(async ({ records, uses }) => {
+    await this.#change(async ({ records, uses }) => {
       const resealed = new Map(records);
       total = records.size;
       for (const [name, sealed] of records) {
@@ -96,7 +107,7 @@ export class FileRecords implements RecordStore {
   }
 
   async writeUses(uses: ReadonlyMap<string, number>): Promise<void> {
-    await this.#replace(async (contents) => {
+    await this.#change(async (contents) => {
       const all = new Map(contents.uses);
       for (const [name, time] of uses) {
         if (contents.records.has(name)) all.set(name, Math.max(time, all.get(name) ?? 0));
@@ -114,8 +125,20 @@ export class FileRecords implements RecordStore {
     await this.#last;
   }
 
-  /** What is in the file now. It is read again only where it has changed. */
+  /** What is in the file now. */
   async #present(): Promise<Contents> {
+    return this.#checked(await this.#contentsNow());
+  }
+
+  /** @throws KeyStoreError `ERR_STORE_EMPTY` if there is no file: nobody can tell whether it was removed, or never made */
+  #checked(contents: Contents | undefined): Contents {
+    if (contents === undefined) throw this.#presence.missing();
+    this.#presence.found();
+    return contents;
+  }
+
+  /** It is read again only where it has changed. */
+  async #contentsNow(): Promise<Contents | undefined> {
     await this.#look();
     this.#contents ??= readContents(this.#path);
     const reading = this.#contents;
@@ -136,7 +159,11 @@ export class FileRecords implements RecordStore {
     for (const listener of this.#listeners) listener();
   }
 
-  async #replace(change: (contents: Contents) => Promise<Contents>): Promise<void> {
+  #change(change: (contents: Contents) => Promise<Contents>): Promise<void> {
+    return this.#replace(async (contents) => change(this.#checked(contents)));
+  }
+
+  async #replace(change: (contents: Contents | undefined) => Promise<Contents>): Promise<void> {
     const replaced = this.#last.then(async () => {
       const path = await placeOf(this.#path);
       await withLock(`${path}.lock`, async (check) => {

@@ -6,8 +6,10 @@ export type KeyStoreErrorCode =
   | 'ERR_KEY_REVOKED'
   | 'ERR_MASTER_KEY'
   | 'ERR_NOT_REPLICATED'
+  | 'ERR_RECORD_LOST'
   | 'ERR_RECORD_UNREADABLE'
   | 'ERR_STORE_BUSY'
+  | 'ERR_STORE_EMPTY'
   | 'ERR_STORE_UNFIT';
 
 /**
@@ -35,13 +37,19 @@ export class KeyStoreError extends Error {
   }
 }
 
+const UNREADABLE = new Set<KeyStoreErrorCode>([
+  'ERR_MASTER_KEY',
+  'ERR_RECORD_LOST',
+  'ERR_RECORD_UNREADABLE',
+]);
+
 /** Whether a change was made that may be lost again. */
 export function isNotReplicated(error: unknown): boolean {
   return error instanceof KeyStoreError && error.code === 'ERR_NOT_REPLICATED';
 }
 
-/** Whether it is a record that cannot be opened, rather than a store that cannot be reached: it was changed, or its master key is not there. */
+/** Whether it is a record that cannot be opened, rather than a store that cannot be reached: it was changed or lost, or its master key is not there. */
 export function isUnreadable(error: unknown): error is KeyStoreError {
   if (!(error instanceof KeyStoreError)) return false;
-  return error.code === 'ERR_RECORD_UNREADABLE' || error.code === 'ERR_MASTER_KEY';
+  return UNREADABLE.has(error.code);
 }

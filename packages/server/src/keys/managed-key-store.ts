@@ -87,6 +87,17 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     return Promise.resolve(this.#answers.get(accessKeyId));
   }
 
+  /**
+   * Makes the store, without a key, if it is not there: for a server that only remembers what is revoked of sessions, and after the
+   * records of a store were lost for good. Call it by hand, never when a server starts: it would hide that records were lost.
+   *
+   * Until a store is made, by this or by its first key, it rejects each question as `ERR_STORE_EMPTY`: nobody can tell whether it is
+   * new or has lost its records, and requests are answered with 503.
+   */
+  async createEmpty(): Promise<void> {
+    await this.#records.create('by-name');
+  }
+
   noteUse(accessKeyId: string, now: number): void {
     this.#lastUses.add(accessKeyId, now);
   }
@@ -106,14 +117,15 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   }
 
   /**
-   * Stores a key that was made elsewhere.
+   * Stores a key that was made elsewhere. The first one makes the store.
    *
-   * @throws KeyStoreError `ERR_KEY_EXISTS`
+   * @throws KeyStoreError `ERR_KEY_EXISTS`; `ERR_STORE_EMPTY` if the store was there before, and has lost its records
    * @throws TypeError where a field is missing or of the wrong type; where the secret is shorter than 16 bytes, repeats a
    * few characters, or is a known placeholder. The secret is never part of the message
    */
   async add(accessKey: AccessKey): Promise<void> {
     const key = checkKey(accessKey);
+    await this.#records.create('first-record');
     const { keyVersion } = await this.#cutoffs.present(key.subject);
     await this.#insert(key, keyVersion);
   }

@@ -18,6 +18,9 @@ export class MemoryRecords implements RecordStore {
     this.#clock = clock;
   }
 
+  /** It is there as long as this process. */
+  async create(): Promise<void> {}
+
   async read(name: string): Promise<StoredRecord | undefined> {
     return this.#records.get(name);
   }

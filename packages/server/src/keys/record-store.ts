@@ -10,8 +10,19 @@ export interface StoredRecord {
 
 /**
  * Where a key store keeps its records: memory, a file, Redis. It knows nothing of keys.
+ *
+ * A store that is not there, since it was never made or has lost its records, rejects each question and each change with
+ * `ERR_STORE_EMPTY`: only `create()` makes it.
  */
 export interface RecordStore {
+  /**
+   * Makes the store, if it is not there.
+   *
+   * @param how `first-record`: only if this process has not seen it. One that was there has lost its records
+   * @throws KeyStoreError `ERR_STORE_EMPTY`
+   */
+  create(how: 'by-name' | 'first-record'): Promise<void>;
+  /** @throws KeyStoreError `ERR_RECORD_LOST` if the store knows that there must be such a record */
   read(name: string): Promise<StoredRecord | undefined>;
   /** The names of all records that there are. */
   names(): Promise<readonly string[]>;

@@ -39,7 +39,8 @@ const optionsSchema = z.strictObject({
 
 /**
  * Access keys in Redis, for all servers that share them: secrets are sealed, and what is changed on one server the others hear of
- * at once.
+ * at once. If Redis has lost its records, the store says so (`ERR_STORE_EMPTY`, and a process
+ * warning). It does not say that a key is unknown.
  *
  * @example
  * ```ts no-run

@@ -1,26 +1,36 @@
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import { duplicate } from '../redis-connection.ts';
-import { testRedis } from '../redis-self-test.ts';
+import { NOEVICTION, testRedis } from '../redis-self-test.ts';
+import { TestedRedis } from '../redis-tested.ts';
 import { tellLack, type Waited } from '../redis-wait.ts';
 import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import type { Change, RecordStore, Resealed, StoredRecord } from './record-store.ts';
 import { RedisChanges } from './redis-changes.ts';
-import { NAME_SCRIPT, SAMPLE_SCRIPT, UPDATE_SCRIPT, USE_SCRIPT } from './redis-scripts.ts';
+import {
+  CREATE_SCRIPT,
+  MARKER,
+  NAME_SCRIPT,
+  NAMED_SCRIPT,
+  SAMPLE_SCRIPT,
+  UPDATE_SCRIPT,
+  USE_SCRIPT,
+} from './redis-scripts.ts';
 import { type Line, RedisWriter } from './redis-writer.ts';
 import { changed, checkMasterKeys, open, type SealedRecord, seal } from './seal.ts';
-
-/** What evicts nothing, also not what has an expiry. */
-const NOEVICTION = /^noeviction$/;
+import { StorePresence } from './store-presence.ts';
 
 /** Of which one mostly opens. */
 const SAMPLES = 10;
 
 /** Times that others may change a record while it is changed. */
 const MOST_ROUNDS = 1_000;
+
+/** Milliseconds before a record is looked up again that has a name and is not there: it may be written just now. */
+const LOOK_AGAIN = [20, 100];
 
 interface Commands {
   useRecord(key: string, time: number): Promise<unknown>;
@@ -35,8 +45,20 @@ export interface RedisRecordsOptions {
   readonly waitForReplicas?: number | undefined;
 }
 
-/** Records in Redis, sealed: a hash each, and a sorted set of their names by how long they are there. */
+/** What lies under a name. Only a store that is there says that nothing does. */
+interface Found {
+  readonly found: SealedRecord | undefined;
+  readonly revision: string;
+  /** It has a name, and is not there. */
+  readonly isLost: boolean;
+}
+
+/**
+ * Records in Redis, sealed: a hash each, and a sorted set of their names by how long they are there. By that set it is noticed that
+ * Redis has lost records: all of them, or those on one node of a cluster.
+ */
 export class RedisRecords implements RecordStore {
+  readonly #connection: TestedRedis;
   readonly #redis: (Redis | Cluster) & Commands;
   readonly #writer: RedisWriter;
   readonly #changes: RedisChanges;
@@ -44,11 +66,7 @@ export class RedisRecords implements RecordStore {
   readonly #timeout: number;
   readonly #waitForReplicas: number | undefined;
   readonly #masterKeys: MasterKeys;
-  #connected: Promise<void> | undefined;
-  /** Why the connection could not be made last. */
-  #failure: Error | undefined;
-  /** Replicas were seen: from then on one is waited for, since it may be the next master. */
-  #hasReplicas = false;
+  readonly #presence: StorePresence;
   #closed = false;
 
   constructor(options: RedisRecordsOptions, masterKeys: MasterKeys) {
@@ -57,40 +75,62 @@ export class RedisRecords implements RecordStore {
     this.#timeout = timeout * 1000;
     this.#waitForReplicas = waitForReplicas;
     this.#masterKeys = masterKeys;
+    this.#presence = new StorePresence(prefix, 'Redis has lost its records');
     const own = duplicate(redis, this.#timeout);
     own.defineCommand('useRecord', { numberOfKeys: 1, lua: USE_SCRIPT });
     this.#redis = own as (Redis | Cluster) & Commands;
-    this.#redis.on('error', (error) => {
-      this.#failure = error;
-    });
-    this.#redis.on('ready', () => {
-      this.#failure = undefined;
-    });
-    this.#redis.on('close', () => {
-      this.#connected = undefined;
+    this.#connection = new TestedRedis(own, {
+      what: 'access keys',
+      warning: 'COUNTERSIGN_KEY_STORE',
+      timeout: this.#timeout,
+      toError: (message) => new KeyStoreError('ERR_STORE_UNFIT', message),
     });
     this.#writer = new RedisWriter(redis, this.#timeout);
     this.#changes = new RedisChanges(redis, this.#key('changes'), this.#timeout);
   }
 
+  async create(how: 'by-name' | 'first-record'): Promise<void> {
+    await this.#connect();
+    const names = this.#key('names');
+    if ((await this.#redis.exists(names)) === 0) {
+      if (how === 'first-record' && this.#presence.wasThere) throw this.#presence.missing();
+      // Where nothing can be sealed, none is made.
+      await this.#masterKeys.current();
+      await this.#write('the store', async ({ run }) => [
+        await run(CREATE_SCRIPT, [names], [MARKER]),
+      ]);
+    }
+    this.#presence.found();
+  }
+
   async read(name: string): Promise<StoredRecord | undefined> {
     await this.#connect();
-    const { found } = await this.#fetch(this.#redis, name);
+    const { found, isLost } = await this.#find(this.#redis, name);
+    if (isLost) throw this.#presence.missingRecord(name);
     return found && open(name, found, this.#masterKeys);
   }
 
   async names(): Promise<readonly string[]> {
     await this.#connect();
-    return (await this.#redis.zrange(this.#key('names'), '0', '-1')).sort();
+    const names = await this.#redis.zrange(this.#key('names'), '0', '-1');
+    if (names.length === 0) throw this.#presence.missing();
+    this.#presence.found();
+    return names.filter((name) => name !== MARKER).sort();
   }
 
   async update(name: string, change: Change, instead?: StoredRecord): Promise<void> {
     await this.#connect();
+    await this.#write(`the change of ${quote(name, 160)}`, (line) =>
+      this.#make(line, name, change, instead),
+    );
+  }
+
+  /** Writes what replicas must have too, if there are any. */
+  async #write(what: string, make: (line: Line) => Promise<Waited[]>): Promise<void> {
     const replicas = await this.#replicas();
-    const make = (line: Line): Promise<Waited[]> => this.#make(line, name, change, instead);
     const writes =
       replicas === 0 ? await make(plainLine(this.#redis)) : await this.#writer.turn(replicas, make);
-    for (const waited of writes) checkReplicas(name, waited, replicas);
+    for (const waited of writes) checkReplicas(what, waited, replicas);
   }
 
   async reseal(): Promise<Resealed> {
@@ -116,9 +156,13 @@ export class RedisRecords implements RecordStore {
   ): Promise<Waited[]> {
     const names = this.#key('names');
     for (let round = 0; round < MOST_ROUNDS; round++) {
-      const { found, revision } = await this.#fetch(redis, name);
-      const next = await changed(name, found, this.#masterKeys, { change, instead });
+      const { found, revision, isLost } = await this.#find(redis, name);
+      const next =
+        isLost && instead !== undefined
+          ? instead
+          : await changed(name, found, this.#masterKeys, { change, instead });
       if (next === undefined && found === undefined) {
+        if (isLost) throw this.#presence.missingRecord(name);
         // It has had its time.
         await this.#removeName(redis, name);
         return [];
@@ -130,22 +174,26 @@ export class RedisRecords implements RecordStore {
       const till = typeof until === 'number' ? Math.ceil(until) : '';
       const forHowLong = till === '' ? '+inf' : till;
       const isNamed = next !== undefined && (found === undefined || till !== '');
-      // First the name: one without a record does no harm, a record that nobody finds would.
-      if (isNamed) await redis.zadd(names, forHowLong, name);
+      // On one node the name is written with the record. In a cluster it comes first: a record that nobody finds would do harm.
+      const together = !redis.isCluster && (isNamed || next === undefined);
+      if (isNamed && !together && (await redis.eval(NAME_SCRIPT, 1, names, name, forHowLong)) !== 1)
+        throw this.#presence.missing();
       const args = [this.#changes.channel, name, revision, newRevision(), policy, text, till];
-      const written = await run(UPDATE_SCRIPT, this.#key(name), args).catch((error: Error) => {
+      const record = this.#key(name);
+      const keys = together ? [record, names] : [record];
+      const written = await run(UPDATE_SCRIPT, keys, args).catch((error: Error) => {
         this.#leaveReplica(redis, error);
         throw error;
       });
+      if (written.answer === -1) throw this.#presence.missing();
       // Somebody else has changed it meanwhile.
       if (written.answer !== 1) continue;
       this.#changes.tell(name);
+      if (together) return [written];
       if (next === undefined) await this.#removeName(redis, name);
       if (!isNamed) return [written];
-      // And once more, for who saw no record yet and removed the name; in a cluster it may lie with other replicas.
-      if (redis.isCluster) return [written, await run(NAME_SCRIPT, names, [name, forHowLong])];
-      await redis.eval(NAME_SCRIPT, 1, names, name, forHowLong);
-      return [written];
+      // And once more, for who saw no record yet and removed the name; it may lie with other replicas.
+      return [written, await run(NAME_SCRIPT, [names], [name, forHowLong])];
     }
     throw new KeyStoreError(
       'ERR_STORE_BUSY',
@@ -174,7 +222,8 @@ export class RedisRecords implements RecordStore {
   async #removeName(redis: Redis | Cluster, name: string): Promise<void> {
     const names = this.#key('names');
     await redis.zrem(names, name);
-    if ((await redis.exists(this.#key(name))) === 1) await redis.zadd(names, '+inf', name);
+    if ((await redis.exists(this.#key(name))) === 1)
+      await redis.eval(NAME_SCRIPT, 1, names, name, '+inf');
   }
 
   /** Another connection may lead to the master: through Sentinel, or by its name. */
@@ -186,11 +235,11 @@ export class RedisRecords implements RecordStore {
   /** How many replicas a change must reach. Those that came lately count too. */
   async #replicas(): Promise<number> {
     if (this.#waitForReplicas !== undefined) return this.#waitForReplicas;
-    if (!this.#hasReplicas) {
+    if (!this.#connection.hasReplicas) {
       const { replicas } = await testRedis(this.#redis, NOEVICTION);
-      this.#hasReplicas = replicas > 0;
+      this.#connection.noteReplicas(replicas);
     }
-    return this.#hasReplicas ? 1 : 0;
+    return this.#connection.hasReplicas ? 1 : 0;
   }
 
   async readUses(names: readonly string[]): Promise<ReadonlyMap<string, number>> {
@@ -212,13 +261,30 @@ export class RedisRecords implements RecordStore {
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#redis.disconnect();
+    this.#connection.close();
     this.#writer.close();
     this.#changes.close();
   }
 
   #key(name: string): string {
     return `${this.#prefix}:${name}`;
+  }
+
+  /** Asks for the record and its name at once: it takes as long, whether there is such a record or not. */
+  async #find(redis: Redis | Cluster, name: string): Promise<Found> {
+    for (let looks = 0; ; looks++) {
+      const [record, state] = await Promise.all([
+        this.#fetch(redis, name),
+        redis.eval(NAMED_SCRIPT, 1, this.#key('names'), name),
+      ]);
+      if (state !== 'none') this.#presence.found();
+      if (record.found !== undefined || state === 'unnamed') return { ...record, isLost: false };
+      // In the positive: what is no answer of the script is none.
+      if (state !== 'named') throw this.#presence.missing();
+      const pause = LOOK_AGAIN[looks];
+      if (pause === undefined) return { ...record, isLost: true };
+      await sleep(pause);
+    }
   }
 
   async #fetch(
@@ -235,30 +301,9 @@ export class RedisRecords implements RecordStore {
     return { found: { policy, sealed } as SealedRecord, revision };
   }
 
-  /** Waits for a connection that is being made, and finds out whether Redis keeps what it is given. */
   async #connect(): Promise<void> {
     if (this.#closed) throw new Error('Cannot use the key store: it is closed');
-    this.#connected ??= this.#test();
-    const connected = this.#connected;
-    try {
-      await connected;
-    } catch (error) {
-      if (this.#connected === connected) this.#connected = undefined;
-      throw error;
-    }
-  }
-
-  async #test(): Promise<void> {
-    if (this.#redis.status !== 'ready')
-      await once(this.#redis, 'ready', { signal: AbortSignal.timeout(this.#timeout) }).catch(() => {
-        const why = this.#failure?.message ?? `no answer within ${this.#timeout} ms`;
-        // Without its cause, which holds the password where it is wrong.
-        throw new Error(`Cannot reach Redis: ${why}`);
-      });
-    const { flaw, replicas } = await testRedis(this.#redis, NOEVICTION);
-    if (flaw !== undefined)
-      throw new KeyStoreError('ERR_STORE_UNFIT', `Redis is not fit for access keys: ${flaw}`);
-    if (replicas > 0) this.#hasReplicas = true;
+    await this.#connection.connected();
   }
 }
 
@@ -266,16 +311,16 @@ export class RedisRecords implements RecordStore {
 function plainLine(redis: Redis | Cluster): Line {
   return {
     redis,
-    run: async (script, key, args) => ({
-      answer: await redis.eval(script, 1, key, ...args),
+    run: async (script, keys, args) => ({
+      answer: await redis.eval(script, keys.length, ...keys, ...args),
       acknowledged: 0,
     }),
   };
 }
 
-function checkReplicas(name: string, waited: Waited, replicas: number): void {
+function checkReplicas(what: string, waited: Waited, replicas: number): void {
   if (waited.acknowledged >= replicas) return;
-  const lack = tellLack(waited, replicas, `the change of ${quote(name, 160)}`);
+  const lack = tellLack(waited, replicas, what);
   throw new KeyStoreError(
     'ERR_NOT_REPLICATED',
     `${lack}; do it again, or it may be lost where one of them takes over`,

@@ -2,31 +2,58 @@
  * Writes a record where it is still what it was, and tells everybody: in one step, so that nobody hears of what did not happen, and
  * nothing happens of which nobody hears.
  *
- * KEYS the record; ARGV the channel, the name, the revision that is there, the new one, policy, sealed secret, until when (Unix seconds, or empty)
+ * Where one node has them all, the name of the record is written with it. Answers 0 if the record is not what it was, and -1 if there
+ * are no names, so the store is not there.
+ *
+ * KEYS the record, and the names if this is to note or remove the name; ARGV the channel, the name, the revision that is there, the new one, policy, sealed secret, until when (Unix seconds, or empty)
  */
 export const UPDATE_SCRIPT = `
-local key, channel = KEYS[1], ARGV[1]
+local key, names, channel = KEYS[1], KEYS[2], ARGV[1]
 local name, revision, new, policy, sealed, till = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if (redis.call('HGET', key, 'revision') or '') ~= revision then return 0 end
+if names and redis.call('EXISTS', names) == 0 then return -1 end
 -- First, so that nothing is written where it may not be told.
 redis.call('PUBLISH', channel, name)
 if sealed == '' then
   redis.call('DEL', key)
+  if names then redis.call('ZREM', names, name) end
 else
   redis.call('HSET', key, 'revision', new, 'policy', policy, 'sealed', sealed)
   if till ~= '' then redis.call('EXPIREAT', key, till) end
+  if names then
+    redis.call('ZADD', names, till == '' and '+inf' or till, name)
+    redis.call('ZREMRANGEBYSCORE', names, '-inf', '(' .. redis.call('TIME')[1])
+  end
 end
 return 1`;
 
+/** Among the names from the first day on: as long as the set of names is there, Redis has not lost it. */
+export const MARKER = 'store';
+
+/** KEYS the names; ARGV the marker */
+export const CREATE_SCRIPT = `return redis.call('ZADD', KEYS[1], 'NX', '+inf', ARGV[1])`;
+
 /**
  * Notes the name of a record, and until when it is there; and forgets those of which the time is over, by the clock that ends the
- * records too.
+ * records too. It makes no set of names: if that is gone, the records are, too.
  *
  * KEYS the names; ARGV the name, until when (Unix seconds, or +inf)
  */
 export const NAME_SCRIPT = `
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
-return redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1])`;
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1])
+return 1`;
+
+/**
+ * Whether a record must be there: \`named\`, \`unnamed\`, or \`none\` if there are no names at all.
+ *
+ * KEYS the names; ARGV the name
+ */
+export const NAMED_SCRIPT = `
+local till = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if till and (till == 'inf' or tonumber(till) > tonumber(redis.call('TIME')[1])) then return 'named' end
+return redis.call('EXISTS', KEYS[1]) == 1 and 'unnamed' or 'none'`;
 
 /**
  * Some names of records, at random, of which none is over.

@@ -6,7 +6,7 @@ import { evalAndWait, type Waited } from '../redis-wait.ts';
 /** A connection to make a change over, and how scripts are run there. */
 export interface Line {
   readonly redis: Redis | Cluster;
-  run(script: string, key: string, args: readonly (string | number)[]): Promise<Waited>;
+  run(script: string, keys: readonly string[], args: readonly (string | number)[]): Promise<Waited>;
 }
 
 /**
@@ -43,7 +43,7 @@ export class RedisWriter {
         const redis = await this.#connected();
         return make({
           redis,
-          run: (script, key, args) => this.#run(redis, script, key, args, replicas),
+          run: (script, keys, args) => this.#run(redis, script, keys, args, replicas),
         });
       })
       .finally(() => {
@@ -62,14 +62,14 @@ export class RedisWriter {
   async #run(
     redis: Redis | Cluster,
     script: string,
-    key: string,
+    keys: readonly string[],
     args: readonly (string | number)[],
     replicas: number,
   ): Promise<Waited> {
     // Where replicas are away and others wait, each change is made on the master all the same, and soon: the next may be a revocation.
     const hurries = this.#lacks && this.#turns > 1;
     const timeout = hurries ? this.#timeout / 8 : this.#timeout;
-    const waited = await evalAndWait(redis, script, [key], args, replicas, timeout);
+    const waited = await evalAndWait(redis, script, keys, args, replicas, timeout);
     this.#lacks = !(waited.acknowledged >= replicas);
     return waited;
   }

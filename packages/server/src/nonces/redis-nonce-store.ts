@@ -3,14 +3,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { clockOption, parseOptions } from '../options.ts';
-import { redisOption } from '../redis-connection.ts';
+import { duplicate, redisOption } from '../redis-connection.ts';
+import { NEVER_EVICTED } from '../redis-self-test.ts';
+import { TestedRedis } from '../redis-tested.ts';
 import { evalAndWait, tellLack, type Waited } from '../redis-wait.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
 import { NonceCharges } from './nonce-charges.ts';
 import { CLOCK_SLACK, type ClaimOutcome, type NonceClaim, type NonceStore } from './nonce-store.ts';
 import { RedisPartition } from './redis-partition.ts';
 import { parseReply, REPLICA, type ScriptReply } from './redis-reply.ts';
-import { TestedRedis } from './redis-tested.ts';
 
 export interface RedisNonceStoreOptions {
   /** A connection of ioredis. The store makes one of its own of it, at once, with the settings that nonces need. */
@@ -132,8 +133,14 @@ export class RedisNonceStore implements NonceStore {
         return new RedisPartition(redis.isCluster ? `{${key}}` : key);
       },
     );
-    this.#connection = new TestedRedis(redis, this.#timeout, () => {
-      for (const partition of this.#partitions) this.#lookUp(partition);
+    this.#connection = new TestedRedis(duplicate(redis, this.#timeout), {
+      what: 'nonces',
+      warning: 'COUNTERSIGN_NONCE_STORE',
+      timeout: this.#timeout,
+      policies: NEVER_EVICTED,
+      whenFit: () => {
+        for (const partition of this.#partitions) this.#lookUp(partition);
+      },
     });
     this.#redis = this.#connection.redis as (Redis | Cluster) & ClaimCommand;
     this.#redis.defineCommand('claimNonce', { numberOfKeys: 2, lua: CLAIM_SCRIPT });

@@ -4,6 +4,7 @@ import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { parseOptions } from '../../options.ts';
 import { redisOption } from '../../redis-connection.ts';
+import { TestedRedis } from '../../redis-tested.ts';
 import type {
   CallbackQueue,
   DeliveryProgress,
@@ -97,6 +98,8 @@ const MOST_TAKEOVERS = 1_000_000_000;
 
 /**
  * A queue in Redis, by BullMQ, that all servers share: what it has taken in survives crashes of every sender, and of Redis as far as `appendfsync` says.
+ * It takes nothing in if Redis may forget it (`maxmemory-policy` must be `noeviction`): `send()` rejects, and a process warning says what to change.
+ * What is in the queue already is still delivered.
  *
  * A callback is a job whose id is derived of endpoint and event, so adding it twice is adding it once. The job stays until it is delivered or given up, and
  * a while longer as the log of deliveries. A lane is a sorted set beside it.
@@ -120,6 +123,7 @@ const MOST_TAKEOVERS = 1_000_000_000;
  */
 export class BullmqCallbackQueue implements CallbackQueue {
   readonly #options: z.output<typeof optionsSchema>;
+  readonly #connection: TestedRedis;
   readonly #redis: (Redis | Cluster) & Commands;
   readonly #queue: Queue<JobData, DeliveryProgress>;
   #workerRedis: Redis | Cluster | undefined;
@@ -144,6 +148,11 @@ export class BullmqCallbackQueue implements CallbackQueue {
     own.defineCommand('keep', { numberOfKeys: 4, lua: KEEP_SCRIPT });
     own.on('error', this.#warn);
     this.#redis = own;
+    this.#connection = new TestedRedis(own, {
+      what: 'callbacks that wait',
+      warning: 'COUNTERSIGN_CALLBACK_QUEUE',
+      timeout: timeout * 1000,
+    });
     this.#queue = new Queue(name, { connection: own, prefix, skipWaitingForReady: true });
     this.#queue.on('error', this.#warn);
   }
@@ -151,6 +160,8 @@ export class BullmqCallbackQueue implements CallbackQueue {
   async add(callback: QueuedCallback): Promise<void> {
     const { id, body, lane, owner, ...rest } = callback;
     const { keepDelivered, keepDead } = this.#options;
+    // A callback that Redis may forget was not taken in. What is there already is delivered all the same.
+    await this.#connection.connected();
     const rank = await this.#reserve(callback);
     if (rank === undefined) return;
     // First the place: a job without one would overtake those before it.
@@ -240,7 +251,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
     this.#closed = true;
     await this.#queue.close();
     this.#workerRedis?.disconnect();
-    this.#redis.disconnect();
+    this.#connection.close();
   }
 
   /**

@@ -1,0 +1,21 @@
+import type { Command } from 'commander';
+import { storeAction } from './action.ts';
+import { examples } from './examples.ts';
+import type { Io } from './io.ts';
+import { addStoreOptions } from './options.ts';
+
+export function addInit(keys: Command, io: Io): void {
+  const init = keys
+    .command('init')
+    .description('make an empty store, if there is none; the first key makes one, too');
+  addStoreOptions(init)
+    .action(
+      storeAction(io, async ({ keys: store, output, url }) => {
+        await store.createEmpty();
+        const { length } = await store.list();
+        await output.data({ keys: length }, '');
+        output.note(`The store ${url} is there, with ${length} access keys`);
+      }),
+    )
+    .addHelpText('after', examples('countersign keys init --store redis://127.0.0.1:6379'));
+}

@@ -1,0 +1,156 @@
+import { once } from 'node:events';
+import type { Cluster, Redis } from 'ioredis';
+import { NOEVICTION, testRedis } from './redis-self-test.ts';
+import { withoutCommand } from './store-failed.ts';
+
+export interface TestedRedisOptions {
+  /** What the store keeps there, as its messages say it. */
+  readonly what: string;
+  /** The code of its process warnings. */
+  readonly warning: string;
+  /** Milliseconds for which each question waits for a connection. */
+  readonly timeout: number;
+  /** The eviction policies under which what the store puts there stays; `noeviction` if not given. */
+  readonly policies?: RegExp;
+  /** Called after each test that was passed. */
+  readonly whenFit?: () => void;
+  /** Makes the error that says that Redis is not fit. */
+  readonly toError?: (message: string) => Error;
+}
+
+/**
+ * A store's own connection, on which the store relies only once its Redis was found fit: each
+ * connection is tested again, since it may lead to another Redis, or to one that was set up again.
+ */
+export class TestedRedis {
+  readonly redis: Redis | Cluster;
+  readonly #options: TestedRedisOptions;
+  #hasReplicas = false;
+  #maxMemory = Number.POSITIVE_INFINITY;
+  #connection: Promise<unknown> | undefined;
+  /** Settles with the test of the present connection. */
+  #test: Promise<void> | undefined;
+  #isTesting = false;
+  #isFit = false;
+  /** Why the connection could not be made last. */
+  #failure: Error | undefined;
+  #warning: string | undefined;
+  #closed = false;
+
+  /** @param redis the store's own connection, which this closes */
+  constructor(redis: Redis | Cluster, options: TestedRedisOptions) {
+    this.#options = options;
+    this.redis = redis;
+    // Errors reach whoever asks; without a listener ioredis would print them.
+    redis.on('error', (error) => {
+      this.#failure = error;
+    });
+    redis.on('ready', () => {
+      this.#failure = undefined;
+      this.#testAnew();
+    });
+    redis.on('close', () => this.#untested());
+    redis.on('+node', () => void this.#judge().catch(() => this.#untested()));
+  }
+
+  /** Whether the present connection has passed its test. */
+  get isFit(): boolean {
+    return this.#isFit;
+  }
+
+  /** Whether replicas were ever seen: from then on they are waited for, since the next master may have none and not know what it lacks. */
+  get hasReplicas(): boolean {
+    return this.#hasReplicas;
+  }
+
+  /** Bytes that a master of this Redis may use, as it told last. */
+  get maxMemory(): number {
+    return this.#maxMemory;
+  }
+
+  noteReplicas(count: number): void {
+    if (count > 0) this.#hasReplicas = true;
+  }
+
+  /**
+   * Waits for a connection that is being made, and tested. One that has failed its test is tested
+   * again.
+   *
+   * @throws Error where Redis cannot be relied on
+   */
+  async connected(): Promise<void> {
+    if (this.#isFit && this.redis.status === 'ready') return;
+    if (this.#closed)
+      throw new Error(`Cannot use Redis for ${this.#options.what}: the store is closed`);
+    if (this.redis.status !== 'ready') {
+      this.#connection ??= this.#whenReady().finally(() => {
+        this.#connection = undefined;
+      });
+      await this.#connection;
+    }
+    this.retest();
+    await this.#test;
+  }
+
+  /** Tests a connection again that has failed its test. */
+  retest(): void {
+    if (!this.#isFit && this.redis.status === 'ready' && !this.#isTesting) this.#testAnew();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.redis.disconnect();
+  }
+
+  async #whenReady(): Promise<void> {
+    const { timeout } = this.#options;
+    await once(this.redis, 'ready', { signal: AbortSignal.timeout(timeout) }).catch((error) => {
+      const why = error.name === 'AbortError' ? this.#failure?.message : error.message;
+      // Without its cause, which holds the password where it is wrong.
+      throw new Error(`Cannot reach Redis: ${why ?? `no answer within ${timeout} ms`}`);
+    });
+  }
+
+  #untested(): void {
+    this.#isFit = false;
+    this.#test = undefined;
+  }
+
+  #testAnew(): void {
+    this.#isFit = false;
+    const test = this.#judge()
+      .finally(() => {
+        this.#isTesting = false;
+      })
+      .then(() => {
+        if (this.#test !== test) return;
+        this.#isFit = true;
+        this.#options.whenFit?.();
+      });
+    this.#isTesting = true;
+    this.#test = test;
+    // Whoever asks hears of it.
+    test.catch(() => undefined);
+  }
+
+  /** @throws Error where Redis cannot be relied on */
+  async #judge(): Promise<void> {
+    const { what, policies = NOEVICTION } = this.#options;
+    const { flaw, replicas, maxMemory } = await testRedis(this.redis, policies).catch((error) => {
+      throw withoutCommand(error);
+    });
+    if (flaw !== undefined) throw this.#unfit(`Redis is not fit for ${what}: ${flaw}`);
+    this.#warning = undefined;
+    this.noteReplicas(replicas);
+    this.#maxMemory = maxMemory;
+  }
+
+  /** Callers are told nothing but that they should try again: whoever runs the server must hear of it. */
+  #unfit(message: string): Error {
+    const { warning: code, toError } = this.#options;
+    if (message !== this.#warning) process.emitWarning(message, { code });
+    this.#warning = message;
+    return toError?.(message) ?? new Error(message);
+  }
+}
