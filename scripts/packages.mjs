@@ -1,7 +1,7 @@
 // Checks the packages as users get them: packed, looked at by publint and attw, installed together in a
 // project of their own, every entry point imported, the command run. Needs the packages built (`tsc -b`).
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,6 +17,7 @@ try {
     run(['node_modules/.bin/attw', '--profile', 'esm-only', tarball]);
   }
   importAll(tarballs);
+  runAlone(tarballs);
   console.log(
     'publint and attw have no complaint; every entry point can be imported, the command run',
   );
@@ -35,22 +36,10 @@ function pack(name) {
 
 /** Installs the tarballs side by side, with their peers, as somebody would who uses all of it. */
 function importAll(tarballs) {
-  const project = join(folder, 'project');
-  mkdirSync(project);
   const { devDependencies: ours } = read('package.json');
   const peers = Object.fromEntries(['express', 'ioredis', 'undici'].map((it) => [it, ours[it]]));
-  const files = Object.fromEntries(
-    Object.entries(tarballs).map(([name, tarball]) => [name, `file:${tarball}`]),
-  );
-  const manifest = {
-    private: true,
-    type: 'module',
-    dependencies: { ...files, ...peers },
-    // The packages ask for each other by version, which no registry has before the release.
-    pnpm: { overrides: files },
-  };
-  writeFileSync(join(project, 'package.json'), JSON.stringify(manifest));
-  run([...pnpm, 'install', '--prefer-offline', '--ignore-workspace', '--ignore-scripts'], project);
+  peers.bullmq = read('packages/cli/package.json').peerDependencies.bullmq;
+  const project = install('project', tarballs, peers);
   const lines = names.flatMap((name) =>
     Object.keys(read(`packages/${name}/package.json`).exports)
       .filter((path) => !path.endsWith('.json'))
@@ -59,6 +48,35 @@ function importAll(tarballs) {
   writeFileSync(join(project, 'import-all.js'), lines.join('\n'));
   run(['node', 'import-all.js'], project);
   run(['node_modules/.bin/countersign', '--version'], project);
+}
+
+/** Installs the command and nothing beside it, as somebody would who has no use for callbacks: without BullMQ. */
+function runAlone(tarballs) {
+  const project = install('alone', tarballs, {});
+  run(['node_modules/.bin/countersign', 'keys', 'list', '--store', 'file:./keys.json'], project);
+  const list = ['callbacks', 'list', '--store', 'redis://127.0.0.1:1', '--json'];
+  const command = join(project, 'node_modules/.bin/countersign');
+  const { status, stdout } = spawnSync(command, list, { cwd: project, encoding: 'utf8' });
+  if (status !== 1 || JSON.parse(stdout).error.code !== 'ERR_BULLMQ_MISSING')
+    throw new Error(`The command does not say that BullMQ is missing: ${stdout}`);
+}
+
+function install(name, tarballs, others) {
+  const project = join(folder, name);
+  mkdirSync(project);
+  const files = Object.fromEntries(
+    Object.entries(tarballs).map(([it, tarball]) => [it, `file:${tarball}`]),
+  );
+  const manifest = {
+    private: true,
+    type: 'module',
+    dependencies: { ...files, ...others },
+    // The packages ask for each other by version, which no registry has before the release.
+    pnpm: { overrides: files },
+  };
+  writeFileSync(join(project, 'package.json'), JSON.stringify(manifest));
+  run([...pnpm, 'install', '--prefer-offline', '--ignore-workspace', '--ignore-scripts'], project);
+  return project;
 }
 
 function read(path) {

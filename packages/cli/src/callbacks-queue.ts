@@ -1,3 +1,4 @@
+import type { BullmqCallbackQueue } from '@countersign/server/bullmq';
 import {
   type CallbackSender,
   createCallbackSender,
@@ -35,10 +36,11 @@ export function queueAction<Options>(
 ) {
   return action<Options & QueueOptions>(io, async (call) => {
     const { place, url } = placeOf(io, call.options);
+    const Queue = await loadQueue();
     try {
       // The queue would wait for a Redis that does not answer, and not say why.
       await reach(place);
-      const deliveries = await open(place, call.options, io);
+      const deliveries = await open(Queue, place, call.options, io);
       await act({ ...call, deliveries, url }).finally(() => deliveries.close());
     } catch (error) {
       throw explained(error as Error, url, place);
@@ -70,16 +72,35 @@ function placeOf(io: Io, options: QueueOptions): { place: RedisPlace; url: strin
   );
 }
 
+type QueueClass = typeof BullmqCallbackQueue;
+
+/** Only here: BullMQ takes longer to load than most commands to run, and most users of the command have no use for it. */
+async function loadQueue(): Promise<QueueClass> {
+  try {
+    return (await import('@countersign/server/bullmq')).BullmqCallbackQueue;
+  } catch (error) {
+    if (!isMissing(error as NodeJS.ErrnoException)) throw error;
+    throw new OperationError(
+      'ERR_BULLMQ_MISSING',
+      'Cannot look into a queue of callbacks without BullMQ: install it where the command is installed, with "npm install bullmq@6" (and --global if the command is global)',
+      { cause: error },
+    );
+  }
+}
+
+function isMissing({ code, message }: NodeJS.ErrnoException): boolean {
+  return code === 'ERR_MODULE_NOT_FOUND' && /Cannot find package 'bullmq'/.test(message);
+}
+
 async function open(
+  Queue: QueueClass,
   place: RedisPlace,
   { queue: name, prefix }: QueueOptions,
   { clock }: Io,
 ): Promise<CallbackSender> {
-  // Only here: BullMQ takes longer to load than most commands to run.
-  const { BullmqCallbackQueue } = await import('@countersign/server/bullmq');
   const redis = connectionOf(place);
   try {
-    const queue = new BullmqCallbackQueue({ redis, name, prefix, timeout: TIMEOUT });
+    const queue = new Queue({ redis, name, prefix, timeout: TIMEOUT });
     const endpoints = () => undefined;
     return createCallbackSender({ queue, endpoints, deliver: 'elsewhere', clock });
   } catch (error) {

@@ -145,7 +145,8 @@ function failureOf(eventId: string, { status, seconds, error, response }: Delive
   const duration = formatSeconds(seconds);
   if (status === undefined) return `${what}: ${error} (after ${duration})`;
   const said = response ? `, ${quote(response, 200)}` : '';
-  return `${what}: it was answered ${status}${said} (after ${duration})`;
+  const answered = `${what}: it was answered ${status}${said} (after ${duration})`;
+  return error === undefined ? answered : `${answered}. ${error}`;
 }
 
 function parseJson(text: string): unknown {

@@ -1,4 +1,5 @@
 import type { Delivery, DeliveryAttempt } from '@countersign/server/callbacks';
+import { quote } from '@countersign/shared';
 import { formatFields, formatTable } from './table.ts';
 import { formatMinute, formatTime } from './time.ts';
 
@@ -7,7 +8,7 @@ export function deliveryTable(deliveries: readonly Delivery[]): string {
   const rows = deliveries.map(({ id, endpointId, eventId, state, createdAt, attempts }) => {
     const last = attempts.at(-1);
     const head = [id, endpointId, eventId, state, formatMinute(createdAt)];
-    return [...head, String(attempts.length), statusOf(last), nextOf(state, last)];
+    return [...head, String(attempts.length), lastOf(last), nextOf(state, last)];
   });
   return formatTable([heads, ...rows]);
 }
@@ -37,6 +38,13 @@ export function deliveryText(delivery: Delivery): string {
 /** `0.012 s`. */
 export function formatSeconds(seconds: number): string {
   return `${seconds.toFixed(3)} s`;
+}
+
+/** A redirect is a mistake in the URL that was registered: the list says where to. */
+function lastOf(attempt: DeliveryAttempt | undefined): string {
+  const status = statusOf(attempt);
+  if (attempt?.location === undefined) return status;
+  return `${status}, redirects to ${quote(attempt.location, 80)}`;
 }
 
 function statusOf(attempt: DeliveryAttempt | undefined): string {

@@ -12,6 +12,7 @@ export class UsageError extends Error {
 export class OperationError extends Error {
   override readonly name = 'OperationError';
   readonly code:
+    | 'ERR_BULLMQ_MISSING'
     | 'ERR_CALLBACK_NOT_DELIVERED'
     | 'ERR_DELIVERY_NOT_FOUND'
     | 'ERR_LISTEN_FAILED'

@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,14 +16,17 @@ const folder = mkdtempSync(join(tmpdir(), 'countersign-cli-'));
 const binary = join(folder, 'dist/bin.mjs');
 const masterKey = generateMasterKey();
 
-beforeAll(async () => {
+/** Bundles the command; BullMQ too, unless it is left out. */
+async function bundle(to: string, external: string[]): Promise<void> {
   const source = (path: string) => new URL(`../../${path}.ts`, import.meta.url).pathname;
-  mkdirSync(join(folder, 'dist'));
-  cpSync(new URL('../package.json', import.meta.url), join(folder, 'package.json'));
   await build({
     entryPoints: [source('cli/src/bin')],
-    outfile: binary,
+    outdir: to,
+    outExtension: { '.js': '.mjs' },
     bundle: true,
+    // What is loaded when it is wanted stays apart.
+    splitting: true,
+    external,
     platform: 'node',
     format: 'esm',
     logLevel: 'silent',
@@ -42,6 +45,11 @@ beforeAll(async () => {
       '#digest': source('shared/src/digest.node'),
     },
   });
+}
+
+beforeAll(async () => {
+  cpSync(new URL('../package.json', import.meta.url), join(folder, 'package.json'));
+  await bundle(join(folder, 'dist'), []);
 });
 
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -164,6 +172,31 @@ describe('the command', () => {
       stdout: '[]\n',
       stderr: `There are no such callbacks in ${url}\n`,
     });
+  });
+
+  it('wants BullMQ for the queue of callbacks, and for nothing else', async () => {
+    await bundle(join(folder, 'alone'), ['bullmq']);
+    const alone = (...args: string[]) => {
+      const env = { ...environment('file:./alone.json'), COUNTERSIGN_CALLBACK_SECRET: 'whsec_x' };
+      const path = join(folder, 'alone/bin.mjs');
+      return spawnSync(process.execPath, [path, ...args], { cwd: folder, env, encoding: 'utf8' });
+    };
+    const made = alone('keys', 'create', '--subject', 'alice', '--json');
+    expect([made.status, JSON.parse(made.stdout).subject]).toEqual([0, 'alice']);
+    expect(alone('keys', 'list').stdout).toMatch(/ alice /);
+    expect(alone('callbacks', 'send', 'https://alice.test/').stderr).toMatch(
+      /^Cannot read callback key/,
+    );
+    const redis = ['--store', inject('redisUrl'), '--json'];
+    const listed = alone('callbacks', 'list', ...redis);
+    expect([listed.status, JSON.parse(listed.stdout).error]).toEqual([
+      1,
+      {
+        code: 'ERR_BULLMQ_MISSING',
+        message:
+          'Cannot look into a queue of callbacks without BullMQ: install it where the command is installed, with "npm install bullmq@6" (and --global if the command is global)',
+      },
+    ]);
   });
 
   /** Runs a line of bash, in which `cs` is the command. */

@@ -95,7 +95,9 @@ describe('callbacks send', () => {
     const url = await receiver((_, res) => res.writeHead(status, { location: '/' }).end('no\n'));
     const argv = ['callbacks', 'send', url, '--id', 'msg_1', ...ALLOWED.split(' ')];
     // The line feed of the answer is one no more.
-    const message = `Cannot deliver "msg_1": it was answered ${status}, "no\ufffd" (after 0.000 s)`;
+    const redirect = 'It redirects to "/", which is not followed: register that URL';
+    const answered = `it was answered ${status}, "no\ufffd" (after 0.000 s)`;
+    const message = `Cannot deliver "msg_1": ${answered}${status === 302 ? `. ${redirect}` : ''}`;
     expect(await run(argv, { env })).toEqual({ code: 1, stdout: '', stderr: `${message}\n` });
     const { stdout } = await run([...argv, '--json'], { env });
     expect(JSON.parse(stdout)).toEqual({ error: { code: 'ERR_CALLBACK_NOT_DELIVERED', message } });
@@ -524,6 +526,34 @@ describe('callbacks list, show and redeliver', () => {
     expect(deliveryText(delivery)).toMatch(
       /\nNext +2026-11-24 22:31:05 UTC\n\n.*\n.* 5\.000 s +no answer +Cannot connect within 5 s\n$/,
     );
+  });
+
+  it('list and show where a receiver redirects to, and no control characters', async () => {
+    const { run: here, json, queue, endpoints, send, deliver } = await begin();
+    const url = await receiver((_, res) =>
+      res.writeHead(308, { location: 'https://www.alice.test/\u009b2J' }).end(),
+    );
+    endpoints.set('alice', { id: 'alice', url, secrets: [secret] });
+    const { id } = await send('alice', { id: 'msg_1', type: 'video.parsed', data: {} });
+    await deliver('msg_1');
+    const location = 'https://www.alice.test/\ufffd2J';
+    const { stdout: list } = await here(`callbacks list ${queue}`);
+    expect(list).toMatch(
+      / dead .* 1 +308, redirects to "https:\/\/www\.alice\.test\/\ufffd2J" +-\n$/,
+    );
+    const { stdout: show } = await here(`callbacks show ${id} ${queue}`);
+    const error = `It redirects to "${location}", which is not followed: register that URL`;
+    expect(show).toContain(` 308     ${error}\n`);
+    const { attempts } = await json(`callbacks show ${id} ${queue}`);
+    expect(attempts).toMatchObject([{ status: 308, location, error }]);
+  });
+
+  it('escape what a queue holds of a redirect', async () => {
+    const { deliveryTable } = await import('../src/delivery-view.ts');
+    const attempts = [{ at: NOW, seconds: 0, status: 302, location: '\u001b[2J\u009b\u202e' }];
+    const delivery = { id: 'dlv_1', endpointId: 'alice', eventId: 'msg_1', createdAt: NOW };
+    const table = deliveryTable([{ ...delivery, state: 'dead', attempts }]);
+    expect(table).not.toMatch(/[^\P{C}\n]/u);
   });
 
   it.each(['show', 'redeliver'])('%s tells that a delivery is not known', async (command) => {

@@ -220,6 +220,32 @@ describe.each([
     expect(new Set(arrivals)).toEqual(new Set(named('victim', 20)));
   });
 
+  it('X10: hooks that are slow for one owner hold only places of its own', async () => {
+    const over: (() => void)[] = [];
+    const arrivals: string[] = [];
+    const { sender } = await begin({
+      answer: 204,
+      perOwner: 4,
+      concurrency: 16,
+      onDelivered: async ({ endpointId }) => {
+        arrivals.push(endpointId);
+        if (endpointId.startsWith('mallory'))
+          await new Promise<void>((resolve) => void over.push(resolve));
+      },
+    });
+    onTestFinished(() => {
+      for (const end of over) end();
+    });
+    await sendAll(sender, named('mallory', 16), 1);
+    await until(() => over.length === 4);
+    await sendAll(sender, named('victim', 16), 2);
+    await until(() => arrivals.length === 36);
+    expect(over.length).toBe(4);
+    const closed = sender.close();
+    for (const end of over) end();
+    await closed;
+  });
+
   it('X10: a hundred slow endpoints without an owner leave places', async () => {
     const { sender, slow, held, arrivals } = await begin({ isOwned: false });
     await sendAll(sender, named('mallory', 100), 4);
@@ -317,12 +343,28 @@ describe('BullmqCallbackQueue', () => {
     for (const id of ['b', 'c']) await queue.add(callback(id, 'alice'));
     await until(async () => (await redis.zcard(`${keys}.failed:alice`)) === 2);
     // As if its owner's list still had it: the oldest.
-    await redis.zadd(`${keys}.failed:alice`, 1, 'dlv_a');
+    await redis.zadd(`${keys}.failed:alice`, (Date.now() - 10_000) * 1_000, 'dlv_a');
     isDead.add('d');
     await queue.add(callback('d', 'alice'));
     await until(async () => (await queue.find('dlv_d'))?.state === 'dead');
     await until(async () => (await redis.zcard(`${keys}.failed:alice`)) === 2);
     expect((await queue.find('dlv_a'))?.state).toBe('waiting');
+  });
+
+  it('forgets nothing of others for jobs that are finished, and not counted yet', async () => {
+    const { queue, keys } = opened({ finished: 1 });
+    queue.start(async (_, progress) => ({ outcome: 'delivered', progress }), 1);
+    await queue.add(callback('a', 'victim'));
+    await until(async () => (await redis.zcard(`${keys}.completed:victim`)) === 1);
+    // Ten jobs of other workers, which have just finished them.
+    const now = Math.floor(Date.now() / 1_000);
+    for (let count = 0; count < 10; count++) {
+      await redis.zadd(`${keys}:completed`, now * 1_000, `dlv_m${count}`);
+      await redis.zadd(`${keys}.finishing:completed`, now, `dlv_m${count}`);
+    }
+    await queue.add(callback('b', 'other'));
+    await until(async () => (await redis.zcard(`${keys}.completed:other`)) === 1);
+    expect((await queue.find('dlv_a'))?.state).toBe('delivered');
   });
 
   it('counts what is ordered again among those that wait', async () => {

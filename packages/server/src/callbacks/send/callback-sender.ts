@@ -50,6 +50,7 @@ export interface CallbackSender {
    *
    * @returns the id of the delivery and the `webhook-id`
    * @throws TypeError if the endpoint is unknown, disabled or wrong, or a secret cannot sign; RangeError where the payload is too large
+   * @throws Error if too many wait already, of the endpoint's owner or of all: the message says which, and the option that allows more
    * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`; addresses are checked when it is called
    */
   send(endpointId: string, event: CallbackEvent): Promise<{ id: string; eventId: string }>;
