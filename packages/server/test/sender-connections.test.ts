@@ -6,6 +6,7 @@ import {
   type CallbackSenderOptions,
   createCallbackSender,
   type DeliveryReport,
+  MemoryCallbackQueue,
 } from '@countersign/server/callbacks';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { NOW } from '../../../test/support/now.ts';
@@ -84,7 +85,12 @@ describe('an attempt', () => {
         else socket.write(answer);
       },
     });
-    const { sender, send, settled } = startSender(url, { schedule: [0.01], clock: () => NOW });
+    const { sender, send, settled } = startSender(url, {
+      schedule: [0.01],
+      clock: () => NOW,
+      // With a clock that goes.
+      queue: new MemoryCallbackQueue(),
+    });
     await send('msg_1');
     const failed = await send('msg_2');
     expect([failed.attempt?.status, failed.attempt?.error]).toEqual([
