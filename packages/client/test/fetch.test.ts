@@ -229,12 +229,14 @@ describe('signedFetch()', () => {
   });
 
   it('refuses relative URLs where there is none', async () => {
-    expect(await failure(buildFetch()('/VideoParser/'))).toEqual(
-      new TypeError('Cannot sign URL "/VideoParser/": expected an absolute http or https URL'),
-    );
+    const origins = ['https://api.test'];
+    for (const options of [{}, { origins }])
+      expect(await failure(buildFetch(options)('/VideoParser/'))).toEqual(
+        new TypeError('Cannot sign URL "/VideoParser/": expected an absolute http or https URL'),
+      );
     // It is for none of the origins, so it is what fetch says.
     const [own, plain] = [
-      await failure(buildFetch({ origins: ['https://api.test'] })('/VideoParser/')),
+      await failure(buildFetch({ origins, otherOrigins: 'send-unsigned' })('/VideoParser/')),
       await failure(fetch('/VideoParser/')),
     ];
     expect([own.name, own.message]).toEqual(['TypeError', plain.message]);
@@ -871,9 +873,7 @@ describe('createFetch()', () => {
 
   it.each([undefined, null])('refuses %j for options', (options) => {
     expect(() => createFetch(options as unknown as CreateFetchOptions)).toThrow(
-      new TypeError(
-        'Cannot build signer: option "audience" is "undefined": expected the name of a service: 1 to 128 of A-Z a-z 0-9 . _ : -',
-      ),
+      new TypeError(`Cannot build fetch: expected { credentials, audience }, got ${options}`),
     );
   });
 });

@@ -836,7 +836,7 @@ describe('signing() and its options', () => {
   it.each([undefined, null])('refuses %j for options', (options) => {
     expect(() => signing(options as unknown as SigningOptions)).toThrow(
       new TypeError(
-        'Cannot build signer: option "audience" is "undefined": expected the name of a service: 1 to 128 of A-Z a-z 0-9 . _ : -',
+        `Cannot build signing: expected { credentials, audience, origins }, got ${options}`,
       ),
     );
   });

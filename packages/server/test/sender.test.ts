@@ -196,11 +196,11 @@ describe('send()', () => {
     for (const [endpoint, why] of [
       [
         { url: 'https://a.test/', secrets: ['whsec_secret', 'whsec_secret', 'whsec_secret'] },
-        'option "secrets" is of type array: expected array to have <=2 items',
+        'option "secrets" is of type array: expected at most 2 entries',
       ],
       [
         { url: 'https://a.test/', secrets: 'whsec_secret' as never },
-        'option "secrets" is of type string: expected array',
+        'option "secrets" is of type string: expected a list',
       ],
       [
         { url: 'https://a.test/', secrets: undefined },
@@ -217,7 +217,7 @@ describe('send()', () => {
       ],
       [
         { url: 'https://a.test/', order: 'none' as never },
-        'option "order" is "none": expected one of "as-sent"|"any"',
+        'option "order" is "none": expected "as-sent" or "any"',
       ],
     ] as const) {
       const error = await senderTo(endpoint)

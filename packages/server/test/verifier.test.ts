@@ -689,6 +689,8 @@ describe('createVerifier()', () => {
 
   it('refuses what is no options at all', () => {
     for (const options of [undefined, null, 'video-api', 5, []] as never[])
-      expect(() => createVerifier(options)).toThrow(/^Cannot build verifier: option "options" is /);
+      expect(() => createVerifier(options)).toThrow(
+        /^Cannot build verifier: expected an object, got /,
+      );
   });
 });
