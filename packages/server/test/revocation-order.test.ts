@@ -1,5 +1,5 @@
 import { generateAccessKey, MemoryKeyStore } from '@countersign/server';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { NOW } from '../../../test/support/now.ts';
 import { judge } from './key-store-contract.ts';
 
@@ -42,16 +42,24 @@ describe('what was signed before a moment', () => {
 });
 
 describe('a revoked session', () => {
-  it('is remembered for as long as any could live', async () => {
+  it('is remembered for thirty days longer than any could live, and no longer', async () => {
+    const time = vi.spyOn(performance, 'now').mockReturnValue(0);
+    onTestFinished(() => time.mockRestore());
     let now = NOW;
     const keys = new MemoryKeyStore([], () => now);
     const accessKeyId = `CSSK${'A'.repeat(20)}`;
     const session = { ...(await keys.beginSession('alice')), parent: undefined, subject: 'alice' };
     await keys.revoke({ accessKeyId });
-    now += 7 * 86_400;
-    // Whatever is written makes a store forget what is over.
-    await keys.create();
-    expect(await keys.isSessionRevoked({ ...session, accessKeyId })).toBe(true);
+    const isRevokedAt = async (seconds: number): Promise<boolean> => {
+      now = NOW + seconds;
+      time.mockReturnValue(seconds * 1000);
+      // Whatever is written makes a store forget what is over.
+      await keys.create();
+      return keys.isSessionRevoked({ ...session, accessKeyId });
+    };
+    for (const seconds of [7 * 86_400, 30 * 86_400 + 3_606, 37 * 86_400 + 5])
+      expect(await isRevokedAt(seconds), `${seconds} s later`).toBe(true);
+    expect(await isRevokedAt(37 * 86_400 + 60)).toBe(false);
   });
 });
 
