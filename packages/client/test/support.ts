@@ -16,6 +16,7 @@ import {
   type VerifierOptions,
 } from '@countersign/server';
 import { request } from 'undici';
+import { within } from '../../../test/support/deadline.ts';
 
 export const audience = 'video-api';
 
@@ -147,10 +148,11 @@ export const transports: Record<
 /** Takes the steps of a promise that must fail, and gives why. */
 export async function failure(promise: Promise<unknown>): Promise<Error & { code?: string }> {
   const nothing = Symbol('nothing');
-  const outcome = await promise.then(
+  const settled = promise.then(
     () => nothing,
     (error: unknown) => error,
   );
+  const outcome = await within(settled, 'the failure that a test expects');
   if (outcome === nothing) throw new Error('Expected a failure');
   return outcome as Error & { code?: string };
 }

@@ -2,7 +2,8 @@
 // for how long its nonce is remembered: as long.
 
 import { MemoryNonceStore, type NonceClaim, type NonceStore } from '@countersign/server';
-import { createCallbackVerifier } from '@countersign/server/callbacks';
+import { createCallbackVerifier, standardWebhooks } from '@countersign/server/callbacks';
+import { isAudience } from '@countersign/shared';
 import { describe, expect, it } from 'vitest';
 import { createApi, NOW, outcome, type Received } from '../../../test/support/api.ts';
 import { newSecret, signCallback } from './callbacks-sender.ts';
@@ -130,5 +131,37 @@ describe.each<[string, () => Accepting]>([
     for (let age = -ahead; age <= window; age += 1)
       expect(await verify(signed, NOW + age), `${age} s old`).toBe('ERR_NONCE_REUSED');
     expect(await verify(signed, NOW + window + 1)).toBe('ERR_SIGNATURE_EXPIRED');
+  });
+});
+
+describe('nonces of callbacks', () => {
+  it('are in no audience that a request can be for, and those of each sender and form apart', async () => {
+    const secret = newSecret();
+    const claimed: NonceClaim[] = [];
+    const nonces: NonceStore = {
+      claim: async (claim) => {
+        claimed.push(claim);
+        return { outcome: 'claimed', epoch: 'epoch' };
+      },
+    };
+    const scheme = standardWebhooks();
+    const headers = signCallback('{}', { secrets: [secret], signedAt: NOW });
+    for (const options of [{}, { sender: 'billing' }, { scheme: { ...scheme, name: 'other' } }])
+      await createCallbackVerifier({
+        secrets: [secret],
+        clock: () => NOW,
+        nonces,
+        ...options,
+      }).verify({ headers, body: '{}' });
+    expect(claimed.map(({ audience, accessKeyId }) => [audience, accessKeyId])).toEqual([
+      ['callback/standard-webhooks', 'standard-webhooks'],
+      ['callback/standard-webhooks', 'billing'],
+      ['callback/other', 'other'],
+    ]);
+    for (const { audience, nonce } of claimed) {
+      expect(isAudience(audience)).toBe(false);
+      expect(nonce).toMatch(/^[\w-]{22}$/);
+    }
+    expect(new Set(claimed.map(({ nonce }) => nonce)).size).toBe(1);
   });
 });

@@ -5,6 +5,10 @@ import { MasterKeys } from '../src/keys/master-keys.ts';
 
 const [first, second] = [generateMasterKey('first'), generateMasterKey('second')];
 
+/** 32 bytes, of which so many are different, as they are written. */
+const bytesOf = (different: number): string =>
+  Buffer.from(Array.from({ length: 32 }, (_, index) => index % different)).toString('base64url');
+
 describe('generateMasterKey()', () => {
   it('makes 32 random bytes with a name, that of the day if none is given', () => {
     expect(first).toMatch(/^first:[\w-]{43}$/);
@@ -37,6 +41,7 @@ describe('MasterKeys', () => {
     ['no key at all', []],
     ['two of one name', [first, generateMasterKey('first')]],
     ['zeros', `zeros:${'A'.repeat(43)}`],
+    ['7 different bytes', `seven:${bytesOf(7)}`],
     ['something else', [42 as unknown as string]],
   ])('refuses %s, and does not show it', (_, source) => {
     let error: unknown;
@@ -45,8 +50,15 @@ describe('MasterKeys', () => {
     } catch (thrown) {
       error = thrown;
     }
-    expect(error).toBeInstanceOf(TypeError);
+    expect(error).toMatchObject({
+      name: 'TypeError',
+      message: expect.stringMatching(/^Cannot use master keys?(?: "\w+")?: /),
+    });
     expect(inspect(error)).not.toContain(first.slice(-20));
+  });
+
+  it('takes 8 different bytes', async () => {
+    expect((await new MasterKeys(`eight:${bytesOf(8)}`).current()).id).toBe('eight');
   });
 
   it('asks a function for each key once, and for what it has not only so often', async () => {

@@ -9,6 +9,7 @@ import { RedisOnceStore } from '@countersign/server/redis';
 import { build } from 'esbuild';
 import { Redis } from 'ioredis';
 import { describe, expect, inject, it, onTestFinished, vi } from 'vitest';
+import { within } from '../../../test/support/deadline.ts';
 import { callback } from './once-callback.ts';
 
 const clock = () => 1_795_300_000;
@@ -100,7 +101,9 @@ describe('createOnce()', () => {
     };
     const store: OnceStore = Object.assign(new MemoryOnceStore({ clock }), { goOn });
     const once = createOnce({ store, lease: 0.1 });
-    const outcome = await once(callback(), (_, signal) => event(signal, 'abort'));
+    const outcome = await once(callback(), (_, signal) =>
+      within(event(signal, 'abort'), 'the run is told that another has taken over'),
+    );
     expect(outcome).toMatchObject({ outcome: 'completed' });
     expect(calls).toBe(4);
   });

@@ -31,6 +31,7 @@ import express4 from 'express4';
 import { CompactEncrypt } from 'jose';
 import { Agent, request } from 'undici';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { within } from '../../../test/support/deadline.ts';
 import { listen } from './sockets.ts';
 
 const AUDIENCE = 'video-api';
@@ -729,10 +730,12 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
     const hangs = () => new Promise<never>(() => undefined);
     const options = { credentials: hangs, audience: AUDIENCE };
     const credentials = sessionCredentials({ ...options, url: `${origin}/session`, timeout: 0.05 });
-    await expect(credentials()).rejects.toThrow(/aborted due to timeout/);
+    await expect(within(credentials(), 'an answer')).rejects.toThrow(/aborted due to timeout/);
     const call = createFetch({ credentials: hangs, audience: AUDIENCE });
     const signal = AbortSignal.abort(new Error('The window was closed'));
-    await expect(call(origin, { signal })).rejects.toThrow('The window was closed');
+    await expect(within(call(origin, { signal }), 'an answer')).rejects.toThrow(
+      'The window was closed',
+    );
     // Also where the credentials were refused, and others are asked for.
     const window = new AbortController();
     const refused = createFetch({
@@ -744,9 +747,8 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
         return hangs();
       },
     });
-    await expect(refused(`${origin}/whoami`, { signal: window.signal })).rejects.toThrow(
-      'The window was closed',
-    );
+    const refusal = refused(`${origin}/whoami`, { signal: window.signal });
+    await expect(within(refusal, 'an answer')).rejects.toThrow('The window was closed');
   });
 
   it('renew in time, one request at a time, and live on where that fails', async () => {

@@ -1,0 +1,52 @@
+import { MemoryOnceStore } from '@countersign/server/callbacks';
+import { describe, expect, it } from 'vitest';
+
+function storeAt(start: number) {
+  const time = { now: start };
+  return { time, store: new MemoryOnceStore({ clock: () => time.now }) };
+}
+
+describe('MemoryOnceStore', () => {
+  it('keeps a run for its lease, and no longer', async () => {
+    const { time, store } = storeAt(1_000);
+    expect(await store.begin('key', 'one', 30)).toEqual({ state: 'begun' });
+    time.now = 1_029.5;
+    expect(await store.begin('key', 'two', 30)).toEqual({ state: 'in-progress', seconds: 0.5 });
+    time.now = 1_030;
+    expect(await store.begin('key', 'two', 30)).toEqual({ state: 'begun' });
+    // The one before is told that it has lost it.
+    expect(await store.goOn('key', 'one', 30)).toBe(false);
+    expect(await store.goOn('key', 'two', 30)).toBe(true);
+  });
+
+  it('keeps a run that goes on for a lease from then on', async () => {
+    const { time, store } = storeAt(1_000);
+    await store.begin('key', 'one', 30);
+    time.now = 1_020;
+    expect(await store.goOn('key', 'one', 30)).toBe(true);
+    time.now = 1_049;
+    expect(await store.begin('key', 'two', 30)).toEqual({ state: 'in-progress', seconds: 1 });
+    time.now = 1_050;
+    expect(await store.begin('key', 'two', 30)).toEqual({ state: 'begun' });
+  });
+
+  it('remembers what is done for as long as it is told, and no longer', async () => {
+    const { time, store } = storeAt(1_000);
+    await store.begin('key', 'one', 30);
+    await store.finish('key', 600);
+    for (time.now of [1_000, 1_030, 1_599.5])
+      expect(await store.begin('key', 'two', 30)).toEqual({ state: 'done' });
+    time.now = 1_600;
+    expect(await store.begin('key', 'two', 30)).toEqual({ state: 'begun' });
+  });
+
+  it('lets go of a run only for the run itself', async () => {
+    const { store } = storeAt(1_000);
+    await store.begin('key', 'one', 30);
+    await store.giveUp('key', 'two');
+    expect(await store.begin('key', 'two', 30)).toMatchObject({ state: 'in-progress' });
+    await store.finish('key', 600);
+    await store.giveUp('key', 'one');
+    expect(await store.begin('key', 'two', 30)).toEqual({ state: 'done' });
+  });
+});
