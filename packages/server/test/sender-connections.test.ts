@@ -6,7 +6,6 @@ import {
   type CallbackSenderOptions,
   createCallbackSender,
   type DeliveryReport,
-  MemoryCallbackQueue,
 } from '@countersign/server/callbacks';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { NOW } from '../../../test/support/now.ts';
