@@ -1,12 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { Output } from '../src/output.ts';
+import { Terminal } from '../src/terminal.ts';
 import { NOW, newFolder, run } from './support.ts';
 
 describe('what commands tell', () => {
   it('has no character that a terminal would act on', () => {
     const written: string[] = [];
-    const write = (text: string) => void written.push(text);
-    const io = { stderr: { write } } as unknown as ConstructorParameters<typeof Output>[0];
+    const stderr = new Terminal({ write: (text) => void written.push(text) });
+    const io = { stderr } as unknown as ConstructorParameters<typeof Output>[0];
     new Output(io, false).note('Made key of "\u001b[31malice\u0007\r\n\u202e"');
     const [told = ''] = written;
     expect(told.endsWith('\n')).toBe(true);
@@ -28,6 +29,7 @@ describe('what commands tell', () => {
 describe('keys revoke --signed-before', () => {
   it.each([1, 5, 60, 3_600])('refuses a time that is %i s ahead', async (ahead) => {
     const env = { COUNTERSIGN_STORE: `file:${await newFolder()}/keys.json` };
+    expect((await run(['keys', 'init'], { env })).code).toBe(0);
     const revoke = (at: number) => {
       const time = `${new Date(at * 1000).toISOString().slice(0, 19)}Z`;
       return run(['keys', 'revoke', '--signed-before', time, '--yes'], { env });
