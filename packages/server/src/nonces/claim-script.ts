@@ -106,13 +106,17 @@ end
 if not (signed and from and till and now <= till + slack) then return answer('stale') end
 if not (from <= time + slack) then return answer('early') end
 
+-- Until a request can be dated later than that. Requests are dated in whole seconds: the first that will do.
+local function secondsTo(limit)
+  local first = (math.floor(limit / 1000000) + 1) * 1000000
+  return math.max(1, math.ceil((first - time) / 1000000))
+end
+
 -- All that could have been accepted before the birth, by a clock as far ahead as clocks may be, and one set back as far since.
 local certain = birth + 2 * slack
 if echoed ~= epoch and (echoed ~= '' or not (from > certain)) then
   if redis.call('ZSCORE', key, nonce) then return answer('replayed') end
-  -- Requests are dated in whole seconds: the first that will do.
-  local anew = (math.floor((certain + signed - from) / 1000000) + 1) * 1000000
-  return answer('uncertain', math.max(1, math.ceil((anew - time) / 1000000)))
+  return answer('uncertain', secondsTo(certain + signed - from))
 end
 
 -- Until when requests of the owner may be acceptable that were refused for want of room. Its client will have signed them again by
@@ -124,8 +128,7 @@ if full > 0 or not (till > floor) then
     floor = math.max(floor, till)
     redis.call('ZADD', key, string.format('%.0f', floor), 'floor:' .. owner)
   end
-  local above = (math.floor((floor - till + signed) / 1000000) + 1) * 1000000
-  return answer('exhausted', math.max(1, full, math.ceil((above - time) / 1000000)))
+  return answer('exhausted', math.max(full, secondsTo(floor - till + signed)))
 end
 
 -- GT: a nonce that comes again can be remembered for longer by that, never for shorter.
