@@ -143,6 +143,78 @@ describe('RedisNonceStore budgets', () => {
     );
   });
 
+  it.each([
+    ['requests', { acceptableUntil: 120 }],
+    ['presigned URLs', { acceptableUntil: 3_600, presigned: true }],
+  ])('remember %s that live for long, though the one after each is over soon', async (_, long) => {
+    const url = inject('redisUrl');
+    const admin = connect(url);
+    const prefix = newPrefix();
+    // Two at a time are counted.
+    const store = storeOn(url, { prefix, perSubject: 2_000 });
+    const now = await nowOf(admin);
+    const epoch = await epochOf(store, now);
+    const claim = (seconds: number) =>
+      store.claim(claimOf(now, { ...long, epoch, acceptableUntil: now + seconds }));
+    for (let pairs = 0; pairs < 500; pairs++) {
+      expect((await claim(long.acceptableUntil)).outcome).toBe('claimed');
+      expect((await claim(20)).outcome).toBe('claimed');
+    }
+    let held = 0;
+    for (const owner of await admin.keys(`${prefix}:*:*`))
+      for (const [end, count] of Object.entries(await admin.hgetall(owner)))
+        if (Number(end) > now + 60) held += Number(count);
+    expect(held).toBeGreaterThanOrEqual(500);
+  });
+
+  it('count a presigned URL that lives for long after a replay of one that is over soon', async () => {
+    const url = inject('redisUrl');
+    const admin = connect(url);
+    const prefix = newPrefix();
+    const store = storeOn(url, { prefix, perSubject: 3 });
+    const now = await nowOf(admin);
+    const epoch = await epochOf(store, now);
+    const urlOf = (seconds: number) =>
+      claimOf(now, { epoch, presigned: true, acceptableUntil: now + seconds });
+    const short = urlOf(20);
+    expect((await store.claim(short)).outcome).toBe('claimed');
+    for (let count = 0; count < 2; count++) {
+      expect((await store.claim(short)).outcome).toBe('replayed');
+      expect((await store.claim(urlOf(3_600))).outcome).toBe('claimed');
+    }
+    const [owner = ''] = await admin.keys(`${prefix}:presigned:*`);
+    const counts = Object.entries(await admin.hgetall(owner));
+    expect(counts.map(([end, held]) => [Number(end) > now + 60, held])).toEqual(
+      expect.arrayContaining([
+        [false, '1'],
+        [true, '2'],
+      ]),
+    );
+    expect((await store.claim(urlOf(3_600))).outcome).toBe('exhausted');
+  });
+
+  it('are not used up by claims that failed', async () => {
+    const url = inject('redisUrl');
+    const admin = connect(url);
+    const prefix = newPrefix();
+    const store = storeOn(url, { prefix, perSubject: 3 });
+    const now = await nowOf(admin);
+    const epoch = await epochOf(store, now);
+    expect((await store.claim(claimOf(now, { epoch }))).outcome).toBe('claimed');
+    const [owner = ''] = await admin.keys(`${prefix}:*:*`);
+    await admin.set(owner, 'no counts');
+    for (let failures = 0; failures < 10; failures++) {
+      // It asks Redis again.
+      await store.ready();
+      await expect(store.claim(claimOf(now, { epoch }))).rejects.toThrow('WRONGTYPE');
+    }
+    await admin.del(owner);
+    await store.ready();
+    for (let count = 0; count < 3; count++)
+      expect((await store.claim(claimOf(now, { epoch }))).outcome).toBe('claimed');
+    expect((await store.claim(claimOf(now, { epoch }))).outcome).toBe('exhausted');
+  });
+
   it('leave nothing behind in Redis of an owner whose nonces have expired', async () => {
     const { url, admin } = await startOwn();
     const store = storeOn(url, { perSubject: 3 });

@@ -10,7 +10,7 @@ import { TestedRedis } from '../redis-tested.ts';
 import { evalAndWait, tellLack, type Waited } from '../redis-wait.ts';
 import { CHARGE_SCRIPT } from './charge-script.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
-import { type Account, NonceCharges } from './nonce-charges.ts';
+import { type Account, type Charge, NonceCharges } from './nonce-charges.ts';
 import {
   CLOCK_SLACK,
   type ClaimOutcome,
@@ -85,6 +85,12 @@ interface NamedClaim extends Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'a
   readonly owner: string;
   /** Seconds until the owner has room again; 0 if it has. */
   readonly fullFor: number;
+}
+
+/** How far a claim has come. */
+interface Stage {
+  /** Whether it waits for the count of its owner. */
+  counts: boolean;
 }
 
 const NO_CLAIM: NamedClaim = {
@@ -180,10 +186,12 @@ export class RedisNonceStore implements NonceStore {
     const name = hash('sha256', `${audience}\n${accessKeyId}\n${nonce}`, 'base64url').slice(0, 22);
     const partition = this.#partitionOf(accessKeyId);
     partition.check();
+    const stage: Stage = { counts: false };
     try {
-      return await within(this.#timeout, this.#claim(partition, name, claim));
+      return await within(this.#timeout, this.#claim(partition, name, claim, stage));
     } catch (error) {
-      partition.fail(error);
+      // In a cluster owners are counted elsewhere: if that node is down, this one need not be.
+      if (!(stage.counts && this.#redis.isCluster)) partition.fail(error);
       throw error;
     }
   }
@@ -208,19 +216,18 @@ export class RedisNonceStore implements NonceStore {
     return this.#partitions[index] as RedisPartition;
   }
 
-  async #claim(partition: RedisPartition, name: string, claim: NonceClaim): Promise<ClaimOutcome> {
+  async #claim(
+    partition: RedisPartition,
+    name: string,
+    claim: NonceClaim,
+    stage: Stage,
+  ): Promise<ClaimOutcome> {
     await this.#connection.connected();
-    const account = this.#charges.accountOf(claim);
     const limit = this.#limit;
-    const fullFor = await this.#charge(account, claim, limit);
-    const owner = claim.presigned === true ? '' : account.name;
-    const named: NamedClaim = { ...claim, name, owner, fullFor };
-    let reply = await this.#call(partition, named);
-    if (reply.outcome === 'pending') {
-      await this.#call(partition, NO_CLAIM, true);
-      reply = await this.#call(partition, named);
-    }
-    if (reply.outcome !== 'claimed') account.uncounted -= 1;
+    // What is not dated is refused, and counts for nobody.
+    const reply = hasTimes(claim)
+      ? await this.#claimCounted(partition, name, claim, limit, stage)
+      : await this.#ask(partition, { ...claim, name, owner: '', fullFor: 0 });
     const { outcome, epoch, wait } = reply;
     if (outcome === 'pending' || outcome === 'alive')
       throw new Error('The replicas of Redis have not acknowledged that the store began anew');
@@ -229,30 +236,71 @@ export class RedisNonceStore implements NonceStore {
     return { outcome, epoch };
   }
 
+  /** Claims a nonce that counts for its owner, and counts what the owner has claimed if it is time for that. */
+  async #claimCounted(
+    partition: RedisPartition,
+    name: string,
+    claim: NonceClaim,
+    limit: number,
+    stage: Stage,
+  ): Promise<ScriptReply> {
+    const account = this.#charges.accountOf(claim);
+    const charge = this.#charges.take(account, claim, limit);
+    let fullFor: number | undefined;
+    let reply: ScriptReply | undefined;
+    try {
+      stage.counts = true;
+      fullFor = charge === undefined ? 0 : await this.#count(account, charge, limit);
+      stage.counts = false;
+      const owner = claim.presigned === true ? '' : account.name;
+      reply = await this.#ask(partition, { ...claim, name, owner, fullFor });
+      return reply;
+    } finally {
+      // If the answer was lost the nonce may be there. If there was no room, or that could not be told, it is not.
+      const mayBeThere = fullFor === 0 && (reply?.outcome ?? 'claimed') === 'claimed';
+      if (!mayBeThere) await this.#takeBack(account, fullFor === 0 ? charge : undefined, limit);
+    }
+  }
+
   /**
-   * Counts what an owner has claimed, if it is time for that.
+   * Counts nonces of an owner in Redis.
    *
    * @returns the seconds until the owner has room for the nonce that is claimed next; 0 if it has
    */
-  async #charge(account: Account, claim: NonceClaim, limit: number): Promise<number> {
-    const charge = this.#charges.take(account, limit);
-    if (charge === 0 || !hasTimes(claim)) {
-      account.uncounted += charge;
-      return 0;
-    }
+  async #count(account: Account, charge: Charge, limit: number): Promise<number> {
     let fullFor: unknown;
     try {
       const key = `${this.#prefix}:${account.name}`;
-      const { acceptableUntil } = claim;
-      fullFor = await this.#redis.chargeOwner(key, charge, acceptableUntil, limit, this.#slack);
+      const { count, until } = charge;
+      fullFor = await this.#redis.chargeOwner(key, count, until, limit, this.#slack);
     } finally {
-      if (fullFor !== 0) account.uncounted += charge;
+      if (fullFor !== 0) this.#charges.add(account, charge);
     }
     if (typeof fullFor !== 'number')
       throw new TypeError(
         `Cannot read the reply of Redis: expected seconds, got ${quote(fullFor)}`,
       );
     return fullFor;
+  }
+
+  /**
+   * Takes back that a nonce was counted which was not claimed.
+   *
+   * @param charge what was counted in Redis with it. There it is taken off, too: kept for a later nonce, it would let that one
+   * live for longer than it is counted
+   */
+  async #takeBack(account: Account, charge: Charge | undefined, limit: number): Promise<void> {
+    if (charge === undefined) account.uncounted -= 1;
+    // If that fails, it is among what is not counted yet.
+    else await this.#count(account, { ...charge, count: -1 }, limit).catch(() => undefined);
+  }
+
+  /** Claims a nonce, and confirms the epoch before if need be. */
+  async #ask(partition: RedisPartition, named: NamedClaim): Promise<ScriptReply> {
+    const reply = await this.#call(partition, named);
+    if (reply.outcome !== 'pending') return reply;
+    await this.#call(partition, NO_CLAIM, true);
+    return this.#call(partition, named);
   }
 
   /** One call of the script: a claim, or one that only looks after the partition. */
