@@ -79,7 +79,11 @@ export class MemoryWorld implements World {
   async close(): Promise<void> {}
 
   #begin(): MemoryNonceStore {
-    return new MemoryNonceStore({ clock: () => this.#time, maxEntries: this.#maxEntries });
+    return new MemoryNonceStore({
+      clock: () => this.#time,
+      maxEntries: this.#maxEntries,
+      perSubject: 1_000_000,
+    });
   }
 }
 

@@ -173,7 +173,7 @@ describe('MemoryOnceStore', () => {
 
   it('refuses options that it cannot use', () => {
     expect(() => new MemoryOnceStore({ maxEntries: 0 })).toThrow(
-      'Cannot build MemoryOnceStore: option "maxEntries" is 0: expected number to be >=1',
+      'Cannot build MemoryOnceStore: option "maxEntries" is 0: expected at least 1',
     );
     expect(() => new MemoryOnceStore({ clock: 5 as never })).toThrow(
       'option "clock" is 5: expected a function that returns Unix seconds',

@@ -114,6 +114,7 @@ describe('checkCallbackUrl()', () => {
   it.each([
     ['168.63.129.16', ['168.63.129.15', '168.63.129.17']],
     ['100.100.100.200', ['100.100.100.199', '100.100.100.201']],
+    ['192.80.8.124', ['192.80.8.123', '192.80.8.125']],
     ['fd00:ec2::254', ['fd00:ec1::254', 'fd00:ec3::254']],
     ['fd00:ec2:ffff::', []],
     ['fd20:ce::254', ['fd20:cd::254', 'fd20:cf::254']],
@@ -135,6 +136,7 @@ describe('checkCallbackUrl()', () => {
     '169.254.255.255',
     '168.63.129.16',
     '100.100.100.200',
+    '192.80.8.124',
   ])('refuses %s behind any prefix, which may translate to IPv4', async (address) => {
     for (const prefix of ['2606:4700::', 'fd00::', 'fd12:3456::5efe:', 'fd12::ffff:']) {
       expect(await verdict(prefix + address)).toBe(CARRIES);

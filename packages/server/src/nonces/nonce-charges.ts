@@ -48,18 +48,17 @@ export class NonceCharges {
   /**
    * Takes note of a claim before it is made, so that claims which come at once count for themselves.
    *
-   * @param limit the most live nonces of one owner
+   * @param claimed until when, in Unix seconds, the nonce is remembered; the most live nonces of one owner
    * @returns what to count in Redis now, with this one; `undefined` if it is too early for that
    */
   take(
     account: Account,
-    { acceptableUntil, presigned }: NonceClaim,
-    limit: number,
+    { until, isPresigned, limit }: { until: number; isPresigned: boolean; limit: number },
   ): Charge | undefined {
-    this.add(account, { count: 1, until: acceptableUntil });
+    this.add(account, { count: 1, until });
     // Presigned URLs live for a second or for days: counted in steps, those that live for long would
     // be forgotten with one that does not, or the other way round.
-    const step = presigned === true ? 1 : Math.floor(limit / STEPS);
+    const step = isPresigned ? 1 : Math.floor(limit / STEPS);
     if (account.uncounted < Math.max(1, step)) return undefined;
     const charge = { count: account.uncounted, until: account.until };
     account.uncounted = 0;

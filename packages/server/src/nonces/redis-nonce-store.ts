@@ -1,6 +1,5 @@
 import { hash, randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { clockOption, parseOptions } from '../options.ts';
@@ -20,6 +19,7 @@ import {
 } from './nonce-store.ts';
 import { RedisPartition } from './redis-partition.ts';
 import { parseReply, REPLICA, type ScriptReply } from './redis-reply.ts';
+import { WidestLimits } from './widest-limits.ts';
 
 export interface RedisNonceStoreOptions {
   /** A connection of ioredis. The store makes one of its own of it, at once, with the settings that nonces need. */
@@ -77,7 +77,8 @@ interface NonceCommands {
 }
 
 /** What the script decides on. */
-interface NamedClaim extends Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'acceptableUntil'> {
+interface NamedClaim
+  extends Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'acceptableUntil' | 'presigned'> {
   readonly epoch?: string | undefined;
   /** What stands for the nonce. */
   readonly name: string;
@@ -85,12 +86,11 @@ interface NamedClaim extends Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'a
   readonly owner: string;
   /** Seconds until the owner has room again; 0 if it has. */
   readonly fullFor: number;
-}
-
-/** How far a claim has come. */
-interface Stage {
-  /** Whether it waits for the count of its owner. */
-  counts: boolean;
+  /** What stands for the audience. */
+  readonly limitsOf: string;
+  /** Milliseconds: the widest that are known of the audience. */
+  readonly window: number;
+  readonly ahead: number;
 }
 
 const NO_CLAIM: NamedClaim = {
@@ -100,6 +100,9 @@ const NO_CLAIM: NamedClaim = {
   name: '',
   owner: '',
   fullFor: 0,
+  limitsOf: '',
+  window: 0,
+  ahead: 0,
 };
 
 /**
@@ -132,6 +135,7 @@ export class RedisNonceStore implements NonceStore {
   readonly #partitions: readonly RedisPartition[];
   readonly #beat: NodeJS.Timeout;
   readonly #charges = new NonceCharges();
+  readonly #limits = new WidestLimits();
   #calls = 0;
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
@@ -186,12 +190,10 @@ export class RedisNonceStore implements NonceStore {
     const name = hash('sha256', `${audience}\n${accessKeyId}\n${nonce}`, 'base64url').slice(0, 22);
     const partition = this.#partitionOf(accessKeyId);
     partition.check();
-    const stage: Stage = { counts: false };
     try {
-      return await within(this.#timeout, this.#claim(partition, name, claim, stage));
+      return await within(this.#timeout, this.#claim(partition, name, claim));
     } catch (error) {
-      // In a cluster owners are counted elsewhere: if that node is down, this one need not be.
-      if (!(stage.counts && this.#redis.isCluster)) partition.fail(error);
+      partition.fail(error);
       throw error;
     }
   }
@@ -216,18 +218,28 @@ export class RedisNonceStore implements NonceStore {
     return this.#partitions[index] as RedisPartition;
   }
 
-  async #claim(
-    partition: RedisPartition,
-    name: string,
-    claim: NonceClaim,
-    stage: Stage,
-  ): Promise<ClaimOutcome> {
+  async #claim(partition: RedisPartition, name: string, claim: NonceClaim): Promise<ClaimOutcome> {
     await this.#connection.connected();
     const limit = this.#limit;
+    const { audience } = claim;
+    const isDated = hasTimes(claim);
+    const { window, ahead } = isDated ? this.#limits.note(claim) : NO_CLAIM;
+    const limitsOf = hash('sha256', audience, 'base64url').slice(0, 22);
+    const named: NamedClaim = {
+      ...claim,
+      name,
+      owner: '',
+      fullFor: 0,
+      limitsOf,
+      window: milliseconds(window, 1e9),
+      ahead: milliseconds(ahead, 1e6),
+    };
+    const until = Math.max(claim.acceptableUntil, claim.signedAt + window);
     // What is not dated is refused, and counts for nobody.
-    const reply = hasTimes(claim)
-      ? await this.#claimCounted(partition, name, claim, limit, stage)
-      : await this.#ask(partition, { ...claim, name, owner: '', fullFor: 0 });
+    const reply = isDated
+      ? await this.#claimCounted(partition, named, this.#charges.accountOf(claim), until, limit)
+      : await this.#ask(partition, named);
+    this.#limits.widen(audience, { window: reply.window / 1000, ahead: reply.ahead / 1000 });
     const { outcome, epoch, wait } = reply;
     if (outcome === 'pending' || outcome === 'alive')
       throw new Error('The replicas of Redis have not acknowledged that the store began anew');
@@ -236,29 +248,34 @@ export class RedisNonceStore implements NonceStore {
     return { outcome, epoch };
   }
 
-  /** Claims a nonce that counts for its owner, and counts what the owner has claimed if it is time for that. */
+  /**
+   * Claims a nonce that counts for its owner, and counts what the owner has claimed if it is time for that.
+   *
+   * @param until Unix seconds: for how long the nonce is remembered
+   */
   async #claimCounted(
     partition: RedisPartition,
-    name: string,
-    claim: NonceClaim,
+    named: NamedClaim,
+    account: Account,
+    until: number,
     limit: number,
-    stage: Stage,
   ): Promise<ScriptReply> {
-    const account = this.#charges.accountOf(claim);
-    const charge = this.#charges.take(account, claim, limit);
-    let fullFor: number | undefined;
+    const isPresigned = named.presigned === true;
+    const charge = this.#charges.take(account, { until, isPresigned, limit });
+    const fullFor = charge === undefined ? 0 : await this.#count(account, charge, limit);
+    if (charge !== undefined && fullFor > 0) this.#charges.add(account, charge);
     let reply: ScriptReply | undefined;
     try {
-      stage.counts = true;
-      fullFor = charge === undefined ? 0 : await this.#count(account, charge, limit);
-      stage.counts = false;
-      const owner = claim.presigned === true ? '' : account.name;
-      reply = await this.#ask(partition, { ...claim, name, owner, fullFor });
+      const owner = isPresigned ? '' : account.name;
+      reply = await this.#ask(partition, { ...named, owner, fullFor });
       return reply;
     } finally {
-      // If the answer was lost the nonce may be there. If there was no room, or that could not be told, it is not.
+      // If the answer was lost the nonce may be there, unless there was no room.
       const mayBeThere = fullFor === 0 && (reply?.outcome ?? 'claimed') === 'claimed';
-      if (!mayBeThere) await this.#takeBack(account, fullFor === 0 ? charge : undefined, limit);
+      if (!mayBeThere && charge !== undefined && fullFor === 0)
+        // In Redis, too: kept for a later nonce, the count would end before that one does.
+        await this.#count(account, { ...charge, count: -1 }, limit);
+      else if (!mayBeThere) account.uncounted -= 1;
     }
   }
 
@@ -267,32 +284,12 @@ export class RedisNonceStore implements NonceStore {
    *
    * @returns the seconds until the owner has room for the nonce that is claimed next; 0 if it has
    */
-  async #count(account: Account, charge: Charge, limit: number): Promise<number> {
-    let fullFor: unknown;
-    try {
-      const key = `${this.#prefix}:${account.name}`;
-      const { count, until } = charge;
-      fullFor = await this.#redis.chargeOwner(key, count, until, limit, this.#slack);
-    } finally {
-      if (fullFor !== 0) this.#charges.add(account, charge);
-    }
-    if (typeof fullFor !== 'number')
-      throw new TypeError(
-        `Cannot read the reply of Redis: expected seconds, got ${quote(fullFor)}`,
-      );
-    return fullFor;
-  }
-
-  /**
-   * Takes back that a nonce was counted which was not claimed.
-   *
-   * @param charge what was counted in Redis with it. There it is taken off, too: kept for a later nonce, it would let that one
-   * live for longer than it is counted
-   */
-  async #takeBack(account: Account, charge: Charge | undefined, limit: number): Promise<void> {
-    if (charge === undefined) account.uncounted -= 1;
-    // If that fails, it is among what is not counted yet.
-    else await this.#count(account, { ...charge, count: -1 }, limit).catch(() => undefined);
+  async #count({ name }: Account, { count, until }: Charge, limit: number): Promise<number> {
+    const key = `${this.#prefix}:${name}`;
+    const counting = this.#redis.chargeOwner(key, count, until, limit, this.#slack);
+    // In a cluster the count may be where a master is gone, and the nonces are not: then they are claimed uncounted.
+    const fullFor = await within(this.#timeout / 4, counting).catch(() => 0);
+    return typeof fullFor === 'number' && fullFor > 0 ? fullFor : 0;
   }
 
   /** Claims a nonce, and confirms the epoch before if need be. */
@@ -306,13 +303,22 @@ export class RedisNonceStore implements NonceStore {
   /** One call of the script: a claim, or one that only looks after the partition. */
   async #call(
     partition: RedisPartition,
-    { name, signedAt, acceptableFrom, acceptableUntil, epoch = '', owner, fullFor }: NamedClaim,
+    {
+      name,
+      signedAt,
+      acceptableFrom,
+      acceptableUntil,
+      epoch = '',
+      owner,
+      fullFor,
+      ...limits
+    }: NamedClaim,
     confirms = false,
   ): Promise<ScriptReply> {
     const replicas = this.#waitForReplicas ?? (this.#connection.hasReplicas ? 1 : 0);
     const args: (string | number)[] = [name, signedAt, acceptableFrom, acceptableUntil, epoch];
     args.push(this.#newEpoch(), partition.seen, this.#clock(), this.#timeout / 1000, this.#slack);
-    args.push(owner, fullFor);
+    args.push(owner, fullFor, limits.limitsOf, limits.window, limits.ahead);
     if (replicas > 0)
       args.push(LEASE * this.#slack, partition.epoch, partition.acked, confirms ? 1 : 0);
     const { key } = partition;
@@ -381,6 +387,11 @@ export class RedisNonceStore implements NonceStore {
     this.#connection.noteReplicas(replicas);
     if (outcome === 'pending') await this.#call(partition, NO_CLAIM, true);
   }
+}
+
+/** Whole ones. The script keeps two of them in one number, so each has a bound, beyond what verifiers have. */
+function milliseconds(seconds: number, bound: number): number {
+  return Math.min(Math.ceil(seconds * 1000), bound - 1);
 }
 
 function within<T>(milliseconds: number, promise: Promise<T>): Promise<T> {

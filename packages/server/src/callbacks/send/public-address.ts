@@ -12,11 +12,12 @@ const GLOBAL_UNICAST = ipaddr.parseCIDR('2000::/3') as [ipaddr.IPv6, number];
 
 /**
  * Where clouds hand out credentials, at addresses that look public or merely private: Azure,
- * Alibaba, AWS, Google and Scaleway.
+ * Alibaba, Equinix Metal, AWS, Google and Scaleway.
  */
 const METADATA = [
   '168.63.129.16/32',
   '100.100.100.200/32',
+  '192.80.8.124/32',
   'fd00:ec2::/32',
   'fd20:ce::/32',
   'fd00:42::/32',
