@@ -19,6 +19,7 @@ export class OperationError extends Error {
     | 'ERR_MASTER_KEY_FILE'
     | 'ERR_NOT_CONFIRMED'
     | 'ERR_NOT_PRINTED'
+    | 'ERR_NOTHING_REVOKED'
     | 'ERR_STORE_FAILED';
 
   constructor(code: OperationError['code'], message: string, options?: ErrorOptions) {

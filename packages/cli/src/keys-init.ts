@@ -10,11 +10,11 @@ export function addInit(keys: Command, io: Io): void {
     .description('make an empty store, if there is none; the first key makes one, too');
   addStoreOptions(init)
     .action(
-      storeAction(io, async ({ keys: store, output, url }) => {
+      storeAction(io, async ({ keys: store, output, name }) => {
         await store.createEmpty();
         const { length } = await store.list();
         await output.data({ keys: length }, '');
-        output.note(`The store ${url} is there, with ${length} access keys`);
+        output.note(`The store ${name} is there, with ${length} access keys`);
       }),
     )
     .addHelpText('after', examples('countersign keys init --store redis://127.0.0.1:6379'));

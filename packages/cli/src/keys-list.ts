@@ -13,10 +13,10 @@ export function addList(keys: Command, io: Io): void {
     .option('--subject <name>', 'whose keys; otherwise everybody’s', parseSubject);
   addStoreOptions(list)
     .action(
-      storeAction<{ subject?: string }>(io, async ({ keys: store, options, output, url }) => {
+      storeAction<{ subject?: string }>(io, async ({ keys: store, options, output, name }) => {
         const found = await store.list({ subject: options.subject });
         await output.data(found, found.length === 0 ? '' : keyTable(found, io.clock()));
-        if (found.length === 0) output.note(`There are no such access keys in ${url}`);
+        if (found.length === 0) output.note(`There are no such access keys in ${name}`);
         const unreadable = found.filter(({ status }) => status === 'unreadable').length;
         if (unreadable > 0)
           output.note(

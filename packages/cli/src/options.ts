@@ -12,7 +12,7 @@ export function addStoreOptions(command: Command): Command {
     )
     .option(
       '--prefix <name>',
-      'what names in Redis begin with; otherwise countersign:keys',
+      'what names in Redis begin with; otherwise COUNTERSIGN_PREFIX, then countersign:keys',
       parsePrefix,
     )
     .option(

@@ -15,6 +15,7 @@ const groups: readonly Group[] = [addKeys, addSessions, addCallbacks, addMasterK
 const ENVIRONMENT = `
 Environment:
   COUNTERSIGN_STORE            where keys are kept: file:PATH, redis://…; a password belongs here
+  COUNTERSIGN_PREFIX           what names of keys in Redis begin with, as in your servers
   COUNTERSIGN_MASTER_KEY       what secrets are sealed with; several with commas between, the first seals
   COUNTERSIGN_ISSUER           who issues sessions
   COUNTERSIGN_CALLBACK_SECRET  what callbacks are signed with: whsec_…; several with commas between

@@ -22,8 +22,8 @@ export interface StoreOptions {
 export interface OpenStore {
   readonly keys: ManagedKeyStore;
   readonly masterKey: MasterKeySource;
-  /** As it can be shown. */
-  readonly url: string;
+  /** The store as messages name it: its URL without a password, and its prefix. */
+  readonly name: string;
 }
 
 const DEFAULT_URL = 'file:./countersign-keys.json';
@@ -43,15 +43,15 @@ export async function withStore(
   const text = chooseUrl(io, options) ?? DEFAULT_URL;
   const place = parseStoreUrl(text);
   const url = withoutPassword(text);
-  if (place.kind === 'file' && options.prefix !== undefined)
-    throw new UsageError('Cannot use --prefix with a file: it is for stores in Redis');
+  const prefix = choosePrefix(io, options, place);
+  const name = prefix === undefined ? url : `${url} under prefix ${quote(prefix, 200)}`;
   const { source: masterKey, path } = chooseMasterKeys(io, options, place);
   const isNew = path !== undefined && !existsSync(path);
   try {
     // A store would wait for one that does not answer, and for its own connections when it is closed.
     if (place.kind !== 'file') await reach(place);
-    const keys = build(place, options, masterKey, io);
-    await act({ keys, masterKey, url }).finally(() => keys.close());
+    const keys = build(place, prefix, masterKey, io);
+    await act({ keys, masterKey, name }).finally(() => keys.close());
   } catch (error) {
     throw explained(error as Error, url, place);
   }
@@ -70,9 +70,20 @@ export function chooseUrl({ env }: Io, { store }: Pick<StoreOptions, 'store'>): 
   return store ?? (env['COUNTERSIGN_STORE'] || undefined);
 }
 
+/**
+ * The prefix in Redis; `undefined` for the default. COUNTERSIGN_PREFIX does not concern a file.
+ *
+ * @throws UsageError if --prefix is given with a file
+ */
+function choosePrefix({ env }: Io, { prefix }: StoreOptions, { kind }: Place): string | undefined {
+  if (kind !== 'file') return prefix ?? (env['COUNTERSIGN_PREFIX'] || undefined);
+  if (prefix === undefined) return undefined;
+  throw new UsageError('Cannot use --prefix with a file: it is for stores in Redis');
+}
+
 function build(
   place: Place,
-  { prefix }: StoreOptions,
+  prefix: string | undefined,
   masterKey: MasterKeySource,
   { clock }: Io,
 ): ManagedKeyStore {

@@ -175,7 +175,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     for (const [line, told] of [
       [`keys disable ${id}`, `Access key ${id} is disabled`],
       [`keys enable ${id}`, `Access key ${id} is enabled`],
-      [`keys revoke ${id} --yes`, `Done: revoke access key ${id} of "alice" for good`],
+      [`keys revoke ${id} --yes`, `Revoked access key ${id} of "alice" permanently`],
       ['keys rewrap', 'Sealed 3 records with the first master key'],
     ] as const) {
       expect(await run(line)).toEqual({ code: 0, stdout: '', stderr: `${told}\n` });
@@ -193,10 +193,12 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     const all = await json(`keys revoke --signed-before ${iso(NOW + 25)} --yes`, {
       now: NOW + 60,
     });
-    expect(all).toEqual({ revoked: { signedBefore: NOW + 25 } });
+    expect(all).toEqual({ revoked: { signedBefore: NOW + 25 }, accessKeys: 2 });
     expect((await find(other.accessKeyId))?.signedSince).toBe(NOW + 25);
     const told = await run('keys revoke --subject alice --yes', { now: NOW + 120 });
-    expect(told.stderr).toBe('Done: revoke all access keys (1) and sessions of "alice" for good\n');
+    expect(told.stderr).toBe(
+      'Revoked 1 access key of "alice" permanently, and all sessions issued to it until now\n',
+    );
     expect((await find(one.accessKeyId))?.status).toBe('revoked');
     expect((await find(other.accessKeyId))?.status).toBe('active');
     // What was revoked with its subject cannot be brought back one by one.
@@ -263,7 +265,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     expect(await run(`keys revoke ${lost} --yes`)).toEqual({
       code: 0,
       stdout: '',
-      stderr: `Done: revoke access key ${lost}, whose record cannot be opened, for good\n`,
+      stderr: `Revoked access key ${lost}, whose record cannot be read, permanently\n`,
     });
     const left = { accessKeyId: lost, subject: '', scopes: [], status: 'revoked' };
     expect(await json(`keys show ${lost}`)).toEqual(left);
@@ -280,7 +282,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
       new RegExp(`^${lost} +- +revoked +- +- +- +-$`, 'm'),
     );
     expect((await run(`keys revoke ${lost} --yes`)).stderr).toBe(
-      `Done: revoke access key ${lost} for good\n`,
+      `Revoked access key ${lost} permanently\n`,
     );
     expect(await json('keys rewrap')).toEqual({ records: 2 });
   });
@@ -313,11 +315,13 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
   it('are none at first in a store that was made empty, which is no failure', async () => {
     const { run } = begin();
     expect((await run('keys init')).stderr).toMatch(
-      /^The store (file:|redis:\/\/)\S+ is there, with 0 access keys$/m,
+      /^The store (file:|redis:\/\/)\S+( under prefix "\S+")? is there, with 0 access keys$/m,
     );
     const { code, stdout, stderr } = await run('keys list');
     expect([code, stdout]).toEqual([0, '']);
-    expect(stderr).toMatch(/^There are no such access keys in (file:|redis:\/\/)\S+\n$/);
+    expect(stderr).toMatch(
+      /^There are no such access keys in (file:|redis:\/\/)\S+( under prefix "\S+")?\n$/,
+    );
   });
 });
 
