@@ -20,6 +20,7 @@ export class OperationError extends Error {
     | 'ERR_NOT_CONFIRMED'
     | 'ERR_NOT_PRINTED'
     | 'ERR_NOTHING_REVOKED'
+    | 'ERR_RECORD_UNREADABLE'
     | 'ERR_STORE_FAILED';
 
   constructor(code: OperationError['code'], message: string, options?: ErrorOptions) {
@@ -27,6 +28,9 @@ export class OperationError extends Error {
     this.code = code;
   }
 }
+
+/** A command that printed what it found, and found it wrong: `--json` prints no second document. */
+export class FoundError extends OperationError {}
 
 /** The stable name of an error, for programs. */
 export function codeOf(error: Error): string {

@@ -242,17 +242,19 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     give(blue, old);
     const { accessKeyId: fresh } = await json('keys create --subject bob', { now: NOW + 60 });
     give(blue);
-    expect(await json('keys list')).toEqual([
+    const listed = await run('keys list --json');
+    expect(listed.code).toBe(1);
+    expect(JSON.parse(listed.stdout)).toEqual([
       expect.objectContaining({ accessKeyId: fresh, subject: 'bob', status: 'active' }),
       { accessKeyId: lost, status: 'unreadable' },
     ]);
     const { code, stdout, stderr } = await run('keys list');
-    expect(code).toBe(0);
+    expect(code).toBe(1);
     const lines = stdout.trimEnd().split('\n');
     expect(lines).toHaveLength(3);
     expect(lines[2]?.split(/ {2,}/)).toEqual([lost, '-', 'unreadable', '-', '-', '-', '-']);
     expect(stderr).toBe(
-      'Servers refuse what is unreadable (1): countersign keys show <id> says why\n',
+      'Cannot read 1 of 2 access keys, which servers refuse: countersign keys show <id> says why\n',
     );
     const shown = await run(`keys show ${lost}`);
     expect([shown.code, shown.stdout]).toEqual([1, '']);
@@ -286,6 +288,40 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     );
     expect(await json('keys rewrap')).toEqual({ records: 2 });
   });
+
+  it.each(['other', 'here'])(
+    'cannot be listed, shown or changed with a wrong master key of the id %s: exit code 1',
+    async (id) => {
+      const { run, json, give } = begin();
+      give(generateMasterKey('here'));
+      const { accessKeyId } = await json('keys create --subject alice');
+      give(generateMasterKey(id));
+      for (const line of ['keys list', 'keys list --subject alice', 'keys init'])
+        expect(await run(line)).toMatchObject({
+          code: 1,
+          stderr: expect.stringMatching(
+            /Cannot read 1 of 1 access keys, .*says why\. The master key may be the wrong one\n$/,
+          ),
+        });
+      for (const line of [
+        `keys show ${accessKeyId}`,
+        `keys disable ${accessKeyId}`,
+        `keys enable ${accessKeyId}`,
+        `keys rotate ${accessKeyId} --overlap 1h`,
+        'keys create --subject bob',
+        'keys revoke --subject alice --yes',
+        'keys rewrap',
+        'sessions issue --subject alice --audience video-api --issuer video-api',
+      ]) {
+        const { code, stdout } = await run(`${line} --json`);
+        expect([line, code, JSON.parse(stdout).error.code]).toEqual([
+          line,
+          1,
+          expect.stringMatching(/^ERR_(MASTER_KEY|RECORD_UNREADABLE)$/),
+        ]);
+      }
+    },
+  );
 
   it('that never expire do so when they are rotated, after the overlap', async () => {
     const { json } = begin();
