@@ -1,7 +1,8 @@
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { generateMasterKey } from '@countersign/server';
 import { describe, expect, it } from 'vitest';
-import { newFolder, runner } from './support.ts';
+import { newFolder, runner, UNKNOWN } from './support.ts';
 
 async function begin() {
   const path = join(await newFolder(), 'keys.json');
@@ -143,5 +144,37 @@ describe('sessions revoke', () => {
       0,
       `Revoked all sessions issued until now, and no access key: ${url} has 1 access key not revoked\n`,
     ]);
+  });
+});
+
+describe('a file store that is not there', () => {
+  it.each([
+    ['its file', 'keys.json'],
+    ['its folder', 'unmounted/keys.json'],
+  ])('fails each command but keys create and keys init, and makes nothing: %s', async (_, name) => {
+    const folder = await newFolder();
+    const { run } = runner({
+      COUNTERSIGN_STORE: `file:${join(folder, name)}`,
+      COUNTERSIGN_ISSUER: 'video-api',
+    });
+    for (const line of [
+      'keys list',
+      `keys show ${UNKNOWN}`,
+      `keys disable ${UNKNOWN}`,
+      `keys enable ${UNKNOWN}`,
+      `keys rotate ${UNKNOWN} --overlap 1h`,
+      `keys revoke ${UNKNOWN} --yes`,
+      'keys revoke --subject alice --yes',
+      'keys revoke --signed-before now --yes',
+      'keys rewrap',
+      'sessions issue --subject alice --audience video-api',
+      'sessions revoke CSSK7Q2M5X9R4T8W3Y6Z0ABC --yes',
+      'sessions revoke --subject alice --yes',
+      'sessions revoke --everybody --yes',
+    ]) {
+      const { code, stdout } = await run(`${line} --json`);
+      expect([line, code, JSON.parse(stdout).error.code]).toEqual([line, 1, 'ERR_STORE_EMPTY']);
+    }
+    expect(await readdir(folder)).toEqual([]);
   });
 });
