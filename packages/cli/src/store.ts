@@ -8,6 +8,7 @@ import type { Io } from './io.ts';
 import { chooseMasterKeys } from './master-key-source.ts';
 import type { Output } from './output.ts';
 import { connectionOf, reach, TIMEOUT } from './redis-connection.ts';
+import { chooseTls, type RedisTls } from './redis-tls.ts';
 import { explained } from './store-failure.ts';
 import { type Place, parseStoreUrl, withoutPassword } from './store-url.ts';
 
@@ -15,6 +16,7 @@ import { type Place, parseStoreUrl, withoutPassword } from './store-url.ts';
 export interface StoreOptions {
   readonly store?: string | undefined;
   readonly prefix?: string | undefined;
+  readonly caFile?: string | undefined;
   readonly masterKeyFile?: string | undefined;
 }
 
@@ -45,12 +47,13 @@ export async function withStore(
   const url = withoutPassword(text);
   const prefix = choosePrefix(io, options, place);
   const name = prefix === undefined ? url : `${url} under prefix ${quote(prefix, 200)}`;
+  const tls = chooseTls(io, options, place);
   const { source: masterKey, path } = chooseMasterKeys(io, options, place);
   const isNew = path !== undefined && !existsSync(path);
   try {
     // A store would wait for one that does not answer, and for its own connections when it is closed.
-    if (place.kind !== 'file') await reach(place);
-    const keys = build(place, prefix, masterKey, io);
+    if (place.kind !== 'file') await reach(place, tls);
+    const keys = build(place, { prefix, tls }, masterKey, io);
     await act({ keys, masterKey, name }).finally(() => keys.close());
   } catch (error) {
     throw explained(error as Error, url, place);
@@ -83,13 +86,13 @@ function choosePrefix({ env }: Io, { prefix }: StoreOptions, { kind }: Place): s
 
 function build(
   place: Place,
-  prefix: string | undefined,
+  { prefix, tls }: { prefix: string | undefined; tls: RedisTls | undefined },
   masterKey: MasterKeySource,
   { clock }: Io,
 ): ManagedKeyStore {
   try {
     if (place.kind === 'file') return new FileKeyStore({ path: place.path, masterKey, clock });
-    const redis = connectionOf(place);
+    const redis = connectionOf(place, tls);
     return new RedisKeyStore({ redis, masterKey, prefix, timeout: TIMEOUT, clock });
   } catch (error) {
     throw new UsageError((error as Error).message, { cause: error });
