@@ -35,10 +35,10 @@ export function chooseTls(
   const [ca, cert, key] = [
     read(
       caFile === undefined ? 'COUNTERSIGN_REDIS_CA' : '--ca-file',
-      caFile ?? env['COUNTERSIGN_REDIS_CA'],
+      caFile ?? (env['COUNTERSIGN_REDIS_CA'] || undefined),
     ),
-    read('COUNTERSIGN_REDIS_CERT', env['COUNTERSIGN_REDIS_CERT']),
-    read('COUNTERSIGN_REDIS_KEY', env['COUNTERSIGN_REDIS_KEY']),
+    read('COUNTERSIGN_REDIS_CERT', env['COUNTERSIGN_REDIS_CERT'] || undefined),
+    read('COUNTERSIGN_REDIS_KEY', env['COUNTERSIGN_REDIS_KEY'] || undefined),
   ];
   if ((cert === undefined) !== (key === undefined))
     throw new UsageError(
@@ -51,7 +51,7 @@ export function chooseTls(
 }
 
 function read(name: string, path: string | undefined): string | undefined {
-  if (path === undefined || path === '') return undefined;
+  if (path === undefined) return undefined;
   try {
     const text = readFileSync(path, 'utf8');
     // Node takes any text for authorities, and then trusts none.

@@ -179,6 +179,10 @@ describe('wrong usage', () => {
       'Cannot read --ca-file "none.pem": ENOENT',
     ],
     [
+      ['keys', 'list', '--store', 'rediss://127.0.0.1:1', '--ca-file', ''],
+      'Cannot read --ca-file "": ENOENT',
+    ],
+    [
       ['keys', 'list', '--store', 'rediss-cluster://127.0.0.1:1', '--ca-file', 'package.json'],
       'Cannot read --ca-file "package.json": it holds no certificate in PEM',
     ],
