@@ -21,7 +21,8 @@ export class OperationError extends Error {
     | 'ERR_NOT_PRINTED'
     | 'ERR_NOTHING_REVOKED'
     | 'ERR_RECORD_UNREADABLE'
-    | 'ERR_STORE_FAILED';
+    | 'ERR_STORE_FAILED'
+    | 'ERR_SUBJECT_UNKNOWN';
 
   constructor(code: OperationError['code'], message: string, options?: ErrorOptions) {
     super(message, options);

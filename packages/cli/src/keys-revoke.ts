@@ -53,7 +53,7 @@ export function addRevoke(keys: Command, io: Io): void {
         );
         await confirm(io, { act, word, yes: options.yes });
         await store.revoke(revocation);
-        if (doubt !== undefined) throw new OperationError('ERR_NOTHING_REVOKED', doubt);
+        if (doubt !== undefined) throw new OperationError('ERR_SUBJECT_UNKNOWN', doubt);
         await output.data({ revoked: revocation, accessKeys }, '');
         output.note(done);
       }),

@@ -66,7 +66,7 @@ describe('keys revoke', () => {
     await issue('bob');
     expect(await failure('keys revoke --subject bob --yes')).toEqual({
       exit: 1,
-      code: 'ERR_NOTHING_REVOKED',
+      code: 'ERR_SUBJECT_UNKNOWN',
       message: `There is no access key of "bob" in ${url}; sessions issued to it until now are revoked, if there are any`,
     });
     // The key that it gets later works, and its present ones are revoked with it.
@@ -106,7 +106,7 @@ describe('keys revoke', () => {
     giveMasterKeys('new');
     expect(await failure('keys revoke --subject alice --yes')).toEqual({
       exit: 1,
-      code: 'ERR_NOTHING_REVOKED',
+      code: 'ERR_SUBJECT_UNKNOWN',
       message: `There is no access key of "alice" in ${url}; 1 access key there cannot be read; what cannot be read is revoked if it is of this subject`,
     });
     giveMasterKeys('new', 'old');
