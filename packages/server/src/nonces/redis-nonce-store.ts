@@ -41,7 +41,7 @@ export interface RedisNonceStoreOptions {
   readonly slack?: number | undefined;
   /**
    * The most live nonces of one subject, and as many of its one-time presigned URLs. Beyond it the subject is refused,
-   * `ERR_TOO_MANY_REQUESTS`, and others are not. If not given: 250,000, which is 1,700 requests a second, or fewer if both together
+   * `ERR_TOO_MANY_REQUESTS`, and others are not. If not given: 250,000, which is 1,800 requests a second, or fewer if both together
    * could take more than a quarter of the `maxmemory` of Redis. Raise it if one key makes most requests. The same on all servers.
    */
   readonly perSubject?: number | undefined;
