@@ -34,6 +34,7 @@ export class FileRecords implements RecordStore {
   #contents: Promise<Contents | undefined> | undefined;
   /** Within a process one follows the other: only processes wait for the lock. */
   #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
 
   /** @param clock Unix seconds */
   constructor(path: string, masterKeys: MasterKeys, clock: () => number) {
@@ -121,6 +122,7 @@ export class FileRecords implements RecordStore {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     clearInterval(this.#looking);
     await this.#last;
   }
@@ -139,6 +141,7 @@ export class FileRecords implements RecordStore {
 
   /** It is read again only where it has changed. */
   async #contentsNow(): Promise<Contents | undefined> {
+    this.#checkOpen();
     await this.#look();
     this.#contents ??= readContents(this.#path);
     const reading = this.#contents;
@@ -163,7 +166,12 @@ export class FileRecords implements RecordStore {
     return this.#replace(async (contents) => change(this.#checked(contents)));
   }
 
+  #checkOpen(): void {
+    if (this.#closed) throw new Error('Cannot use the key store: it is closed');
+  }
+
   async #replace(change: (contents: Contents | undefined) => Promise<Contents>): Promise<void> {
+    this.#checkOpen();
     const replaced = this.#last.then(async () => {
       const path = await placeOf(this.#path);
       await withLock(`${path}.lock`, async (check) => {

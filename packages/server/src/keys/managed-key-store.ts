@@ -75,11 +75,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     this.#cutoffs = new Cutoffs(records, clock);
     this.#lastUses = new LastUses(records);
     this.#answers = new RecordCache((accessKeyId) => this.#find(accessKeyId), ANSWER_AGE);
-    records.watch((name) => {
-      this.#answers.forget();
-      this.#keys.forget(name);
-      this.#cutoffs.forget(name);
-    });
+    records.watch((name) => this.#forget(name));
   }
 
   /** Finds a key by its id, as a verifier needs it. What was revoked of its subject, or of everybody, it says too. */
@@ -255,6 +251,15 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   async close(): Promise<void> {
     await this.#lastUses.note();
     await this.#records.close();
+    // Or what was read a moment ago would be found for a moment longer.
+    this.#forget();
+  }
+
+  /** Forgets what was read of a record, or of all. */
+  #forget(name?: string): void {
+    this.#answers.forget();
+    this.#keys.forget(name);
+    this.#cutoffs.forget(name);
   }
 
   /** A key as it is now, not as it was a moment ago. */

@@ -89,6 +89,11 @@ export class RedisRecords implements RecordStore {
     this.#changes = new RedisChanges(redis, this.#key('changes'), this.#timeout);
   }
 
+  async ready(seconds: number): Promise<void> {
+    this.#checkOpen();
+    await this.#connection.ready(seconds);
+  }
+
   async create(how: 'by-name' | 'first-record'): Promise<void> {
     await this.#connect();
     const names = this.#key('names');
@@ -302,8 +307,12 @@ export class RedisRecords implements RecordStore {
   }
 
   async #connect(): Promise<void> {
-    if (this.#closed) throw new Error('Cannot use the key store: it is closed');
+    this.#checkOpen();
     await this.#connection.connected();
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new Error('Cannot use the key store: it is closed');
   }
 }
 

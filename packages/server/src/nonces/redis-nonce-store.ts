@@ -1,10 +1,10 @@
 import { hash, randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { clockOption, parseOptions } from '../options.ts';
 import { duplicate, redisOption } from '../redis-connection.ts';
+import { noAnswer } from '../redis-reachable.ts';
 import { NEVER_EVICTED } from '../redis-self-test.ts';
 import { TestedRedis } from '../redis-tested.ts';
 import { evalAndWait, tellLack, type Waited } from '../redis-wait.ts';
@@ -166,11 +166,10 @@ export class RedisNonceStore implements NonceStore {
    *
    * @param seconds for how long to wait for a connection: 10 if not given
    * @throws Error that says what is wrong, and what to do
+   * @throws RangeError if `seconds` is not from 0 to 3,600
    */
   async ready(seconds = 10): Promise<void> {
-    const end = performance.now() + seconds * 1000;
-    while (this.#redis.status !== 'ready' && performance.now() < end) await sleep(20);
-    await within(this.#timeout, this.#connection.connected());
+    await this.#connection.ready(seconds);
     await Promise.all(this.#partitions.map((partition) => this.#watch(partition)));
   }
 
@@ -179,9 +178,10 @@ export class RedisNonceStore implements NonceStore {
     const { accessKeyId, audience, nonce } = claim;
     const name = hash('sha256', `${audience}\n${accessKeyId}\n${nonce}`, 'base64url').slice(0, 22);
     const partition = this.#partitionOf(accessKeyId);
+    this.#connection.checkOpen();
     partition.check();
     try {
-      return await within(this.#timeout, this.#claim(partition, name, claim));
+      return await this.#within(this.#claim(partition, name, claim));
     } catch (error) {
       partition.fail(error);
       throw error;
@@ -321,7 +321,7 @@ export class RedisNonceStore implements NonceStore {
   }
 
   #watch(partition: RedisPartition): Promise<unknown> {
-    partition.watch ??= within(this.#timeout, this.#lookAfter(partition)).finally(() => {
+    partition.watch ??= this.#within(this.#lookAfter(partition)).finally(() => {
       partition.watch = undefined;
     });
     return partition.watch;
@@ -333,22 +333,22 @@ export class RedisNonceStore implements NonceStore {
     this.#connection.noteReplicas(replicas);
     if (outcome === 'pending') await this.#call(partition, NO_CLAIM, true);
   }
-}
 
-function within<T>(milliseconds: number, promise: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const giveUp = (): void => reject(new Error(`Redis did not answer within ${milliseconds} ms`));
-    // Where the process itself was held up, the answer may lie there already: it is read first.
-    const timer = setTimeout(() => setImmediate(giveUp), milliseconds);
-    promise.then(
-      (value) => {
-        clearTimeout(timer);
-        resolve(value);
-      },
-      (error) => {
-        clearTimeout(timer);
-        reject(error);
-      },
-    );
-  });
+  #within<T>(promise: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const giveUp = (): void => reject(noAnswer(this.#redis, this.#timeout));
+      // Where the process itself was held up, the answer may lie there already: it is read first.
+      const timer = setTimeout(() => setImmediate(giveUp), this.#timeout);
+      promise.then(
+        (value) => {
+          clearTimeout(timer);
+          resolve(value);
+        },
+        (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      );
+    });
+  }
 }
