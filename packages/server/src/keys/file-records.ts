@@ -11,6 +11,7 @@ import {
   type RecordStore,
   type Resealed,
   type StoredRecord,
+  type UpdateOptions,
 } from './record-store.ts';
 import { changed, checkMasterKeys, open, type SealedRecord, seal } from './seal.ts';
 import { StorePresence } from './store-presence.ts';
@@ -64,7 +65,7 @@ export class FileRecords implements RecordStore {
     return [...(await this.#present()).records.keys()];
   }
 
-  async update(name: string, change: Change, instead?: StoredRecord): Promise<void> {
+  async update(name: string, change: Change, { instead }: UpdateOptions = {}): Promise<void> {
     await this.#change(async ({ records, uses }) => {
       const present = records.get(name);
       if (present === undefined) await checkMasterKeys(records, this.#masterKeys);

@@ -10,6 +10,7 @@ export type KeyStoreErrorCode =
   | 'ERR_RECORD_UNREADABLE'
   | 'ERR_STORE_BUSY'
   | 'ERR_STORE_EMPTY'
+  | 'ERR_STORE_FULL'
   | 'ERR_STORE_UNFIT';
 
 /**

@@ -26,7 +26,7 @@ import type { AccessKey, KeyStore } from './key-store.ts';
 import { isNotReplicated, KeyStoreError } from './key-store-error.ts';
 import { LastUses } from './last-uses.ts';
 import { RecordCache } from './record-cache.ts';
-import type { Change, RecordStore } from './record-store.ts';
+import type { Change, RecordStore, UpdateOptions } from './record-store.ts';
 import {
   isSessionId,
   type Revocations,
@@ -190,7 +190,8 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    * @throws KeyStoreError `ERR_KEY_NOT_FOUND`, `ERR_KEY_REVOKED`
    */
   async disable(accessKeyId: string): Promise<void> {
-    await this.#change(accessKeyId, (key) => withFields(key, { status: 'disabled' }));
+    const disabled = (key: KeptKey): KeptKey => withFields(key, { status: 'disabled' });
+    await this.#change(accessKeyId, disabled, { revokes: true });
   }
 
   /**
@@ -219,7 +220,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
       if (current === undefined) throw notFound(it.accessKeyId);
       return revoke(name, current);
     };
-    await this.#records.update(name, change, TOMBSTONE);
+    await this.#records.update(name, change, { instead: TOMBSTONE, revokes: true });
   }
 
   /**
@@ -322,16 +323,21 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     return key;
   }
 
-  async #change(accessKeyId: string, change: (key: KeptKey) => KeptKey): Promise<void> {
+  async #change(
+    accessKeyId: string,
+    change: (key: KeptKey) => KeptKey,
+    how?: UpdateOptions,
+  ): Promise<void> {
     const name = keyName(accessKeyId);
     await this.#present(accessKeyId);
-    await this.#records.update(name, (current) => {
+    const changeRecord: Change = (current) => {
       const key = readKey(name, current);
       if (key === undefined) throw notFound(accessKeyId);
       if (key.accessKey.status === 'revoked') throw revoked(accessKeyId);
       const { accessKey, version, rotated } = change(key);
       return toRecord(accessKey, version, rotated);
-    });
+    };
+    await this.#records.update(name, changeRecord, how);
   }
 }
 

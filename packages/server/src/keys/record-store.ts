@@ -30,11 +30,10 @@ export interface RecordStore {
    * Replaces a record in one step: where somebody else has changed it meanwhile, `change` is called again with what is there now.
    *
    * @param change gives what shall be there: `undefined` for nothing
-   * @param instead what shall be there where what is there cannot be opened; if not given, that is thrown
    * @throws what `change` throws: then nothing is changed
    * @throws KeyStoreError `ERR_NOT_REPLICATED` where it is changed, and may be lost
    */
-  update(name: string, change: Change, instead?: StoredRecord): Promise<void>;
+  update(name: string, change: Change, how?: UpdateOptions): Promise<void>;
   /** Seals all records anew that can be opened, and forgets the names of those that are over. */
   reseal(): Promise<Resealed>;
   /** When keys were last used, in Unix seconds, by the names of their records. */
@@ -44,6 +43,13 @@ export interface RecordStore {
   /** Calls `listener` whenever somebody, here or elsewhere, has changed a record, or without a name perhaps any. */
   watch(listener: (name?: string) => void): void;
   close(): Promise<void>;
+}
+
+export interface UpdateOptions {
+  /** What shall be there if what is there cannot be opened; if not given, that is thrown. */
+  readonly instead?: StoredRecord | undefined;
+  /** Whether it takes rights away. Then it is made also if there is no room for other changes. */
+  readonly revokes?: boolean | undefined;
 }
 
 /** How many records there were, and why some could not be sealed anew, by their names. */

@@ -8,7 +8,7 @@ import { TestedRedis } from '../redis-tested.ts';
 import { tellLack, type Waited } from '../redis-wait.ts';
 import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
-import type { Change, RecordStore, Resealed, StoredRecord } from './record-store.ts';
+import type { Change, RecordStore, Resealed, StoredRecord, UpdateOptions } from './record-store.ts';
 import { RedisChanges } from './redis-changes.ts';
 import {
   CREATE_SCRIPT,
@@ -123,18 +123,21 @@ export class RedisRecords implements RecordStore {
     return names.filter((name) => name !== MARKER).sort();
   }
 
-  async update(name: string, change: Change, instead?: StoredRecord): Promise<void> {
+  async update(name: string, change: Change, how: UpdateOptions = {}): Promise<void> {
     await this.#connect();
     await this.#write(`the change of ${quote(name, 160)}`, (line) =>
-      this.#make(line, name, change, instead),
+      this.#make(line, name, change, how),
     );
   }
 
   /** Writes what replicas must have too, if there are any. */
   async #write(what: string, make: (line: Line) => Promise<Waited[]>): Promise<void> {
     const replicas = await this.#replicas();
-    const writes =
-      replicas === 0 ? await make(plainLine(this.#redis)) : await this.#writer.turn(replicas, make);
+    const making =
+      replicas === 0 ? make(plainLine(this.#redis)) : this.#writer.turn(replicas, make);
+    const writes = await making.catch((error: Error) => {
+      throw isFull(error) ? full(what) : error;
+    });
     for (const waited of writes) checkReplicas(what, waited, replicas);
   }
 
@@ -157,8 +160,9 @@ export class RedisRecords implements RecordStore {
     { redis, run }: Line,
     name: string,
     change: Change,
-    instead: StoredRecord | undefined,
+    { instead, revokes = false }: UpdateOptions,
   ): Promise<Waited[]> {
+    const although = revokes ? 1 : 0;
     const names = this.#key('names');
     for (let round = 0; round < MOST_ROUNDS; round++) {
       const { found, revision, isLost } = await this.#find(redis, name);
@@ -181,13 +185,18 @@ export class RedisRecords implements RecordStore {
       const isNamed = next !== undefined && (found === undefined || till !== '');
       // On one node the name is written with the record. In a cluster it comes first: a record that nobody finds would do harm.
       const together = !redis.isCluster && (isNamed || next === undefined);
-      if (isNamed && !together && (await redis.eval(NAME_SCRIPT, 1, names, name, forHowLong)) !== 1)
+      const nameArgs = [name, forHowLong, although];
+      if (isNamed && !together && (await redis.eval(NAME_SCRIPT, 1, names, ...nameArgs)) !== 1)
         throw this.#presence.missing();
       const args = [this.#changes.channel, name, revision, newRevision(), policy, text, till];
+      args.push(although);
       const record = this.#key(name);
       const keys = together ? [record, names] : [record];
-      const written = await run(UPDATE_SCRIPT, keys, args).catch((error: Error) => {
+      const written = await run(UPDATE_SCRIPT, keys, args).catch(async (error: Error) => {
         this.#leaveReplica(redis, error);
+        // The node of the record is full, the one of the names is not: nothing is lost there.
+        if (isFull(error) && found === undefined && isNamed && !together)
+          await this.#removeName(redis, name);
         throw error;
       });
       if (written.answer === -1) throw this.#presence.missing();
@@ -198,7 +207,7 @@ export class RedisRecords implements RecordStore {
       if (next === undefined) await this.#removeName(redis, name);
       if (!isNamed) return [written];
       // And once more, for who saw no record yet and removed the name; it may lie with other replicas.
-      return [written, await run(NAME_SCRIPT, [names], [name, forHowLong])];
+      return [written, await run(NAME_SCRIPT, [names], nameArgs)];
     }
     throw new KeyStoreError(
       'ERR_STORE_BUSY',
@@ -333,6 +342,18 @@ function checkReplicas(what: string, waited: Waited, replicas: number): void {
   throw new KeyStoreError(
     'ERR_NOT_REPLICATED',
     `${lack}; do it again, or it may be lost where one of them takes over`,
+  );
+}
+
+/** Whether Redis has refused a command because it is full. */
+function isFull({ name, message }: Error): boolean {
+  return name === 'ReplyError' && message.includes('OOM command not allowed');
+}
+
+function full(what: string): KeyStoreError {
+  return new KeyStoreError(
+    'ERR_STORE_FULL',
+    `Cannot make ${what}: Redis is full, so it was not made. Raise its maxmemory, or move nonces and queues to a Redis of their own; keys and sessions can be revoked meanwhile`,
   );
 }
 

@@ -5,7 +5,8 @@
  * Where one node has them all, the name of the record is written with it. Answers 0 if the record is not what it was, and -1 if there
  * are no names, so the store is not there.
  *
- * KEYS the record, and the names if this is to note or remove the name; ARGV the channel, the name, the revision that is there, the new one, policy, sealed secret, until when (Unix seconds, or empty)
+ * KEYS the record, and the names if this is to note or remove the name; ARGV the channel, the name, the revision that is there, the new one, policy, sealed secret, until when (Unix
+ * seconds, or empty), and 1 if this revokes: then it is written although Redis is full
  */
 export const UPDATE_SCRIPT = `
 local key, names, channel = KEYS[1], KEYS[2], ARGV[1]
@@ -14,6 +15,8 @@ if (redis.call('HGET', key, 'revision') or '') ~= revision then return 0 end
 if names and redis.call('EXISTS', names) == 0 then return -1 end
 -- First, so that nothing is written where it may not be told.
 redis.call('PUBLISH', channel, name)
+-- A full Redis refuses commands that take memory, unless the script has written already. This one takes none, and changes nothing.
+if ARGV[8] == '1' then redis.call('HDEL', key, '') end
 if sealed == '' then
   redis.call('DEL', key)
   if names then redis.call('ZREM', names, name) end
@@ -37,10 +40,12 @@ export const CREATE_SCRIPT = `return redis.call('ZADD', KEYS[1], 'NX', '+inf', A
  * Notes the name of a record, and until when it is there; and forgets those of which the time is over, by the clock that ends the
  * records too. It makes no set of names: if that is gone, the records are, too.
  *
- * KEYS the names; ARGV the name, until when (Unix seconds, or +inf)
+ * KEYS the names; ARGV the name, until when (Unix seconds, or +inf), and 1 if it must be written although Redis is full
  */
 export const NAME_SCRIPT = `
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+-- As above.
+if ARGV[3] == '1' then redis.call('ZREM', KEYS[1], '') end
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1])
 return 1`;
