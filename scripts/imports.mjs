@@ -21,7 +21,7 @@ const redisConnection = /^server\/redis-connection\.ts$/;
 const redis = /^server\/redis-(connection|reachable|self-test|tested|wait)\.ts$/;
 // What the life of a key is made of, wherever it is kept.
 const keyParts =
-  /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|last-uses|managed-key-store|master-keys|record-cache|record-store|revocations|rotation|seal|store-presence)\.ts$/;
+  /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|last-uses|managed-key-store|master-keys|record-cache|record-store|revocations|rotation|seal|store-(history|presence))\.ts$/;
 const fileParts = /^server\/keys\/file-(contents|draft|lock|place|records)\.ts$/;
 const storeFailed = /^server\/store-failed\.ts$/;
 const sessionSource = /^server\/sessions\/session-source\.ts$/;

@@ -94,6 +94,17 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     await this.#records.create('by-name');
   }
 
+  /**
+   * Goes on with an older copy of the store that was restored, on all servers: call it by hand, after what was revoked since is
+   * revoked again. Until then servers that have seen the later store reject each question as `ERR_STORE_WENT_BACK`, and requests are
+   * answered with 503. `revoke()` works meanwhile.
+   *
+   * @throws KeyStoreError `ERR_STORE_EMPTY`
+   */
+  async acceptRestore(): Promise<void> {
+    await this.#records.acceptRestore();
+  }
+
   noteUse(accessKeyId: string, now: number): void {
     this.#lastUses.add(accessKeyId, now);
   }

@@ -22,7 +22,16 @@ export interface RecordStore {
    * @throws KeyStoreError `ERR_STORE_EMPTY`
    */
   create(how: 'by-name' | 'first-record'): Promise<void>;
-  /** @throws KeyStoreError `ERR_RECORD_LOST` if the store knows that there must be such a record */
+  /**
+   * Goes on with an older copy of the store that was restored.
+   *
+   * @throws KeyStoreError `ERR_STORE_EMPTY`
+   */
+  acceptRestore(): Promise<void>;
+  /**
+   * @throws KeyStoreError `ERR_RECORD_LOST` if the store knows that there must be such a record; `ERR_STORE_WENT_BACK` if it has
+   * lost changes that this process has seen
+   */
   read(name: string): Promise<StoredRecord | undefined>;
   /** The names of all records that there are. */
   names(): Promise<readonly string[]>;
