@@ -7,6 +7,7 @@ import { Cluster, Redis } from 'ioredis';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { NOW } from '../../../test/support/now.ts';
 import { startRedis, startRedisCluster } from '../../../test/support/redis.ts';
+import { StoreHistory } from '../src/keys/store-history.ts';
 import { restoredStoreContract } from './key-restored-contract.ts';
 import { judge } from './key-store-contract.ts';
 import { startProxy } from './redis-faults.ts';
@@ -105,6 +106,35 @@ restoredStoreContract('RedisKeyStore on a cluster', async () => {
 });
 
 describe('RedisKeyStore', () => {
+  it('knows of a change that it heard of and never read', async () => {
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+    const hear = vi.spyOn(StoreHistory.prototype, 'hear');
+    onTestFinished(() => vi.restoreAllMocks());
+    const { port, proxy, restart, save, load } = await startWithSnapshot();
+    const [admin, edge] = [storeOn(port), storeOn(proxy.port)];
+    const key = await admin.create();
+    // Both have subscribed, and one change after the other was heard.
+    await vi.waitFor(async () => {
+      hear.mockClear();
+      await admin.enable(key.accessKeyId);
+      await edge.find('CSAK1');
+      expect(hear).toHaveBeenCalledTimes(2);
+    }, 10_000);
+    await save('older.rdb');
+    hear.mockClear();
+    await admin.revoke({ accessKeyId: key.accessKeyId });
+    await vi.waitFor(() => expect(hear).toHaveBeenCalledTimes(2), 10_000);
+    await load('older.rdb');
+    await restart();
+    await vi.waitFor(
+      () => expect(edge.find(key.accessKeyId)).rejects.toThrow('went back in time'),
+      10_000,
+    );
+    expect(warn).toHaveBeenCalledWith(expect.stringContaining('went back in time'), {
+      code: 'COUNTERSIGN_KEY_STORE',
+    });
+  });
+
   it('goes on after an ordinary restart, and after many changes that it did not hear of', async () => {
     const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
     onTestFinished(() => warn.mockRestore());
