@@ -14,9 +14,9 @@ const digest = /^#digest$/;
 const options = /^server\/options\.ts$/;
 const keyStore = /^server\/keys\/key-store\.ts$/;
 const nonceStore = /^server\/nonces\/nonce-store\.ts$/;
-const nonceWords = /^server\/nonces\/(nonce-pool|nonce-words|words-set)\.ts$/;
+const nonceWords = /^server\/nonces\/(nonce-pool|nonce-words|widest-limits|words-set)\.ts$/;
 const redisNonceParts =
-  /^server\/nonces\/(charge-script|claim-script|nonce-charges|redis-(partition|reply))\.ts$/;
+  /^server\/nonces\/(charge-script|claim-script|nonce-charges|widest-limits|redis-(partition|reply))\.ts$/;
 const redisConnection = /^server\/redis-connection\.ts$/;
 const redis = /^server\/redis-(connection|reachable|self-test|tested|wait)\.ts$/;
 // What the life of a key is made of, wherever it is kept.

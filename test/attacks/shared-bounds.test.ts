@@ -14,7 +14,7 @@ import {
 import { checkCallbackUrl } from '@countersign/server/callbacks';
 import { identityOf, requireSignature } from '@countersign/server/express';
 import { createFailureLimit } from '@countersign/server/failures';
-import { masterKeyFile } from '@countersign/server/file';
+import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
 import { createSessions } from '@countersign/server/sessions';
 import express from 'express';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -140,6 +140,38 @@ describe('no caller uses up what all callers share', () => {
       retry: 'later',
       detail: expect.stringMatching(/subject "mallory".*: 2 .*perSubject/),
     });
+  });
+
+  it('K9: a key store that has lost its records says so, and refuses no key as wrong', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'countersign-'));
+    onTestFinished(() => rm(folder, { recursive: true }));
+    const path = join(folder, 'keys.json');
+    const open = () => new FileKeyStore({ path, masterKey: masterKeyFile(join(folder, 'key')) });
+    const codes: string[] = [];
+    const onWarning = (warning: Error & { code?: string }) => void codes.push(warning.code ?? '');
+    process.on('warning', onWarning);
+    onTestFinished(() => void process.off('warning', onWarning));
+    const keys = open();
+    const key = await keys.create({ subject: 'alice' });
+    const signer = createSigner({ credentials: key, audience: AUDIENCE });
+    const verify = async (store: FileKeyStore) => {
+      const { headers } = await signer.sign({ method: 'GET', url: 'https://api.test/' });
+      const nonces = new MemoryNonceStore({ bornAt: 0 });
+      return createVerifier({ audience: AUDIENCE, keys: store, nonces })
+        .verify({ method: 'GET', url: '/', headers: { host: 'api.test', ...headers } })
+        .then(
+          () => 'accepted',
+          ({ code, status }) => `${status} ${code}`,
+        );
+    };
+    expect(await verify(open())).toBe('accepted');
+    await rm(path);
+    expect(await verify(open())).toBe('503 ERR_KEY_STORE_FAILED');
+    await new Promise(setImmediate);
+    expect(codes).toContain('COUNTERSIGN_KEY_STORE');
+    // One that was made by name has no keys, and knows that.
+    await open().createEmpty();
+    expect(await verify(open())).toBe('401 ERR_KEY_UNKNOWN');
   });
 
   it('X7: made-up names of master keys cost nothing, and block no session', async () => {

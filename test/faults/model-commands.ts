@@ -1,7 +1,7 @@
 import type { NonceClaim } from '@countersign/server';
 import fc from 'fast-check';
 import { expect } from 'vitest';
-import type { Answer, Model, Signing } from './model.ts';
+import { type Answer, type Model, type Signing, WINDOW } from './model.ts';
 import type { RedisWorld, World } from './model-worlds.ts';
 
 type Command<W> = fc.AsyncCommand<Model, W>;
@@ -25,7 +25,7 @@ const signing = fc.record({
     { weight: 3, arbitrary: fc.integer({ min: -20_000, max: -16_000 }) },
     { weight: 1, arbitrary: fc.integer({ min: -30_000, max: 0 }) },
   ),
-  lifetime: fc.oneof({ weight: 4, arbitrary: fc.constant(20) }, fc.constantFrom(1, 5, 60)),
+  lifetime: fc.oneof({ weight: 4, arbitrary: fc.constant(WINDOW) }, fc.constantFrom(1, 5, 60)),
   echo: fc.oneof(
     { weight: 4, arbitrary: fc.constant('present' as const) },
     { weight: 3, arbitrary: fc.constant('none' as const) },
@@ -62,7 +62,7 @@ function commands<W extends World>(): fc.WeightedArbitrary<Command<W>>[] {
 
   const patient = fc.tuple(pick, signing).map(([by, signing]) =>
     command<W>(`claim without an epoch, wait, sign anew, through ${by}`, async (model, world) => {
-      const right = { by: by % model.verifiers, dated: 0, lifetime: 20, echo: 'none' as const };
+      const right = { by: by % model.verifiers, dated: 0, lifetime: WINDOW, echo: 'none' as const };
       const signed: Signing = { ...signing, ...right };
       const answer = await send(model, world, signed.by, model.sign(signed));
       if (answer?.outcome !== 'uncertain') return;
@@ -241,7 +241,7 @@ async function loseAtWorst(model: Model, world: RedisWorld): Promise<void> {
   // To where what is dated ahead needs no epoch; and to a whole second, as requests are dated.
   await passTime(model, world, 11_000 - (model.clockOf(fast) % 1_000));
   const owner = { accessKeyId: 'CSAK0', audience: 'video-api' };
-  const ahead = { by: fast, dated: 5_000, lifetime: 20, echo: 'none' as const };
+  const ahead = { by: fast, dated: 5_000, lifetime: WINDOW, echo: 'none' as const };
   await send(model, world, fast, model.sign({ ...owner, ...ahead }));
   await lose(model, world);
   await setStoreClock(model, world, -1_400);

@@ -3,6 +3,9 @@ import type { ClaimOutcome, NonceClaim } from '@countersign/server';
 import { expect } from 'vitest';
 
 /** Milliseconds, as a verifier and its store have them. */
+/** Seconds for which a request lives that is no presigned URL. */
+export const WINDOW = 20;
+
 export interface Limits {
   /** How far ahead of its clock a verifier lets requests be dated. */
   readonly ahead: number;
@@ -128,7 +131,10 @@ export class Model {
       acceptableFrom: signedAt - ahead / 1000,
       acceptableUntil: signedAt + lifetime,
     };
-    return { accessKeyId, audience, nonce, signedAt, ...acceptable, epoch: this.#echoed(echo) };
+    // Verifiers have one window. What lives for another time is a presigned URL.
+    const presigned = lifetime !== WINDOW;
+    const echoed = this.#echoed(echo);
+    return { accessKeyId, audience, nonce, signedAt, ...acceptable, presigned, epoch: echoed };
   }
 
   #echoed(echo: Echo): string | undefined {

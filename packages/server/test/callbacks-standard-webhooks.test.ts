@@ -116,48 +116,81 @@ describe('standardWebhooks()', () => {
       expect(key.verify(content, signatures)).toBe(false);
   });
 
+  /** Bytes that are random enough, so that nothing else is wrong with them. */
+  const bytesOf = (length: number): string =>
+    Buffer.from(Array.from({ length }, (_, index) => 31 * index + 7)).toString('base64');
+  const PREFIX = 'it begins with none of "whsec_", "whpk_" and "whsk_"';
+  const notBase64 = (prefix: string) => `what follows "${prefix}" is not canonical base64`;
+  const AROUND = 'it begins or ends with a blank, a line break or a quote';
+  const REPEATS = 'it repeats a few bytes';
+
   it.each([
-    ['nothing', ''],
-    ['no prefix', SECRET.slice(6)],
-    ['another prefix', SECRET.replace('whsec_', 'whsec-')],
-    ['a prefix only', 'whsec_'],
-    ['23 bytes', `whsec_${Buffer.alloc(23, 'k').toString('base64')}`],
-    ['65 bytes', `whsec_${Buffer.alloc(65, 'k').toString('base64')}`],
-    ['a missing padding', `whsec_${Buffer.alloc(25, 'k').toString('base64').replace(/=+$/, '')}`],
-    ['base64url', `whsec_${Buffer.alloc(24, 0xff).toString('base64').replaceAll('/', '_')}`],
-    ['a line feed', `${SECRET}\n`],
-    ['a space in front', ` ${SECRET}`],
+    ['nothing', '', PREFIX],
+    ['no prefix', SECRET.slice(6), PREFIX],
+    ['another prefix', SECRET.replace('whsec_', 'whsec-'), PREFIX],
+    ['a prefix in capitals', SECRET.replace('whsec_', 'WHSEC_'), PREFIX],
+    ['no text', 42 as unknown as string, PREFIX],
+    ['a space in front', ` ${SECRET}`, AROUND],
+    ['a line feed', `${SECRET}\n`, AROUND],
+    [
+      'a line feed inside',
+      `whsec_${bytesOf(24).slice(0, 16)}\n${bytesOf(24).slice(16)}`,
+      'it holds a control character or one that cannot be seen, such as a byte order mark',
+    ],
+    ['a missing padding', `whsec_${bytesOf(25).replace(/=+$/, '')}`, notBase64('whsec_')],
+    [
+      'base64url',
+      `whsec_${Buffer.from(Array.from({ length: 24 }, (_, index) => 255 - index)).toString('base64url')}`,
+      notBase64('whsec_'),
+    ],
     [
       'bits that are not there',
-      `whsec_${Buffer.alloc(25, 'k')
-        .toString('base64')
-        .replace(/a(?===)/, 'b')
-        .replace(/w(?===)/, 'x')}`,
+      `whsec_${bytesOf(25).replace(/.(?===)/, '9')}`,
+      notBase64('whsec_'),
     ],
-    ['a public key of 31 bytes', `whpk_${Buffer.alloc(31, 'k').toString('base64')}`],
-    ['a private key of 33 bytes', `whsk_${Buffer.alloc(33, 'k').toString('base64')}`],
+    ['a prefix only', 'whsec_', 'it has 0 bytes, 24 to 64 are expected after "whsec_"'],
+    ['23 bytes', `whsec_${bytesOf(23)}`, 'it has 23 bytes, 24 to 64 are expected after "whsec_"'],
+    ['65 bytes', `whsec_${bytesOf(65)}`, 'it has 65 bytes, 24 to 64 are expected after "whsec_"'],
+    [
+      'a public key of 31 bytes',
+      `whpk_${bytesOf(31)}`,
+      'it has 31 bytes, 32 are expected after "whpk_"',
+    ],
+    [
+      'a public key of 33 bytes',
+      `whpk_${bytesOf(33)}`,
+      'it has 33 bytes, 32 are expected after "whpk_"',
+    ],
+    ...[31, 33, 63, 65].map((length): [string, string, string] => [
+      `a private key of ${length} bytes`,
+      `whsk_${bytesOf(length)}`,
+      `it has ${length} bytes, 32 or 64 are expected after "whsk_"`,
+    ]),
     [
       'halves that do not belong together',
-      `whsk_${Buffer.alloc(64, 'countersign').toString('base64')}`,
+      `whsk_${bytesOf(64)}`,
+      'its public half does not belong to its private half',
     ],
-    ['24 zeros', `whsec_${Buffer.alloc(24).toString('base64')}`],
-    ['one letter again and again', `whsec_${Buffer.alloc(32, 'k').toString('base64')}`],
-    ['a private key of zeros', `whsk_${Buffer.alloc(32).toString('base64')}`],
-    ['a public key of zeros', `whpk_${Buffer.alloc(32).toString('base64')}`],
-    ['no text', 42 as unknown as string],
-  ])('parseKey() refuses %s, and does not show it', (_, text) => {
-    const key = String(text)
-      .slice(String(text).indexOf('_') + 1)
-      .trim();
-    let error: unknown;
-    try {
-      scheme.parseKey(text);
-    } catch (thrown) {
-      error = thrown;
+    ['24 zeros', `whsec_${Buffer.alloc(24).toString('base64')}`, REPEATS],
+    ['one letter again and again', `whsec_${Buffer.alloc(32, 'k').toString('base64')}`, REPEATS],
+    ['5 different bytes', `whsec_${Buffer.alloc(30, 'abcde').toString('base64')}`, REPEATS],
+    ['a private key of zeros', `whsk_${Buffer.alloc(32).toString('base64')}`, REPEATS],
+    [
+      'a public key of zeros',
+      `whpk_${Buffer.alloc(32).toString('base64')}`,
+      'with it anybody could sign: it is a point of small order',
+    ],
+  ])('parseKey() refuses %s, and does not show it', (_, text, why) => {
+    // The whole message, so nothing of the key is in it.
+    expect(() => scheme.parseKey(text)).toThrow(new TypeError(`Cannot read callback key: ${why}`));
+  });
+
+  it.each([24, 64])('parseKey() takes %i bytes, and 6 different ones', (length) => {
+    const content = Buffer.from('x');
+    for (const base64 of [bytesOf(length), Buffer.alloc(length, 'abcdef').toString('base64')]) {
+      const key = scheme.parseKey(`whsec_${base64}`);
+      expect(key.verify(content, [key.sign?.(content) ?? ''])).toBe(true);
     }
-    expect(error).toBeInstanceOf(TypeError);
-    expect((error as Error).message).toMatch(/^Cannot read callback key: /);
-    if (key.length > 8) expect((error as Error).message).not.toContain(key.slice(0, 8));
   });
 
   it('parseKey() refuses public keys under which anybody could sign', () => {

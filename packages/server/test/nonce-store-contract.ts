@@ -156,7 +156,9 @@ export function nonceStoreContract(
       const { store, epoch, clock, until } = await make();
       await until((await clock()) + 2 * SLACK + 1);
       // Signed for another life of the store, or for another store: there its nonce may be spent.
-      const claim = { ...claimOf(Math.floor(await clock())), acceptableFrom: await clock() };
+      // An audience of its own, whose requests may not be dated ahead.
+      const times = { audience: 'audio-api', acceptableFrom: await clock() };
+      const claim = claimOf(Math.floor(await clock()), times);
       for (const echoed of ['AAAAAAAAAAAAAAAAAAAAAA', `${epoch}A`]) {
         const answer = await store.claim({ ...claim, epoch: echoed });
         expect(answer).toEqual({ outcome: 'uncertain', epoch, retryAfter: expect.any(Number) });
@@ -208,6 +210,62 @@ export function nonceStoreContract(
         }
       }
       expect((await store.claim(claimOf(now, { epoch }))).outcome).toBe('claimed');
+    });
+
+    /** A claim of a verifier whose window is so many seconds. */
+    const within = (window: number, signedAt: number, more: Partial<NonceClaim> = {}) =>
+      claimOf(signedAt, { audience: 'other-api', acceptableUntil: signedAt + window, ...more });
+
+    it('keeps a nonce for as long as the widest window of its audience', async () => {
+      const { servers, now, clock, until, epoch } = await make();
+      const [store, other = store] = servers;
+      expect((await store.claim(within(60, now, { epoch }))).outcome).toBe('claimed');
+      const narrow = within(2, now, { epoch });
+      expect((await other.claim(narrow)).outcome).toBe('claimed');
+      await until(now + 2 + 2 * SLACK + 0.2);
+      // What expires within 16 seconds of each other may be kept for longer anyway.
+      if ((await clock()) < now + 20) await until(now + 2 + 2 * SLACK + 0.5);
+      const { nonce } = narrow;
+      for (const server of servers)
+        expect((await server.claim(within(60, now, { nonce, epoch }))).outcome).toBe('replayed');
+    });
+
+    it('begins a new epoch for a wider window than before, and claims nothing twice', async () => {
+      const { servers, now, until, epoch } = await make();
+      const [store, other = store] = servers;
+      const narrow = within(2, now, { epoch });
+      expect(await store.claim(narrow)).toEqual({ outcome: 'claimed', epoch });
+      await until(now + 2 + 2 * SLACK + 0.2);
+      const copy = { ...within(60, now), nonce: narrow.nonce, epoch };
+      const refused = await other.claim(copy);
+      expect(['uncertain', 'replayed']).toContain(refused.outcome);
+      expect(refused.epoch).not.toBe(epoch);
+      for (const server of servers) {
+        expect((await server.claim(copy)).outcome).toBe(refused.outcome);
+        expect((await server.claim({ ...copy, epoch: '' })).outcome).toBe(refused.outcome);
+      }
+      // Signed again with the new epoch it is claimed at once, and the epoch goes on with either window.
+      const next = refused.epoch;
+      for (const window of [60, 2, 60])
+        expect(await store.claim(within(window, now + 4, { epoch: next }))).toEqual({
+          outcome: 'claimed',
+          epoch: next,
+        });
+    });
+
+    it('is not certain of what a verifier that allows more ahead may have accepted', async () => {
+      const { servers, now, clock, until } = await make();
+      const [store, other = store] = servers;
+      await until((await clock()) + 2 * SLACK + 1);
+      const later = Math.floor(await clock());
+      const of = (ahead: number, signedAt: number) =>
+        claimOf(signedAt, { audience: 'other-api', acceptableFrom: signedAt - ahead });
+      const certain = { ...of(0, later + 1), acceptableFrom: later + 0.5 };
+      expect((await store.claim(certain)).outcome).toBe('claimed');
+      const wide = of(later - now + 5, later);
+      expect((await other.claim(wide)).outcome).toBe('uncertain');
+      const again = { ...of(0, later + 1), acceptableFrom: later + 0.5 };
+      for (const server of servers) expect((await server.claim(again)).outcome).toBe('uncertain');
     });
 
     it('keeps its epoch as long as it remembers', async () => {

@@ -96,7 +96,7 @@ const PLACES: [name: string, open: () => Promise<Place>][] = [
 ];
 
 describe.each(PLACES)('RedisKeyStore on %s that is full', (_, open) => {
-  it('revokes what there is, at once and on all servers', async () => {
+  it('K10: what there is is revoked, at once and on all servers', async () => {
     const place = await open();
     const [admin, edge] = [storeOn(place), storeOn(place)];
     const sessions = createTestSessions(admin);

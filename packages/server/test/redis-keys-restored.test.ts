@@ -106,7 +106,7 @@ restoredStoreContract('RedisKeyStore on a cluster', async () => {
 });
 
 describe('RedisKeyStore', () => {
-  it('knows of a change that it heard of and never read', async () => {
+  it('K9: an older copy is refused of which a change was heard of and never read', async () => {
     const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
     const hear = vi.spyOn(StoreHistory.prototype, 'hear');
     onTestFinished(() => vi.restoreAllMocks());

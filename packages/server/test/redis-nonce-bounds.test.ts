@@ -96,7 +96,11 @@ describe('RedisNonceStore that has just begun', () => {
       // When it may be called with such a time at all, which would be early before.
       await until(async () => (await now()) > after + slack + 0.2, 'a moment passes');
       const outcomeFrom = async (from: number) =>
-        (await store.claim(claimOf(Math.floor(after), { acceptableFrom: from }))).outcome;
+        (
+          await store.claim(
+            claimOf(Math.floor(after), { audience: `of-${from}`, acceptableFrom: from }),
+          )
+        ).outcome;
       expect(await outcomeFrom(before + 2 * slack - 0.05)).toBe('uncertain');
       expect(await outcomeFrom(after + 2 * slack + 0.05)).toBe('claimed');
       // It can tell of its own life.

@@ -11,7 +11,8 @@
 export const CHARGE_SCRIPT = `
 local owner, charge, till, most, slack = KEYS[1], ARGV[1] + 0, ARGV[2] + 0, ARGV[3] + 0, ARGV[4] + 0
 local clock = redis.call('TIME')
-local now = clock[1] + clock[2] / 1000000
+local time = clock[1] * 1000000 + clock[2]
+local now = time / 1000000
 
 local held, first, latest = 0, nil, 0
 local shares = redis.call('HGETALL', owner)

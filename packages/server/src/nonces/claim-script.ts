@@ -8,6 +8,8 @@
  *   each time at least, so that it never goes back and no two calls have one.
  * - Where replicas are waited for, `acked` before it: the last tick that they are known to have.
  *
+ * - `limits:<audience>`: the widest window and `ahead` that verifiers of an audience have claimed with. A nonce is kept for the widest
+ *   window; with a wider one than before a new epoch begins, since what was forgotten could come again.
  * - `floor:<owner>`: until when requests of an owner may be acceptable that were refused for want of room.
  *
  * The epoch ends, and with it what it can vouch for, where the state is gone, comes from another incarnation of Redis (a restart,
@@ -20,7 +22,7 @@
  * `ARGV`: name of the nonce, or nothing only to look after the partition; signed at; acceptable from; until; the echoed epoch; an
  * epoch that nobody has used, to begin with if need be; the highest tick that the caller has seen; the caller's time; how long a
  * call may take; the slack between clocks; the owner, or nothing for a presigned URL; the seconds until the owner has room
- * again, or 0 if it has. Where replicas are waited for: for how long they may be silent; the epoch that the caller
+ * again, or 0 if it has; the audience; the widest window and `ahead` of it that the caller knows, in milliseconds. Where replicas are waited for: for how long they may be silent; the epoch that the caller
  * knows; its last tick that they acknowledged; `1` where it confirms that epoch.
  *
  * Times are microseconds of Unix time in here, and seconds outside. Answers are `{outcome, epoch, wait, tick}`: the wait in seconds
@@ -29,7 +31,7 @@
  */
 export const CLAIM_SCRIPT = `
 -- Beyond all times of nonces, and exact: numbers are whole up to 9e15.
-local STATE, ACKED = 4e15, 3e15
+local STATE, ACKED, LIMITS = 4e15, 3e15, 3e15
 -- In 50 ms, 20,000 a second: more than are claimed, and no more at once than can be felt.
 local CLEANED_EVERY, MOST_CLEANED = 50000, 1000
 
@@ -41,7 +43,8 @@ end
 local signed, from, till = micros(ARGV[2]), micros(ARGV[3]), micros(ARGV[4])
 local seen, sent, late, slack = ARGV[7] + 0, ARGV[8] * 1000000, ARGV[9] * 1000000, ARGV[10] * 1000000
 local owner, full = ARGV[11], ARGV[12] + 0
-local lease, known = (ARGV[13] or 0) * 1000000, ARGV[14]
+local audience, window, ahead = ARGV[13], ARGV[14] + 0, ARGV[15] + 0
+local lease, known = (ARGV[16] or 0) * 1000000, ARGV[17]
 
 local clock = redis.call('TIME')
 local time = clock[1] * 1000000 + clock[2]
@@ -75,13 +78,25 @@ local lost = of ~= incarnation or seen > tick
 local lapsed = false
 if lease > 0 and not lost then
   local acked = (redis.call('ZSCORE', key, 'acked') or ACKED) - ACKED
-  if known == epoch then acked = math.max(acked, ARGV[15] + 0) end
+  if known == epoch then acked = math.max(acked, ARGV[18] + 0) end
   if acked > 0 then redis.call('ZADD', key, 'GT', ACKED + acked, 'acked') end
   lapsed = birth ~= 'pending' and not (time - acked <= lease)
 end
-local is_confirmed = birth == 'pending' and (lease == 0 or known == epoch and ARGV[16] == '1')
-if lost or lapsed or is_confirmed then
-  if lost or lapsed then epoch = ARGV[6] end
+local widened = false
+if audience ~= '' then
+  local limits = (redis.call('ZSCORE', key, 'limits:' .. audience) or LIMITS) - LIMITS
+  local widest, furthest = math.floor(limits / 1000000), limits % 1000000
+  widened = widest > 0 and window > widest
+  if window > widest or ahead > furthest then
+    window, ahead = math.max(window, widest), math.max(ahead, furthest)
+    redis.call('ZADD', key, string.format('%.0f', LIMITS + window * 1000000 + ahead), 'limits:' .. audience)
+  else
+    window, ahead = widest, furthest
+  end
+end
+local is_confirmed = birth == 'pending' and (lease == 0 or known == epoch and ARGV[19] == '1')
+if lost or lapsed or widened or is_confirmed then
+  if lost or lapsed or widened then epoch = ARGV[6] end
   birth = lease > 0 and not is_confirmed and 'pending' or string.format('%.0f', now)
   if state then redis.call('ZREM', key, state) end
   state = epoch .. ':' .. birth .. ':' .. incarnation
@@ -91,7 +106,7 @@ end
 
 local function answer(outcome, wait)
   redis.call('ZADD', key, STATE + now, state)
-  return {outcome, epoch, wait or 0, now}
+  return {outcome, epoch, wait or 0, now, 0, window, ahead}
 end
 if birth == 'pending' then return answer('pending') end
 if math.floor(now / CLEANED_EVERY) ~= math.floor(tick / CLEANED_EVERY) then
@@ -105,6 +120,8 @@ if nonce == '' then
 end
 if not (signed and from and till and now <= till + slack) then return answer('stale') end
 if not (from <= time + slack) then return answer('early') end
+if ahead > 0 then from = math.min(from, signed - ahead * 1000) end
+if owner ~= '' then till = math.max(till, signed + window * 1000) end
 
 -- Until a request can be dated later than that. Requests are dated in whole seconds: the first that will do.
 local function secondsTo(limit)
@@ -133,5 +150,5 @@ end
 
 -- GT: a nonce that comes again can be remembered for longer by that, never for shorter.
 local added = redis.call('ZADD', key, 'GT', STATE + now, state, till, nonce)
-return {added == 1 and 'claimed' or 'replayed', epoch, 0, now}
+return {added == 1 and 'claimed' or 'replayed', epoch, 0, now, 0, window, ahead}
 `;

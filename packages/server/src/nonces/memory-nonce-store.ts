@@ -10,6 +10,7 @@ import {
   type NonceStore,
 } from './nonce-store.ts';
 import { createNonceWords } from './nonce-words.ts';
+import { WidestLimits } from './widest-limits.ts';
 import { hashWords } from './words-set.ts';
 
 export interface MemoryNonceStoreOptions {
@@ -54,10 +55,10 @@ const optionsSchema = z.strictObject({
  * ```
  */
 export class MemoryNonceStore implements NonceStore {
-  /** The name of this store's life; another instance has another. */
-  readonly epoch = randomBytes(16).toString('base64url');
   readonly #clock: () => number;
-  readonly #bornAt: number;
+  readonly #limits = new WidestLimits();
+  #epoch = newEpoch();
+  #bornAt: number;
   readonly #requests: NoncePool;
   /** Kept apart: what lives for an hour must not raise the floor of what lives for two minutes. */
   readonly #presigned: NoncePool;
@@ -79,6 +80,11 @@ export class MemoryNonceStore implements NonceStore {
     this.#presigned = new NoncePool(maxEntries, perSubject);
   }
 
+  /** The name of this store's life; another instance has another. It changes when a verifier claims with a wider window than before. */
+  get epoch(): string {
+    return this.#epoch;
+  }
+
   /** How many nonces are held. */
   get size(): number {
     return this.#requests.size + this.#presigned.size;
@@ -86,11 +92,18 @@ export class MemoryNonceStore implements NonceStore {
 
   /** Claims a nonce. */
   async claim(claim: NonceClaim): Promise<ClaimOutcome> {
-    const { epoch } = this;
     const now = this.#clock();
     if (!hasTimes(claim) || !(now <= claim.acceptableUntil + CLOCK_SLACK))
-      return { outcome: 'stale', epoch };
-    if (!(claim.acceptableFrom <= now + CLOCK_SLACK)) return { outcome: 'early', epoch };
+      return { outcome: 'stale', epoch: this.epoch };
+    if (!(claim.acceptableFrom <= now + CLOCK_SLACK))
+      return { outcome: 'early', epoch: this.epoch };
+    const limits = this.#limits.note(claim);
+    if (limits.isWider) {
+      // What a narrower window let be forgotten could come again.
+      this.#epoch = newEpoch();
+      this.#bornAt = now;
+    }
+    const { epoch } = this;
     this.#requests.forgetExpired(now);
     this.#presigned.forgetExpired(now);
 
@@ -100,7 +113,13 @@ export class MemoryNonceStore implements NonceStore {
       return { outcome: 'replayed', epoch };
 
     const pool = claim.presigned === true ? this.#presigned : this.#requests;
-    const { acceptableFrom, acceptableUntil, signedAt } = claim;
+    const { signedAt } = claim;
+    const acceptableFrom =
+      limits.ahead > 0
+        ? Math.min(claim.acceptableFrom, signedAt - limits.ahead)
+        : claim.acceptableFrom;
+    const window = pool === this.#requests ? limits.window : 0;
+    const acceptableUntil = Math.max(claim.acceptableUntil, signedAt + window);
     const lifetime = acceptableUntil - signedAt;
     if (!(acceptableUntil > pool.floor)) return this.#uncertain(pool.floor - lifetime, now);
     const certainFrom = this.#bornAt + 2 * CLOCK_SLACK;
@@ -132,4 +151,8 @@ export class MemoryNonceStore implements NonceStore {
     const retryAfter = Math.max(1, Math.ceil(Math.floor(limit) + 1 - now));
     return { outcome: 'uncertain', epoch: this.epoch, retryAfter };
   }
+}
+
+function newEpoch(): string {
+  return randomBytes(16).toString('base64url');
 }

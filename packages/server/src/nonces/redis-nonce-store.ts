@@ -1,5 +1,4 @@
 import { hash, randomBytes } from 'node:crypto';
-import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { clockOption, parseOptions } from '../options.ts';
@@ -20,6 +19,7 @@ import {
 } from './nonce-store.ts';
 import { RedisPartition } from './redis-partition.ts';
 import { parseReply, REPLICA, type ScriptReply } from './redis-reply.ts';
+import { WidestLimits } from './widest-limits.ts';
 
 export interface RedisNonceStoreOptions {
   /** A connection of ioredis. The store makes one of its own of it, at once, with the settings that nonces need. */
@@ -85,6 +85,11 @@ interface NamedClaim extends Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'a
   readonly owner: string;
   /** Seconds until the owner has room again; 0 if it has. */
   readonly fullFor: number;
+  /** What stands for the audience. */
+  readonly limitsOf: string;
+  /** Milliseconds: the widest that are known of the audience. */
+  readonly window: number;
+  readonly ahead: number;
 }
 
 const NO_CLAIM: NamedClaim = {
@@ -94,6 +99,9 @@ const NO_CLAIM: NamedClaim = {
   name: '',
   owner: '',
   fullFor: 0,
+  limitsOf: '',
+  window: 0,
+  ahead: 0,
 };
 
 /**
@@ -126,6 +134,7 @@ export class RedisNonceStore implements NonceStore {
   readonly #partitions: readonly RedisPartition[];
   readonly #beat: NodeJS.Timeout;
   readonly #charges = new NonceCharges();
+  readonly #limits = new WidestLimits();
   #calls = 0;
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
@@ -212,15 +221,25 @@ export class RedisNonceStore implements NonceStore {
     await this.#connection.connected();
     const account = this.#charges.accountOf(claim);
     const limit = this.#limit;
-    const fullFor = await this.#charge(account, claim, limit);
+    const { audience } = claim;
+    const { window, ahead } = hasTimes(claim) ? this.#limits.note(claim) : NO_CLAIM;
+    const until = Math.max(claim.acceptableUntil, claim.signedAt + window);
+    const fullFor = await this.#charge(account, claim, until, limit);
     const owner = claim.presigned === true ? '' : account.name;
-    const named: NamedClaim = { ...claim, name, owner, fullFor };
+    const limitsOf = hash('sha256', audience, 'base64url').slice(0, 22);
+    const limits = {
+      limitsOf,
+      window: milliseconds(window, 1e9),
+      ahead: milliseconds(ahead, 1e6),
+    };
+    const named: NamedClaim = { ...claim, name, owner, fullFor, ...limits };
     let reply = await this.#call(partition, named);
     if (reply.outcome === 'pending') {
       await this.#call(partition, NO_CLAIM, true);
       reply = await this.#call(partition, named);
     }
     if (reply.outcome !== 'claimed') account.uncounted -= 1;
+    this.#limits.widen(audience, { window: reply.window / 1000, ahead: reply.ahead / 1000 });
     const { outcome, epoch, wait } = reply;
     if (outcome === 'pending' || outcome === 'alive')
       throw new Error('The replicas of Redis have not acknowledged that the store began anew');
@@ -234,37 +253,45 @@ export class RedisNonceStore implements NonceStore {
    *
    * @returns the seconds until the owner has room for the nonce that is claimed next; 0 if it has
    */
-  async #charge(account: Account, claim: NonceClaim, limit: number): Promise<number> {
+  async #charge(
+    account: Account,
+    claim: NonceClaim,
+    until: number,
+    limit: number,
+  ): Promise<number> {
     const charge = this.#charges.take(account, limit);
     if (charge === 0 || !hasTimes(claim)) {
       account.uncounted += charge;
       return 0;
     }
-    let fullFor: unknown;
-    try {
-      const key = `${this.#prefix}:${account.name}`;
-      const { acceptableUntil } = claim;
-      fullFor = await this.#redis.chargeOwner(key, charge, acceptableUntil, limit, this.#slack);
-    } finally {
-      if (fullFor !== 0) account.uncounted += charge;
-    }
-    if (typeof fullFor !== 'number')
-      throw new TypeError(
-        `Cannot read the reply of Redis: expected seconds, got ${quote(fullFor)}`,
-      );
+    const key = `${this.#prefix}:${account.name}`;
+    const counting = this.#redis.chargeOwner(key, charge, until, limit, this.#slack);
+    // In a cluster the count may be where a master is gone, and the nonces are not: then they are claimed uncounted.
+    const fullFor = await this.#within(counting, this.#timeout / 4).catch(() => 0);
+    if (typeof fullFor !== 'number' || !(fullFor > 0)) return 0;
+    account.uncounted += charge;
     return fullFor;
   }
 
   /** One call of the script: a claim, or one that only looks after the partition. */
   async #call(
     partition: RedisPartition,
-    { name, signedAt, acceptableFrom, acceptableUntil, epoch = '', owner, fullFor }: NamedClaim,
+    {
+      name,
+      signedAt,
+      acceptableFrom,
+      acceptableUntil,
+      epoch = '',
+      owner,
+      fullFor,
+      ...limits
+    }: NamedClaim,
     confirms = false,
   ): Promise<ScriptReply> {
     const replicas = this.#waitForReplicas ?? (this.#connection.hasReplicas ? 1 : 0);
     const args: (string | number)[] = [name, signedAt, acceptableFrom, acceptableUntil, epoch];
     args.push(this.#newEpoch(), partition.seen, this.#clock(), this.#timeout / 1000, this.#slack);
-    args.push(owner, fullFor);
+    args.push(owner, fullFor, limits.limitsOf, limits.window, limits.ahead);
     if (replicas > 0)
       args.push(LEASE * this.#slack, partition.epoch, partition.acked, confirms ? 1 : 0);
     const { key } = partition;
@@ -334,11 +361,11 @@ export class RedisNonceStore implements NonceStore {
     if (outcome === 'pending') await this.#call(partition, NO_CLAIM, true);
   }
 
-  #within<T>(promise: Promise<T>): Promise<T> {
+  #within<T>(promise: Promise<T>, milliseconds = this.#timeout): Promise<T> {
     return new Promise((resolve, reject) => {
-      const giveUp = (): void => reject(noAnswer(this.#redis, this.#timeout));
+      const giveUp = (): void => reject(noAnswer(this.#redis, milliseconds));
       // Where the process itself was held up, the answer may lie there already: it is read first.
-      const timer = setTimeout(() => setImmediate(giveUp), this.#timeout);
+      const timer = setTimeout(() => setImmediate(giveUp), milliseconds);
       promise.then(
         (value) => {
           clearTimeout(timer);
@@ -351,4 +378,9 @@ export class RedisNonceStore implements NonceStore {
       );
     });
   }
+}
+
+/** Whole ones. The script keeps two of them in one number, so each has a bound, beyond what verifiers have. */
+function milliseconds(seconds: number, bound: number): number {
+  return Math.min(Math.ceil(seconds * 1000), bound - 1);
 }

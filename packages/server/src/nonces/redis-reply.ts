@@ -10,6 +10,9 @@ export interface ScriptReply {
   readonly tick: number;
   /** How many replicas Redis has, where it was asked only to look after a partition. */
   readonly replicas: number;
+  /** Milliseconds: the widest limits of the audience, where it was asked for a claim. */
+  readonly window: number;
+  readonly ahead: number;
 }
 
 const OUTCOMES = new Set([
@@ -30,7 +33,7 @@ const OUTCOMES = new Set([
  * @throws TypeError where the reply is none
  */
 export function parseReply(reply: unknown): ScriptReply {
-  const [outcome, epoch, wait, tick, replicas = 0] = Array.isArray(reply)
+  const [outcome, epoch, wait, tick, replicas = 0, window = 0, ahead = 0] = Array.isArray(reply)
     ? (reply as unknown[])
     : [];
   if (outcome === 'apart' && typeof wait === 'number') {
@@ -48,12 +51,14 @@ export function parseReply(reply: unknown): ScriptReply {
     typeof wait === 'number' &&
     typeof tick === 'number' &&
     tick > 0 &&
-    typeof replicas === 'number';
+    typeof replicas === 'number' &&
+    typeof window === 'number' &&
+    typeof ahead === 'number';
   if (!isAnswer)
     throw new TypeError(
       `Cannot read the reply of Redis: expected an outcome, got ${quote(outcome)}`,
     );
-  return { outcome: outcome as ScriptReply['outcome'], epoch, wait, tick, replicas };
+  return { outcome: outcome as ScriptReply['outcome'], epoch, wait, tick, replicas, window, ahead };
 }
 
 /** What is said of a Redis that follows another one by now. */
