@@ -18,10 +18,10 @@ const nonceWords = /^server\/nonces\/(nonce-pool|nonce-words|widest-limits|words
 const redisNonceParts =
   /^server\/nonces\/(charge-script|claim-script|nonce-charges|widest-limits|redis-(partition|reply))\.ts$/;
 const redisConnection = /^server\/redis-connection\.ts$/;
-const redis = /^server\/redis-(connection|self-test|tested|wait)\.ts$/;
+const redis = /^server\/redis-(connection|reachable|self-test|tested|wait)\.ts$/;
 // What the life of a key is made of, wherever it is kept.
 const keyParts =
-  /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|last-uses|managed-key-store|master-keys|record-cache|record-store|revocations|rotation|seal|store-presence)\.ts$/;
+  /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|last-uses|managed-key-store|master-keys|record-cache|record-store|revocations|rotation|seal|store-(history|presence))\.ts$/;
 const fileParts = /^server\/keys\/file-(contents|draft|lock|place|records)\.ts$/;
 const storeFailed = /^server\/store-failed\.ts$/;
 const sessionSource = /^server\/sessions\/session-source\.ts$/;
@@ -99,8 +99,15 @@ const layers = [
   { files: httpShared, may: [shared] },
   { files: /^server\/session-endpoint\.ts$/, may: [serverAny, shared, zod, /^express$/] },
   {
-    files: /^server\/redis-(connection|self-test|tested|wait)\.ts$/,
-    may: [/^server\/redis-self-test\.ts$/, storeFailed, options, node, /^ioredis$/],
+    files: /^server\/redis-(connection|reachable|self-test|tested|wait)\.ts$/,
+    may: [
+      /^server\/redis-(reachable|self-test)\.ts$/,
+      storeFailed,
+      options,
+      shared,
+      node,
+      /^ioredis$/,
+    ],
   },
   // Sessions stand on keys, and the verifier on neither.
   { files: /^server\/sessions\/session-source\.ts$/, may: [keyStore] },

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { Io } from './io.ts';
+import { addAcceptRestore } from './keys-accept-restore.ts';
 import { addCreate } from './keys-create.ts';
 import { addInit } from './keys-init.ts';
 import { addList, addShow } from './keys-list.ts';
@@ -26,4 +27,5 @@ export function addKeys(program: Command, io: Io): void {
   keys.commandsGroup('Maintain:');
   addInit(keys, io);
   addRewrap(keys, io);
+  addAcceptRestore(keys, io);
 }

@@ -348,6 +348,19 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     expect(await json('keys list')).toMatchObject([{ accessKeyId }]);
   });
 
+  it('are accepted as they are in an older copy, if that is confirmed', async () => {
+    const { run, json, find } = begin();
+    const { accessKeyId } = await json('keys create --subject alice');
+    const refused = await run('keys accept-restore');
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toMatch(/^Cannot ask whether to accept the store .* with 1 access keys/);
+    expect((await run('keys accept-restore --yes')).stderr).toMatch(
+      /^The store \S+ is accepted, with 1 access keys$/m,
+    );
+    expect(await json('keys accept-restore --yes')).toEqual({ keys: 1 });
+    expect(await find(accessKeyId)).toMatchObject({ subject: 'alice' });
+  });
+
   it('are none at first in a store that was made empty, which is no failure', async () => {
     const { run } = begin();
     expect((await run('keys init')).stderr).toMatch(

@@ -281,15 +281,15 @@ describe('help', () => {
       expect(stdout).toContain(word);
   });
 
-  it.each(['create', 'list', 'show', 'rotate', 'disable', 'enable', 'revoke', 'init', 'rewrap'])(
-    'of keys %s has an example and the exit codes',
-    async (name) => {
-      const { code, stdout } = await run(['keys', name, '--help']);
-      expect(code).toBe(0);
-      expect(stdout).toMatch(new RegExp(`\nExamples:\n  countersign .*(?:\n  .*)*${name}`));
-      expect(stdout).toContain('Exit codes: 0 done');
-    },
-  );
+  it.each([
+    ...['create', 'list', 'show', 'rotate', 'disable', 'enable', 'revoke', 'init', 'rewrap'],
+    'accept-restore',
+  ])('of keys %s has an example and the exit codes', async (name) => {
+    const { code, stdout } = await run(['keys', name, '--help']);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(new RegExp(`\nExamples:\n  countersign .*(?:\n  .*)*${name}`));
+    expect(stdout).toContain('Exit codes: 0 done');
+  });
 
   it.each(['list', 'show', 'redeliver', 'send', 'listen'])(
     'of callbacks %s has an example and the exit codes',

@@ -1,5 +1,7 @@
-import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
+import { rememberFailures, whenReady } from './redis-reachable.ts';
 import { NOEVICTION, testRedis } from './redis-self-test.ts';
 import { withoutCommand } from './store-failed.ts';
 
@@ -16,11 +18,17 @@ export interface TestedRedisOptions {
   readonly whenFit?: () => void;
   /** Makes the error that says that Redis is not fit. */
   readonly toError?: (message: string) => Error;
+  /** Milliseconds between two tests of a connection that stays; 15,000 if not given. */
+  readonly testEvery?: number;
 }
+
+/** An operator may change the eviction policy at any time; `INFO` costs nothing at this pace. */
+const TEST_EVERY = 15_000;
 
 /**
  * A store's own connection, on which the store relies only once its Redis was found fit: each
  * connection is tested again, since it may lead to another Redis, or to one that was set up again.
+ * One that stays is tested now and then, since Redis can be set up again while it runs.
  */
 export class TestedRedis {
   readonly redis: Redis | Cluster;
@@ -32,8 +40,7 @@ export class TestedRedis {
   #test: Promise<void> | undefined;
   #isTesting = false;
   #isFit = false;
-  /** Why the connection could not be made last. */
-  #failure: Error | undefined;
+  readonly #beat: NodeJS.Timeout;
   #warning: string | undefined;
   #closed = false;
 
@@ -41,16 +48,14 @@ export class TestedRedis {
   constructor(redis: Redis | Cluster, options: TestedRedisOptions) {
     this.#options = options;
     this.redis = redis;
-    // Errors reach whoever asks; without a listener ioredis would print them.
-    redis.on('error', (error) => {
-      this.#failure = error;
-    });
-    redis.on('ready', () => {
-      this.#failure = undefined;
-      this.#testAnew();
-    });
+    rememberFailures(redis);
+    redis.on('ready', () => this.#testAnew());
     redis.on('close', () => this.#untested());
-    redis.on('+node', () => void this.#judge().catch(() => this.#untested()));
+    redis.on('+node', () => this.#testMeanwhile());
+    const { testEvery = TEST_EVERY } = options;
+    this.#beat = setInterval(() => {
+      if (this.isFit) this.#testMeanwhile();
+    }, testEvery).unref();
   }
 
   /** Whether the present connection has passed its test. */
@@ -73,17 +78,40 @@ export class TestedRedis {
   }
 
   /**
+   * Waits longer than questions do, until Redis can be relied on.
+   *
+   * @param seconds for how long to wait for a connection
+   * @throws Error that says what is wrong, and what to do
+   * @throws RangeError if `seconds` is not from 0 to 3,600
+   */
+  async ready(seconds: number): Promise<void> {
+    if (!(seconds >= 0 && seconds <= 3_600))
+      throw new RangeError(
+        `Cannot wait for Redis: expected 0 to 3,600 seconds, got ${quote(seconds)}`,
+      );
+    const end = performance.now() + seconds * 1000;
+    while (!this.#closed && this.redis.status !== 'ready' && performance.now() < end)
+      await sleep(20);
+    await this.connected();
+  }
+
+  /** @throws Error if the store is closed */
+  checkOpen(): void {
+    if (this.#closed)
+      throw new Error(`Cannot use Redis for ${this.#options.what}: the store is closed`);
+  }
+
+  /**
    * Waits for a connection that is being made, and tested. One that has failed its test is tested
    * again.
    *
    * @throws Error where Redis cannot be relied on
    */
   async connected(): Promise<void> {
+    this.checkOpen();
     if (this.#isFit && this.redis.status === 'ready') return;
-    if (this.#closed)
-      throw new Error(`Cannot use Redis for ${this.#options.what}: the store is closed`);
     if (this.redis.status !== 'ready') {
-      this.#connection ??= this.#whenReady().finally(() => {
+      this.#connection ??= whenReady(this.redis, this.#options.timeout).finally(() => {
         this.#connection = undefined;
       });
       await this.#connection;
@@ -100,16 +128,13 @@ export class TestedRedis {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    clearInterval(this.#beat);
     this.redis.disconnect();
   }
 
-  async #whenReady(): Promise<void> {
-    const { timeout } = this.#options;
-    await once(this.redis, 'ready', { signal: AbortSignal.timeout(timeout) }).catch((error) => {
-      const why = error.name === 'AbortError' ? this.#failure?.message : error.message;
-      // Without its cause, which holds the password where it is wrong.
-      throw new Error(`Cannot reach Redis: ${why ?? `no answer within ${timeout} ms`}`);
-    });
+  /** Questions go on meanwhile; once it has failed they wait for the next test, and say why. */
+  #testMeanwhile(): void {
+    this.#judge().catch(() => this.#untested());
   }
 
   #untested(): void {

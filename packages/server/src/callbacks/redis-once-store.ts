@@ -85,6 +85,18 @@ export class RedisOnceStore implements OnceStore {
     });
   }
 
+  /**
+   * Waits until Redis can be relied on. Not needed before questions, which wait by themselves: for a server that should not
+   * start with a Redis that is not fit for handled callbacks.
+   *
+   * @param seconds for how long to wait for a connection: 10 if not given
+   * @throws Error that says what is wrong, and what to do
+   * @throws RangeError if `seconds` is not from 0 to 3,600
+   */
+  async ready(seconds = 10): Promise<void> {
+    await this.#connection.ready(seconds);
+  }
+
   /** See {@link OnceStore.begin}. */
   async begin(key: string, token: string, lease: number, scope = NO_SCOPE): Promise<OnceState> {
     await this.#connection.connected();

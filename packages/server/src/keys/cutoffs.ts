@@ -2,7 +2,13 @@ import * as z from 'zod';
 import { given } from '../options.ts';
 import { accessKeyPolicySchema, time } from './key-store.ts';
 import { RecordCache } from './record-cache.ts';
-import { parsePolicy, type RecordStore, type StoredRecord } from './record-store.ts';
+import {
+  type Change,
+  parsePolicy,
+  type RecordStore,
+  type StoredRecord,
+  type UpdateOptions,
+} from './record-store.ts';
 import { LONGEST_SESSION, type SessionBeginning, type SessionFacts } from './revocations.ts';
 
 /**
@@ -87,7 +93,7 @@ export class Cutoffs {
     if ('signedBefore' in what) return this.#revokeSigned(what.subject, what.signedBefore);
     const name = 'everybody' in what ? EVERYBODY : subjectName(what.subject);
     const withKeys = 'subject' in what && what.only !== 'sessions';
-    await this.#cutOff(name, ({ keyVersion, sessionVersion, ...cutoff }) => ({
+    await this.#revoke(name, ({ keyVersion, sessionVersion, ...cutoff }) => ({
       ...cutoff,
       sessionVersion: this.#after(sessionVersion),
       ...given({ keyVersion: withKeys ? this.#after(keyVersion) : keyVersion }),
@@ -96,7 +102,10 @@ export class Cutoffs {
 
   async revokeSession(accessKeyId: string): Promise<void> {
     const record = toRecord({ until: this.#clock() + LONGEST_SESSION + SKEW });
-    await this.#records.update(sessionName(accessKeyId), () => record, record);
+    await this.#records.update(sessionName(accessKeyId), () => record, {
+      instead: record,
+      revokes: true,
+    });
   }
 
   /** Whether a session is over, whatever has become of the key that it was lent out on. */
@@ -144,7 +153,7 @@ export class Cutoffs {
       throw new RangeError(
         `Cannot revoke what is signed before ${signedBefore}: it is ${Math.ceil(signedBefore - now)} s ahead`,
       );
-    await this.#cutOff(subject === undefined ? EVERYBODY : subjectName(subject), (cutoff) => ({
+    await this.#revoke(subject === undefined ? EVERYBODY : subjectName(subject), (cutoff) => ({
       ...cutoff,
       signedSince: Math.max(signedBefore, cutoff.signedSince ?? 0),
       sessionsSince: Math.max(signedBefore, cutoff.sessionsSince ?? 0),
@@ -155,9 +164,18 @@ export class Cutoffs {
     return Math.max(version + 1, Math.floor(this.#clock() * 1000));
   }
 
+  #revoke(name: string, change: (cutoff: Cutoff) => Cutoff): Promise<void> {
+    return this.#cutOff(name, change, { revokes: true });
+  }
+
   /** Cutoffs only rise: of two that revoke at once both have their way. */
-  async #cutOff(name: string, change: (cutoff: Cutoff) => Cutoff): Promise<void> {
-    await this.#records.update(name, (current) => toRecord(change(parse(name, current) ?? {})));
+  async #cutOff(
+    name: string,
+    change: (cutoff: Cutoff) => Cutoff,
+    how?: UpdateOptions,
+  ): Promise<void> {
+    const changeRecord: Change = (current) => toRecord(change(parse(name, current) ?? {}));
+    await this.#records.update(name, changeRecord, how);
   }
 }
 

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { constants, type FileHandle, open, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { quote } from '@countersign/shared';
@@ -5,6 +6,7 @@ import * as z from 'zod';
 import { sweep, withDraft } from './file-draft.ts';
 import { KeyStoreError } from './key-store-error.ts';
 import type { SealedRecord } from './seal.ts';
+import { KEPT_CHANGES, type StoreLook, type StoreState } from './store-history.ts';
 
 const FORMAT = 'countersign keys 1';
 /** What the names of drafts end in. */
@@ -14,16 +16,50 @@ const fileSchema = z.strictObject({
   format: z.literal(FORMAT),
   records: z.record(z.string(), z.strictObject({ policy: z.string(), sealed: z.string() })),
   uses: z.record(z.string(), z.number()),
+  history: z
+    .strictObject({
+      count: z.int().min(0),
+      since: z.number(),
+      changes: z.array(z.string().min(1)).max(KEPT_CHANGES),
+    })
+    // Of an earlier build.
+    .default({ count: 0, since: 0, changes: [] }),
 });
 
 /** All that is in the file. */
 export interface Contents {
   readonly records: ReadonlyMap<string, SealedRecord>;
   readonly uses: ReadonlyMap<string, number>;
+  readonly history: FileHistory;
+}
+
+/** How far the file has come, and the names of its last changes: by them it is noticed if an older copy was put in its place. */
+export interface FileHistory extends Pick<StoreState, 'count' | 'since'> {
+  readonly changes: readonly string[];
 }
 
 /** A store without records. */
-export const NOTHING: Contents = { records: new Map(), uses: new Map() };
+export const NOTHING: Contents = {
+  records: new Map(),
+  uses: new Map(),
+  history: { count: 0, since: 0, changes: [] },
+};
+
+/** Counts a change. */
+export function withChange({ count, since, changes }: FileHistory): FileHistory {
+  const change = randomBytes(12).toString('base64url');
+  return { count: count + 1, since, changes: [...changes, change].slice(-KEPT_CHANGES) };
+}
+
+/** A history that begins now, whatever became of the store before. */
+export function begun(history: FileHistory): FileHistory {
+  return withChange({ ...history, since: Math.max(Date.now(), history.since + 1) });
+}
+
+/** What the file answers to who has seen it before. */
+export function lookAt({ count, since, changes }: FileHistory, { last }: StoreState): StoreLook {
+  return { count, since, last: changes.at(-1) ?? '', isKnown: changes.includes(last) };
+}
 
 const NOT_A_FILE = 'it is no regular file; give the path of one, or of none yet';
 
@@ -49,8 +85,12 @@ export async function readContents(path: string): Promise<Contents | undefined> 
     if (!found.isFile()) throw unfit(path, NOT_A_FILE);
     if (process.platform !== 'win32' && (found.mode & 0o077) !== 0)
       throw unfit(path, 'others may read or write it; chmod 600 it');
-    const { records, uses } = parse(path, await file.readFile('utf8'));
-    return { records: new Map(Object.entries(records)), uses: new Map(Object.entries(uses)) };
+    const { records, uses, history } = parse(path, await file.readFile('utf8'));
+    return {
+      records: new Map(Object.entries(records)),
+      uses: new Map(Object.entries(uses)),
+      history,
+    };
   } finally {
     await file.close();
   }
@@ -81,13 +121,18 @@ function parse(path: string, text: string): z.output<typeof fileSchema> {
  */
 export async function writeContents(
   path: string,
-  { records, uses }: Contents,
+  { records, uses, history }: Contents,
   check: () => Promise<void>,
 ): Promise<void> {
   // Who writes now holds the lock.
   await sweep(path, ENDING);
   const text = JSON.stringify(
-    { format: FORMAT, records: Object.fromEntries(records), uses: Object.fromEntries(uses) },
+    {
+      format: FORMAT,
+      records: Object.fromEntries(records),
+      uses: Object.fromEntries(uses),
+      history,
+    },
     undefined,
     1,
   );

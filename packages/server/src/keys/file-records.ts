@@ -1,6 +1,14 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { type Contents, NOTHING, readContents, writeContents } from './file-contents.ts';
+import {
+  begun,
+  type Contents,
+  lookAt,
+  NOTHING,
+  readContents,
+  withChange,
+  writeContents,
+} from './file-contents.ts';
 import { withLock } from './file-lock.ts';
 import { placeOf } from './file-place.ts';
 import { isUnreadable, type KeyStoreError } from './key-store-error.ts';
@@ -11,8 +19,10 @@ import {
   type RecordStore,
   type Resealed,
   type StoredRecord,
+  type UpdateOptions,
 } from './record-store.ts';
 import { changed, checkMasterKeys, open, type SealedRecord, seal } from './seal.ts';
+import { StoreHistory } from './store-history.ts';
 import { StorePresence } from './store-presence.ts';
 
 /** Milliseconds between two looks at the file: how long a change by another process takes to be seen. */
@@ -27,6 +37,7 @@ export class FileRecords implements RecordStore {
   readonly #masterKeys: MasterKeys;
   readonly #clock: () => number;
   readonly #presence: StorePresence;
+  readonly #history: StoreHistory;
   readonly #listeners: ((name?: string) => void)[] = [];
   readonly #looking: NodeJS.Timeout;
   /** What the file was when it was read last. */
@@ -34,6 +45,7 @@ export class FileRecords implements RecordStore {
   #contents: Promise<Contents | undefined> | undefined;
   /** Within a process one follows the other: only processes wait for the lock. */
   #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
 
   /** @param clock Unix seconds */
   constructor(path: string, masterKeys: MasterKeys, clock: () => number) {
@@ -42,7 +54,8 @@ export class FileRecords implements RecordStore {
     this.#masterKeys = masterKeys;
     this.#clock = clock;
     this.#presence = new StorePresence(this.#path, 'its file was removed');
-    this.#looking = setInterval(() => void this.#look(), LOOK_EVERY).unref();
+    this.#history = new StoreHistory(this.#path);
+    this.#looking = setInterval(() => void this.#follow(), LOOK_EVERY).unref();
   }
 
   async create(how: 'by-name' | 'first-record'): Promise<void> {
@@ -50,11 +63,20 @@ export class FileRecords implements RecordStore {
     if (how === 'first-record' && this.#presence.wasThere) throw this.#presence.missing();
     // Where nothing can be sealed, none is made.
     await this.#masterKeys.current();
-    await this.#replace(async (contents) => contents ?? NOTHING);
+    const made = { ...NOTHING, history: begun(NOTHING.history) };
+    await this.#replace(async (contents) => contents ?? made);
+  }
+
+  async acceptRestore(): Promise<void> {
+    await this.#replace(async (contents) => {
+      const present = this.#checked(contents);
+      return { ...present, history: begun(present.history) };
+    });
   }
 
   async read(name: string): Promise<StoredRecord | undefined> {
     const { records } = await this.#present();
+    if (this.#history.isBack) throw this.#history.error();
     const sealed = records.get(name);
     return sealed === undefined ? undefined : open(name, sealed, this.#masterKeys);
   }
@@ -63,8 +85,8 @@ export class FileRecords implements RecordStore {
     return [...(await this.#present()).records.keys()];
   }
 
-  async update(name: string, change: Change, instead?: StoredRecord): Promise<void> {
-    await this.#change(async ({ records, uses }) => {
+  async update(name: string, change: Change, { instead }: UpdateOptions = {}): Promise<void> {
+    await this.#change(async ({ records, uses, history }) => {
       const present = records.get(name);
       if (present === undefined) await checkMasterKeys(records, this.#masterKeys);
       const next = await changed(name, present, this.#masterKeys, { change, instead });
@@ -72,7 +94,11 @@ export class FileRecords implements RecordStore {
       const kept = new Map([...records].filter(([, sealed]) => !hasHadItsTime(sealed, now)));
       if (next === undefined) kept.delete(name);
       else kept.set(name, await seal(name, next, this.#masterKeys));
-      return { records: kept, uses: new Map([...uses].filter(([used]) => kept.has(used))) };
+      return {
+        records: kept,
+        uses: new Map([...uses].filter(([used]) => kept.has(used))),
+        history: withChange(history),
+      };
     });
   }
 
@@ -85,7 +111,7 @@ export class FileRecords implements RecordStore {
     // One that seals for all: whoever is asked may take his time.
     const present = await this.#masterKeys.current();
     const masterKeys = { current: async () => present };
-    await this.#change(async ({ records, uses }) => {
+    await this.#change(async ({ records, uses, history }) => {
       const resealed = new Map(records);
       total = records.size;
       for (const [name, sealed] of records) {
@@ -97,7 +123,7 @@ export class FileRecords implements RecordStore {
           failures.set(name, error);
         }
       }
-      return { records: resealed, uses };
+      return { records: resealed, uses, history: withChange(history) };
     });
     return { total, failures };
   }
@@ -112,7 +138,7 @@ export class FileRecords implements RecordStore {
       for (const [name, time] of uses) {
         if (contents.records.has(name)) all.set(name, Math.max(time, all.get(name) ?? 0));
       }
-      return { records: contents.records, uses: all };
+      return { ...contents, uses: all };
     });
   }
 
@@ -121,6 +147,7 @@ export class FileRecords implements RecordStore {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     clearInterval(this.#looking);
     await this.#last;
   }
@@ -139,8 +166,9 @@ export class FileRecords implements RecordStore {
 
   /** It is read again only where it has changed. */
   async #contentsNow(): Promise<Contents | undefined> {
+    this.#checkOpen();
     await this.#look();
-    this.#contents ??= readContents(this.#path);
+    this.#contents ??= this.#read();
     const reading = this.#contents;
     return reading.catch((error) => {
       if (this.#contents === reading) this.#contents = undefined;
@@ -148,22 +176,41 @@ export class FileRecords implements RecordStore {
     });
   }
 
-  async #look(): Promise<void> {
+  async #read(): Promise<Contents | undefined> {
+    const { seen } = this.#history;
+    const contents = await readContents(this.#path);
+    if (contents !== undefined) this.#history.note(seen, lookAt(contents.history, seen));
+    return contents;
+  }
+
+  /** Reads what others have written: a server must know how far the file has come, if an older copy takes its place. */
+  async #follow(): Promise<void> {
+    if (await this.#look()) await this.#contentsNow().catch(() => undefined);
+  }
+
+  /** @returns whether the file is another than before */
+  async #look(): Promise<boolean> {
     const { ino, ctimeNs, mtimeNs, size } = await stat(this.#path, { bigint: true }).catch(
       () => NO_FILE,
     );
     const seen = `${ino} ${ctimeNs} ${mtimeNs} ${size}`;
-    if (seen === this.#seen) return;
+    if (seen === this.#seen) return false;
     this.#seen = seen;
     this.#contents = undefined;
     for (const listener of this.#listeners) listener();
+    return true;
   }
 
   #change(change: (contents: Contents) => Promise<Contents>): Promise<void> {
     return this.#replace(async (contents) => change(this.#checked(contents)));
   }
 
+  #checkOpen(): void {
+    if (this.#closed) throw new Error('Cannot use the key store: it is closed');
+  }
+
   async #replace(change: (contents: Contents | undefined) => Promise<Contents>): Promise<void> {
+    this.#checkOpen();
     const replaced = this.#last.then(async () => {
       const path = await placeOf(this.#path);
       await withLock(`${path}.lock`, async (check) => {

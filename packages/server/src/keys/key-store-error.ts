@@ -10,7 +10,9 @@ export type KeyStoreErrorCode =
   | 'ERR_RECORD_UNREADABLE'
   | 'ERR_STORE_BUSY'
   | 'ERR_STORE_EMPTY'
-  | 'ERR_STORE_UNFIT';
+  | 'ERR_STORE_FULL'
+  | 'ERR_STORE_UNFIT'
+  | 'ERR_STORE_WENT_BACK';
 
 /**
  * Keys cannot be kept, or what is asked for cannot be done to them. Messages never hold a secret.

@@ -26,7 +26,7 @@ import type { AccessKey, KeyStore } from './key-store.ts';
 import { isNotReplicated, KeyStoreError } from './key-store-error.ts';
 import { LastUses } from './last-uses.ts';
 import { RecordCache } from './record-cache.ts';
-import type { Change, RecordStore } from './record-store.ts';
+import type { Change, RecordStore, UpdateOptions } from './record-store.ts';
 import {
   isSessionId,
   type Revocations,
@@ -75,11 +75,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     this.#cutoffs = new Cutoffs(records, clock);
     this.#lastUses = new LastUses(records);
     this.#answers = new RecordCache((accessKeyId) => this.#find(accessKeyId), ANSWER_AGE);
-    records.watch((name) => {
-      this.#answers.forget();
-      this.#keys.forget(name);
-      this.#cutoffs.forget(name);
-    });
+    records.watch((name) => this.#forget(name));
   }
 
   /** Finds a key by its id, as a verifier needs it. What was revoked of its subject, or of everybody, it says too. */
@@ -96,6 +92,17 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    */
   async createEmpty(): Promise<void> {
     await this.#records.create('by-name');
+  }
+
+  /**
+   * Goes on with an older copy of the store that was restored, on all servers: call it by hand, after what was revoked since is
+   * revoked again. Until then servers that have seen the later store reject each question as `ERR_STORE_WENT_BACK`, and requests are
+   * answered with 503. `revoke()` works meanwhile.
+   *
+   * @throws KeyStoreError `ERR_STORE_EMPTY`
+   */
+  async acceptRestore(): Promise<void> {
+    await this.#records.acceptRestore();
   }
 
   noteUse(accessKeyId: string, now: number): void {
@@ -194,7 +201,8 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    * @throws KeyStoreError `ERR_KEY_NOT_FOUND`, `ERR_KEY_REVOKED`
    */
   async disable(accessKeyId: string): Promise<void> {
-    await this.#change(accessKeyId, (key) => withFields(key, { status: 'disabled' }));
+    const disabled = (key: KeptKey): KeptKey => withFields(key, { status: 'disabled' });
+    await this.#change(accessKeyId, disabled, { revokes: true });
   }
 
   /**
@@ -223,7 +231,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
       if (current === undefined) throw notFound(it.accessKeyId);
       return revoke(name, current);
     };
-    await this.#records.update(name, change, TOMBSTONE);
+    await this.#records.update(name, change, { instead: TOMBSTONE, revokes: true });
   }
 
   /**
@@ -255,6 +263,15 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   async close(): Promise<void> {
     await this.#lastUses.note();
     await this.#records.close();
+    // Or what was read a moment ago would be found for a moment longer.
+    this.#forget();
+  }
+
+  /** Forgets what was read of a record, or of all. */
+  #forget(name?: string): void {
+    this.#answers.forget();
+    this.#keys.forget(name);
+    this.#cutoffs.forget(name);
   }
 
   /** A key as it is now, not as it was a moment ago. */
@@ -317,16 +334,21 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     return key;
   }
 
-  async #change(accessKeyId: string, change: (key: KeptKey) => KeptKey): Promise<void> {
+  async #change(
+    accessKeyId: string,
+    change: (key: KeptKey) => KeptKey,
+    how?: UpdateOptions,
+  ): Promise<void> {
     const name = keyName(accessKeyId);
     await this.#present(accessKeyId);
-    await this.#records.update(name, (current) => {
+    const changeRecord: Change = (current) => {
       const key = readKey(name, current);
       if (key === undefined) throw notFound(accessKeyId);
       if (key.accessKey.status === 'revoked') throw revoked(accessKeyId);
       const { accessKey, version, rotated } = change(key);
       return toRecord(accessKey, version, rotated);
-    });
+    };
+    await this.#records.update(name, changeRecord, how);
   }
 }
 

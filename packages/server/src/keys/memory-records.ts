@@ -21,6 +21,9 @@ export class MemoryRecords implements RecordStore {
   /** It is there as long as this process. */
   async create(): Promise<void> {}
 
+  /** Nobody restores it. */
+  async acceptRestore(): Promise<void> {}
+
   async read(name: string): Promise<StoredRecord | undefined> {
     return this.#records.get(name);
   }

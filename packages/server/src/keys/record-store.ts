@@ -22,7 +22,16 @@ export interface RecordStore {
    * @throws KeyStoreError `ERR_STORE_EMPTY`
    */
   create(how: 'by-name' | 'first-record'): Promise<void>;
-  /** @throws KeyStoreError `ERR_RECORD_LOST` if the store knows that there must be such a record */
+  /**
+   * Goes on with an older copy of the store that was restored.
+   *
+   * @throws KeyStoreError `ERR_STORE_EMPTY`
+   */
+  acceptRestore(): Promise<void>;
+  /**
+   * @throws KeyStoreError `ERR_RECORD_LOST` if the store knows that there must be such a record; `ERR_STORE_WENT_BACK` if it has
+   * lost changes that this process has seen
+   */
   read(name: string): Promise<StoredRecord | undefined>;
   /** The names of all records that there are. */
   names(): Promise<readonly string[]>;
@@ -30,11 +39,10 @@ export interface RecordStore {
    * Replaces a record in one step: where somebody else has changed it meanwhile, `change` is called again with what is there now.
    *
    * @param change gives what shall be there: `undefined` for nothing
-   * @param instead what shall be there where what is there cannot be opened; if not given, that is thrown
    * @throws what `change` throws: then nothing is changed
    * @throws KeyStoreError `ERR_NOT_REPLICATED` where it is changed, and may be lost
    */
-  update(name: string, change: Change, instead?: StoredRecord): Promise<void>;
+  update(name: string, change: Change, how?: UpdateOptions): Promise<void>;
   /** Seals all records anew that can be opened, and forgets the names of those that are over. */
   reseal(): Promise<Resealed>;
   /** When keys were last used, in Unix seconds, by the names of their records. */
@@ -44,6 +52,13 @@ export interface RecordStore {
   /** Calls `listener` whenever somebody, here or elsewhere, has changed a record, or without a name perhaps any. */
   watch(listener: (name?: string) => void): void;
   close(): Promise<void>;
+}
+
+export interface UpdateOptions {
+  /** What shall be there if what is there cannot be opened; if not given, that is thrown. */
+  readonly instead?: StoredRecord | undefined;
+  /** Whether it takes rights away. Then it is made also if there is no room for other changes. */
+  readonly revokes?: boolean | undefined;
 }
 
 /** How many records there were, and why some could not be sealed anew, by their names. */

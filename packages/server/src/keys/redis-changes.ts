@@ -1,8 +1,12 @@
 import type { Cluster, Redis } from 'ioredis';
 import { duplicate } from '../redis-connection.ts';
+import type { StoreHistory } from './store-history.ts';
 
 /** Milliseconds. */
 const PING_EVERY = 1_000;
+
+/** The change before; this change, its number and since when the store is what it is, or nothing if it is not counted yet; the name of the record, if it is of one. */
+const MESSAGE = /^(\S*) (\S*) (\d*) (\d*) (.*)$/s;
 
 /** What all servers tell each other: that a record has changed. */
 export class RedisChanges {
@@ -14,12 +18,22 @@ export class RedisChanges {
   /**
    * @param redis what a connection of its own is made like
    * @param timeout milliseconds
+   * @param history is told of the changes that are counted
    */
-  constructor(redis: Redis | Cluster, channel: string, timeout: number) {
+  constructor(
+    redis: Redis | Cluster,
+    channel: string,
+    timeout: number,
+    history: Pick<StoreHistory, 'hear'>,
+  ) {
     this.channel = channel;
     this.#subscriber = duplicate(redis, timeout);
     this.#subscriber.on('error', () => undefined);
-    this.#subscriber.on('message', (_, name: string) => this.tell(name));
+    this.#subscriber.on('message', (_, message: string) => {
+      const [, before = '', last = '', count, since, name] = MESSAGE.exec(message) ?? [];
+      if (last !== '') history.hear(before, { count: Number(count), last, since: Number(since) });
+      this.tell(name === '' ? undefined : name);
+    });
     this.#subscriber.on('ready', () => void this.#subscribe());
     // A connection over which nothing comes any more is noticed only by who asks for something.
     this.#beat = setInterval(

@@ -56,9 +56,26 @@ const optionsSchema = z.strictObject({
  * @see docs/keys.md
  */
 export class RedisKeyStore extends ManagedKeyStore {
+  readonly #records: RedisRecords;
+
   /** @throws TypeError or RangeError naming the option that cannot be used */
   constructor(options: RedisKeyStoreOptions) {
     const { masterKey, clock, ...redis } = parseOptions('RedisKeyStore', optionsSchema, options);
-    super(new RedisRecords(redis, new MasterKeys(masterKey)), clock);
+    const records = new RedisRecords(redis, new MasterKeys(masterKey));
+    super(records, clock);
+    this.#records = records;
+  }
+
+  /**
+   * Waits until Redis can be relied on; whether it holds a store of keys, `list()` says. Not needed before questions, which wait
+   * by themselves: for a server that should not start with a Redis that is not fit for keys.
+   *
+   * @param seconds for how long to wait for a connection: 10 if not given
+   * @throws KeyStoreError `ERR_STORE_UNFIT`, which says what to change
+   * @throws Error if Redis cannot be reached
+   * @throws RangeError if `seconds` is not from 0 to 3,600
+   */
+  async ready(seconds = 10): Promise<void> {
+    await this.#records.ready(seconds);
   }
 }

@@ -8,19 +8,23 @@ import { TestedRedis } from '../redis-tested.ts';
 import { tellLack, type Waited } from '../redis-wait.ts';
 import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
-import type { Change, RecordStore, Resealed, StoredRecord } from './record-store.ts';
+import type { Change, RecordStore, Resealed, StoredRecord, UpdateOptions } from './record-store.ts';
 import { RedisChanges } from './redis-changes.ts';
 import {
+  ABOUT_STORE,
+  ACCEPT_SCRIPT,
+  COUNT_SCRIPT,
   CREATE_SCRIPT,
+  LOOK_SCRIPT,
   MARKER,
   NAME_SCRIPT,
-  NAMED_SCRIPT,
   SAMPLE_SCRIPT,
   UPDATE_SCRIPT,
   USE_SCRIPT,
 } from './redis-scripts.ts';
 import { type Line, RedisWriter } from './redis-writer.ts';
 import { changed, checkMasterKeys, open, type SealedRecord, seal } from './seal.ts';
+import { StoreHistory, type StoreLook } from './store-history.ts';
 import { StorePresence } from './store-presence.ts';
 
 /** Of which one mostly opens. */
@@ -51,6 +55,8 @@ interface Found {
   readonly revision: string;
   /** It has a name, and is not there. */
   readonly isLost: boolean;
+  /** Whether the store has all changes that were seen of it. */
+  readonly isWhole: boolean;
 }
 
 /**
@@ -67,6 +73,7 @@ export class RedisRecords implements RecordStore {
   readonly #waitForReplicas: number | undefined;
   readonly #masterKeys: MasterKeys;
   readonly #presence: StorePresence;
+  readonly #history: StoreHistory;
   #closed = false;
 
   constructor(options: RedisRecordsOptions, masterKeys: MasterKeys) {
@@ -76,6 +83,7 @@ export class RedisRecords implements RecordStore {
     this.#waitForReplicas = waitForReplicas;
     this.#masterKeys = masterKeys;
     this.#presence = new StorePresence(prefix, 'Redis has lost its records');
+    this.#history = new StoreHistory(prefix);
     const own = duplicate(redis, this.#timeout);
     own.defineCommand('useRecord', { numberOfKeys: 1, lua: USE_SCRIPT });
     this.#redis = own as (Redis | Cluster) & Commands;
@@ -83,10 +91,17 @@ export class RedisRecords implements RecordStore {
       what: 'access keys',
       warning: 'COUNTERSIGN_KEY_STORE',
       timeout: this.#timeout,
+      // So that it is known how far the store has come before anybody asks.
+      whenFit: () => void this.#look(this.#redis, MARKER).catch(() => undefined),
       toError: (message) => new KeyStoreError('ERR_STORE_UNFIT', message),
     });
     this.#writer = new RedisWriter(redis, this.#timeout);
-    this.#changes = new RedisChanges(redis, this.#key('changes'), this.#timeout);
+    this.#changes = new RedisChanges(redis, this.#key('changes'), this.#timeout, this.#history);
+  }
+
+  async ready(seconds: number): Promise<void> {
+    this.#checkOpen();
+    await this.#connection.ready(seconds);
   }
 
   async create(how: 'by-name' | 'first-record'): Promise<void> {
@@ -97,15 +112,27 @@ export class RedisRecords implements RecordStore {
       // Where nothing can be sealed, none is made.
       await this.#masterKeys.current();
       await this.#write('the store', async ({ run }) => [
-        await run(CREATE_SCRIPT, [names], [MARKER]),
+        await run(CREATE_SCRIPT, [names], [randomName(), this.#changes.channel]),
       ]);
     }
     this.#presence.found();
   }
 
+  async acceptRestore(): Promise<void> {
+    await this.#connect();
+    await this.#write('the store', async ({ run }) => {
+      const args = [randomName(), this.#changes.channel];
+      const accepted = await run(ACCEPT_SCRIPT, [this.#key('names')], args);
+      if (accepted.answer !== 1) throw this.#presence.missing();
+      return [accepted];
+    });
+    this.#changes.tell();
+  }
+
   async read(name: string): Promise<StoredRecord | undefined> {
     await this.#connect();
-    const { found, isLost } = await this.#find(this.#redis, name);
+    const { found, isLost, isWhole } = await this.#find(this.#redis, name);
+    if (!isWhole) throw this.#history.error();
     if (isLost) throw this.#presence.missingRecord(name);
     return found && open(name, found, this.#masterKeys);
   }
@@ -115,21 +142,24 @@ export class RedisRecords implements RecordStore {
     const names = await this.#redis.zrange(this.#key('names'), '0', '-1');
     if (names.length === 0) throw this.#presence.missing();
     this.#presence.found();
-    return names.filter((name) => name !== MARKER).sort();
+    return names.filter((name) => name !== MARKER && !name.startsWith(ABOUT_STORE)).sort();
   }
 
-  async update(name: string, change: Change, instead?: StoredRecord): Promise<void> {
+  async update(name: string, change: Change, how: UpdateOptions = {}): Promise<void> {
     await this.#connect();
     await this.#write(`the change of ${quote(name, 160)}`, (line) =>
-      this.#make(line, name, change, instead),
+      this.#make(line, name, change, how),
     );
   }
 
   /** Writes what replicas must have too, if there are any. */
   async #write(what: string, make: (line: Line) => Promise<Waited[]>): Promise<void> {
     const replicas = await this.#replicas();
-    const writes =
-      replicas === 0 ? await make(plainLine(this.#redis)) : await this.#writer.turn(replicas, make);
+    const making =
+      replicas === 0 ? make(plainLine(this.#redis)) : this.#writer.turn(replicas, make);
+    const writes = await making.catch((error: Error) => {
+      throw isFull(error) ? full(what) : error;
+    });
     for (const waited of writes) checkReplicas(what, waited, replicas);
   }
 
@@ -152,8 +182,9 @@ export class RedisRecords implements RecordStore {
     { redis, run }: Line,
     name: string,
     change: Change,
-    instead: StoredRecord | undefined,
+    { instead, revokes = false }: UpdateOptions,
   ): Promise<Waited[]> {
+    const although = revokes ? 1 : 0;
     const names = this.#key('names');
     for (let round = 0; round < MOST_ROUNDS; round++) {
       const { found, revision, isLost } = await this.#find(redis, name);
@@ -175,14 +206,20 @@ export class RedisRecords implements RecordStore {
       const forHowLong = till === '' ? '+inf' : till;
       const isNamed = next !== undefined && (found === undefined || till !== '');
       // On one node the name is written with the record. In a cluster it comes first: a record that nobody finds would do harm.
-      const together = !redis.isCluster && (isNamed || next === undefined);
-      if (isNamed && !together && (await redis.eval(NAME_SCRIPT, 1, names, name, forHowLong)) !== 1)
+      const together = !redis.isCluster;
+      const nameArgs = [name, forHowLong, although];
+      if (isNamed && !together && (await redis.eval(NAME_SCRIPT, 1, names, ...nameArgs)) !== 1)
         throw this.#presence.missing();
-      const args = [this.#changes.channel, name, revision, newRevision(), policy, text, till];
+      const { channel } = this.#changes;
+      const args = [channel, name, revision, randomName(), policy, text, till, although];
+      args.push(randomName(), isNamed ? 1 : 0);
       const record = this.#key(name);
       const keys = together ? [record, names] : [record];
-      const written = await run(UPDATE_SCRIPT, keys, args).catch((error: Error) => {
+      const written = await run(UPDATE_SCRIPT, keys, args).catch(async (error: Error) => {
         this.#leaveReplica(redis, error);
+        // The node of the record is full, the one of the names is not: nothing is lost there.
+        if (isFull(error) && found === undefined && isNamed && !together)
+          await this.#removeName(redis, name);
         throw error;
       });
       if (written.answer === -1) throw this.#presence.missing();
@@ -191,9 +228,10 @@ export class RedisRecords implements RecordStore {
       this.#changes.tell(name);
       if (together) return [written];
       if (next === undefined) await this.#removeName(redis, name);
-      if (!isNamed) return [written];
-      // And once more, for who saw no record yet and removed the name; it may lie with other replicas.
-      return [written, await run(NAME_SCRIPT, [names], [name, forHowLong])];
+      // Once more, for who saw no record yet and removed the name; it may lie with other replicas.
+      const named = isNamed ? [await run(NAME_SCRIPT, [names], nameArgs)] : [];
+      const counted = await run(COUNT_SCRIPT, [names], [channel, name, randomName()]);
+      return [written, ...named, counted];
     }
     throw new KeyStoreError(
       'ERR_STORE_BUSY',
@@ -273,18 +311,36 @@ export class RedisRecords implements RecordStore {
   /** Asks for the record and its name at once: it takes as long, whether there is such a record or not. */
   async #find(redis: Redis | Cluster, name: string): Promise<Found> {
     for (let looks = 0; ; looks++) {
-      const [record, state] = await Promise.all([
+      const [record, { state, isWhole }] = await Promise.all([
         this.#fetch(redis, name),
-        redis.eval(NAMED_SCRIPT, 1, this.#key('names'), name),
+        this.#look(redis, name),
       ]);
-      if (state !== 'none') this.#presence.found();
-      if (record.found !== undefined || state === 'unnamed') return { ...record, isLost: false };
+      if (record.found !== undefined || state === 'unnamed')
+        return { ...record, isLost: false, isWhole };
       // In the positive: what is no answer of the script is none.
       if (state !== 'named') throw this.#presence.missing();
       const pause = LOOK_AGAIN[looks];
-      if (pause === undefined) return { ...record, isLost: true };
+      if (pause === undefined) return { ...record, isLost: true, isWhole };
       await sleep(pause);
     }
+  }
+
+  /** Whether a name is there, and whether the store has all that was seen of it. */
+  async #look(
+    redis: Redis | Cluster,
+    name: string,
+  ): Promise<{ readonly state: unknown; readonly isWhole: boolean }> {
+    const { seen, isBack } = this.#history;
+    const reply = await redis.eval(LOOK_SCRIPT, 1, this.#key('names'), name, seen.last);
+    const [state, count, last, since, isKnown] = Array.isArray(reply) ? reply : [];
+    // What is no store has no history.
+    if (state !== 'named' && state !== 'unnamed') return { state, isWhole: true };
+    this.#presence.found();
+    const look = { count, last, since, isKnown: isKnown === 1 } as StoreLook;
+    const isWhole = this.#history.note(seen, look);
+    // What is known is of a later store.
+    if (isBack !== this.#history.isBack) this.#changes.tell();
+    return { state, isWhole };
   }
 
   async #fetch(
@@ -302,8 +358,12 @@ export class RedisRecords implements RecordStore {
   }
 
   async #connect(): Promise<void> {
-    if (this.#closed) throw new Error('Cannot use the key store: it is closed');
+    this.#checkOpen();
     await this.#connection.connected();
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new Error('Cannot use the key store: it is closed');
   }
 }
 
@@ -327,6 +387,18 @@ function checkReplicas(what: string, waited: Waited, replicas: number): void {
   );
 }
 
-function newRevision(): string {
+/** Whether Redis has refused a command because it is full. */
+function isFull({ name, message }: Error): boolean {
+  return name === 'ReplyError' && message.includes('OOM command not allowed');
+}
+
+function full(what: string): KeyStoreError {
+  return new KeyStoreError(
+    'ERR_STORE_FULL',
+    `Cannot make ${what}: Redis is full, so it was not made. Raise its maxmemory, or move nonces and queues to a Redis of their own; keys and sessions can be revoked meanwhile`,
+  );
+}
+
+function randomName(): string {
   return randomBytes(12).toString('base64url');
 }

@@ -1,6 +1,6 @@
-import { once } from 'node:events';
 import type { Cluster, Redis } from 'ioredis';
 import { duplicate } from '../redis-connection.ts';
+import { rememberFailures, whenReady } from '../redis-reachable.ts';
 import { evalAndWait, type Waited } from '../redis-wait.ts';
 
 /** A connection to make a change over, and how scripts are run there. */
@@ -78,17 +78,10 @@ export class RedisWriter {
     if (this.#closed) throw new Error('Cannot change a key: the key store is closed');
     if (this.#redis === undefined) {
       this.#redis = duplicate(this.#given, this.#timeout);
-      // Whoever writes hears of errors; without a listener ioredis would print them.
-      this.#redis.on('error', () => undefined);
+      rememberFailures(this.#redis);
     }
     if (this.#redis.status !== 'ready')
-      await once(this.#redis, 'ready', { signal: AbortSignal.timeout(this.#timeout) }).catch(
-        ({ name, message }: Error) => {
-          const why = name === 'AbortError' ? `no answer within ${this.#timeout} ms` : message;
-          // Without its cause, which holds the password where it is wrong.
-          throw new Error(`Cannot reach Redis to change a key: ${why}`);
-        },
-      );
+      await whenReady(this.#redis, this.#timeout, ' to change a key');
     return this.#redis;
   }
 }

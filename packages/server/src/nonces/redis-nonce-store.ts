@@ -1,9 +1,9 @@
 import { hash, randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { clockOption, parseOptions } from '../options.ts';
 import { duplicate, redisOption } from '../redis-connection.ts';
+import { noAnswer } from '../redis-reachable.ts';
 import { NEVER_EVICTED } from '../redis-self-test.ts';
 import { TestedRedis } from '../redis-tested.ts';
 import { evalAndWait, tellLack, type Waited } from '../redis-wait.ts';
@@ -176,11 +176,10 @@ export class RedisNonceStore implements NonceStore {
    *
    * @param seconds for how long to wait for a connection: 10 if not given
    * @throws Error that says what is wrong, and what to do
+   * @throws RangeError if `seconds` is not from 0 to 3,600
    */
   async ready(seconds = 10): Promise<void> {
-    const end = performance.now() + seconds * 1000;
-    while (this.#redis.status !== 'ready' && performance.now() < end) await sleep(20);
-    await within(this.#timeout, this.#connection.connected());
+    await this.#connection.ready(seconds);
     await Promise.all(this.#partitions.map((partition) => this.#watch(partition)));
   }
 
@@ -189,9 +188,10 @@ export class RedisNonceStore implements NonceStore {
     const { accessKeyId, audience, nonce } = claim;
     const name = hash('sha256', `${audience}\n${accessKeyId}\n${nonce}`, 'base64url').slice(0, 22);
     const partition = this.#partitionOf(accessKeyId);
+    this.#connection.checkOpen();
     partition.check();
     try {
-      return await within(this.#timeout, this.#claim(partition, name, claim));
+      return await this.#within(this.#claim(partition, name, claim));
     } catch (error) {
       partition.fail(error);
       throw error;
@@ -288,7 +288,7 @@ export class RedisNonceStore implements NonceStore {
     const key = `${this.#prefix}:${name}`;
     const counting = this.#redis.chargeOwner(key, count, until, limit, this.#slack);
     // In a cluster the count may be where a master is gone, and the nonces are not: then they are claimed uncounted.
-    const fullFor = await within(this.#timeout / 4, counting).catch(() => 0);
+    const fullFor = await this.#within(counting, this.#timeout / 4).catch(() => 0);
     return typeof fullFor === 'number' && fullFor > 0 ? fullFor : 0;
   }
 
@@ -375,7 +375,7 @@ export class RedisNonceStore implements NonceStore {
   }
 
   #watch(partition: RedisPartition): Promise<unknown> {
-    partition.watch ??= within(this.#timeout, this.#lookAfter(partition)).finally(() => {
+    partition.watch ??= this.#within(this.#lookAfter(partition)).finally(() => {
       partition.watch = undefined;
     });
     return partition.watch;
@@ -387,27 +387,27 @@ export class RedisNonceStore implements NonceStore {
     this.#connection.noteReplicas(replicas);
     if (outcome === 'pending') await this.#call(partition, NO_CLAIM, true);
   }
+
+  #within<T>(promise: Promise<T>, milliseconds = this.#timeout): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const giveUp = (): void => reject(noAnswer(this.#redis, milliseconds));
+      // Where the process itself was held up, the answer may lie there already: it is read first.
+      const timer = setTimeout(() => setImmediate(giveUp), milliseconds);
+      promise.then(
+        (value) => {
+          clearTimeout(timer);
+          resolve(value);
+        },
+        (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      );
+    });
+  }
 }
 
 /** Whole ones. The script keeps two of them in one number, so each has a bound, beyond what verifiers have. */
 function milliseconds(seconds: number, bound: number): number {
   return Math.min(Math.ceil(seconds * 1000), bound - 1);
-}
-
-function within<T>(milliseconds: number, promise: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const giveUp = (): void => reject(new Error(`Redis did not answer within ${milliseconds} ms`));
-    // Where the process itself was held up, the answer may lie there already: it is read first.
-    const timer = setTimeout(() => setImmediate(giveUp), milliseconds);
-    promise.then(
-      (value) => {
-        clearTimeout(timer);
-        resolve(value);
-      },
-      (error) => {
-        clearTimeout(timer);
-        reject(error);
-      },
-    );
-  });
 }

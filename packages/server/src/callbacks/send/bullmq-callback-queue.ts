@@ -157,6 +157,18 @@ export class BullmqCallbackQueue implements CallbackQueue {
     this.#queue.on('error', this.#warn);
   }
 
+  /**
+   * Waits until Redis can be relied on. Not needed before `send()`, which waits by itself: for a server that should not start
+   * with a Redis that is not fit for callbacks that wait.
+   *
+   * @param seconds for how long to wait for a connection: 10 if not given
+   * @throws Error that says what is wrong, and what to do
+   * @throws RangeError if `seconds` is not from 0 to 3,600
+   */
+  async ready(seconds = 10): Promise<void> {
+    await this.#connection.ready(seconds);
+  }
+
   async add(callback: QueuedCallback): Promise<void> {
     const { id, body, lane, owner, ...rest } = callback;
     const { keepDelivered, keepDead } = this.#options;

@@ -1,0 +1,180 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { generateMasterKey, type NonceClaim } from '@countersign/server';
+import { BullmqCallbackQueue } from '@countersign/server/bullmq';
+import { RedisKeyStore, RedisNonceStore, RedisOnceStore } from '@countersign/server/redis';
+import { Redis } from 'ioredis';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { type RedisServer, startRedis } from '../../../test/support/redis.ts';
+import { duplicate } from '../src/redis-connection.ts';
+import { noAnswer, rememberFailures } from '../src/redis-reachable.ts';
+import { TestedRedis } from '../src/redis-tested.ts';
+
+const masterKey = generateMasterKey();
+
+function connect(url: string): Redis {
+  const redis = new Redis(url);
+  redis.on('error', () => undefined);
+  onTestFinished(() => redis.disconnect());
+  return redis;
+}
+
+async function startOwn(): Promise<RedisServer & { readonly admin: Redis }> {
+  const server = await startRedis();
+  onTestFinished(() => server.stop());
+  return { ...server, admin: connect(server.url) };
+}
+
+interface Opened {
+  readonly store: { ready(seconds?: number): Promise<void>; close(): unknown };
+  readonly ask: () => Promise<unknown>;
+}
+
+/** Each store that relies on a Redis, and a question to it. */
+const STORES: [name: string, open: (redis: Redis, timeout: number) => Opened][] = [
+  [
+    'RedisNonceStore',
+    (redis, timeout) => {
+      const store = new RedisNonceStore({ redis, timeout });
+      const now = Date.now() / 1000;
+      const claim: NonceClaim = {
+        accessKeyId: 'CSAK1',
+        audience: 'video-api',
+        nonce: 'n'.repeat(22),
+        signedAt: now,
+        acceptableFrom: now,
+        acceptableUntil: now + 120,
+      };
+      return { store, ask: () => store.claim(claim) };
+    },
+  ],
+  [
+    'RedisKeyStore',
+    (redis, timeout) => {
+      const store = new RedisKeyStore({ redis, masterKey, timeout });
+      return { store, ask: () => store.find('CSAK1') };
+    },
+  ],
+  [
+    'RedisOnceStore',
+    (redis, timeout) => {
+      const store = new RedisOnceStore({ redis, timeout });
+      return { store, ask: () => store.begin('k'.repeat(22), 'token', 60) };
+    },
+  ],
+  [
+    'BullmqCallbackQueue',
+    (redis, timeout) => {
+      const store = new BullmqCallbackQueue({ redis, timeout });
+      const callback = { id: 'one', endpoint: 'one', type: 'a.b', body: new Uint8Array() };
+      const ask = () => store.add({ ...callback, createdAt: 0 } as never);
+      return { store, ask };
+    },
+  ],
+];
+
+describe.each(STORES)('%s', (_, open) => {
+  const opened = (redis: Redis, timeout = 10): Opened => {
+    const it = open(redis, timeout);
+    onTestFinished(async () => void (await it.store.close()));
+    return it;
+  };
+
+  beforeEach(() => void vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined));
+  afterEach(() => void vi.restoreAllMocks());
+
+  it('ready() waits for Redis, and says why it is not fit', async () => {
+    const { url, admin } = await startOwn();
+    await admin.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    const { store } = opened(connect(url));
+    await expect(store.ready()).rejects.toThrow('its maxmemory-policy is "allkeys-lru"');
+    await admin.config('SET', 'maxmemory-policy', 'noeviction');
+    await vi.waitFor(() => store.ready(), 10_000);
+  });
+
+  it.each([Number.NaN, -1, 3_601])('ready() refuses to wait for %d s', async (seconds) => {
+    const { url } = await startOwn();
+    const { store } = opened(connect(url));
+    await expect(store.ready(seconds)).rejects.toThrow(
+      `Cannot wait for Redis: expected 0 to 3,600 seconds, got "${seconds}"`,
+    );
+  });
+
+  it('says that Redis cannot be reached, not that it was slow', async () => {
+    const { store, ask } = opened(connect('redis://127.0.0.1:1'), 0.2);
+    await expect(store.ready(0.2)).rejects.toThrow('Cannot reach Redis: connect ECONNREFUSED');
+    // Long enough that none of the attempts to connect falls into the time of some questions.
+    for (let asked = 0; asked < 8; asked++)
+      await expect(ask()).rejects.toThrow(/Cannot reach Redis: connect ECONNREFUSED/);
+  });
+
+  it('says that it is closed', async () => {
+    const { url } = await startOwn();
+    const { store, ask } = opened(connect(url));
+    await store.ready();
+    await ask().catch(() => undefined);
+    await store.close();
+    await expect(ask()).rejects.toThrow(/(?:store|it) is closed$/);
+    await expect(store.ready()).rejects.toThrow(/(?:store|it) is closed$/);
+  });
+});
+
+it('RedisKeyStore finds nothing once it is closed, not even what it knew', async () => {
+  const { url } = await startOwn();
+  const keys = new RedisKeyStore({ redis: connect(url), masterKey, timeout: 10 });
+  const { accessKeyId } = await keys.create();
+  // The subscription stands: nothing is forgotten meanwhile.
+  await sleep(300);
+  await keys.find(accessKeyId);
+  await keys.close();
+  await expect(async () => keys.find(accessKeyId)).rejects.toThrow(
+    'Cannot use the key store: it is closed',
+  );
+});
+
+describe('noAnswer()', () => {
+  it('says why Redis cannot be reached, if it cannot', async () => {
+    const redis = duplicate(connect('redis://127.0.0.1:1'), 100);
+    onTestFinished(() => redis.disconnect());
+    expect(noAnswer(redis, 100).message).toBe('Cannot reach Redis: no answer within 100 ms');
+    rememberFailures(redis);
+    await vi.waitFor(() =>
+      expect(noAnswer(redis, 100).message).toBe(
+        'Cannot reach Redis: connect ECONNREFUSED 127.0.0.1:1',
+      ),
+    );
+  });
+
+  it('says that Redis is slow, if it is reached', async () => {
+    const redis = connect((await startOwn()).url);
+    await vi.waitFor(() => expect(redis.status).toBe('ready'), 10_000);
+    expect(noAnswer(redis, 100).message).toBe('Redis did not answer within 100 ms');
+  });
+});
+
+describe('TestedRedis', () => {
+  it('finds that the policy of a Redis was changed while it is connected to', async () => {
+    const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
+    onTestFinished(() => warn.mockRestore());
+    const { url, admin } = await startOwn();
+    const tested = new TestedRedis(duplicate(connect(url), 10_000), {
+      what: 'tests',
+      warning: 'COUNTERSIGN_TESTS',
+      timeout: 10_000,
+      testEvery: 5,
+    });
+    onTestFinished(() => tested.close());
+    let connections = 0;
+    tested.redis.on('ready', () => connections++);
+    await tested.ready(10);
+    const before = connections;
+    await admin.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    const unfit = 'Redis is not fit for tests: its maxmemory-policy is "allkeys-lru"';
+    await vi.waitFor(() => expect(tested.connected()).rejects.toThrow(unfit), 10_000);
+    expect(warn).toHaveBeenCalledExactlyOnceWith(expect.stringContaining(unfit), {
+      code: 'COUNTERSIGN_TESTS',
+    });
+    await admin.config('SET', 'maxmemory-policy', 'noeviction');
+    await vi.waitFor(() => tested.connected(), 10_000);
+    expect(connections).toBe(before);
+  });
+});
