@@ -109,7 +109,7 @@ describe('RedisKeyStore', () => {
   it('K9: an older copy is refused of which a change was heard of and never read', async () => {
     const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
     const hear = vi.spyOn(StoreHistory.prototype, 'hear');
-    onTestFinished(() => vi.restoreAllMocks());
+    onTestFinished(() => void vi.restoreAllMocks());
     const { port, proxy, restart, save, load } = await startWithSnapshot();
     const [admin, edge] = [storeOn(port), storeOn(proxy.port)];
     const key = await admin.create();
