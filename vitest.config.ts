@@ -11,7 +11,7 @@ const ALL = ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'];
  * file gets lost. test/house/projects.test.ts checks that a file which needs more is listed here.
  */
 const REDIS = [
-  ...['binary', 'callbacks', 'completion', 'keys', 'store'].map(cli),
+  ...['binary', 'callbacks', 'completion', 'keys', 'store', 'topologies'].map(cli),
   'packages/client/test/browser.test.ts',
   ...['callbacks-verifier', 'failure-limit', 'file-*', 'once', 'once-store'].map(server),
   ...['redis-*', 'sender-owners', 'sender-queue', 'stream'].map(server),

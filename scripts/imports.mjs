@@ -162,7 +162,10 @@ const layers = [
 
   // Commands work with what the server package gives everybody; what they write for shells knows the tree of commands alone.
   { files: /^cli\/completion\//, may: [/^cli\/(command-tree|completion\/quote-word)\.ts$/] },
-  { files: /^cli\/redis-connection\.ts$/, may: [/^cli\/store-url\.ts$/, node, /^ioredis$/] },
+  {
+    files: /^cli\/redis-connection\.ts$/,
+    may: [/^cli\/(store-url|redis-tls)\.ts$/, node, /^ioredis$/],
+  },
   { files: /^cli\//, may: [cliAny, shared, serverPackage, node, /^commander$/] },
 ];
 

@@ -11,29 +11,25 @@ import { PostgresKeyStore } from './postgres-key-store.mjs';
 import { parseMasterKey } from './seal.mjs';
 import { writeKey } from './write-key.mjs';
 
-const { COUNTERSIGN_MASTER_KEY, DATABASE_URL: connectionString } = process.env;
-const masterKey = parseMasterKey(COUNTERSIGN_MASTER_KEY);
-const client = new pg.Client({ connectionString });
-const keys = new PostgresKeyStore({ connectionString, masterKey });
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    subject: { type: 'string' },
-    scope: { type: 'string', multiple: true, default: [] },
-    'expires-at': { type: 'string' },
-  },
-});
+const USAGE = `node keys.mjs add --subject alice [--scope videos:parse]... [--expires-at SECONDS]
+node keys.mjs set-status ID active|disabled|revoked
+
+COUNTERSIGN_MASTER_KEY is what secrets are sealed with, DATABASE_URL leads to the database.
+`;
+const STATUSES = ['active', 'disabled', 'revoked'];
 
 const commands = {
-  async add() {
-    const expiresAt = values['expires-at'] === undefined ? undefined : Number(values['expires-at']);
-    const key = generateAccessKey({ subject: values.subject, scopes: values.scope, expiresAt });
+  async add({ client, masterKey }, { subject, scope: scopes, 'expires-at': expiresAt }) {
+    if (!subject) throw new Error('Cannot make a key without a subject: give --subject');
+    const key = generateAccessKey({ subject, scopes, expiresAt: parseTime(expiresAt) });
     await writeKey(client, key, masterKey);
     const { accessKeyId, secretAccessKey } = key;
     console.log(JSON.stringify({ accessKeyId, secretAccessKey }));
   },
 
-  async 'set-status'(accessKeyId, status) {
+  async 'set-status'({ client, keys, masterKey }, _, accessKeyId, status) {
+    if (!STATUSES.includes(status))
+      throw new Error(`Cannot set status "${status}": expected ${STATUSES.join(', ')}`);
     const key = await keys.find(accessKeyId);
     if (key === undefined) throw new Error(`Cannot find access key "${accessKeyId}"`);
     if (key.status === 'revoked') throw new Error(`Cannot change "${accessKeyId}": it is revoked`);
@@ -43,12 +39,43 @@ const commands = {
   },
 };
 
-try {
-  await client.connect();
-  const [command, ...args] = positionals;
-  if (!Object.hasOwn(commands, command ?? ''))
-    throw new Error(`Cannot run "${command}": expected "add" or "set-status"`);
-  await commands[command](...args);
-} finally {
-  await Promise.all([client.end(), keys.close()]);
+/** Unix seconds. Of `NaN` the verifier could not tell whether it is over. */
+function parseTime(text) {
+  if (text === undefined || /^\d{1,12}(\.\d{1,9})?$/.test(text)) return text && Number(text);
+  throw new Error(`Cannot use --expires-at "${text}": expected Unix seconds`);
 }
+
+function parseCommandLine() {
+  return parseArgs({
+    allowPositionals: true,
+    options: {
+      subject: { type: 'string' },
+      scope: { type: 'string', multiple: true, default: [] },
+      'expires-at': { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  });
+}
+
+async function main() {
+  const { values, positionals } = parseCommandLine();
+  const [command, ...args] = positionals;
+  if (values.help) return console.log(USAGE);
+  if (!Object.hasOwn(commands, command ?? ''))
+    throw new Error(`Cannot run "${command ?? ''}": expected "add" or "set-status"; see --help`);
+  const { COUNTERSIGN_MASTER_KEY, DATABASE_URL: connectionString } = process.env;
+  const masterKey = parseMasterKey(COUNTERSIGN_MASTER_KEY);
+  const client = new pg.Client({ connectionString });
+  const keys = new PostgresKeyStore({ connectionString, masterKey });
+  try {
+    await client.connect();
+    await commands[command]({ client, keys, masterKey }, values, ...args);
+  } finally {
+    await Promise.all([client.end(), keys.close()]);
+  }
+}
+
+await main().catch((error) => {
+  console.error(error.message);
+  process.exitCode = 1;
+});

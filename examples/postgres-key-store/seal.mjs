@@ -8,7 +8,9 @@ const TAG_BYTES = 16;
 export function parseMasterKey(text = '') {
   const bytes = Buffer.from(text.slice(text.indexOf(':') + 1), 'base64url');
   if (bytes.length === 32) return bytes;
-  throw new TypeError('Cannot read the master key: expected <name>:<32 bytes in base64url>');
+  throw new TypeError(
+    'Cannot read COUNTERSIGN_MASTER_KEY: expected <name>:<32 bytes in base64url>, as generateMasterKey() makes it',
+  );
 }
 
 /** Encrypts the secret of an access key, so that it opens together with this id and this policy only. */

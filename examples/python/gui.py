@@ -4,9 +4,10 @@
 Start it with `python3 gui.py`; COUNTERSIGN_API, COUNTERSIGN_ACCESS_KEY_ID and COUNTERSIGN_SECRET_ACCESS_KEY
 fill in the form.
 """
-import http.client, json, os, queue, socket, ssl, threading, tkinter as tk
+import http.client, json, os, queue, socket, ssl, sys, threading, tkinter as tk
 from tkinter import font, ttk
 
+from command import run
 from countersign import Client, split
 
 PAPER, INK, MUTED, LINE, BLUE = "#f5f6f8", "#1c2330", "#5d6878", "#d0d5dd", "#2457c5"
@@ -215,5 +216,13 @@ def in_words(error):
     return f"{str(error)[:1].upper()}{str(error)[1:]}" or type(error).__name__
 
 
+def main():
+    try:
+        window = Window()
+    except tk.TclError as error:
+        sys.exit(f"Cannot open a window: {error}")
+    window.mainloop()
+
+
 if __name__ == "__main__":
-    Window().mainloop()
+    run(main, __doc__, 0)

@@ -1,7 +1,13 @@
-"""Makes presigned URLs: requests that whoever has the URL may send, until it expires."""
+"""Makes presigned URLs: requests that whoever has the URL may send, until it expires.
+
+COUNTERSIGN_ACCESS_KEY_ID=… COUNTERSIGN_SECRET_ACCESS_KEY=… python3 presign.py GET URL 300
+
+The last argument is the time until the URL expires, in seconds. The audience is that of the video parser.
+"""
 import hmac, secrets, time
 from urllib.parse import quote
 
+from command import credentials, run
 from countersign import ALGORITHM, CREDENTIAL, TERMINATOR, canonical_request, check, signing_key, split, string_to_sign
 
 def presign(method, url, *, access_key_id, secret, audience, expires_in, headers=None, now=None, nonce=None, also=()):
@@ -28,3 +34,9 @@ def presign(method, url, *, access_key_id, secret, audience, expires_in, headers
     text = string_to_sign(date, credential, canonical_request(method, target, headers, also))
     signature = hmac.digest(signing_key(secret, date, audience), text, "sha256").hex()
     return f"{scheme}://{host}{target}&X-Countersign-Signature={signature}"
+
+def main(method, url, expires_in):
+    print(presign(method, url, expires_in=expires_in, **credentials()))
+
+if __name__ == "__main__":
+    run(main, __doc__, 3)

@@ -2,6 +2,7 @@
 import base64, json, re, sys
 from urllib.parse import unquote
 
+from command import run
 from countersign import canonical_request, sign, signing_key, split, string_to_sign
 from presign import presign
 
@@ -74,6 +75,4 @@ def main(path):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    sys.exit(main(sys.argv[1]))
+    run(main, __doc__, 1)

@@ -2,12 +2,12 @@
 
 COUNTERSIGN_ACCESS_KEY_ID=… COUNTERSIGN_SECRET_ACCESS_KEY=… python3 with_requests.py http://127.0.0.1:3000 VIDEO_URL
 """
-import os, sys
 from urllib.parse import urlsplit
 
 import requests
 from requests.auth import AuthBase
 
+from command import credentials, run
 from countersign import sign
 
 class Countersign(AuthBase):
@@ -50,19 +50,12 @@ class Countersign(AuthBase):
         return again
 
 def main(api, video_url):
-    keys = {
-        "access_key_id": os.environ["COUNTERSIGN_ACCESS_KEY_ID"],
-        "secret": os.environ["COUNTERSIGN_SECRET_ACCESS_KEY"],
-        "audience": "video-api",
-    }
     session = requests.Session()
-    session.auth = Countersign(**keys)
+    session.auth = Countersign(**credentials())
     # A signature is for one place: following a redirect with it cannot work.
     answer = session.post(f"{api}/VideoParser/", json={"videoUrl": video_url}, allow_redirects=False, timeout=30)
     print(answer.status_code, answer.text)
     return 0 if answer.ok else 1
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    sys.exit(main(*sys.argv[1:]))
+    run(main, __doc__, 2)

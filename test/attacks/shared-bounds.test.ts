@@ -77,6 +77,16 @@ describe('no caller uses up what all callers share', () => {
     }
   });
 
+  it('X3: keys that were made without a subject have nothing in common', async () => {
+    const { clock, keys, signerOf, call } = api();
+    const [hostile, honest] = [await keys.create(), await keys.create()];
+    const refused: string[] = [];
+    for (let count = 0; count < 300; count++) refused.push(await call(signerOf(hostile)));
+    expect(tally(refused)).toEqual({ accepted: 250, ERR_TOO_MANY_REQUESTS: 50 });
+    clock.now += 1;
+    expect(await call(signerOf(honest))).toBe('accepted');
+  });
+
   it('X3: presigned URLs that are used once and live for an hour take no room from requests', async () => {
     const { clock, mallory, alice, signerOf, call, open } = api({ presignedUrls: 'once' });
     const [hostile, honest] = [signerOf(mallory), signerOf(alice)];

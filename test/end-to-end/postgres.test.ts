@@ -106,6 +106,25 @@ describe(EXAMPLE, () => {
   const UNAVAILABLE = [503, 'unavailable'];
   const row = ({ accessKeyId }: Credentials) => `access_key_id = '${accessKeyId}'`;
 
+  it('has help for its command, which tells in one line what is wrong', async () => {
+    expect(await keys('--help')).toMatch(/^node keys\.mjs add --subject /);
+    for (const [args, told] of [
+      [[], /^Cannot run "": expected "add" or "set-status"; see --help\n$/],
+      [['add'], /^Cannot make a key without a subject: give --subject\n$/],
+      [
+        ['add', '--subject', 'alice', '--expires-at', 'tomorrow'],
+        /^Cannot use --expires-at "tomorrow": expected Unix seconds\n$/,
+      ],
+      [['add', '--colour', 'blue'], /^Unknown option '--colour'.*\n$/],
+      [['set-status', 'CSAK00000000000000000000', 'blue'], /^Cannot set status "blue": .*\n$/],
+      [['set-status', 'CSAK00000000000000000000', 'active'], /^Cannot find access key .*\n$/],
+    ] as const)
+      await expect(keys(...args)).rejects.toMatchObject({
+        code: 1,
+        stderr: expect.stringMatching(told),
+      });
+  });
+
   it('accepts what is signed with a key of the table', async () => {
     expect(await call(await add('alice'))).toEqual(of('alice'));
   });

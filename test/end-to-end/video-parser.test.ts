@@ -127,6 +127,53 @@ describe('python3 examples/python', () => {
     },
     120_000,
   );
+
+  it('presign.py prints a URL that the API accepts, and refuses once it was changed', async () => {
+    const python = ensureProgram(['python3'], ['python3']);
+    const env = {
+      PYTHONDONTWRITEBYTECODE: '1',
+      COUNTERSIGN_ACCESS_KEY_ID: api.accessKeyId,
+      COUNTERSIGN_SECRET_ACCESS_KEY: api.secretAccessKey,
+    };
+    const args = ['POST', `${api.url}/VideoParser/`, '300'];
+    const { stdout, stderr, status } = run(python, ['examples/python/presign.py', ...args], env);
+    expect([status, stderr]).toEqual([0, '']);
+    const url = stdout.trimEnd();
+    const statusOf = async (it: string) => (await fetch(it, { method: 'POST' })).status;
+    // The API has verified it, and misses a body.
+    expect(await statusOf(url)).toBe(422);
+    expect(await statusOf(url.replace('Expires=300', 'Expires=301'))).toBe(401);
+  });
+
+  it.each(['call.py', 'presign.py', 'vectors.py'])(
+    '%s has help, and tells what it lacks in one line',
+    (program) => {
+      const python = ensureProgram(['python3'], ['python3']);
+      const callHere = (args: string[]) =>
+        run(python, [`examples/python/${program}`, ...args], {
+          PYTHONDONTWRITEBYTECODE: '1',
+          COUNTERSIGN_ACCESS_KEY_ID: '',
+          COUNTERSIGN_SECRET_ACCESS_KEY: '',
+        });
+      const usage = new RegExp(`python3 ${program.replace('.', '\\.')} `);
+      expect(callHere(['--help'])).toMatchObject({
+        status: 0,
+        stdout: expect.stringMatching(usage),
+        stderr: '',
+      });
+      expect(callHere([])).toMatchObject({ status: 2, stderr: expect.stringMatching(usage) });
+      const wrong = {
+        'call.py': [api.url, VIDEO],
+        'presign.py': ['GET', api.url, '300'],
+        'vectors.py': ['none.json'],
+      }[program] as string[];
+      const { status, stderr } = callHere(wrong);
+      expect([status, stderr]).toEqual([
+        1,
+        expect.stringMatching(/^(Cannot sign without credentials: set |FileNotFoundError: ).*\n$/),
+      ]);
+    },
+  );
 });
 
 /** A Python that has `requests`: the one on the PATH, or Debian's own with Debian's package. */

@@ -8,16 +8,18 @@ import { quote } from '@countersign/shared';
 import { action, type Call } from './action.ts';
 import { OperationError, UsageError } from './errors.ts';
 import type { Io } from './io.ts';
-import { connectionOf, reach, TIMEOUT } from './redis-connection.ts';
+import { connectionOf, type RedisPlace, reach, TIMEOUT } from './redis-connection.ts';
+import { chooseTls, type RedisTls } from './redis-tls.ts';
 import { chooseUrl } from './store.ts';
 import { explained } from './store-failure.ts';
-import { type Place, parseStoreUrl, withoutPassword } from './store-url.ts';
+import { parseStoreUrl, withoutPassword } from './store-url.ts';
 
 /** Which queue, as the command line says. */
 interface QueueOptions {
   readonly store?: string | undefined;
   readonly queue?: string | undefined;
   readonly prefix?: string | undefined;
+  readonly caFile?: string | undefined;
 }
 
 /** A queue, while a command works with it. Nothing is delivered from here. */
@@ -27,8 +29,6 @@ interface OpenQueue {
   readonly url: string;
 }
 
-type RedisPlace = Exclude<Place, { kind: 'file' }>;
-
 /** Makes an action that works with the queue of callbacks which the options name. */
 export function queueAction<Options>(
   io: Io,
@@ -36,11 +36,12 @@ export function queueAction<Options>(
 ) {
   return action<Options & QueueOptions>(io, async (call) => {
     const { place, url } = placeOf(io, call.options);
+    const tls = chooseTls(io, call.options, place);
     const Queue = await loadQueue();
     try {
       // The queue would wait for a Redis that does not answer, and not say why.
-      await reach(place);
-      const deliveries = await open(Queue, place, call.options, io);
+      await reach(place, tls);
+      const deliveries = await open(Queue, { place, tls }, call.options, io);
       await act({ ...call, deliveries, url }).finally(() => deliveries.close());
     } catch (error) {
       throw explained(error as Error, url, place);
@@ -94,11 +95,11 @@ function isMissing({ code, message }: NodeJS.ErrnoException): boolean {
 
 async function open(
   Queue: QueueClass,
-  place: RedisPlace,
+  { place, tls }: { place: RedisPlace; tls: RedisTls | undefined },
   { queue: name, prefix }: QueueOptions,
   { clock }: Io,
 ): Promise<CallbackSender> {
-  const redis = connectionOf(place);
+  const redis = connectionOf(place, tls);
   try {
     const queue = new Queue({ redis, name, prefix, timeout: TIMEOUT });
     const endpoints = () => undefined;

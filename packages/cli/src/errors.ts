@@ -19,13 +19,19 @@ export class OperationError extends Error {
     | 'ERR_MASTER_KEY_FILE'
     | 'ERR_NOT_CONFIRMED'
     | 'ERR_NOT_PRINTED'
-    | 'ERR_STORE_FAILED';
+    | 'ERR_NOTHING_REVOKED'
+    | 'ERR_RECORD_UNREADABLE'
+    | 'ERR_STORE_FAILED'
+    | 'ERR_SUBJECT_UNKNOWN';
 
   constructor(code: OperationError['code'], message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
   }
 }
+
+/** A command that printed what it found, and found it wrong: `--json` prints no second document. */
+export class FoundError extends OperationError {}
 
 /** The stable name of an error, for programs. */
 export function codeOf(error: Error): string {

@@ -18,13 +18,13 @@ export function addAcceptRestore(keys: Command, io: Io): void {
     .option('--yes', 'do not ask');
   addStoreOptions(accept)
     .action(
-      storeAction<Options>(io, async ({ keys: store, options, output, url }) => {
+      storeAction<Options>(io, async ({ keys: store, options, output, name }) => {
         const { length } = await store.list();
-        const act = `accept the store ${url} as it is, with ${length} access keys: what was revoked in a later one, and not again, works again`;
+        const act = `accept the store ${name} as it is, with ${length} access keys: what was revoked in a later one, and not again, works again`;
         await confirm(io, { act, word: 'accept', yes: options.yes });
         await store.acceptRestore();
         await output.data({ keys: length }, '');
-        output.note(`The store ${url} is accepted, with ${length} access keys`);
+        output.note(`The store ${name} is accepted, with ${length} access keys`);
       }),
     )
     .addHelpText(

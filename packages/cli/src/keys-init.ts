@@ -1,8 +1,10 @@
 import type { Command } from 'commander';
 import { storeAction } from './action.ts';
+import { checkReadable } from './check-readable.ts';
 import { examples } from './examples.ts';
 import type { Io } from './io.ts';
 import { addStoreOptions } from './options.ts';
+import { countOf } from './reached.ts';
 
 export function addInit(keys: Command, io: Io): void {
   const init = keys
@@ -10,11 +12,12 @@ export function addInit(keys: Command, io: Io): void {
     .description('make an empty store, if there is none; the first key makes one, too');
   addStoreOptions(init)
     .action(
-      storeAction(io, async ({ keys: store, output, url }) => {
+      storeAction(io, async ({ keys: store, output, name }) => {
         await store.createEmpty();
-        const { length } = await store.list();
-        await output.data({ keys: length }, '');
-        output.note(`The store ${url} is there, with ${length} access keys`);
+        const found = await store.list();
+        await output.data({ keys: found.length }, '');
+        output.note(`The store ${name} is there, with ${countOf(found.length)}`);
+        checkReadable(found);
       }),
     )
     .addHelpText('after', examples('countersign keys init --store redis://127.0.0.1:6379'));

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { storeAction } from './action.ts';
+import { checkReadable } from './check-readable.ts';
 import { examples } from './examples.ts';
 import { findKey } from './find-key.ts';
 import type { Io } from './io.ts';
@@ -13,15 +14,11 @@ export function addList(keys: Command, io: Io): void {
     .option('--subject <name>', 'whose keys; otherwise everybody’s', parseSubject);
   addStoreOptions(list)
     .action(
-      storeAction<{ subject?: string }>(io, async ({ keys: store, options, output, url }) => {
+      storeAction<{ subject?: string }>(io, async ({ keys: store, options, output, name }) => {
         const found = await store.list({ subject: options.subject });
         await output.data(found, found.length === 0 ? '' : keyTable(found, io.clock()));
-        if (found.length === 0) output.note(`There are no such access keys in ${url}`);
-        const unreadable = found.filter(({ status }) => status === 'unreadable').length;
-        if (unreadable > 0)
-          output.note(
-            `Servers refuse what is unreadable (${unreadable}): countersign keys show <id> says why`,
-          );
+        if (found.length === 0) output.note(`There are no such access keys in ${name}`);
+        checkReadable(found);
       }),
     )
     .addHelpText(

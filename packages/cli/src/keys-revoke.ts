@@ -1,14 +1,16 @@
-import { KeyStoreError, type ManagedKeyStore, type Revocation } from '@countersign/server';
+import type { ManagedKeyStore, Revocation } from '@countersign/server';
 import { quote } from '@countersign/shared';
 import type { Command } from 'commander';
 import { storeAction } from './action.ts';
 import { confirm } from './confirm.ts';
-import { UsageError } from './errors.ts';
+import { OperationError, UsageError } from './errors.ts';
 import { examples } from './examples.ts';
 import { findKey } from './find-key.ts';
 import type { Io } from './io.ts';
 import { addStoreOptions, parseAccessKeyId, parseSubject } from './options.ts';
+import { countOf, countReached, isNothing, type Reached } from './reached.ts';
 import { formatTime, parseTime } from './time.ts';
+import { isUnreadable } from './unreadable.ts';
 
 interface Options {
   readonly subject?: string;
@@ -21,9 +23,13 @@ interface Plan {
   readonly revocation: Revocation;
   readonly act: string;
   readonly word: string;
+  /** What was done, as it is told afterwards. */
+  readonly done: string;
+  /** How many access keys it ends or narrows, if it is about more than one. */
+  readonly accessKeys?: number;
+  /** What is told in place of `done`, if it is doubtful that the subject exists. */
+  readonly doubt?: string;
 }
-
-const UNREADABLE: readonly string[] = ['ERR_MASTER_KEY', 'ERR_RECORD_UNREADABLE'];
 
 export function addRevoke(keys: Command, io: Io): void {
   const revoke = keys
@@ -39,12 +45,17 @@ export function addRevoke(keys: Command, io: Io): void {
     .option('--yes', 'do not ask');
   addStoreOptions(revoke)
     .action(
-      storeAction<Options>(io, async ({ keys: store, args: [id], options, output }) => {
-        const { revocation, act, word } = await plan(store, id, options);
+      storeAction<Options>(io, async ({ keys: store, args: [id], options, output, name }) => {
+        const { revocation, act, word, done, accessKeys, doubt } = await plan(
+          { store, name },
+          id,
+          options,
+        );
         await confirm(io, { act, word, yes: options.yes });
         await store.revoke(revocation);
-        await output.data({ revoked: revocation }, '');
-        output.note(`Done: ${act}`);
+        if (doubt !== undefined) throw new OperationError('ERR_SUBJECT_UNKNOWN', doubt);
+        await output.data({ revoked: revocation, accessKeys }, '');
+        output.note(done);
       }),
     )
     .addHelpText(
@@ -63,8 +74,13 @@ function parsePast(text: string, now: number): number {
   throw new UsageError(`Cannot revoke what is signed before ${quote(text)}: it lies ahead`);
 }
 
+interface NamedStore {
+  readonly store: ManagedKeyStore;
+  readonly name: string;
+}
+
 async function plan(
-  store: ManagedKeyStore,
+  named: NamedStore,
   id: string | undefined,
   { subject, signedBefore }: Options,
 ): Promise<Plan> {
@@ -77,25 +93,78 @@ async function plan(
       throw new UsageError(
         `Cannot revoke access key ${quote(id)}: it is a session; use countersign sessions revoke`,
       );
-    const act = `revoke access key ${id}${await ownerOf(store, id)} for good`;
-    return { revocation: { accessKeyId: id }, act, word: id };
-  }
-  if (signedBefore !== undefined) {
-    const whose = subject === undefined ? 'everybody' : quote(subject);
+    const what = `access key ${id}${await ownerOf(named.store, id)}`;
     return {
-      revocation: { signedBefore, ...(subject === undefined ? {} : { subject }) },
-      act: `revoke what ${whose} signed before ${formatTime(signedBefore)}, and the sessions begun before`,
-      word: subject ?? 'everybody',
+      revocation: { accessKeyId: id },
+      act: `revoke ${what} for good`,
+      word: id,
+      done: `Revoked ${what} permanently`,
     };
   }
+  if (signedBefore !== undefined) return planSignedBefore(named, signedBefore, subject);
   if (subject === undefined)
     throw new UsageError('Cannot revoke nothing: give an id, --subject or --signed-before');
-  const keys = await store.list({ subject });
-  const { length } = keys.filter(({ status }) => status !== 'unreadable');
+  const reached = await reachedOf(named, subject);
   return {
     revocation: { subject },
-    act: `revoke all access keys (${length}) and sessions of ${quote(subject)} for good`,
+    act: `revoke all access keys (${reached.keys}) and sessions of ${quote(subject)} for good`,
     word: subject,
+    done: `Revoked ${told(reached)} of ${quote(subject)} permanently, and all sessions issued to it until now`,
+    accessKeys: reached.keys,
+    ...doubtOf(named, subject, reached),
+  };
+}
+
+async function planSignedBefore(
+  named: NamedStore,
+  signedBefore: number,
+  subject: string | undefined,
+): Promise<Plan> {
+  const reached = await reachedOf(named, subject);
+  const whose = subject === undefined ? 'everybody' : quote(subject);
+  const time = formatTime(signedBefore);
+  return {
+    revocation: { signedBefore, ...(subject === undefined ? {} : { subject }) },
+    act: `revoke what ${whose} signed before ${time}, and the sessions begun before`,
+    word: subject ?? 'everybody',
+    done: `Revoked what ${whose} signed before ${time} with ${told(reached)}, and the sessions begun before`,
+    accessKeys: reached.keys,
+    ...(subject === undefined ? {} : doubtOf(named, subject, reached)),
+  };
+}
+
+/** @throws OperationError `ERR_NOTHING_REVOKED` before anything is asked or changed */
+async function reachedOf({ store, name }: NamedStore, subject?: string): Promise<Reached> {
+  const reached = await countReached(store, subject);
+  if (!isNothing(reached)) return reached;
+  const whose = subject === undefined ? '' : ` of ${quote(subject)}`;
+  throw new OperationError(
+    'ERR_NOTHING_REVOKED',
+    `Revoked nothing: there is no access key${whose} in ${name}, and no session was ever issued with it`,
+  );
+}
+
+function told({ keys, revokedBefore, unreadable }: Reached): string {
+  const more = [
+    ...(revokedBefore === 0 ? [] : [`${revokedBefore} revoked before`]),
+    ...(unreadable === 0 ? [] : [`${unreadable} unreadable`]),
+  ];
+  return `${countOf(keys)}${more.length === 0 ? '' : ` (besides ${more.join(', ')})`}`;
+}
+
+/** A misspelt subject must not look like success, and one that has sessions only must be revoked. */
+function doubtOf(
+  { name }: NamedStore,
+  subject: string,
+  { keys, revokedBefore, unreadable, sessions }: Reached,
+): { doubt?: string } {
+  if (keys + revokedBefore > 0) return {};
+  const perhaps = unreadable === 0 ? '' : `; ${countOf(unreadable)} there cannot be read`;
+  const then = sessions
+    ? `sessions issued to it until now are revoked, if there are any`
+    : `what cannot be read is revoked if it is of this subject`;
+  return {
+    doubt: `There is no access key of ${quote(subject)} in ${name}${perhaps}; ${then}`,
   };
 }
 
@@ -105,7 +174,7 @@ async function ownerOf(store: ManagedKeyStore, id: string): Promise<string> {
     const { subject } = await findKey(store, id);
     return subject === '' ? '' : ` of ${quote(subject)}`;
   } catch (error) {
-    if (!(error instanceof KeyStoreError) || !UNREADABLE.includes(error.code)) throw error;
-    return ', whose record cannot be opened,';
+    if (!isUnreadable(error)) throw error;
+    return ', whose record cannot be read,';
   }
 }

@@ -1,7 +1,7 @@
 import { quote } from '@countersign/shared';
 import { type Command, CommanderError } from 'commander';
 import { commandOf } from './command-tree.ts';
-import { codeOf, UsageError, usageErrorOf } from './errors.ts';
+import { codeOf, FoundError, UsageError, usageErrorOf } from './errors.ts';
 import type { Io } from './io.ts';
 import { Output } from './output.ts';
 import { buildProgram } from './program.ts';
@@ -57,7 +57,7 @@ function checkCommand(program: Command, words: readonly string[]): void {
 function report(error: Error, argv: readonly string[], io: Io): number {
   const code = codeOf(error);
   const { message } = error;
-  if (argv.includes('--json'))
+  if (argv.includes('--json') && !(error instanceof FoundError))
     void io.stdout.print(`${JSON.stringify({ error: { code, message } }, undefined, 2)}\n`);
   void io.stderr.print(`${escapeLine(message)}\n`);
   if (io.env['DEBUG']) void io.stderr.print(`${stackOf(error)}\n`);

@@ -8,12 +8,16 @@ export function addStoreOptions(command: Command): Command {
     .optionsGroup('Store:')
     .option(
       '--store <url>',
-      'file:PATH, redis://HOST:PORT, rediss://… or redis-cluster://HOST:PORT,…; otherwise COUNTERSIGN_STORE, then file:./countersign-keys.json',
+      'file:PATH, redis://HOST:PORT, redis-cluster://HOST:PORT,… or redis-sentinel://HOST:PORT,…/MASTER-NAME; rediss… for TLS; otherwise COUNTERSIGN_STORE, then file:./countersign-keys.json',
     )
     .option(
       '--prefix <name>',
-      'what names in Redis begin with; otherwise countersign:keys',
+      'what names in Redis begin with; otherwise COUNTERSIGN_PREFIX, then countersign:keys',
       parsePrefix,
+    )
+    .option(
+      '--ca-file <path>',
+      'the authority of the certificate of Redis, in PEM; otherwise COUNTERSIGN_REDIS_CA, then what Node trusts',
     )
     .option(
       '--master-key-file <path>',
@@ -27,13 +31,17 @@ export function addQueueOptions(command: Command): Command {
     .optionsGroup('Queue:')
     .option(
       '--store <url>',
-      'redis://HOST:PORT, rediss://… or redis-cluster://HOST:PORT,…; otherwise COUNTERSIGN_STORE',
+      'redis://HOST:PORT, redis-cluster://HOST:PORT,… or redis-sentinel://HOST:PORT,…/MASTER-NAME; rediss… for TLS; otherwise COUNTERSIGN_STORE',
     )
     .option('--queue <name>', 'what the queue is called; otherwise callbacks')
     .option(
       '--prefix <name>',
       'what names in Redis begin with; otherwise {countersign}',
       parsePrefix,
+    )
+    .option(
+      '--ca-file <path>',
+      'the authority of the certificate of Redis, in PEM; otherwise COUNTERSIGN_REDIS_CA, then what Node trusts',
     );
 }
 

@@ -3,10 +3,11 @@ import { quote } from '@countersign/shared';
 import type { Command } from 'commander';
 import { storeAction } from './action.ts';
 import { confirm } from './confirm.ts';
-import { UsageError } from './errors.ts';
+import { OperationError, UsageError } from './errors.ts';
 import { examples } from './examples.ts';
 import type { Io } from './io.ts';
 import { addStoreOptions, parseSessionId, parseSubject } from './options.ts';
+import { countOf, countReached, type Reached } from './reached.ts';
 
 interface Options {
   readonly subject?: string;
@@ -19,6 +20,8 @@ interface Plan {
   readonly revocation: Revocation;
   readonly act: string;
   readonly word: string;
+  /** What was done, as it is told afterwards. */
+  readonly done: string;
 }
 
 export function addRevoke(sessions: Command, io: Io): void {
@@ -31,12 +34,19 @@ export function addRevoke(sessions: Command, io: Io): void {
     .option('--yes', 'do not ask');
   addStoreOptions(revoke)
     .action(
-      storeAction<Options>(io, async ({ keys, args: [id], options, output }) => {
-        const { revocation, act, word } = plan(id, options);
+      storeAction<Options>(io, async ({ keys, args: [id], options, output, name }) => {
+        checkOptions(id, options);
+        const reached = await countReached(keys, options.subject);
+        if (!reached.sessions)
+          throw new OperationError(
+            'ERR_NOTHING_REVOKED',
+            `Revoked nothing: no session was ever issued with ${name}`,
+          );
+        const { revocation, act, word, done } = plan(id, options, reached, name);
         await confirm(io, { act, word, yes: options.yes });
         await keys.revoke(revocation);
         await output.data({ revoked: revocation }, '');
-        output.note(`Done: ${act}`);
+        output.note(done);
       }),
     )
     .addHelpText(
@@ -49,26 +59,41 @@ export function addRevoke(sessions: Command, io: Io): void {
     );
 }
 
-function plan(id: string | undefined, { subject, everybody }: Options): Plan {
+function checkOptions(id: string | undefined, { subject, everybody }: Options): void {
   if ([id, subject, everybody].filter((it) => it !== undefined).length !== 1)
     throw new UsageError(
       'Cannot tell which sessions to revoke: give one of an id, --subject and --everybody',
     );
+}
+
+/** Sessions are not stored: what is told is what is known. */
+function plan(
+  id: string | undefined,
+  { subject }: Options,
+  { keys, revokedBefore }: Reached,
+  name: string,
+): Plan {
   if (id !== undefined)
     return {
       revocation: { accessKeyId: id },
       act: `revoke session ${id} for good`,
       word: id,
+      done: `Revoked session ${id} permanently, if it was ever issued: sessions are not stored`,
     };
-  if (subject !== undefined)
+  if (subject !== undefined) {
+    const unknown =
+      keys + revokedBefore === 0 ? `. There is no access key of ${quote(subject)} in ${name}` : '';
     return {
       revocation: { subject, only: 'sessions' },
       act: `revoke all sessions of ${quote(subject)} for good`,
       word: subject,
+      done: `Revoked all sessions issued to ${quote(subject)} until now, if there are any${unknown}`,
     };
+  }
   return {
     revocation: { everybody: 'sessions' },
     act: 'revoke all sessions of everybody for good',
     word: 'everybody',
+    done: `Revoked all sessions issued until now, and no access key: ${name} has ${countOf(keys)} not revoked`,
   };
 }

@@ -3,7 +3,10 @@ import { KeyStoreError } from '@countersign/server';
 import { quote } from '@countersign/shared';
 import { OperationError, UsageError } from './errors.ts';
 import { TIMEOUT } from './redis-connection.ts';
-import type { Place } from './store-url.ts';
+import { isTls, type Place } from './store-url.ts';
+
+/** What Node says of a certificate whose authority it does not know. */
+const AUTHORITY = /SELF_SIGNED_CERT|^UNABLE_TO_(?:VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT)/;
 
 /** What systems and Redis say, with the store that they say it of. */
 export function explained(error: Error, url: string, place: Place): Error {
@@ -22,6 +25,12 @@ function reasonOf(error: NodeJS.ErrnoException, place: Place): string {
     return `no answer within ${TIMEOUT} s`;
   if (error.code === 'ENOENT' && place.kind === 'file')
     return `there is no folder ${quote(dirname(place.path), 200)}`;
+  if (AUTHORITY.test(error.code ?? ''))
+    return `${error.message}; name the authority of its certificate with --ca-file or COUNTERSIGN_REDIS_CA`;
+  if (error.code === 'ECONNRESET' || error.message === 'Connection is closed.')
+    return `it closed the connection${isTls(place) ? '' : '; if it expects TLS, write rediss in place of redis'}`;
+  if (/\b(?:MOVED|CROSSSLOT)\b/.test(error.message))
+    return 'it is a node of a Redis Cluster; write redis-cluster://HOST:PORT,HOST:PORT';
   if (error.message.startsWith('NOAUTH'))
     return 'it asks for a password; put the URL with it into COUNTERSIGN_STORE';
   return error.message.replace(/\.$/, '');

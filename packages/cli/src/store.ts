@@ -8,6 +8,7 @@ import type { Io } from './io.ts';
 import { chooseMasterKeys } from './master-key-source.ts';
 import type { Output } from './output.ts';
 import { connectionOf, reach, TIMEOUT } from './redis-connection.ts';
+import { chooseTls, type RedisTls } from './redis-tls.ts';
 import { explained } from './store-failure.ts';
 import { type Place, parseStoreUrl, withoutPassword } from './store-url.ts';
 
@@ -15,6 +16,7 @@ import { type Place, parseStoreUrl, withoutPassword } from './store-url.ts';
 export interface StoreOptions {
   readonly store?: string | undefined;
   readonly prefix?: string | undefined;
+  readonly caFile?: string | undefined;
   readonly masterKeyFile?: string | undefined;
 }
 
@@ -22,8 +24,8 @@ export interface StoreOptions {
 export interface OpenStore {
   readonly keys: ManagedKeyStore;
   readonly masterKey: MasterKeySource;
-  /** As it can be shown. */
-  readonly url: string;
+  /** The store as messages name it: its URL without a password, and its prefix. */
+  readonly name: string;
 }
 
 const DEFAULT_URL = 'file:./countersign-keys.json';
@@ -43,15 +45,16 @@ export async function withStore(
   const text = chooseUrl(io, options) ?? DEFAULT_URL;
   const place = parseStoreUrl(text);
   const url = withoutPassword(text);
-  if (place.kind === 'file' && options.prefix !== undefined)
-    throw new UsageError('Cannot use --prefix with a file: it is for stores in Redis');
+  const prefix = choosePrefix(io, options, place);
+  const name = prefix === undefined ? url : `${url} under prefix ${quote(prefix, 200)}`;
+  const tls = chooseTls(io, options, place);
   const { source: masterKey, path } = chooseMasterKeys(io, options, place);
   const isNew = path !== undefined && !existsSync(path);
   try {
     // A store would wait for one that does not answer, and for its own connections when it is closed.
-    if (place.kind !== 'file') await reach(place);
-    const keys = build(place, options, masterKey, io);
-    await act({ keys, masterKey, url }).finally(() => keys.close());
+    if (place.kind !== 'file') await reach(place, tls);
+    const keys = build(place, { prefix, tls }, masterKey, io);
+    await act({ keys, masterKey, name }).finally(() => keys.close());
   } catch (error) {
     throw explained(error as Error, url, place);
   }
@@ -70,15 +73,26 @@ export function chooseUrl({ env }: Io, { store }: Pick<StoreOptions, 'store'>): 
   return store ?? (env['COUNTERSIGN_STORE'] || undefined);
 }
 
+/**
+ * The prefix in Redis; `undefined` for the default. COUNTERSIGN_PREFIX does not concern a file.
+ *
+ * @throws UsageError if --prefix is given with a file
+ */
+function choosePrefix({ env }: Io, { prefix }: StoreOptions, { kind }: Place): string | undefined {
+  if (kind !== 'file') return prefix ?? (env['COUNTERSIGN_PREFIX'] || undefined);
+  if (prefix === undefined) return undefined;
+  throw new UsageError('Cannot use --prefix with a file: it is for stores in Redis');
+}
+
 function build(
   place: Place,
-  { prefix }: StoreOptions,
+  { prefix, tls }: { prefix: string | undefined; tls: RedisTls | undefined },
   masterKey: MasterKeySource,
   { clock }: Io,
 ): ManagedKeyStore {
   try {
     if (place.kind === 'file') return new FileKeyStore({ path: place.path, masterKey, clock });
-    const redis = connectionOf(place);
+    const redis = connectionOf(place, tls);
     return new RedisKeyStore({ redis, masterKey, prefix, timeout: TIMEOUT, clock });
   } catch (error) {
     throw new UsageError((error as Error).message, { cause: error });

@@ -11,6 +11,7 @@ import { createInterface } from 'node:readline';
 import { generateMasterKey } from '@countersign/server';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
+import { certify, startTls } from './tls-support.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'countersign-cli-'));
 const binary = join(folder, 'dist/bin.mjs');
@@ -71,6 +72,18 @@ function commandLineOf(pid: number): string {
   if (existsSync(path)) return readFileSync(path, 'utf8').split('\0').join(' ').trim();
   return spawnSync('ps', ['-o', 'args=', '-p', `${pid}`], { encoding: 'utf8' }).stdout.trim();
 }
+
+it('a private authority may also be one that Node is told to trust: NODE_EXTRA_CA_CERTS', async () => {
+  const certified = await certify(folder, 'redis.test', '127.0.0.1');
+  const { port } = await startTls(certified);
+  const call = (env: NodeJS.ProcessEnv) =>
+    spawnSync(process.execPath, [binary, 'keys', 'init'], {
+      env: { ...environment(`rediss://127.0.0.1:${port}`), ...env },
+      encoding: 'utf8',
+    });
+  expect(call({}).stderr).toContain('self-signed certificate; name the authority');
+  expect(call({ NODE_EXTRA_CA_CERTS: certified.cert }).status).toBe(0);
+});
 
 describe.each(['file', 'redis'])('the command, with keys in %s', (kind) => {
   it('makes, lists, rotates and revokes', () => {

@@ -6,6 +6,7 @@ async function begin() {
   const path = join(await newFolder(), 'keys.json');
   const { run, json } = runner({ COUNTERSIGN_STORE: `file:${path}` });
   const { accessKeyId: id } = await json('keys create --subject alice');
+  await json('sessions issue --subject alice --audience video-api --issuer video-api');
   const status = async () => (await json(`keys show ${id}`)).status;
   return { run, id: id as string, status };
 }
@@ -17,7 +18,7 @@ describe('what cannot be taken back', () => {
     expect(await run(`keys revoke ${id}`, { typed: `${id}\n` })).toEqual({
       code: 0,
       stdout: '',
-      stderr: `This will ${act}. Type ${id} to confirm: Done: ${act}\n`,
+      stderr: `This will ${act}. Type ${id} to confirm: Revoked access key ${id} of "alice" permanently\n`,
     });
     expect(await status()).toBe('revoked');
   });
@@ -74,7 +75,7 @@ describe('what cannot be taken back', () => {
     async (subject) => {
       const path = join(await newFolder(), 'keys.json');
       const env = { COUNTERSIGN_STORE: `file:${path}` };
-      await run(['keys', 'init'], { env });
+      await run(['keys', 'create', '--subject', subject], { env });
       const revoke = (typed: string) =>
         run(['keys', 'revoke', '--subject', subject], { env, typed: `${typed}\n` });
       expect((await revoke(subject.trim())).code).toBe(1);

@@ -175,7 +175,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     for (const [line, told] of [
       [`keys disable ${id}`, `Access key ${id} is disabled`],
       [`keys enable ${id}`, `Access key ${id} is enabled`],
-      [`keys revoke ${id} --yes`, `Done: revoke access key ${id} of "alice" for good`],
+      [`keys revoke ${id} --yes`, `Revoked access key ${id} of "alice" permanently`],
       ['keys rewrap', 'Sealed 3 records with the first master key'],
     ] as const) {
       expect(await run(line)).toEqual({ code: 0, stdout: '', stderr: `${told}\n` });
@@ -193,10 +193,12 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     const all = await json(`keys revoke --signed-before ${iso(NOW + 25)} --yes`, {
       now: NOW + 60,
     });
-    expect(all).toEqual({ revoked: { signedBefore: NOW + 25 } });
+    expect(all).toEqual({ revoked: { signedBefore: NOW + 25 }, accessKeys: 2 });
     expect((await find(other.accessKeyId))?.signedSince).toBe(NOW + 25);
     const told = await run('keys revoke --subject alice --yes', { now: NOW + 120 });
-    expect(told.stderr).toBe('Done: revoke all access keys (1) and sessions of "alice" for good\n');
+    expect(told.stderr).toBe(
+      'Revoked 1 access key of "alice" permanently, and all sessions issued to it until now\n',
+    );
     expect((await find(one.accessKeyId))?.status).toBe('revoked');
     expect((await find(other.accessKeyId))?.status).toBe('active');
     // What was revoked with its subject cannot be brought back one by one.
@@ -240,17 +242,19 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     give(blue, old);
     const { accessKeyId: fresh } = await json('keys create --subject bob', { now: NOW + 60 });
     give(blue);
-    expect(await json('keys list')).toEqual([
+    const listed = await run('keys list --json');
+    expect(listed.code).toBe(1);
+    expect(JSON.parse(listed.stdout)).toEqual([
       expect.objectContaining({ accessKeyId: fresh, subject: 'bob', status: 'active' }),
       { accessKeyId: lost, status: 'unreadable' },
     ]);
     const { code, stdout, stderr } = await run('keys list');
-    expect(code).toBe(0);
+    expect(code).toBe(1);
     const lines = stdout.trimEnd().split('\n');
     expect(lines).toHaveLength(3);
     expect(lines[2]?.split(/ {2,}/)).toEqual([lost, '-', 'unreadable', '-', '-', '-', '-']);
     expect(stderr).toBe(
-      'Servers refuse what is unreadable (1): countersign keys show <id> says why\n',
+      'Cannot read 1 of 2 access keys, which servers refuse: countersign keys show <id> says why\n',
     );
     const shown = await run(`keys show ${lost}`);
     expect([shown.code, shown.stdout]).toEqual([1, '']);
@@ -263,7 +267,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     expect(await run(`keys revoke ${lost} --yes`)).toEqual({
       code: 0,
       stdout: '',
-      stderr: `Done: revoke access key ${lost}, whose record cannot be opened, for good\n`,
+      stderr: `Revoked access key ${lost}, whose record cannot be read, permanently\n`,
     });
     const left = { accessKeyId: lost, subject: '', scopes: [], status: 'revoked' };
     expect(await json(`keys show ${lost}`)).toEqual(left);
@@ -280,10 +284,44 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
       new RegExp(`^${lost} +- +revoked +- +- +- +-$`, 'm'),
     );
     expect((await run(`keys revoke ${lost} --yes`)).stderr).toBe(
-      `Done: revoke access key ${lost} for good\n`,
+      `Revoked access key ${lost} permanently\n`,
     );
     expect(await json('keys rewrap')).toEqual({ records: 2 });
   });
+
+  it.each(['other', 'here'])(
+    'cannot be listed, shown or changed with a wrong master key of the id %s: exit code 1',
+    async (id) => {
+      const { run, json, give } = begin();
+      give(generateMasterKey('here'));
+      const { accessKeyId } = await json('keys create --subject alice');
+      give(generateMasterKey(id));
+      for (const line of ['keys list', 'keys list --subject alice', 'keys init'])
+        expect(await run(line)).toMatchObject({
+          code: 1,
+          stderr: expect.stringMatching(
+            /Cannot read 1 of 1 access keys, .*says why\. The master key may be the wrong one\n$/,
+          ),
+        });
+      for (const line of [
+        `keys show ${accessKeyId}`,
+        `keys disable ${accessKeyId}`,
+        `keys enable ${accessKeyId}`,
+        `keys rotate ${accessKeyId} --overlap 1h`,
+        'keys create --subject bob',
+        'keys revoke --subject alice --yes',
+        'keys rewrap',
+        'sessions issue --subject alice --audience video-api --issuer video-api',
+      ]) {
+        const { code, stdout } = await run(`${line} --json`);
+        expect([line, code, JSON.parse(stdout).error.code]).toEqual([
+          line,
+          1,
+          expect.stringMatching(/^ERR_(MASTER_KEY|RECORD_UNREADABLE)$/),
+        ]);
+      }
+    },
+  );
 
   it('that never expire do so when they are rotated, after the overlap', async () => {
     const { json } = begin();
@@ -326,11 +364,13 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
   it('are none at first in a store that was made empty, which is no failure', async () => {
     const { run } = begin();
     expect((await run('keys init')).stderr).toMatch(
-      /^The store (file:|redis:\/\/)\S+ is there, with 0 access keys$/m,
+      /^The store (file:|redis:\/\/)\S+( under prefix "\S+")? is there, with 0 access keys$/m,
     );
     const { code, stdout, stderr } = await run('keys list');
     expect([code, stdout]).toEqual([0, '']);
-    expect(stderr).toMatch(/^There are no such access keys in (file:|redis:\/\/)\S+\n$/);
+    expect(stderr).toMatch(
+      /^There are no such access keys in (file:|redis:\/\/)\S+( under prefix "\S+")?\n$/,
+    );
   });
 });
 

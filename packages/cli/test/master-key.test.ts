@@ -107,7 +107,9 @@ describe('master keys', () => {
     await both.json('keys rewrap');
     const after = runner({ COUNTERSIGN_STORE, COUNTERSIGN_MASTER_KEY: blue });
     const [{ accessKeyId }] = await after.json('keys list');
-    expect(await before.json('keys list')).toEqual([{ accessKeyId, status: 'unreadable' }]);
+    const listed = await before.run('keys list --json');
+    expect(listed.code).toBe(1);
+    expect(JSON.parse(listed.stdout)).toEqual([{ accessKeyId, status: 'unreadable' }]);
     const { code, stdout } = await before.run(`keys show ${accessKeyId} --json`);
     expect(code).toBe(1);
     expect(JSON.parse(stdout).error.code).toBe('ERR_MASTER_KEY');

@@ -83,7 +83,7 @@ describe('sessions', () => {
     expect(told).toEqual({
       code: 0,
       stdout: '',
-      stderr: `Done: revoke session ${one.accessKeyId} for good\n`,
+      stderr: `Revoked session ${one.accessKeyId} permanently, if it was ever issued: sessions are not stored\n`,
     });
     expect(await statuses()).toEqual(['revoked', 'active', 'active']);
     expect(await statusesOfKeys()).toEqual(['active', 'active']);

@@ -34,6 +34,46 @@ describe('parseStoreUrl()', () => {
         password: 'p@ss',
       },
     ],
+    [
+      'rediss-cluster://redis.test',
+      {
+        kind: 'cluster',
+        nodes: [{ host: 'redis.test', port: 6379 }],
+        username: '',
+        password: '',
+        tls: true,
+      },
+    ],
+    [
+      'redis-sentinel://10.0.0.1:26380,[::1]/video-keys',
+      {
+        kind: 'sentinel',
+        nodes: [
+          { host: '10.0.0.1', port: 26380 },
+          { host: '::1', port: 26379 },
+        ],
+        username: '',
+        password: '',
+        master: 'video-keys',
+        db: 0,
+        sentinelUsername: '',
+        sentinelPassword: '',
+      },
+    ],
+    [
+      'rediss-sentinel://keys:p%40ss@redis.test/my%20keys/12?sentinelUsername=guard&sentinelPassword=p%26ss',
+      {
+        kind: 'sentinel',
+        nodes: [{ host: 'redis.test', port: 26379 }],
+        username: 'keys',
+        password: 'p@ss',
+        master: 'my keys',
+        db: 12,
+        sentinelUsername: 'guard',
+        sentinelPassword: 'p&ss',
+        tls: true,
+      },
+    ],
   ])('reads %s', (text, place) => expect(parseStoreUrl(text)).toEqual(place));
 
   it.each([
@@ -49,6 +89,20 @@ describe('parseStoreUrl()', () => {
     'redis-cluster://',
     'redis://a b',
     'redis-cluster://a:b',
+    'redis-cluster://h:7000/1',
+    'redis-cluster://h:7000,',
+    'redis-cluster://h:7000?db=1',
+    'redis-sentinel://',
+    'redis-sentinel://h',
+    'redis-sentinel://h/',
+    'redis-sentinel:///keys',
+    'redis-sentinel://h,/keys',
+    'redis-sentinel://h/keys/one',
+    'redis-sentinel://h/keys/0/1',
+    'redis-sentinel://h/keys?db=1',
+    'redis-sentinel://h/%',
+    'redisss-sentinel://h/keys',
+    'redis-sentinels://h/keys',
   ])('refuses "%s"', (text) =>
     expect(() => parseStoreUrl(text)).toThrow(
       /^Cannot open store ".*": expected file:PATH, redis:\/\//,
@@ -69,6 +123,8 @@ describe('parseStoreUrl()', () => {
     ['postgres://me:hunter2@db', 'postgres:…'],
     ['redis://me:hunter2@a b', 'redis:…'],
     ['redis-cluster://:hunter2@h:x', 'redis-cluster:…'],
+    ['redis-sentinel://:hunter2@h', 'redis-sentinel:…'],
+    ['rediss-sentinel://h/keys?sentinelPass=hunter2', 'rediss-sentinel:…'],
     ['REDIS://:hunter2@h', 'REDIS:…'],
     ['redis+tls://:hunter2@h', 'redis+tls:…'],
     ['redis2://:hunter2@h', 'redis2:…'],

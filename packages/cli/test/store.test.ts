@@ -113,3 +113,66 @@ it('a file that is none of keys is refused', async () => {
     expect.stringMatching(/^Cannot read key store .*: it is not a file/),
   ]);
 });
+
+it('the prefix comes from --prefix, then from COUNTERSIGN_PREFIX, and messages name it', async () => {
+  const server = await startRedis();
+  onTestFinished(() => server.stop());
+  const env = {
+    COUNTERSIGN_STORE: server.url,
+    COUNTERSIGN_MASTER_KEY,
+    COUNTERSIGN_PREFIX: 'video-api:keys',
+  };
+  const { run: here, json } = runner(env, NOW);
+  const { accessKeyId } = await json('keys create --subject alice');
+  expect(await json('keys list --prefix video-api:keys')).toMatchObject([{ accessKeyId }]);
+  for (const command of [
+    'keys list',
+    `keys show ${accessKeyId}`,
+    `keys revoke ${accessKeyId}`,
+    'keys revoke --subject alice',
+    'keys revoke --signed-before now',
+    'sessions revoke --subject alice',
+    'sessions revoke --everybody',
+    'sessions revoke CSSK7Q2M5X9R4T8W3Y6Z0ABC',
+  ]) {
+    const { code, stdout } = await here(`${command} --prefix video-api --json`);
+    const { error } = JSON.parse(stdout);
+    expect([code, error.code]).toEqual([1, 'ERR_STORE_EMPTY']);
+    expect(error.message).toContain('The key store at "video-api" is empty');
+  }
+  expect((await here('keys revoke --subject bob --yes')).stderr).toBe(
+    `Revoked nothing: there is no access key of "bob" in ${server.url} under prefix "video-api:keys", and no session was ever issued with it\n`,
+  );
+  expect(await json(`keys show ${accessKeyId}`)).toMatchObject({ status: 'active' });
+});
+
+it('COUNTERSIGN_PREFIX is left aside for a file, and if it is empty', async () => {
+  const path = join(await newFolder(), 'keys.json');
+  const file = { COUNTERSIGN_STORE: `file:${path}`, COUNTERSIGN_PREFIX: 'video-api:keys' };
+  expect((await runner(file).run('keys create --subject alice')).code).toBe(0);
+  const server = await startRedis();
+  onTestFinished(() => server.stop());
+  const redis = { COUNTERSIGN_STORE: server.url, COUNTERSIGN_MASTER_KEY, COUNTERSIGN_PREFIX: '' };
+  const { json } = runner(redis, NOW);
+  await json('keys create --subject alice');
+  expect(await json('keys list --prefix countersign:keys')).toHaveLength(1);
+});
+
+it('a key whose record is lost can be revoked by its id', async () => {
+  const server = await startRedis();
+  onTestFinished(() => server.stop());
+  const { run: here, json } = runner(
+    { COUNTERSIGN_STORE: server.url, COUNTERSIGN_MASTER_KEY },
+    NOW,
+  );
+  const { accessKeyId } = await json('keys create --subject alice');
+  const admin = new Redis(server.url);
+  await admin.del(`countersign:keys:key/${accessKeyId}`);
+  admin.disconnect();
+  expect((await here(`keys show ${accessKeyId}`)).code).toBe(1);
+  expect(await here(`keys revoke ${accessKeyId} --yes`)).toMatchObject({
+    code: 0,
+    stderr: `Revoked access key ${accessKeyId}, whose record cannot be read, permanently\n`,
+  });
+  expect(await json(`keys show ${accessKeyId}`)).toMatchObject({ status: 'revoked' });
+});

@@ -29,7 +29,7 @@ describe('what commands tell', () => {
 describe('keys revoke --signed-before', () => {
   it.each([1, 5, 60, 3_600])('refuses a time that is %i s ahead', async (ahead) => {
     const env = { COUNTERSIGN_STORE: `file:${await newFolder()}/keys.json` };
-    expect((await run(['keys', 'init'], { env })).code).toBe(0);
+    expect((await run(['keys', 'create', '--subject', 'alice'], { env })).code).toBe(0);
     const revoke = (at: number) => {
       const time = `${new Date(at * 1000).toISOString().slice(0, 19)}Z`;
       return run(['keys', 'revoke', '--signed-before', time, '--yes'], { env });

@@ -163,12 +163,28 @@ describe('wrong usage', () => {
     ],
     [
       ['keys', 'list', '--store', './keys.json'],
-      'Cannot open store "…": expected file:PATH, redis://HOST:PORT, rediss://HOST:PORT or redis-cluster://HOST:PORT,HOST:PORT',
+      'Cannot open store "…": expected file:PATH, redis://HOST:PORT, redis-cluster://HOST:PORT,HOST:PORT or redis-sentinel://HOST:PORT,HOST:PORT/MASTER-NAME, and rediss… for TLS',
     ],
     [['keys', 'list', '--prefix', ''], 'Cannot use prefix "": expected a name'],
     [
       ['keys', 'list', '--prefix', 'x'],
       'Cannot use --prefix with a file: it is for stores in Redis',
+    ],
+    [
+      ['keys', 'list', '--store', 'redis://127.0.0.1:1', '--ca-file', 'none.pem'],
+      'Cannot use --ca-file without TLS: it is for rediss://, rediss-cluster:// and rediss-sentinel://',
+    ],
+    [
+      ['keys', 'list', '--store', 'rediss://127.0.0.1:1', '--ca-file', 'none.pem'],
+      'Cannot read --ca-file "none.pem": ENOENT',
+    ],
+    [
+      ['keys', 'list', '--store', 'rediss://127.0.0.1:1', '--ca-file', ''],
+      'Cannot read --ca-file "": ENOENT',
+    ],
+    [
+      ['keys', 'list', '--store', 'rediss-cluster://127.0.0.1:1', '--ca-file', 'package.json'],
+      'Cannot read --ca-file "package.json": it holds no certificate in PEM',
     ],
     [
       ['keys', 'list', '--store', 'redis://127.0.0.1:1'],

@@ -1,6 +1,6 @@
 import { chmod, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { generateMasterKey } from '@countersign/server';
+import { generateAccessKey, generateMasterKey } from '@countersign/server';
 import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { NOW } from '../../../test/support/now.ts';
@@ -149,6 +149,17 @@ describe('FileKeyStore', () => {
     await vi.waitFor(async () => expect(await judge(keys, key)).toBe('accepted'));
     expect(await judge(keys, session)).toBe('accepted');
   });
+
+  it.each(['keys.json', join('unmounted', 'keys.json')])(
+    'is no answer to a verifier that starts before the store is there: %s',
+    async (name) => {
+      const path = join(await newFolder(), name);
+      const key = generateAccessKey({ subject: 'alice' });
+      expect(await judge(openFile({ path, masterKey }), key)).toMatch(
+        /^ERR_KEY_STORE_FAILED: .*is empty: its file was removed, or no key was ever added/,
+      );
+    },
+  );
 
   it('says what it needs', async () => {
     expect(() => new FileKeyStore({} as never)).toThrow('option "path"');

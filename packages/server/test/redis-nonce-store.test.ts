@@ -143,6 +143,58 @@ describe('RedisNonceStore budgets', () => {
     );
   });
 
+  it.each([
+    ['requests', { acceptableUntil: 120 }],
+    ['presigned URLs', { acceptableUntil: 3_600, presigned: true }],
+  ])('remember %s that live for long, though the one after each is over soon', async (_, long) => {
+    const url = inject('redisUrl');
+    const admin = connect(url);
+    const prefix = newPrefix();
+    // Two at a time are counted.
+    const store = storeOn(url, { prefix, perSubject: 2_000 });
+    const now = await nowOf(admin);
+    const epoch = await epochOf(store, now);
+    const claim = (seconds: number) => {
+      const signedAt = now + Math.min(seconds, 120) - 120;
+      return store.claim(claimOf(signedAt, { ...long, epoch, acceptableUntil: now + seconds }));
+    };
+    for (let pairs = 0; pairs < 500; pairs++) {
+      expect((await claim(long.acceptableUntil)).outcome).toBe('claimed');
+      expect((await claim(20)).outcome).toBe('claimed');
+    }
+    let held = 0;
+    for (const owner of await admin.keys(`${prefix}:*:*`))
+      for (const [end, count] of Object.entries(await admin.hgetall(owner)))
+        if (Number(end) > now + long.acceptableUntil) held += Number(count);
+    expect(held).toBeGreaterThanOrEqual(500);
+  });
+
+  it('count a presigned URL that lives for long after a replay of one that is over soon', async () => {
+    const url = inject('redisUrl');
+    const admin = connect(url);
+    const prefix = newPrefix();
+    const store = storeOn(url, { prefix, perSubject: 3 });
+    const now = await nowOf(admin);
+    const epoch = await epochOf(store, now);
+    const urlOf = (seconds: number) =>
+      claimOf(now - 100, { epoch, presigned: true, acceptableUntil: now + seconds });
+    const short = urlOf(20);
+    expect((await store.claim(short)).outcome).toBe('claimed');
+    for (let count = 0; count < 2; count++) {
+      expect((await store.claim(short)).outcome).toBe('replayed');
+      expect((await store.claim(urlOf(3_600))).outcome).toBe('claimed');
+    }
+    const [owner = ''] = await admin.keys(`${prefix}:presigned:*`);
+    const counts = Object.entries(await admin.hgetall(owner));
+    expect(counts.map(([end, held]) => [Number(end) > now + 60, held])).toEqual(
+      expect.arrayContaining([
+        [false, '1'],
+        [true, '2'],
+      ]),
+    );
+    expect((await store.claim(urlOf(3_600))).outcome).toBe('exhausted');
+  });
+
   it('leave nothing behind in Redis of an owner whose nonces have expired', async () => {
     const { url, admin } = await startOwn();
     const store = storeOn(url, { perSubject: 3 });

@@ -210,6 +210,31 @@ describe.each([
     );
   });
 
+  it('X10: long answers of a receiver do not pile up', async () => {
+    const { url } = await startReceiver((_, res) => {
+      res.writeHead(302, { location: `https://a.test/${'x'.repeat(2_000)}` });
+      res.end('\uffee'.repeat(600));
+    });
+    const sender = createCallbackSender({
+      ...LOOPBACK,
+      queue: open(),
+      endpoints: (id) => ({ id, url, secrets: [SECRET] }),
+      schedule: Array.from({ length: 4 }, () => 0.001),
+    });
+    onTestFinished(() => sender.close());
+    const { id } = await sender.send('mallory', { body: '{}' });
+    await until(async () => (await sender.find(id))?.state === 'dead');
+    const { attempts = [] } = (await sender.find(id)) ?? {};
+    expect(attempts).toHaveLength(5);
+    expect(attempts.map(({ status }) => status)).toEqual(attempts.map(() => 302));
+    expect(attempts[0]?.response).toBe('\uffee'.repeat(64));
+    expect(attempts.at(-1)).toMatchObject({
+      response: '\uffee'.repeat(512),
+      location: `https://a.test/${'x'.repeat(2_000)}`,
+    });
+    expect(Buffer.byteLength(JSON.stringify(attempts))).toBeLessThan(7_000);
+  });
+
   it('X10: slow receivers of one owner hold only places of its own', async () => {
     const { sender, slow, held, arrivals } = await begin({ perOwner: 8, concurrency: 32 });
     await sendAll(sender, named('mallory', 16), 10);

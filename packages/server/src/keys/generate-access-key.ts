@@ -9,7 +9,7 @@ const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
  * Makes an access key: `CSAK` and 20 random characters of Crockford base32 for its id, 32 random bytes in base64url for
  * its secret. Store it, and show the secret to its owner once.
  *
- * @param owner whose key it is, and what it may be used for; `subject` is `user` and `scopes` are none where not given
+ * @param owner whose key it is, and what it may be used for; `subject` is the id of the key and `scopes` are none where not given
  * @throws TypeError if it is no object
  *
  * @example
@@ -29,10 +29,12 @@ export function generateAccessKey(
     throw new TypeError(
       `Cannot make access key: expected its owner, such as { subject: "alice" }, got ${kindOf(owner)}`,
     );
+  const accessKeyId = `CSAK${encodeCrockford(randomBytes(20))}`;
   return {
-    accessKeyId: `CSAK${encodeCrockford(randomBytes(20))}`,
+    accessKeyId,
     secretAccessKey: randomBytes(32).toString('base64url'),
-    subject: 'user',
+    // Of its own: keys of one subject share a budget of nonces, and are revoked together.
+    subject: accessKeyId,
     scopes: [],
     status: 'active',
     ...owner,

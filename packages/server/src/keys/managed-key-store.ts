@@ -112,7 +112,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   /**
    * Makes a key and stores it.
    *
-   * @param owner whose it is; `subject` is `user` and `scopes` are none where not given
+   * @param owner whose it is; `subject` is the id of the key and `scopes` are none where not given
    * @returns the key. Its secret cannot be asked for again
    * @throws TypeError or RangeError where a field cannot be used
    */

@@ -27,6 +27,10 @@ export interface MasterKey {
 const GOOD_FOR = 60_000;
 /** The same, where there was none. */
 const BAD_FOR = 5_000;
+/** The longest that an answer is waited for: a request waits for it. */
+const LONGEST_WAIT = 5_000;
+/** The same, if there is an answer of a minute ago. */
+const LONGEST_WAIT_IF_KNOWN = 250;
 /** How many ids that may be made up are asked for at a time: tokens name them, and strangers write tokens. */
 const MOST_ASKED = 64;
 /** Of how many ids for which there was no key that is remembered. */
@@ -185,7 +189,10 @@ export class MasterKeys {
     if (this.#relisting === undefined || performance.now() - this.#relisting.at > BAD_FOR)
       this.#relisting = { at: performance.now(), done: this.#load(id) };
     try {
-      await this.#relisting.done;
+      // A function that hangs holds up nobody whose key is known.
+      await (known === undefined
+        ? this.#relisting.done
+        : settled(this.#relisting.done, LONGEST_WAIT_IF_KNOWN));
     } catch (error) {
       // While the function fails, what was good a minute ago is good.
       if (known === undefined) throw error;
@@ -204,12 +211,20 @@ export class MasterKeys {
     return key;
   }
 
+  /** Asks the function. A list that it gives late is taken all the same: a key may be gone from it. */
+  async #hear(id: string | undefined): Promise<KeyList | string | undefined> {
+    const answer = await this.#ask(id);
+    if (!Array.isArray(answer)) return answer as string | undefined;
+    const keys = parseList(answer);
+    this.#list = { at: performance.now(), keys };
+    return keys;
+  }
+
   async #load(id: string | undefined): Promise<MasterKey | undefined> {
     try {
-      const answer = await this.#ask(id);
-      if (Array.isArray(answer)) {
-        const keys = parseList(answer);
-        this.#list = { at: performance.now(), keys };
+      const answer = await settled(this.#hear(id), LONGEST_WAIT);
+      if (answer instanceof Map) {
+        const keys: KeyList = answer;
         return id === undefined ? keys.values().next().value : keys.get(id);
       }
       if (id !== undefined) this.#list = undefined;
@@ -225,6 +240,16 @@ export class MasterKeys {
       );
     }
   }
+}
+
+/** @throws Error if a promise does not settle within so many milliseconds */
+async function settled<T>(promise: Promise<T>, milliseconds: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const message = `there was no answer within ${milliseconds} ms`;
+    timer = setTimeout(() => reject(new Error(message)), milliseconds);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
 function isFresh({ at }: Answer, milliseconds: number): boolean {

@@ -20,7 +20,7 @@ export interface MemoryNonceStoreOptions {
   readonly maxEntries?: number | undefined;
   /**
    * The most nonces held at a time for one subject, and as many of its one-time presigned URLs: a
-   * quarter of `maxEntries` if not given, which is 1,700 requests a second. Beyond it the subject is
+   * quarter of `maxEntries` if not given, which is 1,800 requests a second. Beyond it the subject is
    * refused, `ERR_TOO_MANY_REQUESTS`, and others are not. Raise it if one key makes most requests.
    */
   readonly perSubject?: number | undefined;

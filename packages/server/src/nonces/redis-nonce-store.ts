@@ -9,7 +9,7 @@ import { TestedRedis } from '../redis-tested.ts';
 import { evalAndWait, tellLack, type Waited } from '../redis-wait.ts';
 import { CHARGE_SCRIPT } from './charge-script.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
-import { type Account, NonceCharges } from './nonce-charges.ts';
+import { type Account, type Charge, NonceCharges } from './nonce-charges.ts';
 import {
   CLOCK_SLACK,
   type ClaimOutcome,
@@ -41,7 +41,7 @@ export interface RedisNonceStoreOptions {
   readonly slack?: number | undefined;
   /**
    * The most live nonces of one subject, and as many of its one-time presigned URLs. Beyond it the subject is refused,
-   * `ERR_TOO_MANY_REQUESTS`, and others are not. If not given: 250,000, which is 1,700 requests a second, or fewer if both together
+   * `ERR_TOO_MANY_REQUESTS`, and others are not. If not given: 250,000, which is 1,800 requests a second, or fewer if both together
    * could take more than a quarter of the `maxmemory` of Redis. Raise it if one key makes most requests. The same on all servers.
    */
   readonly perSubject?: number | undefined;
@@ -77,7 +77,8 @@ interface NonceCommands {
 }
 
 /** What the script decides on. */
-interface NamedClaim extends Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'acceptableUntil'> {
+interface NamedClaim
+  extends Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'acceptableUntil' | 'presigned'> {
   readonly epoch?: string | undefined;
   /** What stands for the nonce. */
   readonly name: string;
@@ -219,26 +220,25 @@ export class RedisNonceStore implements NonceStore {
 
   async #claim(partition: RedisPartition, name: string, claim: NonceClaim): Promise<ClaimOutcome> {
     await this.#connection.connected();
-    const account = this.#charges.accountOf(claim);
     const limit = this.#limit;
     const { audience } = claim;
-    const { window, ahead } = hasTimes(claim) ? this.#limits.note(claim) : NO_CLAIM;
-    const until = Math.max(claim.acceptableUntil, claim.signedAt + window);
-    const fullFor = await this.#charge(account, claim, until, limit);
-    const owner = claim.presigned === true ? '' : account.name;
+    const isDated = hasTimes(claim);
+    const { window, ahead } = isDated ? this.#limits.note(claim) : NO_CLAIM;
     const limitsOf = hash('sha256', audience, 'base64url').slice(0, 22);
-    const limits = {
+    const named: NamedClaim = {
+      ...claim,
+      name,
+      owner: '',
+      fullFor: 0,
       limitsOf,
       window: milliseconds(window, 1e9),
       ahead: milliseconds(ahead, 1e6),
     };
-    const named: NamedClaim = { ...claim, name, owner, fullFor, ...limits };
-    let reply = await this.#call(partition, named);
-    if (reply.outcome === 'pending') {
-      await this.#call(partition, NO_CLAIM, true);
-      reply = await this.#call(partition, named);
-    }
-    if (reply.outcome !== 'claimed') account.uncounted -= 1;
+    const until = Math.max(claim.acceptableUntil, claim.signedAt + window);
+    // What is not dated is refused, and counts for nobody.
+    const reply = isDated
+      ? await this.#claimCounted(partition, named, this.#charges.accountOf(claim), until, limit)
+      : await this.#ask(partition, named);
     this.#limits.widen(audience, { window: reply.window / 1000, ahead: reply.ahead / 1000 });
     const { outcome, epoch, wait } = reply;
     if (outcome === 'pending' || outcome === 'alive')
@@ -249,28 +249,55 @@ export class RedisNonceStore implements NonceStore {
   }
 
   /**
-   * Counts what an owner has claimed, if it is time for that.
+   * Claims a nonce that counts for its owner, and counts what the owner has claimed if it is time for that.
+   *
+   * @param until Unix seconds: for how long the nonce is remembered
+   */
+  async #claimCounted(
+    partition: RedisPartition,
+    named: NamedClaim,
+    account: Account,
+    until: number,
+    limit: number,
+  ): Promise<ScriptReply> {
+    const isPresigned = named.presigned === true;
+    const charge = this.#charges.take(account, { until, isPresigned, limit });
+    const fullFor = charge === undefined ? 0 : await this.#count(account, charge, limit);
+    if (charge !== undefined && fullFor > 0) this.#charges.add(account, charge);
+    let reply: ScriptReply | undefined;
+    try {
+      const owner = isPresigned ? '' : account.name;
+      reply = await this.#ask(partition, { ...named, owner, fullFor });
+      return reply;
+    } finally {
+      // If the answer was lost the nonce may be there, unless there was no room.
+      const mayBeThere = fullFor === 0 && (reply?.outcome ?? 'claimed') === 'claimed';
+      if (!mayBeThere && charge !== undefined && fullFor === 0)
+        // In Redis, too: kept for a later nonce, the count would end before that one does.
+        await this.#count(account, { ...charge, count: -1 }, limit);
+      else if (!mayBeThere) account.uncounted -= 1;
+    }
+  }
+
+  /**
+   * Counts nonces of an owner in Redis.
    *
    * @returns the seconds until the owner has room for the nonce that is claimed next; 0 if it has
    */
-  async #charge(
-    account: Account,
-    claim: NonceClaim,
-    until: number,
-    limit: number,
-  ): Promise<number> {
-    const charge = this.#charges.take(account, limit);
-    if (charge === 0 || !hasTimes(claim)) {
-      account.uncounted += charge;
-      return 0;
-    }
-    const key = `${this.#prefix}:${account.name}`;
-    const counting = this.#redis.chargeOwner(key, charge, until, limit, this.#slack);
+  async #count({ name }: Account, { count, until }: Charge, limit: number): Promise<number> {
+    const key = `${this.#prefix}:${name}`;
+    const counting = this.#redis.chargeOwner(key, count, until, limit, this.#slack);
     // In a cluster the count may be where a master is gone, and the nonces are not: then they are claimed uncounted.
     const fullFor = await this.#within(counting, this.#timeout / 4).catch(() => 0);
-    if (typeof fullFor !== 'number' || !(fullFor > 0)) return 0;
-    account.uncounted += charge;
-    return fullFor;
+    return typeof fullFor === 'number' && fullFor > 0 ? fullFor : 0;
+  }
+
+  /** Claims a nonce, and confirms the epoch before if need be. */
+  async #ask(partition: RedisPartition, named: NamedClaim): Promise<ScriptReply> {
+    const reply = await this.#call(partition, named);
+    if (reply.outcome !== 'pending') return reply;
+    await this.#call(partition, NO_CLAIM, true);
+    return this.#call(partition, named);
   }
 
   /** One call of the script: a claim, or one that only looks after the partition. */

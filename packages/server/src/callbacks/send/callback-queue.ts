@@ -26,9 +26,12 @@ export interface DeliveryAttempt {
   readonly status?: number | undefined;
   /** Why there was no answer, or what the status means for the endpoint: where it redirects to. */
   readonly error?: string | undefined;
-  /** The `Location` of an answer that redirects, as the receiver wrote it but for control characters: at most 2,048 characters. */
+  /**
+   * The `Location` of an answer that redirects, as the receiver wrote it but for control characters: at most 2,048 characters. Only
+   * of the last attempt.
+   */
   readonly location?: string | undefined;
-  /** The beginning of the answer. */
+  /** The beginning of the answer; of attempts before the last at most 64 characters, since what receivers say must not fill the queue. */
   readonly response?: string | undefined;
   /** Unix seconds: when the next attempt is due, where there is one. */
   readonly nextAt?: number | undefined;

@@ -69,6 +69,8 @@ export interface CallbackSender {
 }
 
 const MOST_ATTEMPTS = 50;
+/** Characters of the answer to an attempt before the last. */
+const EARLIER_RESPONSE = 64;
 /** Seconds until it is tried again what is ours, and not the receiver's, to do. */
 const AFTER_OWN_FAILURE = 5;
 
@@ -163,7 +165,7 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
         ? undefined
         : Math.max(clock() + pause * (1 + jitter * random()), retryAt);
     const after: DeliveryProgress = {
-      attempts: [...progress.attempts, { ...attempt, nextAt }].slice(-MOST_ATTEMPTS),
+      attempts: [...progress.attempts.map(shortened), { ...attempt, nextAt }].slice(-MOST_ATTEMPTS),
       tried: progress.tried + 1,
     };
     if (outcome === 'delivered') {
@@ -249,6 +251,11 @@ function outcomeOf(result: AttemptResult | undefined): PlaceOutcome {
     seconds: attempt.seconds,
     restUntil: isForAll ? retryAt : undefined,
   };
+}
+
+/** Of an attempt before the last: what receivers say each time could fill the queue that all share. */
+function shortened({ location: _, response, ...attempt }: DeliveryAttempt): DeliveryAttempt {
+  return { ...attempt, response: response?.slice(0, EARLIER_RESPONSE) };
 }
 
 function warn(message: string): void {
