@@ -355,7 +355,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     expect(refused.code).toBe(2);
     expect(refused.stderr).toMatch(/^Cannot ask whether to accept the store .* with 1 access keys/);
     expect((await run('keys accept-restore --yes')).stderr).toMatch(
-      /^The store \S+ is accepted, with 1 access keys$/m,
+      /^The store (file:|redis:\/\/).+ is accepted, with 1 access keys$/m,
     );
     expect(await json('keys accept-restore --yes')).toEqual({ keys: 1 });
     expect(await find(accessKeyId)).toMatchObject({ subject: 'alice' });
