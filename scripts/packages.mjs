@@ -53,7 +53,7 @@ function importAll(tarballs) {
 /** Installs the command and nothing beside it, as somebody would who has no use for callbacks: without BullMQ. */
 function runAlone(tarballs) {
   const project = install('alone', tarballs, {});
-  run(['node_modules/.bin/countersign', 'keys', 'list', '--store', 'file:./keys.json'], project);
+  run(['node_modules/.bin/countersign', 'keys', 'init', '--store', 'file:./keys.json'], project);
   const list = ['callbacks', 'list', '--store', 'redis://127.0.0.1:1', '--json'];
   const command = join(project, 'node_modules/.bin/countersign');
   const { status, stdout } = spawnSync(command, list, { cwd: project, encoding: 'utf8' });
