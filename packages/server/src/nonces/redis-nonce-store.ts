@@ -136,6 +136,7 @@ export class RedisNonceStore implements NonceStore {
   readonly #beat: NodeJS.Timeout;
   readonly #charges = new NonceCharges();
   readonly #limits = new WidestLimits();
+  #lastAudience = { audience: '', name: '' };
   #calls = 0;
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
@@ -211,6 +212,15 @@ export class RedisNonceStore implements NonceStore {
     return this.#perSubject ?? Math.max(1, Math.min(PER_SUBJECT, fitting));
   }
 
+  /** What stands for an audience in Redis. There are few: they come from options. */
+  #nameOf(audience: string): string {
+    if (this.#lastAudience.audience !== audience) {
+      const name = hash('sha256', audience, 'base64url').slice(0, 22);
+      this.#lastAudience = { audience, name };
+    }
+    return this.#lastAudience.name;
+  }
+
   #partitionOf(accessKeyId: string): RedisPartition {
     const { length } = this.#partitions;
     const index =
@@ -224,9 +234,15 @@ export class RedisNonceStore implements NonceStore {
     const { audience } = claim;
     const isDated = hasTimes(claim);
     const { window, ahead } = isDated ? this.#limits.note(claim) : NO_CLAIM;
-    const limitsOf = hash('sha256', audience, 'base64url').slice(0, 22);
+    // Each field by its name: to spread the claim would cost as much as a hash.
+    const { signedAt, acceptableFrom, acceptableUntil, epoch: echoed, presigned } = claim;
+    const limitsOf = this.#nameOf(audience);
     const named: NamedClaim = {
-      ...claim,
+      signedAt,
+      acceptableFrom,
+      acceptableUntil,
+      epoch: echoed,
+      presigned,
       name,
       owner: '',
       fullFor: 0,
@@ -311,14 +327,16 @@ export class RedisNonceStore implements NonceStore {
       epoch = '',
       owner,
       fullFor,
-      ...limits
+      limitsOf,
+      window,
+      ahead,
     }: NamedClaim,
     confirms = false,
   ): Promise<ScriptReply> {
     const replicas = this.#waitForReplicas ?? (this.#connection.hasReplicas ? 1 : 0);
     const args: (string | number)[] = [name, signedAt, acceptableFrom, acceptableUntil, epoch];
     args.push(this.#newEpoch(), partition.seen, this.#clock(), this.#timeout / 1000, this.#slack);
-    args.push(owner, fullFor, limits.limitsOf, limits.window, limits.ahead);
+    args.push(owner, fullFor, limitsOf, window, ahead);
     if (replicas > 0)
       args.push(LEASE * this.#slack, partition.epoch, partition.acked, confirms ? 1 : 0);
     const { key } = partition;
