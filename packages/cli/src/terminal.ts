@@ -5,7 +5,7 @@ interface TextStream {
 }
 
 /**
- * Control characters but the line break, marks that turn text around, and what nobody can see.
+ * Control characters but the line break, marks that turn text around, and invisible characters.
  * JSON needs none of them as they are.
  */
 const UNSAFE = /(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;

@@ -189,7 +189,7 @@ export class MasterKeys {
     if (this.#relisting === undefined || performance.now() - this.#relisting.at > BAD_FOR)
       this.#relisting = { at: performance.now(), done: this.#load(id) };
     try {
-      // A function that hangs holds up nobody whose key is known.
+      // A function that hangs must not hold up requests whose key is known.
       await (known === undefined
         ? this.#relisting.done
         : settled(this.#relisting.done, LONGEST_WAIT_IF_KNOWN));

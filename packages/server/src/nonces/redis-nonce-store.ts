@@ -82,7 +82,7 @@ interface NamedClaim
   readonly epoch?: string | undefined;
   /** What stands for the nonce. */
   readonly name: string;
-  /** Whose requests are refused that were signed before one that found no room; nobody's for a presigned URL. */
+  /** The owner whose earlier requests are refused if this one finds no room; empty for a presigned URL. */
   readonly owner: string;
   /** Seconds until the owner has room again; 0 if it has. */
   readonly fullFor: number;
@@ -136,7 +136,7 @@ export class RedisNonceStore implements NonceStore {
   readonly #beat: NodeJS.Timeout;
   readonly #charges = new NonceCharges();
   readonly #limits = new WidestLimits();
-  #lastAudience = { audience: '', name: '' };
+  #lastAudience: { readonly audience?: string; readonly name: string } = { name: '' };
   #calls = 0;
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
@@ -251,7 +251,7 @@ export class RedisNonceStore implements NonceStore {
       ahead: milliseconds(ahead, 1e6),
     };
     const until = Math.max(claim.acceptableUntil, claim.signedAt + window);
-    // What is not dated is refused, and counts for nobody.
+    // A claim without times is refused, so it counts for no owner.
     const reply = isDated
       ? await this.#claimCounted(partition, named, this.#charges.accountOf(claim), until, limit)
       : await this.#ask(partition, named);
