@@ -194,6 +194,19 @@ function arrayBuffers(): number {
   return process.memoryUsage().arrayBuffers;
 }
 
+describe('MemoryNonceStore and verifiers with other windows', () => {
+  it('keeps a nonce of the narrower window for as long as the wider one lasts', async () => {
+    const { clock, store } = storeAt(NOW, { bornAt: 0 });
+    const { epoch } = store;
+    const within = (window: number, nonce: string) =>
+      claimOf(NOW, { nonce, epoch, acceptableUntil: NOW + window });
+    expect(await outcomeOf(store.claim(within(300, 'wide')))).toBe('claimed');
+    expect(await outcomeOf(store.claim(within(120, 'narrow')))).toBe('claimed');
+    for (clock.now of [NOW + 127, NOW + 160, NOW + 300])
+      expect(await outcomeOf(store.claim(within(300, 'narrow')))).toBe('replayed');
+  });
+});
+
 describe('MemoryNonceStore memory', () => {
   it('forgets what has expired', async () => {
     const { clock, store } = storeAt(NOW, { bornAt: 0 });
