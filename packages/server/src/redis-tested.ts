@@ -75,6 +75,7 @@ export class TestedRedis {
     const { testEvery = TEST_EVERY } = options;
     this.#beat = setInterval(() => {
       if (this.isFit) this.#testMeanwhile();
+      else this.retest();
     }, testEvery).unref();
   }
 
@@ -145,6 +146,11 @@ export class TestedRedis {
     if (!this.#isFit && this.redis.status === 'ready' && !this.#isTesting) this.#testAnew();
   }
 
+  /** Tests a connection over which a command had no answer. */
+  doubt(): void {
+    if (this.#isFit) this.#testMeanwhile();
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -205,6 +211,8 @@ export class TestedRedis {
   #noteDown(reason: string): void {
     const now = performance.now();
     this.#downSince ??= now;
+    // A connection that stays, and carries nothing, says so only to those who ask.
+    if (this.redis.status === 'ready') setTimeout(() => this.retest(), DOWN_AFTER).unref();
     if (!(now - this.#downSince >= DOWN_AFTER)) return;
     this.#isDown = true;
     const { what, store, consequence, warnings } = this.#options;

@@ -184,7 +184,10 @@ export class BullmqCallbackQueue implements CallbackQueue {
     const { keepDelivered, keepDead } = this.#options;
     // A callback that Redis may forget was not taken in. What is there already is delivered all the same.
     await this.#connection.connected();
-    const rank = await this.#reserve(callback);
+    const rank = await this.#reserve(callback).catch((error) => {
+      if (isNoAnswer(error)) this.#connection.doubt();
+      throw error;
+    });
     if (rank === undefined) return;
     // First the place: a job without one would overtake those before it.
     if (lane !== undefined) await this.#redis.enterLane(this.#laneKey(lane), id);
