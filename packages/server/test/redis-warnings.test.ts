@@ -466,6 +466,70 @@ describe('RedisNonceStore', () => {
   });
 });
 
+describe('RedisKeyStore', () => {
+  async function begin() {
+    const { url, admin } = await startOwn();
+    const told = hook();
+    const keys = new RedisKeyStore({ redis: connect(url), masterKey, onWarning: told.onWarning });
+    onTestFinished(() => keys.close());
+    await keys.ready();
+    const key = await keys.create({ subject: 'alice' });
+    const copy = await Promise.all(
+      (await admin.keys('*')).map(async (it) => ({ it, dump: await admin.dumpBuffer(it) })),
+    );
+    const restore = async () => {
+      for (const { it, dump } of copy) await admin.restore(it, 0, dump as Buffer, 'REPLACE');
+      await until(
+        () =>
+          keys.list().then(
+            () => true,
+            () => false,
+          ),
+        'the store does not work',
+      );
+    };
+    const record = (await admin.keys('*')).find((it) => it.includes(key.accessKeyId)) as string;
+    return { ...told, admin, keys, key, restore, record };
+  }
+
+  it.each<[string, WarningCode]>([
+    ['all records', 'COUNTERSIGN_KEY_STORE_EMPTY'],
+    ['a record', 'COUNTERSIGN_KEY_STORE_RECORD_LOST'],
+  ])('that has lost %s is reported once, and again', async (what, code) => {
+    const move = movedClock();
+    const { admin, keys, told, of, restore, record } = await begin();
+    for (const round of [1, 2]) {
+      if (what === 'all records') await admin.flushall();
+      else await admin.del(record);
+      // What was read a moment ago goes for a while.
+      const ask = () => keys.rotate(record.slice(-24), { overlap: 0 }).catch(() => undefined);
+      await until(async () => (await ask(), of(code).length >= round), `${code} did not come`);
+      await askOften(ask);
+      expect(of(code)).toHaveLength(round);
+      await restore();
+      await keys.show(record.slice(-24));
+      move(61);
+      await keys.show(record.slice(-24));
+    }
+    expect(told).toHaveLength(2);
+  });
+
+  it('that may not subscribe is reported once', async () => {
+    const code = 'COUNTERSIGN_KEY_STORE_NOT_SUBSCRIBED';
+    const { url, admin } = await startOwn();
+    await admin.call('ACL', 'SETUSER', 'mute', 'on', '>p', '~*', 'resetchannels', '+@all');
+    const { of, told, come, onWarning } = hook();
+    const redis = connect(url.replace('//', '//mute:p@'));
+    const keys = new RedisKeyStore({ redis, masterKey, onWarning });
+    onTestFinished(() => keys.close());
+    await come(code, 1);
+    await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    await keys.ready();
+    expect(of(code)).toMatchObject([{ message: expect.stringContaining('NOPERM') }]);
+    expect(told).toHaveLength(1);
+  });
+});
+
 it('BullmqCallbackQueue says once that Redis is nearly full, and again', async () => {
   const NEARLY_FULL = 'COUNTERSIGN_CALLBACK_QUEUE_NEARLY_FULL';
   const move = movedClock();
