@@ -503,7 +503,11 @@ describe('RedisKeyStore', () => {
       else await admin.del(record);
       // What was read a moment ago goes for a while.
       const ask = () => keys.rotate(record.slice(-24), { overlap: 0 }).catch(() => undefined);
-      await until(async () => (await ask(), of(code).length >= round), `${code} did not come`);
+      const isTold = async () => {
+        await ask();
+        return of(code).length >= round;
+      };
+      await until(isTold, `${code} did not come`);
       await askOften(ask);
       expect(of(code)).toHaveLength(round);
       await restore();

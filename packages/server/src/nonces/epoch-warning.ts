@@ -16,7 +16,7 @@ const WHAT: Readonly<Record<EpochCause, string>> = {
     'Redis held nothing of the store. That is expected of a new Redis, and of one that restarted and keeps nothing on disk',
   lost: 'Redis has lost what the store kept: it was flushed, it restarted without its data, or it evicted the key',
   restarted:
-    'Redis restarted with older data, a replica was promoted, or the slot moved to another node',
+    'Redis restarted with data that may be older, a replica was promoted, or the slot moved',
   'rolled-back': 'Redis went back to an older state while it ran',
   unacknowledged: 'no replica has acknowledged claims for too long: look after the replicas',
   'wider-window':
