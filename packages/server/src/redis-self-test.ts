@@ -7,6 +7,8 @@ export interface SelfTest {
   readonly replicas: number;
   /** Bytes that the smallest of the masters may use: `Infinity` if they have no limit, or do not tell. */
   readonly maxMemory: number;
+  /** Which share of that is used, by the master that uses most: 0 if they have no limit. */
+  readonly memoryUse: number;
 }
 
 const OLDEST: readonly [number, number] = [6, 2];
@@ -36,6 +38,7 @@ export async function testRedis(redis: Redis | Cluster, policies: RegExp): Promi
     flaw,
     replicas: Math.max(...tests.map((it) => it.replicas)),
     maxMemory: Math.min(...tests.map((it) => it.maxMemory)),
+    memoryUse: Math.max(...tests.map((it) => it.memoryUse)),
   };
 }
 
@@ -59,7 +62,8 @@ function judgeRedis(info: string, policies: RegExp): SelfTest {
   const replicas = countReplicas(info);
   // Zero means no limit.
   const maxMemory = Number(field(info, 'maxmemory')) || Number.POSITIVE_INFINITY;
-  return { flaw: findFlaw(info, policies), replicas, maxMemory };
+  const memoryUse = Number(field(info, 'used_memory') ?? 0) / maxMemory;
+  return { flaw: findFlaw(info, policies), replicas, maxMemory, memoryUse };
 }
 
 /**

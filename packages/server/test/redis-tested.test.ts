@@ -6,6 +6,7 @@ import { RedisKeyStore, RedisNonceStore, RedisOnceStore } from '@countersign/ser
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type RedisServer, startRedis } from '../../../test/support/redis.ts';
+import { OperatorWarnings } from '../src/operator-warning.ts';
 import { duplicate } from '../src/redis-connection.ts';
 import { noAnswer, rememberFailures } from '../src/redis-reachable.ts';
 import { TestedRedis } from '../src/redis-tested.ts';
@@ -184,7 +185,9 @@ describe('TestedRedis', () => {
     const { url, admin } = await startOwn();
     const tested = new TestedRedis(duplicate(connect(url), 10_000), {
       what: 'tests',
-      warning: 'COUNTERSIGN_TESTS',
+      store: 'ONCE_STORE',
+      warnings: new OperatorWarnings(),
+      consequence: 'Tests fail',
       timeout: 10_000,
       testEvery: 5,
     });
@@ -197,7 +200,7 @@ describe('TestedRedis', () => {
     const unfit = 'Redis is not fit for tests: its maxmemory-policy is "allkeys-lru"';
     await vi.waitFor(() => expect(tested.connected()).rejects.toThrow(unfit), 10_000);
     expect(warn).toHaveBeenCalledExactlyOnceWith(expect.stringContaining(unfit), {
-      code: 'COUNTERSIGN_TESTS',
+      code: 'COUNTERSIGN_ONCE_STORE_UNFIT',
     });
     await admin.config('SET', 'maxmemory-policy', 'noeviction');
     await vi.waitFor(() => tested.connected(), 10_000);
