@@ -75,6 +75,23 @@ describe('docs/wire-format.md', () => {
   });
 });
 
+describe('docs/run-it.md', () => {
+  it('has ten alerts, and names only codes that the other pages explain', () => {
+    const page = read('docs/run-it.md');
+    const alerts = page.split('## Alerts\n')[1]?.split('\n## ')[0] ?? '';
+    expect([...alerts.matchAll(/^\| (?:warning|refusals|`used_memory`)/gm)]).toHaveLength(10);
+    const explained = read('docs/errors.md') + read('docs/keys.md');
+    const codes = [...page.matchAll(/\bERR_\w+|`(COUNTERSIGN_\w+)`/g)].map((it) => it[1] ?? it[0]);
+    expect(codes.length).toBeGreaterThan(15);
+    expect(codes.filter((code) => !explained.includes(code) && !isVariable(code))).toEqual([]);
+  });
+});
+
+/** Those that the command reads, which its own page explains. */
+function isVariable(name: string): boolean {
+  return read('packages/cli/README.md').includes(`\`${name}\``);
+}
+
 describe('docs/servers.md', () => {
   it('names each class that must be closed when a server shuts down', async () => {
     const doors = ['index', 'redis', 'file', 'callbacks', 'bullmq'];

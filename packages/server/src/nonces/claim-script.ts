@@ -120,7 +120,9 @@ if math.floor(now / CLEANED_EVERY) ~= math.floor(tick / CLEANED_EVERY) then
 end
 if nonce == '' then
   local alive = answer('alive')
-  alive[5] = tonumber(string.match(info, 'connected_slaves:(%d+)') or 0)
+  -- A client that copies the data for a backup is listed as a replica without a port.
+  local _, copying = string.gsub(info, ',port=0,', '')
+  alive[5] = tonumber(string.match(info, 'connected_slaves:(%d+)') or 0) - copying
   return alive
 end
 if not (signed and from and till and now <= till + slack) then return answer('stale') end
