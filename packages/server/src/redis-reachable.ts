@@ -74,5 +74,5 @@ export function reasonOf(
 ): string {
   const { message, code = error.name, lastNodeError } = error;
   const node = lastNodeError instanceof Error ? ` (${reasonOf(lastNodeError)})` : '';
-  return `${(message || code).replace(ARGUMENTS, '')}${node}`;
+  return `${(message || code).replace(ARGUMENTS, '').replace(/\.$/, '')}${node}`;
 }

@@ -55,6 +55,8 @@ export class TestedRedis {
   #test: Promise<void> | undefined;
   #isTesting = false;
   #isFit = false;
+  /** Whether the last test found settings that an operator must change. */
+  #isUnfit = false;
   readonly #beat: NodeJS.Timeout;
   /** Since when Redis has given no answer, by `performance.now()`; `undefined` while it does. */
   #downSince: number | undefined = performance.now();
@@ -99,21 +101,31 @@ export class TestedRedis {
   }
 
   /**
-   * Waits longer than questions do, until Redis can be relied on.
+   * Waits longer than questions do, until Redis can be relied on. A connection that breaks on the way
+   * is no reason to give up: while a fleet starts, or a cluster fails over, some do.
    *
-   * @param seconds for how long to wait for a connection
+   * @param seconds for how long to try
+   * @param look what else must succeed
    * @throws Error that says what is wrong, and what to do
    * @throws RangeError if `seconds` is not from 0 to 3,600
    */
-  async ready(seconds: number): Promise<void> {
+  async ready(seconds: number, look?: () => Promise<unknown>): Promise<void> {
     if (!(seconds >= 0 && seconds <= 3_600))
       throw new RangeError(
         `Cannot wait for Redis: expected 0 to 3,600 seconds, got ${quote(seconds)}`,
       );
     const end = performance.now() + seconds * 1000;
-    while (!this.#closed && this.redis.status !== 'ready' && performance.now() < end)
+    for (;;) {
+      try {
+        await this.connected();
+        await look?.();
+        return;
+      } catch (error) {
+        // Settings do not change by waiting.
+        if (this.#closed || this.#isUnfit || !(performance.now() < end)) throw error;
+      }
       await sleep(20);
-    await this.connected();
+    }
   }
 
   /** @throws Error if the store is closed */
@@ -196,6 +208,7 @@ export class TestedRedis {
     this.#noteUp();
     this.#options.whenTested?.(test);
     const { flaw, replicas, maxMemory } = test;
+    this.#isUnfit = flaw !== undefined;
     if (flaw !== undefined) {
       // Callers are told nothing but that they should try again: the operator must hear of it.
       const message = `Redis is not fit for ${what}: ${flaw}`;

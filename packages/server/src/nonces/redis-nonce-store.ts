@@ -190,8 +190,9 @@ export class RedisNonceStore implements NonceStore {
    * @throws RangeError if `seconds` is not from 0 to 3,600
    */
   async ready(seconds = 10): Promise<void> {
-    await this.#connection.ready(seconds);
-    await Promise.all(this.#partitions.map((partition) => this.#watch(partition)));
+    await this.#connection.ready(seconds, () =>
+      Promise.all(this.#partitions.map((partition) => this.#watch(partition))),
+    );
   }
 
   /** Claims a nonce. Rejects where Redis fails, or does not answer in time. */
