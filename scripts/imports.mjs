@@ -18,14 +18,15 @@ const nonceWords = /^server\/nonces\/(nonce-pool|nonce-words|widest-limits|words
 const redisNonceParts =
   /^server\/nonces\/(charge-script|claim-script|nonce-charges|widest-limits|redis-(partition|reply))\.ts$/;
 const redisConnection = /^server\/redis-connection\.ts$/;
-const redis = /^server\/redis-(connection|reachable|self-test|tested|wait)\.ts$/;
+const redis =
+  /^server\/redis-(commands|connection|permissions|reachable|self-test|tested|wait)\.ts$/;
 // What the life of a key is made of, wherever it is kept.
 const keyParts =
   /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|last-uses|managed-key-store|master-keys|record-cache|record-store|revocations|rotation|seal|store-(history|presence))\.ts$/;
 const fileParts = /^server\/keys\/file-(contents|draft|lock|place|records)\.ts$/;
 const storeFailed = /^server\/store-failed\.ts$/;
 const sessionSource = /^server\/sessions\/session-source\.ts$/;
-const sendParts = /^server\/callbacks\/send\/(?!bullmq-)/;
+const sendParts = /^server\/callbacks\/send\/(?!bullmq-(?!commands))/;
 const callbackForms = /^server\/callbacks\/(callback-scheme|schemes\/standard-webhooks)\.ts$/;
 const serverCore =
   /^server\/(?!(bullmq|callbacks|express|failures|fetch|file|node|redis|sessions)\.ts|http\/|redis-|(callbacks|keys|nonces)\/redis|keys\/file|(failures\/(?!failure-limit)|sessions\/(?!session-source)))/;
@@ -52,7 +53,7 @@ const layers = [
     files: /^server\/keys\/redis/,
     may: [
       keyParts,
-      /^server\/keys\/redis-(changes|records|scripts|writer)\.ts$/,
+      /^server\/keys\/redis-(access|changes|records|scripts|writer)\.ts$/,
       redis,
       options,
       shared,
@@ -99,9 +100,9 @@ const layers = [
   { files: httpShared, may: [shared] },
   { files: /^server\/session-endpoint\.ts$/, may: [serverAny, shared, zod, /^express$/] },
   {
-    files: /^server\/redis-(connection|reachable|self-test|tested|wait)\.ts$/,
+    files: /^server\/redis-(commands|connection|permissions|reachable|self-test|tested|wait)\.ts$/,
     may: [
-      /^server\/redis-(reachable|self-test)\.ts$/,
+      /^server\/redis-(commands|permissions|reachable|self-test)\.ts$/,
       storeFailed,
       options,
       shared,
@@ -127,7 +128,7 @@ const layers = [
   // What limits failures is given to the verifier, which knows only what to ask it.
   {
     files: /^server\/failures\/redis-failures\.ts$/,
-    may: [/^server\/failures\/(count-script|failure-counts)\.ts$/, redisConnection, /^ioredis$/],
+    may: [/^server\/failures\/(count-script|failure-counts)\.ts$/, redis, /^ioredis$/],
   },
   {
     files: /^server\/failures\//,

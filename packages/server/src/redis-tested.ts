@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
+import { isRefusal } from './redis-permissions.ts';
 import { rememberFailures, whenReady } from './redis-reachable.ts';
-import { NOEVICTION, testRedis } from './redis-self-test.ts';
+import { NOEVICTION, type SelfTest, testRedis } from './redis-self-test.ts';
 import { withoutCommand } from './store-failed.ts';
 
 export interface TestedRedisOptions {
@@ -14,6 +15,15 @@ export interface TestedRedisOptions {
   readonly timeout: number;
   /** The eviction policies under which what the store puts there stays; `noeviction` if not given. */
   readonly policies?: RegExp;
+  /**
+   * Tells what the user of the store may not do, but must, if there is anything.
+   *
+   * @param hasReplicas whether replicas were ever seen
+   */
+  readonly permissions: (
+    redis: Redis | Cluster,
+    hasReplicas: boolean,
+  ) => Promise<string | undefined>;
   /** Called after each test that was passed. */
   readonly whenFit?: () => void;
   /** Makes the error that says that Redis is not fit. */
@@ -120,6 +130,19 @@ export class TestedRedis {
     await this.#test;
   }
 
+  /**
+   * Why a command failed: if the user of the store was not allowed to do something, the test tells
+   * what it was, and how to allow it.
+   */
+  async explain(error: unknown): Promise<unknown> {
+    if (!isRefusal(error) || this.#closed) return error;
+    if (!this.#isTesting) this.#untested();
+    return this.connected().then(
+      () => error,
+      (unfit) => unfit,
+    );
+  }
+
   /** Tests a connection again that has failed its test. */
   retest(): void {
     if (!this.#isFit && this.redis.status === 'ready' && !this.#isTesting) this.#testAnew();
@@ -161,8 +184,15 @@ export class TestedRedis {
 
   /** @throws Error where Redis cannot be relied on */
   async #judge(): Promise<void> {
-    const { what, policies = NOEVICTION } = this.#options;
-    const { flaw, replicas, maxMemory } = await testRedis(this.redis, policies).catch((error) => {
+    const { what, policies = NOEVICTION, permissions } = this.#options;
+    const test = async (): Promise<SelfTest> => {
+      const account = await testRedis(this.redis, policies);
+      const hasReplicas = this.#hasReplicas || account.replicas > 0;
+      // What is refused comes first: without it Redis tells nothing else.
+      const refusal = await permissions(this.redis, hasReplicas);
+      return { ...account, flaw: refusal ?? account.flaw };
+    };
+    const { flaw, replicas, maxMemory } = await test().catch((error) => {
       throw withoutCommand(error);
     });
     if (flaw !== undefined) throw this.#unfit(`Redis is not fit for ${what}: ${flaw}`);

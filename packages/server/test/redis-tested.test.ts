@@ -161,6 +161,7 @@ describe('TestedRedis', () => {
       warning: 'COUNTERSIGN_TESTS',
       timeout: 10_000,
       testEvery: 5,
+      permissions: async () => undefined,
     });
     onTestFinished(() => tested.close());
     let connections = 0;

@@ -1,10 +1,15 @@
 import type { Cluster, Redis } from 'ioredis';
+import { commandsOf } from '../redis-commands.ts';
 import { duplicate } from '../redis-connection.ts';
+import { isRefusal, refusalOf } from '../redis-permissions.ts';
 import { COUNT_SCRIPT } from './count-script.ts';
 import type { FailureCounts } from './failure-counts.ts';
 
 /** Milliseconds after which Redis is given up. Nobody waits for it. */
 const TIMEOUT = 1_000;
+
+/** What the user of the limit must be allowed to run. */
+const COMMANDS = ['EVAL', 'EVALSHA', 'INFO', ...commandsOf(COUNT_SCRIPT)];
 
 /** What failed: a signature of a source, with an access key. */
 export interface FailureNames {
@@ -32,6 +37,10 @@ export class RedisFailures {
   readonly #milliseconds: number;
   readonly #mostOfHash: number;
   #isWarned = false;
+  /** Whether the user may do all that is needed: settles with the test of the present connection. */
+  #test: Promise<boolean> | undefined;
+  /** What the user may not do, as it was told last. */
+  #refusal: string | undefined;
   #closed = false;
 
   constructor(options: {
@@ -47,6 +56,10 @@ export class RedisFailures {
     this.#redis.defineCommand('countFailure', { numberOfKeys: 4, lua: COUNT_SCRIPT });
     // In a cluster a script may use only keys of one slot, which the part in braces decides.
     this.#prefix = redis.isCluster ? `{${prefix}}` : prefix;
+    this.#redis.on('ready', () => void this.#isAllowed());
+    this.#redis.on('close', () => {
+      this.#test = undefined;
+    });
     this.#milliseconds = per * 1000;
     this.#mostOfHash = Math.ceil(maxEntries / 2);
   }
@@ -57,6 +70,7 @@ export class RedisFailures {
     try {
       // A cluster would keep for later what is counted while it is away.
       if (this.#redis.status !== 'ready') throw new Error('Redis is not connected');
+      if (!(await this.#isAllowed())) return;
       const keys = ['sources', 'sources:old', 'keys', 'keys:old'].map(
         (name) => `${this.#prefix}:${own.kind}:${name}`,
       );
@@ -67,7 +81,9 @@ export class RedisFailures {
       own.pairs.hear(pair, pairFailures, pairLeft);
       this.#isWarned = false;
     } catch (error) {
-      this.#warn(error);
+      // It was taken away meanwhile.
+      if (isRefusal(error)) this.#test = undefined;
+      if (!isRefusal(error) || (await this.#isAllowed())) this.#warn(error);
     }
   }
 
@@ -76,13 +92,32 @@ export class RedisFailures {
     this.#redis.disconnect();
   }
 
+  #isAllowed(): Promise<boolean> {
+    this.#test ??= this.#tryAll();
+    return this.#test;
+  }
+
+  /** Says what the user of the limit may not do, but must. Anything else that fails is said when it is needed. */
+  async #tryAll(): Promise<boolean> {
+    const needs = { prefix: `${this.#prefix}:`, commands: COMMANDS };
+    const refusal = await refusalOf(this.#redis, needs).catch(() => undefined);
+    if (refusal !== undefined && refusal !== this.#refusal && !this.#closed) warn(refusal);
+    this.#refusal = refusal;
+    // It may be allowed by the next time.
+    if (refusal !== undefined) this.#test = undefined;
+    return refusal === undefined;
+  }
+
   /** Once for each time that Redis is away. */
-  #warn(error: unknown): void {
+  #warn(why: unknown): void {
     if (this.#isWarned || this.#closed) return;
     this.#isWarned = true;
-    process.emitWarning(
-      `Cannot count failed signatures in Redis, each server counts alone: ${error}`,
-      { code: 'COUNTERSIGN_FAILURE_LIMIT' },
-    );
+    warn(why);
   }
+}
+
+function warn(why: unknown): void {
+  process.emitWarning(`Cannot count failed signatures in Redis, each server counts alone: ${why}`, {
+    code: 'COUNTERSIGN_FAILURE_LIMIT',
+  });
 }

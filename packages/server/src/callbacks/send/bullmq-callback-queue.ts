@@ -4,7 +4,9 @@ import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { parseOptions } from '../../options.ts';
 import { redisOption } from '../../redis-connection.ts';
+import { refusalOf } from '../../redis-permissions.ts';
 import { TestedRedis } from '../../redis-tested.ts';
+import { QUEUE_COMMANDS } from './bullmq-commands.ts';
 import type {
   CallbackQueue,
   DeliveryProgress,
@@ -152,6 +154,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
       what: 'callbacks that wait',
       warning: 'COUNTERSIGN_CALLBACK_QUEUE',
       timeout: timeout * 1000,
+      permissions: (own) => refusalOf(own, { prefix: `${prefix}:`, commands: QUEUE_COMMANDS }),
     });
     this.#queue = new Queue(name, { connection: own, prefix, skipWaitingForReady: true });
     this.#queue.on('error', this.#warn);
@@ -170,10 +173,14 @@ export class BullmqCallbackQueue implements CallbackQueue {
   }
 
   async add(callback: QueuedCallback): Promise<void> {
-    const { id, body, lane, owner, ...rest } = callback;
-    const { keepDelivered, keepDead } = this.#options;
     // A callback that Redis may forget was not taken in. What is there already is delivered all the same.
     await this.#connection.connected();
+    await this.#explained(this.#add(callback));
+  }
+
+  async #add(callback: QueuedCallback): Promise<void> {
+    const { id, body, lane, owner, ...rest } = callback;
+    const { keepDelivered, keepDead } = this.#options;
     const rank = await this.#reserve(callback);
     if (rank === undefined) return;
     // First the place: a job without one would overtake those before it.
@@ -223,14 +230,22 @@ export class BullmqCallbackQueue implements CallbackQueue {
     });
   }
 
-  async find(id: string): Promise<QueueEntry | undefined> {
+  find(id: string): Promise<QueueEntry | undefined> {
+    return this.#explained(this.#find(id));
+  }
+
+  async #find(id: string): Promise<QueueEntry | undefined> {
     const job = await this.#queue.getJob(id);
     if (job === undefined) return undefined;
     const state = await job.getState();
     return toEntry(job, STATE_OF[state] ?? 'waiting');
   }
 
-  async list(state: DeliveryState, limit: number): Promise<readonly QueueEntry[]> {
+  list(state: DeliveryState, limit: number): Promise<readonly QueueEntry[]> {
+    return this.#explained(this.#list(state, limit));
+  }
+
+  async #list(state: DeliveryState, limit: number): Promise<readonly QueueEntry[]> {
     const jobs = await this.#queue.getJobs([...STATES[state]], 0, limit - 1, false);
     return jobs
       .filter((job) => job !== undefined)
@@ -239,7 +254,11 @@ export class BullmqCallbackQueue implements CallbackQueue {
       .map((job) => toEntry(job, state));
   }
 
-  async redeliver(id: string): Promise<boolean> {
+  redeliver(id: string): Promise<boolean> {
+    return this.#explained(this.#redeliver(id));
+  }
+
+  async #redeliver(id: string): Promise<boolean> {
     const job = await this.#queue.getJob(id);
     if (job === undefined) return false;
     const state = await job.getState();
@@ -322,6 +341,13 @@ export class BullmqCallbackQueue implements CallbackQueue {
     await this.#redis.finish(waiting, finishing, callback.id).catch(this.#warn);
   }
 
+  /** Says what the user of the queue may not do, if that is why it failed. */
+  #explained<T>(work: Promise<T>): Promise<T> {
+    return work.catch(async (error) => {
+      throw await this.#connection.explain(error);
+    });
+  }
+
   #finish(work: Promise<unknown>): void {
     const finishing: Promise<void> = work
       .then(() => undefined, this.#warn)
@@ -391,12 +417,11 @@ export class BullmqCallbackQueue implements CallbackQueue {
     const isLock = error.message.startsWith('could not renew lock');
     if (this.#warned || this.#closed || isLock) return;
     this.#warned = true;
-    process.emitWarning(
-      `Cannot work with the callback queue in Redis: ${quote(error.message, 256)}`,
-      {
-        code: 'COUNTERSIGN_CALLBACK_QUEUE',
-      },
-    );
+    const message = `Cannot work with the callback queue in Redis: ${quote(error.message, 256)}`;
+    // What the user of the queue may not do is told by the test, as a warning of its own.
+    void this.#connection.explain(error).then((why) => {
+      if (why === error) process.emitWarning(message, { code: 'COUNTERSIGN_CALLBACK_QUEUE' });
+    });
   };
 }
 
