@@ -1,7 +1,9 @@
 import type { Cluster, Redis } from 'ioredis';
+import type { OperatorWarnings } from '../operator-warning.ts';
 import { commandsOf } from '../redis-commands.ts';
 import { duplicate } from '../redis-connection.ts';
 import { isRefusal, refusalOf } from '../redis-permissions.ts';
+import { lastFailure, reasonOf, rememberFailures, unreachableCause } from '../redis-reachable.ts';
 import { COUNT_SCRIPT } from './count-script.ts';
 import type { FailureCounts } from './failure-counts.ts';
 
@@ -36,11 +38,9 @@ export class RedisFailures {
   readonly #prefix: string;
   readonly #milliseconds: number;
   readonly #mostOfHash: number;
-  #isWarned = false;
+  readonly #warnings: OperatorWarnings;
   /** Whether the user may do all that is needed: settles with the test of the present connection. */
   #test: Promise<boolean> | undefined;
-  /** What the user may not do, as it was told last. */
-  #refusal: string | undefined;
   #closed = false;
 
   constructor(options: {
@@ -48,11 +48,12 @@ export class RedisFailures {
     readonly prefix: string;
     readonly per: number;
     readonly maxEntries: number;
+    readonly warnings: OperatorWarnings;
   }) {
-    const { redis, prefix, per, maxEntries } = options;
+    const { redis, prefix, per, maxEntries, warnings } = options;
+    this.#warnings = warnings;
     this.#redis = duplicate(redis, TIMEOUT) as (Redis | Cluster) & CountCommand;
-    // Whoever counts hears of errors; without a listener ioredis would print them.
-    this.#redis.on('error', () => undefined);
+    rememberFailures(this.#redis);
     this.#redis.defineCommand('countFailure', { numberOfKeys: 4, lua: COUNT_SCRIPT });
     // In a cluster a script may use only keys of one slot, which the part in braces decides.
     this.#prefix = redis.isCluster ? `{${prefix}}` : prefix;
@@ -69,7 +70,7 @@ export class RedisFailures {
     if (this.#closed) return;
     try {
       // A cluster would keep for later what is counted while it is away.
-      if (this.#redis.status !== 'ready') throw new Error('Redis is not connected');
+      if (this.#redis.status !== 'ready') throw new Error(lastFailure(this.#redis));
       if (!(await this.#isAllowed())) return;
       const keys = ['sources', 'sources:old', 'keys', 'keys:old'].map(
         (name) => `${this.#prefix}:${own.kind}:${name}`,
@@ -79,16 +80,23 @@ export class RedisFailures {
       const [failures, left, pairFailures, pairLeft] = answer as [number, number, number, number];
       own.sources.hear(source, failures, left);
       own.pairs.hear(pair, pairFailures, pairLeft);
-      this.#isWarned = false;
+      this.#warnings.end('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE');
     } catch (error) {
       // It was taken away meanwhile.
       if (isRefusal(error)) this.#test = undefined;
-      if (!isRefusal(error) || (await this.#isAllowed())) this.#warn(error);
+      if (isRefusal(error) && !(await this.#isAllowed())) return;
+      const reason = reasonOf(error as Error);
+      const cause = unreachableCause(reason);
+      this.#warnings.begin('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE', {
+        message: told(reason),
+        cause,
+      });
     }
   }
 
   close(): void {
     this.#closed = true;
+    this.#warnings.close();
     this.#redis.disconnect();
   }
 
@@ -97,27 +105,21 @@ export class RedisFailures {
     return this.#test;
   }
 
-  /** Says what the user of the limit may not do, but must. Anything else that fails is said when it is needed. */
+  /** Reports what the user of the limit may not do, but must. Anything else that fails is reported when it is needed. */
   async #tryAll(): Promise<boolean> {
     const needs = { prefix: `${this.#prefix}:`, commands: COMMANDS };
     const refusal = await refusalOf(this.#redis, needs).catch(() => undefined);
-    if (refusal !== undefined && refusal !== this.#refusal && !this.#closed) warn(refusal);
-    this.#refusal = refusal;
+    if (refusal === undefined) {
+      this.#warnings.end('COUNTERSIGN_FAILURE_LIMIT_UNFIT');
+      return true;
+    }
+    this.#warnings.begin('COUNTERSIGN_FAILURE_LIMIT_UNFIT', { message: told(refusal) });
     // It may be allowed by the next time.
-    if (refusal !== undefined) this.#test = undefined;
-    return refusal === undefined;
-  }
-
-  /** Once for each time that Redis is away. */
-  #warn(why: unknown): void {
-    if (this.#isWarned || this.#closed) return;
-    this.#isWarned = true;
-    warn(why);
+    this.#test = undefined;
+    return false;
   }
 }
 
-function warn(why: unknown): void {
-  process.emitWarning(`Cannot count failed signatures in Redis, each server counts alone: ${why}`, {
-    code: 'COUNTERSIGN_FAILURE_LIMIT',
-  });
+function told(reason: string): string {
+  return `Cannot count failed signatures in Redis, each server counts alone: ${reason}`;
 }

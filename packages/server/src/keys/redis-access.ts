@@ -1,4 +1,5 @@
 import type { Cluster, Redis } from 'ioredis';
+import type { OperatorWarnings } from '../operator-warning.ts';
 import { commandsOf, isWrite } from '../redis-commands.ts';
 import { findRefusals, type Refusals, tellRefusals } from '../redis-permissions.ts';
 import {
@@ -33,13 +34,14 @@ export class RedisAccess {
   #reader: 'eval' | 'eval_ro' = 'eval';
   #lack: string | undefined;
   #isReadOnly = false;
-  #warning: string | undefined;
+  readonly #warnings: OperatorWarnings;
 
   /**
    * @param prefix what the names of all keys begin with
    * @param channel where changes are told
    */
-  constructor(prefix: string, channel: string) {
+  constructor(prefix: string, channel: string, warnings: OperatorWarnings) {
+    this.#warnings = warnings;
     this.#prefix = prefix;
     this.#channel = channel;
   }
@@ -99,9 +101,9 @@ export class RedisAccess {
       refusals.rule.length === 0
         ? undefined
         : `Redis is not fit for changes of access keys: ${tellRefusals(refusals)}`;
-    const warning = this.#isReadOnly ? undefined : this.#lack;
-    if (warning !== undefined && warning !== this.#warning)
-      process.emitWarning(warning, { code: 'COUNTERSIGN_KEY_STORE' });
-    this.#warning = warning;
+    if (this.#lack === undefined || this.#isReadOnly) this.#warnings.end(CODE);
+    else this.#warnings.begin(CODE, { message: this.#lack });
   }
 }
+
+const CODE = 'COUNTERSIGN_KEY_STORE_CHANGES_UNFIT';

@@ -1,4 +1,5 @@
 import type { Cluster, Redis } from 'ioredis';
+import type { OperatorWarnings } from '../operator-warning.ts';
 import { duplicate } from '../redis-connection.ts';
 import { isRefusal, lacksOf, tellRefusals, userOf } from '../redis-permissions.ts';
 import { whenReady } from '../redis-reachable.ts';
@@ -16,9 +17,8 @@ export class RedisChanges {
   readonly #subscriber: Redis | Cluster;
   readonly #beat: NodeJS.Timeout;
   readonly #listeners: ((name?: string) => void)[] = [];
+  readonly #warnings: OperatorWarnings;
   #hears = false;
-  /** Why changes are not heard of, as it was told last. */
-  #warning: string | undefined;
 
   /**
    * @param redis what a connection of its own is made like
@@ -30,7 +30,9 @@ export class RedisChanges {
     channel: string,
     timeout: number,
     history: Pick<StoreHistory, 'hear'>,
+    warnings: OperatorWarnings,
   ) {
+    this.#warnings = warnings;
     this.channel = channel;
     this.#subscriber = duplicate(redis, timeout);
     this.#subscriber.on('error', () => undefined);
@@ -89,12 +91,10 @@ export class RedisChanges {
       if ((error as Error).name !== 'ReplyError') throw error;
       this.#hears = false;
       const message = this.#lateness(error as Error);
-      if (message !== this.#warning)
-        process.emitWarning(message, { code: 'COUNTERSIGN_KEY_STORE' });
-      this.#warning = message;
+      this.#warnings.begin('COUNTERSIGN_KEY_STORE_NOT_SUBSCRIBED', { message });
       return message;
     }
-    this.#warning = undefined;
+    this.#warnings.end('COUNTERSIGN_KEY_STORE_NOT_SUBSCRIBED');
     // What happened while nobody listened is not known.
     if (!this.#hears) this.tell();
     this.#hears = true;
