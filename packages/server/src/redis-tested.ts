@@ -166,7 +166,8 @@ export class TestedRedis {
 
   /** Tests a connection again that has failed its test. */
   retest(): void {
-    if (!this.#isFit && this.redis.status === 'ready' && !this.#isTesting) this.#testAnew();
+    const isTesting = this.#isTesting && this.#test !== undefined;
+    if (!this.#isFit && this.redis.status === 'ready' && !isTesting) this.#testAnew();
   }
 
   /** Tests a connection over which a command had no answer. */
@@ -184,7 +185,10 @@ export class TestedRedis {
 
   /** Questions go on meanwhile; once it has failed they wait for the next test, and say why. */
   #testMeanwhile(): void {
-    this.#judge().catch(() => this.#untested());
+    this.#judge().catch(() => {
+      // A test that callers wait for decides by itself.
+      if (!this.#isTesting) this.#untested();
+    });
   }
 
   #untested(): void {

@@ -201,7 +201,11 @@ export class RedisNonceStore implements NonceStore {
    */
   async ready(seconds = 10): Promise<void> {
     await this.#connection.ready(seconds);
-    await Promise.all(this.#partitions.map((partition) => this.#watch(partition)));
+    await Promise.all(this.#partitions.map((partition) => this.#watch(partition))).catch(
+      async (error) => {
+        throw await this.#connection.explain(error);
+      },
+    );
   }
 
   /** Claims a nonce. Rejects where Redis fails, or does not answer in time. */
