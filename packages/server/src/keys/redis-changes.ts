@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 import type { OperatorWarnings } from '../operator-warning.ts';
 import { duplicate } from '../redis-connection.ts';
@@ -69,10 +70,21 @@ export class RedisChanges {
    *
    * @param milliseconds for how long to wait for a connection
    * @returns why they are not, if this server may not hear of them
+   * @throws Error if there is no connection
    */
   async ready(milliseconds: number): Promise<string | undefined> {
-    if (this.#subscriber.status !== 'ready') await whenReady(this.#subscriber, milliseconds);
-    return this.#subscribe();
+    const end = performance.now() + milliseconds;
+    for (;;) {
+      const left = Math.max(1, Math.ceil(end - performance.now()));
+      if (this.#subscriber.status !== 'ready') await whenReady(this.#subscriber, left);
+      try {
+        return await this.#subscribe();
+      } catch (error) {
+        // The connection ended under it: there is another one soon.
+        if (!(performance.now() < end)) throw error;
+        await sleep(20);
+      }
+    }
   }
 
   close(): void {
