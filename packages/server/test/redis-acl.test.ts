@@ -334,7 +334,7 @@ const CASES: Case[] = [
   { page: 'callbacks-sending', of: 'BullmqCallbackQueue', open: openQueue },
 ];
 
-describe.each(CASES)('the rule in docs/$page.md, $of', ({ page, of, open }) => {
+describe.each(CASES)('the rule in the page $page, $of', ({ page, of, open }) => {
   const rule = ruleOf(page, of);
 
   it('is enough', async () => {
