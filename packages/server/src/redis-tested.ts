@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import type { OperatorWarnings } from './operator-warning.ts';
+import { isRefusal } from './redis-permissions.ts';
 import {
   lastFailure,
   reasonOf,
@@ -24,6 +25,15 @@ export interface TestedRedisOptions {
   readonly timeout: number;
   /** The eviction policies under which what the store puts there stays; `noeviction` if not given. */
   readonly policies?: RegExp;
+  /**
+   * Tells what the user of the store may not do, but must, if there is anything.
+   *
+   * @param hasReplicas whether replicas were ever seen
+   */
+  readonly permissions: (
+    redis: Redis | Cluster,
+    hasReplicas: boolean,
+  ) => Promise<string | undefined>;
   /** Called after each test that was passed. */
   readonly whenFit?: () => void;
   /** Called with each test that Redis answered. */
@@ -121,8 +131,9 @@ export class TestedRedis {
         await look?.();
         return;
       } catch (error) {
+        const reason = await this.explain(error);
         // Settings do not change by waiting.
-        if (this.#closed || this.#isUnfit || !(performance.now() < end)) throw error;
+        if (this.#closed || this.#isUnfit || !(performance.now() < end)) throw reason;
       }
       await sleep(20);
     }
@@ -153,9 +164,23 @@ export class TestedRedis {
     await this.#test;
   }
 
+  /**
+   * Why a command failed: if the user of the store was not allowed to do something, the test tells
+   * what it was, and how to allow it.
+   */
+  async explain(error: unknown): Promise<unknown> {
+    if (!isRefusal(error) || this.#closed) return error;
+    if (!this.#isTesting) this.#untested();
+    return this.connected().then(
+      () => error,
+      (unfit) => unfit,
+    );
+  }
+
   /** Tests a connection again that has failed its test. */
   retest(): void {
-    if (!this.#isFit && this.redis.status === 'ready' && !this.#isTesting) this.#testAnew();
+    const isTesting = this.#isTesting && this.#test !== undefined;
+    if (!this.#isFit && this.redis.status === 'ready' && !isTesting) this.#testAnew();
   }
 
   /** Tests a connection over which a command had no answer. */
@@ -173,7 +198,10 @@ export class TestedRedis {
 
   /** Questions go on meanwhile; once it has failed they wait for the next test, and say why. */
   #testMeanwhile(): void {
-    this.#judge().catch(() => this.#untested());
+    this.#judge().catch(() => {
+      // A test that callers wait for decides by itself.
+      if (!this.#isTesting) this.#untested();
+    });
   }
 
   #untested(): void {
@@ -200,8 +228,15 @@ export class TestedRedis {
 
   /** @throws Error where Redis cannot be relied on */
   async #judge(): Promise<void> {
-    const { what, policies = NOEVICTION, warnings, store, toError } = this.#options;
-    const test = await testRedis(this.redis, policies).catch((error) => {
+    const { what, policies = NOEVICTION, permissions, warnings, store, toError } = this.#options;
+    const ask = async (): Promise<SelfTest> => {
+      const account = await testRedis(this.redis, policies);
+      const hasReplicas = this.#hasReplicas || account.replicas > 0;
+      // What is refused comes first: without it Redis tells nothing else.
+      const refusal = await permissions(this.redis, hasReplicas);
+      return { ...account, flaw: refusal ?? account.flaw };
+    };
+    const test = await ask().catch((error) => {
       this.#noteDown(reasonOf(error));
       throw withoutCommand(error);
     });

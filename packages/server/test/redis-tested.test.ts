@@ -224,6 +224,7 @@ describe('TestedRedis', () => {
       consequence: 'Tests fail',
       timeout: 10_000,
       testEvery: 5,
+      permissions: async () => undefined,
     });
     onTestFinished(() => tested.close());
     let connections = 0;

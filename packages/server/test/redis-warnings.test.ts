@@ -558,9 +558,13 @@ describe('RedisKeyStore', () => {
     onTestFinished(() => keys.close());
     await come(code, 1);
     await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
-    await keys.ready();
+    const lack = /run ACL SETUSER mute &countersign:keys:changes$/;
+    // A test that was under way over the connection that was ended fails for that.
+    const saysWhy = () => keys.ready().then(Boolean, ({ message }: Error) => lack.test(message));
+    await until(saysWhy, 'ready() does not say what lacks');
     expect(of(code)).toMatchObject([{ message: expect.stringContaining('NOPERM') }]);
-    expect(told).toHaveLength(1);
+    // It may not publish either.
+    expect(told.map((it) => it.code).sort()).toEqual(['COUNTERSIGN_KEY_STORE_CHANGES_UNFIT', code]);
   });
 });
 
