@@ -10,7 +10,7 @@ const shared = /^@countersign\/shared$/;
 const node = /^node:/;
 const zod = /^zod(\/mini)?$/;
 const hashes = /^@noble\/hashes\//;
-const digest = /^#digest$/;
+const digest = /^#(digest|private-key)$/;
 const options = /^server\/options\.ts$/;
 const keyStore = /^server\/keys\/key-store\.ts$/;
 const nonceStore = /^server\/nonces\/nonce-store\.ts$/;
@@ -21,7 +21,7 @@ const redisConnection = /^server\/redis-connection\.ts$/;
 const redis = /^server\/redis-(connection|reachable|self-test|tested|wait)\.ts$/;
 // What the life of a key is made of, wherever it is kept.
 const keyParts =
-  /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|last-uses|managed-key-store|master-keys|record-cache|record-store|revocations|rotation|seal|store-(history|presence))\.ts$/;
+  /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|last-uses|managed-key-store|master-keys|public-key|record-cache|record-store|revocations|rotation|seal|small-order|store-(history|presence))\.ts$/;
 const fileParts = /^server\/keys\/file-(contents|draft|lock|place|records)\.ts$/;
 const storeFailed = /^server\/store-failed\.ts$/;
 const sessionSource = /^server\/sessions\/session-source\.ts$/;
@@ -138,6 +138,7 @@ const layers = [
     files: /^server\/callbacks\/(schemes\/|body-id|signature-headers|text-secret)/,
     may: [
       /^server\/callbacks\/(body-id|callback-scheme|signature-headers|text-secret)\.ts$/,
+      /^server\/keys\/small-order\.ts$/,
       shared,
       node,
     ],

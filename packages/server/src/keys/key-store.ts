@@ -1,6 +1,7 @@
 import { isAccessKeyId, isAudience } from '@countersign/shared';
 import * as z from 'zod';
 import { secretOption } from '../options.ts';
+import type { PublicKey } from './public-key.ts';
 
 /** What is known of an access key beside its secret. */
 export interface AccessKeyPolicy {
@@ -38,9 +39,25 @@ export interface AccessKey extends AccessKeyPolicy {
  */
 export interface DerivedAccessKey extends AccessKeyPolicy {
   readonly secretAccessKey?: undefined;
-  /** 32 bytes each, by the scope that they are good for, such as `20261121/video-api`. */
+  /** 32 bytes each, by the scope that they are good for, such as `20261121/video-api/countersign1_request`. */
   readonly signingKeys: Readonly<Record<string, Uint8Array>>;
 }
+
+/**
+ * An access key whose private half only its owner has. A server that holds nothing else has nothing worth stealing, and can
+ * sign nothing in the name of its callers.
+ */
+export interface PublicAccessKey extends AccessKeyPolicy {
+  readonly secretAccessKey?: undefined;
+  readonly publicKey: PublicKey;
+}
+
+/** An access key, whatever its signatures are verified with. */
+export type FoundAccessKey = AccessKeyPolicy & {
+  readonly secretAccessKey?: string | undefined;
+  readonly signingKeys?: DerivedAccessKey['signingKeys'] | undefined;
+  readonly publicKey?: PublicKey | undefined;
+};
 
 /** Where a verifier looks access keys up. */
 export interface KeyStore {
@@ -49,10 +66,14 @@ export interface KeyStore {
    * waits for it.
    *
    * @param accessKeyId as the request names it, checked for its alphabet and length only
-   * @param scope what a signing key must be good for, such as `20261121/video-api`: for stores that give no secrets
+   * @param scope what a signing key must be good for, such as `20261121/video-api/countersign1_request`: for stores that give no
+   * secrets. Empty for a scheme that derives no keys
    * @returns `undefined` where there is none; a rejection means that the store failed, and the request is answered 503
    */
-  find(accessKeyId: string, scope: string): Promise<AccessKey | DerivedAccessKey | undefined>;
+  find(
+    accessKeyId: string,
+    scope: string,
+  ): Promise<AccessKey | DerivedAccessKey | PublicAccessKey | undefined>;
   /**
    * Told of every request that was accepted: for a store that remembers when a key was last used. Must return at once.
    *
