@@ -14,6 +14,7 @@ export type {
   AccessKey,
   AccessKeyPolicy,
   DerivedAccessKey,
+  GivenAccessKey,
   KeyStore,
   PublicAccessKey,
 } from './keys/key-store.ts';
@@ -21,13 +22,14 @@ export { KeyStoreError, type KeyStoreErrorCode } from './keys/key-store-error.ts
 export type {
   AccessKeyInfo,
   AccessKeyOwner,
+  GeneratedKeyPair,
   ManagedKeyStore,
   Revocation,
   UnreadableKeyInfo,
 } from './keys/managed-key-store.ts';
 export { generateMasterKey, type MasterKeySource } from './keys/master-keys.ts';
 export { MemoryKeyStore } from './keys/memory-key-store.ts';
-export type { PublicKey } from './keys/public-key.ts';
+export type { PublicKey, PublicKeyInput } from './keys/public-key.ts';
 export type { Revocations, SessionBeginning, SessionFacts } from './keys/revocations.ts';
 export { MemoryNonceStore, type MemoryNonceStoreOptions } from './nonces/memory-nonce-store.ts';
 export type { ClaimOutcome, NonceClaim, NonceStore } from './nonces/nonce-store.ts';

@@ -1,7 +1,12 @@
-import { isAccessKeyId, isAudience } from '@countersign/shared';
+import {
+  ALGORITHMS,
+  isAccessKeyId,
+  isAudience,
+  type PublicKeyAlgorithm,
+} from '@countersign/shared';
 import * as z from 'zod';
 import { secretOption } from '../options.ts';
-import type { PublicKey } from './public-key.ts';
+import { type PublicKey, type PublicKeyInput, readPublicKey } from './public-key.ts';
 
 /** What is known of an access key beside its secret. */
 export interface AccessKeyPolicy {
@@ -51,6 +56,14 @@ export interface PublicAccessKey extends AccessKeyPolicy {
   readonly secretAccessKey?: undefined;
   readonly publicKey: PublicKey;
 }
+
+/** An access key as it is handed to a store: with its secret, or with its public key in any form. */
+export type GivenAccessKey =
+  | AccessKey
+  | (AccessKeyPolicy & {
+      readonly secretAccessKey?: undefined;
+      readonly publicKey: PublicKeyInput;
+    });
 
 /** An access key, whatever its signatures are verified with. */
 export type FoundAccessKey = AccessKeyPolicy & {
@@ -104,9 +117,32 @@ export const accessKeyPolicySchema = z.strictObject({
   expiresAt: time.optional(),
 });
 
-/** What is checked of an access key where it enters a store. */
+/** What is checked of an access key with a secret where it enters a store. */
 export const accessKeySchema = z.strictObject({
   accessKeyId: accessKeyPolicySchema.shape.accessKeyId,
   secretAccessKey: secretOption,
+  publicKey: z.undefined().optional(),
   ...accessKeyPolicySchema.omit({ accessKeyId: true }).shape,
+});
+
+/** A public key in any form; in one form afterwards. */
+const publicKeyOption = z.unknown().transform((given, context): PublicKey => {
+  const key = readPublicKey(given);
+  if (typeof key !== 'string') return key;
+  context.addIssue({ code: 'custom', message: key });
+  return z.NEVER;
+});
+
+/** The same of one with a public key. */
+export const publicAccessKeySchema = z.strictObject({
+  accessKeyId: accessKeyPolicySchema.shape.accessKeyId,
+  secretAccessKey: z.undefined().optional(),
+  publicKey: publicKeyOption,
+  ...accessKeyPolicySchema.omit({ accessKeyId: true }).shape,
+});
+
+/** A public key as a store keeps it. */
+export const keptPublicKeySchema = z.strictObject({
+  algorithm: z.enum(ALGORITHMS.filter((it): it is PublicKeyAlgorithm => it !== 'hmac-sha256')),
+  key: z.string(),
 });

@@ -17,8 +17,34 @@ export interface PublicKey {
   readonly key: string | JsonWebKey | KeyObject;
 }
 
+/** A public key, as it is handed in. */
+export interface PublicKeyInput {
+  /** What the key says by itself if not given; `rsa-pss-sha512` for an RSA key. */
+  readonly algorithm?: PublicKeyAlgorithm | undefined;
+  /** PEM that begins with `BEGIN PUBLIC KEY` or `BEGIN RSA PUBLIC KEY`, a JWK, or a `KeyObject`. */
+  readonly key: string | JsonWebKey | KeyObject;
+}
+
 const PEM =
   /^\s*-----BEGIN (?:RSA )?PUBLIC KEY-----[\sA-Za-z0-9+/=]{1,4096}-----END (?:RSA )?PUBLIC KEY-----\s*$/;
+
+/**
+ * Reads a public key where it enters a store.
+ *
+ * @returns what is wrong with it, as what is expected; or the key in one form: PEM (SPKI, RFC 5280 section 4.1)
+ */
+export function readPublicKey(
+  input: unknown,
+): { readonly algorithm: PublicKeyAlgorithm; readonly key: string } | string {
+  const { algorithm, key } = (input ?? {}) as Partial<PublicKeyInput>;
+  const read = readKeyObject(key);
+  if (typeof read === 'string') return read;
+  const possible = algorithmsOf(read.export({ format: 'jwk' }));
+  const chosen = algorithm ?? possible[0];
+  if (chosen === undefined || !possible.includes(chosen))
+    return wrongAlgorithm(possible, algorithm);
+  return { algorithm: chosen, key: String(read.export({ format: 'pem', type: 'spki' })) };
+}
 
 /**
  * Makes a public key ready to verify with.

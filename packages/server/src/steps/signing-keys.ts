@@ -63,7 +63,8 @@ export class SigningKeys {
     const isPublic = typeof material === 'object' && 'key' in material;
     const kept = isPublic ? material.key : material;
     const algorithm = isPublic ? material.algorithm : 'hmac-sha256';
-    if (known?.material === kept && known.key.algorithm === algorithm) return known.key;
+    if (known !== undefined && known.material === kept && known.key.algorithm === algorithm)
+      return known.key;
     const key = createKey(scheme, params, material);
     if (typeof key === 'string') return key;
     if (this.#known.size >= MOST_KEYS)
