@@ -15,7 +15,13 @@ import {
 import { identityOf, requireSignature } from '@countersign/server/express';
 import { withSignature as withFetchSignature } from '@countersign/server/fetch';
 import { withSignature } from '@countersign/server/node';
-import { countersign, type Scheme, type SignatureError, WHOLE_TARGET } from '@countersign/shared';
+import {
+  countersign,
+  type Scheme,
+  type SignatureError,
+  type TargetPart,
+  WHOLE_TARGET,
+} from '@countersign/shared';
 import express from 'express';
 import { describe, expect, it } from 'vitest';
 import { AUDIENCE, NOW, ORIGIN, outcome, type Received } from '../../../test/support/api.ts';
@@ -58,12 +64,14 @@ const refusal = (promise: Promise<unknown>): Promise<SignatureError> =>
   );
 
 describe('a signature in headers', () => {
-  it.each([60, 120, 3_600])('T15: that expires in %i s is accepted once', async (expiresIn) => {
-    for (const presignedUrls of ['until-expiry', 'once', 'refuse'] as const) {
-      const { sign, verifier } = createPlainApi({ expiresIn }, { presignedUrls });
-      const request = await sign();
-      expect(await verifier.verify(request)).toMatchObject({ reusable: false });
-      expect(await outcome(verifier, request)).toBe('ERR_NONCE_REUSED');
+  it('T15: that expires is accepted once, whatever the policy for URLs', async () => {
+    for (const expiresIn of [60, 120, 3_600]) {
+      for (const presignedUrls of ['until-expiry', 'once', 'refuse'] as const) {
+        const { sign, verifier } = createPlainApi({ expiresIn }, { presignedUrls });
+        const request = await sign();
+        expect(await verifier.verify(request)).toMatchObject({ reusable: false });
+        expect(await outcome(verifier, request)).toBe('ERR_NONCE_REUSED');
+      }
     }
   });
 
@@ -155,23 +163,22 @@ describe('a signature without a nonce', () => {
 });
 
 describe('a signature that does not cover', () => {
-  it.each([
+  it.each<[string, TargetPart[], string]>([
     ['the method', ['authority', 'path', 'query'], 'The method is not signed'],
     ['the authority', ['method', 'path', 'query'], 'Header "host" is not signed'],
     ['the path', ['method', 'authority', 'query'], 'The path is not signed'],
     ['the query', ['method', 'authority', 'path'], 'The query is not signed'],
     ['anything but the host', ['authority'], 'The method is not signed'],
     ['anything', [], 'The method is not signed'],
-    ['anything that it says', undefined, 'The method is not signed'],
-  ] as const)('V11: %s is refused', async (_, covers, message) => {
-    const { sign, verifier } = createPlainApi({ covers: covers ?? [] });
+  ])('V11: %s is refused', async (_, covers, message) => {
+    const { sign, verifier } = createPlainApi({ covers });
     const error = await refusal(verifier.verify(await sign()));
     expect(error).toMatchObject({ code: 'ERR_COMPONENT_NOT_COVERED' });
     expect(error.message).toContain(message);
     const { components } = await verifier.explain(await sign());
     const signed = components.filter((it) => it.signed).map((it) => it.component);
     for (const part of ['method', 'path', 'query'] as const)
-      expect(signed.includes(part)).toBe(covers?.includes(part as never) === true);
+      expect(signed.includes(part)).toBe(covers.includes(part));
   });
 
   it('a header that means something is refused, whatever its scheme', async () => {
