@@ -13,6 +13,7 @@ import {
   type VerifierOptions,
 } from '@countersign/server';
 import { identityOf, requireSignature } from '@countersign/server/express';
+import type { FailureLimit } from '@countersign/server/failures';
 import { withSignature as withFetchSignature } from '@countersign/server/fetch';
 import { withSignature } from '@countersign/server/node';
 import {
@@ -124,6 +125,23 @@ describe('a signature in headers', () => {
       presignedUrls: 'refuse',
     });
     expect(await outcome(refusing, await silent.sign())).toBe('ERR_SIGNATURE_MISSING');
+  });
+});
+
+describe('a wrong signature', () => {
+  it.each([
+    [false, 'headers'],
+    [true, 'presigned'],
+  ])('counts by its form, not by its expiry: in a URL %s', async (inUrl, kind) => {
+    const kinds: string[] = [];
+    const failures: FailureLimit = {
+      check: () => undefined,
+      note: (_source, _accessKeyId, kind) => void kinds.push(kind),
+    };
+    const { sign, verifier } = createPlainApi({ inUrl, expiresIn: 60 }, { failures });
+    const request = { ...(await sign()), url: '/videos?id=2', source: '192.0.2.1' };
+    expect(await outcome(verifier, request)).toBe('ERR_SIGNATURE_MISMATCH');
+    expect(kinds).toEqual([kind]);
   });
 });
 
