@@ -12,12 +12,15 @@ const zod = /^zod(\/mini)?$/;
 const hashes = /^@noble\/hashes\//;
 const digest = /^#(digest|private-key)$/;
 const options = /^server\/options\.ts$/;
+// How any part tells the operator what is wrong: the lowest floor, with what checks options.
+const operator = /^server\/(operator-warning|warning-codes)\.ts$/;
 const keyStore = /^server\/keys\/key-store\.ts$/;
 const nonceStore = /^server\/nonces\/nonce-store\.ts$/;
-const nonceWords = /^server\/nonces\/(nonce-pool|nonce-words|widest-limits|words-set)\.ts$/;
+const nonceWords =
+  /^server\/nonces\/(epoch-warning|nonce-pool|nonce-words|widest-limits|words-set)\.ts$/;
 const redisNonceParts =
-  /^server\/nonces\/(charge-script|claim-script|nonce-charges|widest-limits|redis-(partition|reply))\.ts$/;
-const redisConnection = /^server\/redis-connection\.ts$/;
+  /^server\/nonces\/(charge-script|claim-script|epoch-warning|nonce-charges|widest-limits|redis-(nonce-warnings|partition|reply))\.ts$/;
+const redisConnection = /^server\/redis-(connection|reachable)\.ts$/;
 const redis = /^server\/redis-(connection|reachable|self-test|tested|wait)\.ts$/;
 // What the life of a key is made of, wherever it is kept.
 const keyParts =
@@ -54,6 +57,7 @@ const layers = [
       keyParts,
       /^server\/keys\/redis-(changes|records|scripts|writer)\.ts$/,
       redis,
+      operator,
       options,
       shared,
       node,
@@ -63,20 +67,38 @@ const layers = [
   },
   {
     files: /^server\/keys\/(file|master-key-file)/,
-    may: [keyParts, fileParts, options, shared, node, zod],
+    may: [keyParts, fileParts, operator, options, shared, node, zod],
   },
   {
     files: /^server\/keys\/memory-key-store/,
     may: [keyParts, /^server\/keys\/memory-records\.ts$/, options, zod],
   },
-  { files: /^server\/keys\//, may: [keyParts, options, shared, node, zod] },
+  { files: /^server\/keys\//, may: [keyParts, operator, options, shared, node, zod] },
   {
     files: /^server\/nonces\/redis/,
-    may: [nonceStore, redisNonceParts, redis, storeFailed, options, shared, node, zod, /^ioredis$/],
+    may: [
+      nonceStore,
+      redisNonceParts,
+      redis,
+      storeFailed,
+      operator,
+      options,
+      shared,
+      node,
+      zod,
+      /^ioredis$/,
+    ],
   },
   {
     files: /^server\/callbacks\/redis-once-store\.ts$/,
-    may: [/^server\/callbacks\/once-(scripts|store)\.ts$/, redis, options, zod, /^ioredis$/],
+    may: [
+      /^server\/callbacks\/once-(scripts|store)\.ts$/,
+      redis,
+      operator,
+      options,
+      zod,
+      /^ioredis$/,
+    ],
   },
   {
     files: /^server\/callbacks\/handle-once\.ts$/,
@@ -103,6 +125,7 @@ const layers = [
     may: [
       /^server\/redis-(reachable|self-test)\.ts$/,
       storeFailed,
+      operator,
       options,
       shared,
       node,
@@ -123,15 +146,31 @@ const layers = [
       /^jose$/,
     ],
   },
-  { files: /^server\/nonces\//, may: [nonceStore, nonceWords, options, shared, node, zod] },
+  {
+    files: /^server\/nonces\//,
+    may: [nonceStore, nonceWords, operator, options, shared, node, zod],
+  },
   // What limits failures is given to the verifier, which knows only what to ask it.
   {
     files: /^server\/failures\/redis-failures\.ts$/,
-    may: [/^server\/failures\/(count-script|failure-counts)\.ts$/, redisConnection, /^ioredis$/],
+    may: [
+      /^server\/failures\/(count-script|failure-counts)\.ts$/,
+      redisConnection,
+      operator,
+      /^ioredis$/,
+    ],
   },
   {
     files: /^server\/failures\//,
-    may: [/^server\/failures\//, redisConnection, options, node, zod, /^(ioredis|ipaddr\.js)$/],
+    may: [
+      /^server\/failures\//,
+      redisConnection,
+      operator,
+      options,
+      node,
+      zod,
+      /^(ioredis|ipaddr\.js)$/,
+    ],
   },
   // A form of callbacks knows its one interface and what forms share; never another form, never a store.
   {
@@ -147,11 +186,21 @@ const layers = [
   // What sends callbacks takes only the form of them from what receives them, and one file of it knows Redis.
   {
     files: /^server\/callbacks\/send\/bullmq-/,
-    may: [sendParts, redis, options, shared, zod, /^(bullmq|ioredis)$/],
+    may: [sendParts, redis, operator, options, shared, zod, /^(bullmq|ioredis)$/],
   },
   {
     files: /^server\/callbacks\/send\//,
-    may: [sendParts, callbackForms, options, shared, node, zod, /^ipaddr\.js$/],
+    may: [
+      sendParts,
+      callbackForms,
+      operator,
+      /^server\/thrown\.ts$/,
+      options,
+      shared,
+      node,
+      zod,
+      /^ipaddr\.js$/,
+    ],
   },
   { files: /^server\/bullmq\.ts$/, may: [/^server\/callbacks\/send\/bullmq-callback-queue\.ts$/] },
   // Adapters know the core, never the other way round.

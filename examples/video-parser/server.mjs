@@ -6,11 +6,15 @@
 import { generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
 import { createApi } from './api.mjs';
 
+/** One line of JSON on stderr for each refusal, and for what the operator must know. */
+const log = (what) => console.error(JSON.stringify(what));
+
 const key = generateAccessKey({ subject: 'alice', scopes: ['videos:parse'] });
 const api = createApi({
   audience: 'video-api',
   keys: new MemoryKeyStore([key]),
-  nonces: new MemoryNonceStore(),
+  nonces: new MemoryNonceStore({ onWarning: log }),
+  onRefused: log,
 });
 
 const server = api.listen(Number(process.env.PORT ?? 0), '127.0.0.1', () => {

@@ -178,7 +178,7 @@ describe('no caller uses up what all callers share', () => {
     await rm(path);
     expect(await verify(open())).toBe('503 ERR_KEY_STORE_FAILED');
     await new Promise(setImmediate);
-    expect(codes).toContain('COUNTERSIGN_KEY_STORE');
+    expect(codes).toContain('COUNTERSIGN_KEY_STORE_EMPTY');
     // One that was made by name has no keys, and knows that.
     await open().createEmpty();
     expect(await verify(open())).toBe('401 ERR_KEY_UNKNOWN');

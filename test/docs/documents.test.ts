@@ -8,13 +8,13 @@ describe('docs/errors.md', () => {
   const source = read('packages/shared/src/errors.ts');
   const rows = [...source.matchAll(/^ {2}(ERR_\w+): \{ reason: '([\w-]+)', status: (\d+)/gm)];
 
-  it('has a heading for every code, and for nothing else', () => {
+  it('has a heading for every code, one for process warnings, and no other', () => {
     const codes = rows.map(([, code]) => code).sort();
     const headings = [...read('docs/errors.md').matchAll(/^## (.*)$/gm)]
       .map(([, heading]) => heading)
       .sort();
     expect(codes.length).toBeGreaterThan(15);
-    expect(headings).toEqual(codes);
+    expect(headings).toEqual([...codes, 'Process warnings']);
   });
 
   it.each(rows.map(([, code, reason, status]) => ({ code, reason, status })))(
@@ -74,6 +74,23 @@ describe('docs/wire-format.md', () => {
     expect(page).toContain(presigned.signedUrl.replace('https://api.example.com', ''));
   });
 });
+
+describe('docs/run-it.md', () => {
+  it('has ten alerts, and names only codes that the other pages explain', () => {
+    const page = read('docs/run-it.md');
+    const alerts = page.split('## Alerts\n')[1]?.split('\n## ')[0] ?? '';
+    expect([...alerts.matchAll(/^\| (?:warning|refusals|`used_memory`)/gm)]).toHaveLength(10);
+    const explained = read('docs/errors.md') + read('docs/keys.md');
+    const codes = [...page.matchAll(/\bERR_\w+|`(COUNTERSIGN_\w+)`/g)].map((it) => it[1] ?? it[0]);
+    expect(codes.length).toBeGreaterThan(15);
+    expect(codes.filter((code) => !explained.includes(code) && !isVariable(code))).toEqual([]);
+  });
+});
+
+/** Those that the command reads, which its own page explains. */
+function isVariable(name: string): boolean {
+  return read('packages/cli/README.md').includes(`\`${name}\``);
+}
 
 describe('docs/servers.md', () => {
   it('names each class that must be closed when a server shuts down', async () => {

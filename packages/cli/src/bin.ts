@@ -7,13 +7,15 @@ function terminal(stream: NodeJS.WriteStream): Terminal {
   return new Terminal(stream.on('error', () => undefined));
 }
 
+const STORE_WARNING = /^COUNTERSIGN_(?:KEY|CALLBACK_QUEUE)_/;
+
 const stderr = terminal(process.stderr);
 
 // Node would write what these hold as it is.
 process.removeAllListeners('warning').on('warning', (warning: Error & { code?: string }) => {
   const { code, name, message } = warning;
-  // What went wrong with the key store is the error that the command prints.
-  if (code !== 'COUNTERSIGN_KEY_STORE') void stderr.print(`${name}: ${message}\n`);
+  // What went wrong with a store is the error that the command prints.
+  if (!STORE_WARNING.test(code ?? '')) void stderr.print(`${name}: ${message}\n`);
 });
 process.on('uncaughtException', async (error) => {
   await stderr.print(`${error.stack}\n`);

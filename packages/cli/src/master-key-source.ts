@@ -25,10 +25,16 @@ export function chooseMasterKeys(
 ): ChosenMasterKeys {
   if (named !== undefined) return fromNamedFile(named);
   const given = env['COUNTERSIGN_MASTER_KEY'];
-  if (given !== undefined && given !== '') return { source: parseMasterKeys(given) };
+  const file = env['COUNTERSIGN_MASTER_KEY_FILE'];
+  if (given && file)
+    throw new UsageError(
+      'Cannot choose between COUNTERSIGN_MASTER_KEY and COUNTERSIGN_MASTER_KEY_FILE: set one of them',
+    );
+  if (given) return { source: parseMasterKeys(given) };
+  if (file) return fromNamedFile(file);
   if (place.kind === 'file') return fromFileBeside(place.path);
   throw new UsageError(
-    'Cannot open the store without a master key: set COUNTERSIGN_MASTER_KEY, or name a file with --master-key-file',
+    'Cannot open the store without a master key: set COUNTERSIGN_MASTER_KEY, or name a file with --master-key-file or COUNTERSIGN_MASTER_KEY_FILE',
   );
 }
 

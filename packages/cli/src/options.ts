@@ -21,7 +21,7 @@ export function addStoreOptions(command: Command): Command {
     )
     .option(
       '--master-key-file <path>',
-      'master keys, one per line; otherwise COUNTERSIGN_MASTER_KEY, then PATH.master-key of a file',
+      'master keys, one per line; otherwise COUNTERSIGN_MASTER_KEY_FILE, or COUNTERSIGN_MASTER_KEY, then PATH.master-key of a file',
     );
 }
 

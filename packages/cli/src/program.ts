@@ -18,7 +18,7 @@ Environment:
   COUNTERSIGN_REDIS_CA         a file with the authority of the certificate of Redis, in PEM
   COUNTERSIGN_REDIS_CERT       a file with a client certificate; COUNTERSIGN_REDIS_KEY is one with its key
   COUNTERSIGN_PREFIX           what names of keys in Redis begin with, as in your servers
-  COUNTERSIGN_MASTER_KEY       what secrets are sealed with; several with commas between, the first seals
+  COUNTERSIGN_MASTER_KEY       what secrets are sealed with; several with commas; COUNTERSIGN_MASTER_KEY_FILE names a file of them
   COUNTERSIGN_ISSUER           who issues sessions
   COUNTERSIGN_CALLBACK_SECRET  what callbacks are signed with: whsec_…; several with commas between
   DEBUG=1                      show where an error comes from

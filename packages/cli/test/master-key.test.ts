@@ -136,6 +136,30 @@ describe('master keys', () => {
     expect(stderr).toContain(`"${file}": chmod 600 it\n`);
   });
 
+  it('come from a file that the environment names, and not from two places', async () => {
+    const folder = await newFolder();
+    const file = join(folder, 'master-key');
+    await run(['master-key', '--into', file]);
+    const env = {
+      COUNTERSIGN_STORE: `file:${join(folder, 'keys.json')}`,
+      COUNTERSIGN_MASTER_KEY_FILE: file,
+    };
+    const { json } = runner(env);
+    await json('keys create --subject alice');
+    expect(await json(`keys list --master-key-file ${file}`)).toMatchObject([{ subject: 'alice' }]);
+    const { run: both } = runner({ ...env, COUNTERSIGN_MASTER_KEY: 'x' });
+    expect(await both('keys list')).toMatchObject({
+      code: 2,
+      stderr:
+        'Cannot choose between COUNTERSIGN_MASTER_KEY and COUNTERSIGN_MASTER_KEY_FILE: set one of them\n',
+    });
+    const { run: missing } = runner({ ...env, COUNTERSIGN_MASTER_KEY_FILE: `${file}s` });
+    expect(await missing('keys list')).toMatchObject({
+      code: 2,
+      stderr: `Cannot find master key file "${file}s": make it with countersign master-key --into\n`,
+    });
+  });
+
   it.each([
     ['hunter2', /^Cannot use COUNTERSIGN_MASTER_KEY: expected <id>:<32 bytes in base64url>/],
     [

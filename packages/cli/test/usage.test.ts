@@ -188,7 +188,7 @@ describe('wrong usage', () => {
     ],
     [
       ['keys', 'list', '--store', 'redis://127.0.0.1:1'],
-      'Cannot open the store without a master key: set COUNTERSIGN_MASTER_KEY, or name a file with --master-key-file',
+      'Cannot open the store without a master key: set COUNTERSIGN_MASTER_KEY, or name a file with --master-key-file or COUNTERSIGN_MASTER_KEY_FILE',
     ],
     [
       ['keys', 'list', '--master-key-file', '/none'],

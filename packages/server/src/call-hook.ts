@@ -1,4 +1,5 @@
 import { describeThrown } from './thrown.ts';
+import type { WarningCode } from './warning-codes.ts';
 
 /**
  * Calls a hook that only writes logs. If it throws or rejects, a process warning says so. Its
@@ -6,7 +7,7 @@ import { describeThrown } from './thrown.ts';
  *
  * @param code of the warning
  */
-export function callHook<T>(hook: (told: T) => unknown, told: T, code: string): void {
+export function callHook<T>(hook: (told: T) => unknown, told: T, code: WarningCode): void {
   try {
     watchPromise(hook(told), code);
   } catch (error) {
@@ -20,11 +21,11 @@ export function callHook<T>(hook: (told: T) => unknown, told: T, code: string): 
  *
  * @param result the value that a function of the application returned, a promise or not
  */
-export function watchPromise(result: unknown, code: string): void {
+export function watchPromise(result: unknown, code: WarningCode): void {
   if (typeof result === 'object' && result !== null)
     Promise.resolve(result).catch((error) => warnOf(error, code));
 }
 
-function warnOf(error: unknown, code: string): void {
+function warnOf(error: unknown, code: WarningCode): void {
   process.emitWarning(describeThrown(error), { code });
 }

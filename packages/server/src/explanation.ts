@@ -7,6 +7,7 @@ import {
   type SignatureErrorCode,
   type TargetPart,
 } from '@countersign/shared';
+import { clientAddress } from './client-address.ts';
 import { lifetime } from './steps/window.ts';
 import type { Attempt } from './verifier.ts';
 import type { VerifierPolicy } from './verifier-options.ts';
@@ -63,6 +64,12 @@ export interface Explanation {
   /** Each check: `passed`, `failed`, or `not made` because an earlier one failed or nothing is claimed for an explanation. */
   readonly checks: Readonly<Record<Check, 'passed' | 'failed' | 'not made'>>;
   readonly scheme?: string | undefined;
+  /** The network address that the request came from, if it is known. One that is no plain text is quoted. */
+  readonly clientAddress?: string | undefined;
+  /** The epoch of the nonce store, if the store was asked and has refused the request. */
+  readonly epoch?: string | undefined;
+  /** The epoch that the request echoed. */
+  readonly echoedEpoch?: string | undefined;
   readonly accessKeyId?: string | undefined;
   readonly subject?: string | undefined;
   readonly components: readonly Component[];
@@ -94,6 +101,9 @@ export function describeAttempt(
     message: error?.message,
     checks: tellChecks(error, attempt),
     scheme: signed?.scheme.name,
+    clientAddress: clientAddress(attempt.source),
+    epoch: error?.epoch,
+    echoedEpoch: signed?.params.epoch,
     accessKeyId: signed?.params.accessKeyId,
     subject: key?.accessKey?.subject,
     components: request === undefined ? [] : tellComponents(request, attempt, policy),

@@ -30,18 +30,49 @@ export async function whenReady(redis: Redis | Cluster, timeout: number, what = 
 /** The error if Redis gave no answer in time: one that cannot be reached was not slow. */
 export function noAnswer(redis: Redis | Cluster, timeout: number): Error {
   if (redis.status !== 'ready') return unreachable(failures.get(redis), timeout);
-  return new Error(`Redis did not answer within ${timeout} ms`);
+  return new NoAnswerError(`Redis did not answer within ${timeout} ms`);
+}
+
+/** What is said if Redis gives no answer. */
+class NoAnswerError extends Error {}
+
+/** Whether an error says that Redis gave no answer. In the positive: an answer has the name of one. */
+export function isNoAnswer(error: unknown): boolean {
+  if (error instanceof NoAnswerError) return true;
+  return error instanceof Error && NO_ANSWER.test(error.message) && error.name !== 'ReplyError';
+}
+
+/** What ioredis says of a connection that is gone, of a command that was not answered, and of a cluster without nodes. */
+const NO_ANSWER =
+  /^(?:Connection is closed|Command timed out|Socket timeout|Stream isn't writeable|Reached the max retries|Failed to refresh slots|None of startup nodes|There is no master|connect E|read E|write E|getaddrinfo E)/;
+
+const SILENCE = /time(?:d )?out|did not answer|no answer|not connected|closed|writeable/i;
+
+/** What tells one cause from another: a Redis that hangs is silent in many ways, with many messages. */
+export function unreachableCause(reason: string): string {
+  return SILENCE.test(reason) ? 'no answer' : reason;
+}
+
+/** Why a connection could not be made last, in the words of a warning. */
+export function lastFailure(redis: Redis | Cluster): string {
+  const failure = failures.get(redis);
+  return failure === undefined ? 'it is not connected' : reasonOf(failure);
 }
 
 /** Without its cause: that holds the password, if the password is wrong. */
 function unreachable(cause: Error | undefined, timeout: number, what = ''): Error {
   const why = cause === undefined ? `no answer within ${timeout} ms` : reasonOf(cause);
-  return new Error(`Cannot reach Redis${what}: ${why}`);
+  return new NoAnswerError(`Cannot reach Redis${what}: ${why}`);
 }
 
+/** What Redis adds of a command that it does not know: it may be AUTH under another name. */
+const ARGUMENTS = /,? with args beginning with:.*/s;
+
 /** A host with several addresses fails without a message; a cluster says only that all of its nodes failed. */
-function reasonOf(error: NodeJS.ErrnoException & { readonly lastNodeError?: unknown }): string {
+export function reasonOf(
+  error: NodeJS.ErrnoException & { readonly lastNodeError?: unknown },
+): string {
   const { message, code = error.name, lastNodeError } = error;
   const node = lastNodeError instanceof Error ? ` (${reasonOf(lastNodeError)})` : '';
-  return `${message || code}${node}`;
+  return `${(message || code).replace(ARGUMENTS, '')}${node}`;
 }

@@ -7,6 +7,8 @@ export interface SelfTest {
   readonly replicas: number;
   /** Bytes that the smallest of the masters may use: `Infinity` if they have no limit, or do not tell. */
   readonly maxMemory: number;
+  /** Which share of that is used, by the master that uses most: 0 if they have no limit. */
+  readonly memoryUse: number;
 }
 
 const OLDEST: readonly [number, number] = [6, 2];
@@ -36,6 +38,7 @@ export async function testRedis(redis: Redis | Cluster, policies: RegExp): Promi
     flaw,
     replicas: Math.max(...tests.map((it) => it.replicas)),
     maxMemory: Math.min(...tests.map((it) => it.maxMemory)),
+    memoryUse: Math.max(...tests.map((it) => it.memoryUse)),
   };
 }
 
@@ -56,10 +59,21 @@ async function askInfo(redis: Redis): Promise<string> {
  * @param policies the eviction policies under which what the store puts there stays
  */
 function judgeRedis(info: string, policies: RegExp): SelfTest {
-  const replicas = Number(field(info, 'connected_slaves') ?? 0);
+  const replicas = countReplicas(info);
   // Zero means no limit.
   const maxMemory = Number(field(info, 'maxmemory')) || Number.POSITIVE_INFINITY;
-  return { flaw: findFlaw(info, policies), replicas, maxMemory };
+  const memoryUse = Number(field(info, 'used_memory') ?? 0) / maxMemory;
+  return { flaw: findFlaw(info, policies), replicas, maxMemory, memoryUse };
+}
+
+/**
+ * Counts the replicas. Redis lists a client that copies all data for a backup (`redis-cli --rdb`) as
+ * one, too, without a port. It acknowledges nothing, so a store that waited for it would refuse
+ * everything once the backup is done.
+ */
+function countReplicas(info: string): number {
+  const copying = info.match(/,port=0,/g)?.length ?? 0;
+  return Number(field(info, 'connected_slaves') ?? 0) - copying;
 }
 
 function findFlaw(info: string, policies: RegExp): string | undefined {

@@ -1,21 +1,33 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
-import { rememberFailures, whenReady } from './redis-reachable.ts';
-import { NOEVICTION, testRedis } from './redis-self-test.ts';
+import type { OperatorWarnings } from './operator-warning.ts';
+import {
+  lastFailure,
+  reasonOf,
+  rememberFailures,
+  unreachableCause,
+  whenReady,
+} from './redis-reachable.ts';
+import { NOEVICTION, type SelfTest, testRedis } from './redis-self-test.ts';
 import { withoutCommand } from './store-failed.ts';
 
 export interface TestedRedisOptions {
   /** What the store keeps there, as its messages say it. */
   readonly what: string;
-  /** The code of its process warnings. */
-  readonly warning: string;
+  /** What the codes of its warnings are made of. */
+  readonly store: 'NONCE_STORE' | 'KEY_STORE' | 'ONCE_STORE' | 'CALLBACK_QUEUE';
+  readonly warnings: OperatorWarnings;
+  /** What an unreachable Redis means for callers, as the warning says it. */
+  readonly consequence: string;
   /** Milliseconds for which each question waits for a connection. */
   readonly timeout: number;
   /** The eviction policies under which what the store puts there stays; `noeviction` if not given. */
   readonly policies?: RegExp;
   /** Called after each test that was passed. */
   readonly whenFit?: () => void;
+  /** Called with each test that Redis answered. */
+  readonly whenTested?: (test: SelfTest) => void;
   /** Makes the error that says that Redis is not fit. */
   readonly toError?: (message: string) => Error;
   /** Milliseconds between two tests of a connection that stays; 15,000 if not given. */
@@ -24,6 +36,9 @@ export interface TestedRedisOptions {
 
 /** An operator may change the eviction policy at any time; `INFO` costs nothing at this pace. */
 const TEST_EVERY = 15_000;
+
+/** Milliseconds for which Redis gives no answer before a warning says so: a connection may be made again. */
+const DOWN_AFTER = 1_000;
 
 /**
  * A store's own connection, on which the store relies only once its Redis was found fit: each
@@ -41,7 +56,9 @@ export class TestedRedis {
   #isTesting = false;
   #isFit = false;
   readonly #beat: NodeJS.Timeout;
-  #warning: string | undefined;
+  /** Since when Redis has given no answer, by `performance.now()`; `undefined` while it does. */
+  #downSince: number | undefined = performance.now();
+  #isDown = false;
   #closed = false;
 
   /** @param redis the store's own connection, which this closes */
@@ -50,11 +67,15 @@ export class TestedRedis {
     this.redis = redis;
     rememberFailures(redis);
     redis.on('ready', () => this.#testAnew());
-    redis.on('close', () => this.#untested());
+    redis.on('close', () => {
+      this.#untested();
+      this.#noteDown(lastFailure(redis));
+    });
     redis.on('+node', () => this.#testMeanwhile());
     const { testEvery = TEST_EVERY } = options;
     this.#beat = setInterval(() => {
       if (this.isFit) this.#testMeanwhile();
+      else this.retest();
     }, testEvery).unref();
   }
 
@@ -125,9 +146,15 @@ export class TestedRedis {
     if (!this.#isFit && this.redis.status === 'ready' && !this.#isTesting) this.#testAnew();
   }
 
+  /** Tests a connection over which a command had no answer. */
+  doubt(): void {
+    if (this.#isFit) this.#testMeanwhile();
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#options.warnings.close();
     clearInterval(this.#beat);
     this.redis.disconnect();
   }
@@ -161,21 +188,43 @@ export class TestedRedis {
 
   /** @throws Error where Redis cannot be relied on */
   async #judge(): Promise<void> {
-    const { what, policies = NOEVICTION } = this.#options;
-    const { flaw, replicas, maxMemory } = await testRedis(this.redis, policies).catch((error) => {
+    const { what, policies = NOEVICTION, warnings, store, toError } = this.#options;
+    const test = await testRedis(this.redis, policies).catch((error) => {
+      this.#noteDown(reasonOf(error));
       throw withoutCommand(error);
     });
-    if (flaw !== undefined) throw this.#unfit(`Redis is not fit for ${what}: ${flaw}`);
-    this.#warning = undefined;
+    this.#noteUp();
+    this.#options.whenTested?.(test);
+    const { flaw, replicas, maxMemory } = test;
+    if (flaw !== undefined) {
+      // Callers are told nothing but that they should try again: the operator must hear of it.
+      const message = `Redis is not fit for ${what}: ${flaw}`;
+      warnings.begin(`COUNTERSIGN_${store}_UNFIT`, { message });
+      throw toError?.(message) ?? new Error(message);
+    }
+    warnings.end(`COUNTERSIGN_${store}_UNFIT`);
     this.noteReplicas(replicas);
     this.#maxMemory = maxMemory;
   }
 
-  /** Callers are told nothing but that they should try again: whoever runs the server must hear of it. */
-  #unfit(message: string): Error {
-    const { warning: code, toError } = this.#options;
-    if (message !== this.#warning) process.emitWarning(message, { code });
-    this.#warning = message;
-    return toError?.(message) ?? new Error(message);
+  /** Notes that Redis gave no answer. If that lasts, the operator hears of it, whether or not a request comes. */
+  #noteDown(reason: string): void {
+    const now = performance.now();
+    this.#downSince ??= now;
+    // A connection that stays, and carries nothing, says so only to those who ask.
+    if (this.redis.status === 'ready') setTimeout(() => this.retest(), DOWN_AFTER).unref();
+    if (!(now - this.#downSince >= DOWN_AFTER)) return;
+    this.#isDown = true;
+    const { what, store, consequence, warnings } = this.#options;
+    const message = `Cannot reach Redis for ${what}: ${reason}. ${consequence} until it answers`;
+    const cause = unreachableCause(reason);
+    warnings.begin(`COUNTERSIGN_${store}_UNREACHABLE`, { message, cause });
+  }
+
+  #noteUp(): void {
+    this.#downSince = undefined;
+    // What else has begun that condition ends it.
+    if (this.#isDown) this.#options.warnings.end(`COUNTERSIGN_${this.#options.store}_UNREACHABLE`);
+    this.#isDown = false;
   }
 }

@@ -74,6 +74,8 @@ const LONGEST_GLANCE = 1;
 export interface Attempt {
   /** Unix seconds, when verification began. */
   readonly now: number;
+  /** The network address of the caller, as the application says it. */
+  source: unknown;
   request: SignableRequest | undefined;
   signed: SchemedSignature | undefined;
   /** Of a body whose hash the request does not declare. */
@@ -135,6 +137,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       throw new TypeError(
         `Cannot verify request: expected { method, url, headers }, got ${kindOf(received)}`,
       );
+    attempt.source = received.source;
     // An application may look it up by a promise, which is no address.
     watchPromise(received.source, 'COUNTERSIGN_SOURCE');
     const request = readRequest(received, policy);
@@ -205,7 +208,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     // A session is in no store; what it was lent out on may be.
     const used = session === undefined ? accessKeyId : session.parent;
     if (claims && used !== undefined)
-      callHook((id) => policy.keys.noteUse?.(id, now), used, 'COUNTERSIGN_KEY_STORE');
+      callHook((id) => policy.keys.noteUse?.(id, now), used, 'COUNTERSIGN_KEY_USE_NOT_NOTED');
     return {
       accessKeyId,
       subject,
@@ -256,6 +259,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
 function newAttempt(now: number): Attempt {
   return {
     now,
+    source: undefined,
     request: undefined,
     signed: undefined,
     bodyHash: undefined,

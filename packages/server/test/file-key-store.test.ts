@@ -141,7 +141,7 @@ describe('FileKeyStore', () => {
     if (code === 'ERR_STORE_EMPTY') {
       const message = `The key store at "${path}" is empty: its file was removed. Restore the records, or create an empty store by name: createEmpty(), or countersign keys init`;
       expect(warnings).toContainEqual(
-        expect.objectContaining({ code: 'COUNTERSIGN_KEY_STORE', message }),
+        expect.objectContaining({ code: 'COUNTERSIGN_KEY_STORE_EMPTY', message }),
       );
       await expect(stat(path)).rejects.toMatchObject({ code: 'ENOENT' });
     }

@@ -147,7 +147,7 @@ describe.each(REJECTING)('a function of the application that %s', (_, hook) => {
       keys.noteUse = hook;
     });
     expect(statuses).toEqual([200, 200]);
-    expect(seen).toEqual(twice('COUNTERSIGN_KEY_STORE'));
+    expect(seen).toEqual(twice('COUNTERSIGN_KEY_USE_NOT_NOTED'));
   });
 
   it('leaves a refusal as it is, as note of what counts failures', async () => {
@@ -168,7 +168,7 @@ describe('bookkeeping that throws', () => {
       keys.noteUse = fail;
     });
     expect(statuses).toEqual([200, 200]);
-    expect(seen).toEqual(twice('COUNTERSIGN_KEY_STORE'));
+    expect(seen).toEqual(twice('COUNTERSIGN_KEY_USE_NOT_NOTED'));
   });
 
   it('leaves a refusal as it is, as note of what counts failures', async () => {

@@ -63,8 +63,11 @@ export function restoredStoreContract(name: string, make: () => Promise<Restorab
           expect(answers).toEqual(refused);
         }, 20_000);
       expect(warnings).toMatchObject([
-        { code: 'COUNTERSIGN_KEY_STORE', message: expect.stringContaining('went back in time') },
-        { code: 'COUNTERSIGN_KEY_STORE' },
+        {
+          code: 'COUNTERSIGN_KEY_STORE_WENT_BACK',
+          message: expect.stringContaining('went back in time'),
+        },
+        { code: 'COUNTERSIGN_KEY_STORE_WENT_BACK' },
       ]);
       const code = 'ERR_STORE_WENT_BACK';
       await expect(edge.create()).rejects.toMatchObject({ code });

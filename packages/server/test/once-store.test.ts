@@ -238,7 +238,7 @@ describe('RedisOnceStore', () => {
       });
     expect(runs).toBe(0);
     await vi.waitFor(() =>
-      expect(warnings).toMatchObject([{ code: 'COUNTERSIGN_ONCE_STORE', message }]),
+      expect(warnings).toMatchObject([{ code: 'COUNTERSIGN_ONCE_STORE_UNFIT', message }]),
     );
     await connect(server.url).config('SET', 'maxmemory-policy', 'noeviction');
     expect(await deliver()).toMatchObject({ outcome: 'completed' });

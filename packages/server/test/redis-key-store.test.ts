@@ -564,7 +564,7 @@ describe('RedisKeyStore', () => {
           await sleep(50);
         }
         const message = `The key store at "${prefix}" is empty: Redis has lost its records. Restore the records, or create an empty store by name: createEmpty(), or countersign keys init`;
-        expect(warnings).toMatchObject([{ code: 'COUNTERSIGN_KEY_STORE', message }]);
+        expect(warnings).toMatchObject([{ code: 'COUNTERSIGN_KEY_STORE_EMPTY', message }]);
 
         // Nothing that a server does by itself makes it look like a new store.
         for (const act of [

@@ -131,7 +131,7 @@ describe('RedisKeyStore', () => {
       10_000,
     );
     expect(warn).toHaveBeenCalledWith(expect.stringContaining('went back in time'), {
-      code: 'COUNTERSIGN_KEY_STORE',
+      code: 'COUNTERSIGN_KEY_STORE_WENT_BACK',
     });
   });
 

@@ -656,7 +656,7 @@ describe('RedisNonceStore ready()', () => {
       await expect(store.claim(claimOf(0))).rejects.toThrow(message);
       await expect(store.ready()).rejects.toThrow(message);
       await vi.waitFor(() => expect(warnings).toHaveLength(1));
-      expect(warnings[0]).toMatchObject({ code: 'COUNTERSIGN_NONCE_STORE' });
+      expect(warnings[0]).toMatchObject({ code: 'COUNTERSIGN_NONCE_STORE_UNFIT' });
       expect(warnings[0]?.message).toContain('Redis is not fit for nonces');
     },
   );

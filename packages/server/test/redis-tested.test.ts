@@ -1,3 +1,4 @@
+import { connect as connectTo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { generateMasterKey, type NonceClaim } from '@countersign/server';
 import { BullmqCallbackQueue } from '@countersign/server/bullmq';
@@ -5,6 +6,7 @@ import { RedisKeyStore, RedisNonceStore, RedisOnceStore } from '@countersign/ser
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type RedisServer, startRedis } from '../../../test/support/redis.ts';
+import { OperatorWarnings } from '../src/operator-warning.ts';
 import { duplicate } from '../src/redis-connection.ts';
 import { noAnswer, rememberFailures } from '../src/redis-reachable.ts';
 import { TestedRedis } from '../src/redis-tested.ts';
@@ -71,6 +73,31 @@ const STORES: [name: string, open: (redis: Redis, timeout: number) => Opened][] 
     },
   ],
 ];
+
+it('a client that copies the data for a backup is no replica that claims and changes wait for', async () => {
+  const { admin, port, url } = await startOwn();
+  const backup = connectTo(port, '127.0.0.1');
+  onTestFinished(() => void backup.destroy());
+  backup.resume().write('SYNC\r\n');
+  while (!(await admin.info('replication')).includes('port=0,state=online'));
+  const nonces = new RedisNonceStore({ redis: connect(url) });
+  const keys = new RedisKeyStore({ redis: connect(url), masterKey });
+  onTestFinished(async () => void (await Promise.all([nonces.close(), keys.close()])));
+  await Promise.all([nonces.ready(), keys.ready()]);
+  backup.destroy();
+  const signedAt = Date.now() / 1000;
+  const claim = {
+    accessKeyId: 'CSAK1',
+    audience: 'video-api',
+    nonce: 'n'.repeat(22),
+    signedAt,
+    acceptableFrom: signedAt - 5,
+    acceptableUntil: signedAt + 120,
+  };
+  const { epoch } = await nonces.claim(claim);
+  expect(await nonces.claim({ ...claim, epoch })).toMatchObject({ outcome: 'claimed' });
+  expect(await keys.create({ subject: 'alice' })).toMatchObject({ subject: 'alice' });
+});
 
 describe.each(STORES)('%s', (_, open) => {
   const opened = (redis: Redis, timeout = 10): Opened => {
@@ -158,7 +185,9 @@ describe('TestedRedis', () => {
     const { url, admin } = await startOwn();
     const tested = new TestedRedis(duplicate(connect(url), 10_000), {
       what: 'tests',
-      warning: 'COUNTERSIGN_TESTS',
+      store: 'ONCE_STORE',
+      warnings: new OperatorWarnings(),
+      consequence: 'Tests fail',
       timeout: 10_000,
       testEvery: 5,
     });
@@ -171,7 +200,7 @@ describe('TestedRedis', () => {
     const unfit = 'Redis is not fit for tests: its maxmemory-policy is "allkeys-lru"';
     await vi.waitFor(() => expect(tested.connected()).rejects.toThrow(unfit), 10_000);
     expect(warn).toHaveBeenCalledExactlyOnceWith(expect.stringContaining(unfit), {
-      code: 'COUNTERSIGN_TESTS',
+      code: 'COUNTERSIGN_ONCE_STORE_UNFIT',
     });
     await admin.config('SET', 'maxmemory-policy', 'noeviction');
     await vi.waitFor(() => tested.connected(), 10_000);

@@ -133,7 +133,7 @@ describe('a wrong signature', () => {
     [false, 'headers'],
     [true, 'presigned'],
   ])('counts by its form, not by its expiry: in a URL %s', async (inUrl, kind) => {
-    const kinds: string[] = [];
+    const kinds: unknown[] = [];
     const failures: FailureLimit = {
       check: () => undefined,
       note: (_source, _accessKeyId, kind) => void kinds.push(kind),

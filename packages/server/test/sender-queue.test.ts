@@ -252,7 +252,7 @@ describe('BullmqCallbackQueue', () => {
       'Redis is not fit for callbacks that wait: its maxmemory-policy is "allkeys-lru", with which it forgets what it must keep: set it to noeviction';
     await expect(queue.add(callback('b'))).rejects.toThrow(new Error(message));
     await vi.waitFor(() =>
-      expect(warnings).toMatchObject([{ code: 'COUNTERSIGN_CALLBACK_QUEUE', message }]),
+      expect(warnings).toMatchObject([{ code: 'COUNTERSIGN_CALLBACK_QUEUE_UNFIT', message }]),
     );
     const { promise, resolve } = deferred();
     const handled: string[] = [];

@@ -51,6 +51,18 @@ export function checkMethod(method: string | undefined): void {
   );
 }
 
+/**
+ * The network address of a caller, for logs. A request may have no socket, or one that is gone: that changes nothing for its
+ * callback.
+ */
+export function knownSource(sourceOf: () => string | undefined): string | undefined {
+  try {
+    return sourceOf();
+  } catch {
+    return undefined;
+  }
+}
+
 /** The answer to a callback that is refused. */
 export function callbackProblem(
   error: SignatureError,

@@ -17,6 +17,8 @@ export interface CallbackRefusal {
   /** As the headers say; nothing of it is verified. */
   readonly id: string | undefined;
   readonly signedAt: number | undefined;
+  /** The network address that the callback came from, if it is known. One that is no plain text is quoted. */
+  readonly clientAddress: string | undefined;
 }
 
 /** What a verifier of callbacks is built from. Durations are seconds. */

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { encodeUtf8, quote, SignatureError } from '@countersign/shared';
 import { callHook } from '../call-hook.ts';
+import { clientAddress } from '../client-address.ts';
 import type { ClaimOutcome } from '../nonces/nonce-store.ts';
 import { checkClaim } from '../steps/nonce.ts';
 import { readFields } from '../steps/request.ts';
@@ -109,7 +110,15 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
         if (error instanceof SignatureError && onRefused !== undefined) {
           const { code, message } = error;
           const { id, signedAt } = received ?? {};
-          const refusal = { code, message, scheme: scheme.name, sender, id, signedAt };
+          const refusal = {
+            code,
+            message,
+            scheme: scheme.name,
+            sender,
+            id,
+            signedAt,
+            clientAddress: clientAddress(request.source),
+          };
           callHook(onRefused, refusal, 'COUNTERSIGN_ON_REFUSED');
         }
         throw error;

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import * as z from 'zod';
+import { OperatorWarnings, type WarningHook, warningOption } from '../operator-warning.ts';
 import { clockOr, parseOptions } from '../options.ts';
 import { type Expiring, ExpiryQueue } from './expiry-queue.ts';
 import { NO_SCOPE, type OnceState, type OnceStore } from './once-store.ts';
@@ -18,6 +19,8 @@ export interface MemoryOnceStoreOptions {
    * secrets are those of different senders.
    */
   readonly perSender?: number | undefined;
+  /** Called if the store is nearly full. If not given, a process warning says so. See docs/errors.md, "Process warnings". */
+  readonly onWarning?: WarningHook | undefined;
 }
 
 const MOST_ENTRIES = 16_000_000;
@@ -26,6 +29,7 @@ const optionsSchema = z.strictObject({
   clock: clockOr(() => (performance.timeOrigin + performance.now()) / 1000),
   maxEntries: z.int().min(1).max(MOST_ENTRIES).default(100_000),
   perSender: z.int().min(1).max(MOST_ENTRIES).optional(),
+  onWarning: warningOption,
 });
 
 /** Callbacks forgotten in one go: no request waits for more, even if a week's callbacks have expired. */
@@ -59,19 +63,21 @@ export class MemoryOnceStore implements OnceStore {
   readonly #clock: () => number;
   readonly #maxEntries: number;
   readonly #perSender: number;
+  readonly #warnings: OperatorWarnings;
   readonly #entries = new Map<string, Entry>();
   readonly #senders = new Map<string, Sender>();
   readonly #expiring = new ExpiryQueue<Sender>();
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
   constructor(options: MemoryOnceStoreOptions = {}) {
-    const { clock, maxEntries, perSender } = parseOptions(
+    const { clock, maxEntries, perSender, onWarning } = parseOptions(
       'MemoryOnceStore',
       optionsSchema,
       options,
     );
     this.#clock = clock;
     this.#maxEntries = maxEntries;
+    this.#warnings = new OperatorWarnings(onWarning);
     this.#perSender = perSender ?? Math.max(1, Math.floor(maxEntries / 4));
     if (!(this.#perSender <= maxEntries))
       throw new RangeError(
@@ -129,7 +135,15 @@ export class MemoryOnceStore implements OnceStore {
         return full('store', 'maxEntries', this.#maxEntries, this.#expiring.first, now);
     }
     this.#set(key, token, now + lease, sender);
+    this.#warnIfNearlyFull();
     return { state: 'begun' };
+  }
+
+  #warnIfNearlyFull(): void {
+    const { size } = this.#entries;
+    const message = () =>
+      `The store of handled callbacks in memory is nearly full: it remembers ${size} of ${this.#maxEntries}. When it is full, callbacks are answered 503: raise maxEntries, or lower "remember" of createOnce()`;
+    this.#warnings.fill('COUNTERSIGN_ONCE_STORE_NEARLY_FULL', size / this.#maxEntries, message);
   }
 
   /** What has expired is gone, though it was not swept yet. */

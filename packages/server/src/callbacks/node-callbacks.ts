@@ -12,6 +12,7 @@ import {
   type CallbackAdapterOptions,
   callbackProblem,
   checkMethod,
+  knownSource,
   parseCallbackAdapter,
 } from './callback-adapter.ts';
 import type { CallbackIdentity } from './callback-identity.ts';
@@ -22,6 +23,7 @@ import { keepCallback } from './received-callbacks.ts';
 /**
  * Verifies a callback that came over `node:http`, and leaves its body as it was.
  *
+ * @param sourceOf returns the network address that it came from
  * @param outcome what becomes of it
  */
 export function receiveCallback(
@@ -29,6 +31,7 @@ export function receiveCallback(
   limit: number,
   req: IncomingMessage,
   res: ServerResponse,
+  sourceOf: () => string | undefined,
   outcome: Outcome<CallbackIdentity>,
 ): Promise<void> {
   const hold = new ConnectionHold(req);
@@ -37,6 +40,7 @@ export function receiveCallback(
     return verifier.verify({
       headers: headersOf(req),
       parsedHeaders: req.headers,
+      source: knownSource(sourceOf),
       body: heldBody(req, { limit, middleware: 'requireCallback()', hold }),
     });
   };
@@ -84,7 +88,7 @@ export function withCallback<
   return function callbackListener(req, res) {
     // What is used of both has the same names in HTTP/2.
     const [incoming, answer] = [req as IncomingMessage, res as ServerResponse];
-    receiveCallback(verifier, limit, incoming, answer, {
+    receiveCallback(verifier, limit, incoming, answer, () => incoming.socket.remoteAddress, {
       accept: (callback) => callListener(incoming, answer, () => listener(req, res, callback)),
       refuse: (error) =>
         answerRefusal(incoming, answer, error, (it) => callbackProblem(it, verifier)),

@@ -1,5 +1,6 @@
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
+import { OperatorWarnings, type WarningHook, warningOption } from '../operator-warning.ts';
 import { parseOptions } from '../options.ts';
 import { duplicate, redisOption } from '../redis-connection.ts';
 import { TestedRedis } from '../redis-tested.ts';
@@ -19,6 +20,8 @@ export interface RedisOnceStoreOptions {
    * different secrets are those of different senders. The same on all servers.
    */
   readonly perSender?: number | undefined;
+  /** Called if Redis is unfit or unreachable. If not given, a process warning says so. See docs/errors.md, "Process warnings". */
+  readonly onWarning?: WarningHook | undefined;
 }
 
 const optionsSchema = z.strictObject({
@@ -26,6 +29,7 @@ const optionsSchema = z.strictObject({
   prefix: z.string().min(1).default('countersign:once'),
   timeout: z.number().min(0.05).max(10).default(1),
   perSender: z.int().min(1).max(16_000_000).default(250_000),
+  onWarning: warningOption,
 });
 
 /** Characters of a hash that make a name: 132 bits. */
@@ -65,7 +69,7 @@ export class RedisOnceStore implements OnceStore {
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
   constructor(options: RedisOnceStoreOptions) {
-    const { redis, prefix, timeout, perSender } = parseOptions(
+    const { redis, prefix, timeout, perSender, onWarning } = parseOptions(
       'RedisOnceStore',
       optionsSchema,
       options,
@@ -80,7 +84,9 @@ export class RedisOnceStore implements OnceStore {
     this.#redis = own as (Redis | Cluster) & OnceCommands;
     this.#connection = new TestedRedis(own, {
       what: 'handled callbacks',
-      warning: 'COUNTERSIGN_ONCE_STORE',
+      store: 'ONCE_STORE',
+      warnings: new OperatorWarnings(onWarning),
+      consequence: 'Callbacks that are handled once are answered 503',
       timeout: timeout * 1000,
     });
   }

@@ -41,7 +41,7 @@ export function requireCallback(
   return function callbackRequired(req, res, next) {
     // Mounted twice, it would find the signature claimed by itself.
     if (knownCallback(req)?.verifier === verifier) return next();
-    receiveCallback(verifier, limit, req, res, {
+    receiveCallback(verifier, limit, req, res, () => req.ip, {
       accept: () => next(),
       refuse(error) {
         if (!(error instanceof SignatureError)) throw error;

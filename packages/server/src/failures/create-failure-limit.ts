@@ -1,5 +1,6 @@
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
+import { OperatorWarnings, type WarningHook, warningOption } from '../operator-warning.ts';
 import { clockOr, parseOptions } from '../options.ts';
 import { redisOption } from '../redis-connection.ts';
 import { FailureCounts } from './failure-counts.ts';
@@ -26,6 +27,8 @@ export interface FailureLimitOptions {
   readonly prefix?: string | undefined;
   /** Unix seconds, for how long failures count; if not given, a clock that nobody can set. */
   readonly clock?: (() => number) | undefined;
+  /** Called if failures cannot be counted in Redis. If not given, a process warning says so. See docs/errors.md, "Process warnings". */
+  readonly onWarning?: WarningHook | undefined;
 }
 
 const optionsSchema = z.strictObject({
@@ -36,6 +39,7 @@ const optionsSchema = z.strictObject({
   redis: redisOption.optional(),
   prefix: z.string().min(1).default('countersign:failures'),
   clock: clockOr(() => performance.now() / 1000),
+  onWarning: warningOption,
 });
 
 /** A limit that holds a connection where it was given one. */
@@ -81,8 +85,10 @@ export function createFailureLimit(options: FailureLimitOptions = {}): ClosableF
     headers: newCounts('headers'),
     presigned: newCounts('presigned'),
   };
+  const { redis, onWarning } = policy;
+  const warnings = new OperatorWarnings(onWarning);
   const shared =
-    policy.redis === undefined ? undefined : new RedisFailures({ ...policy, redis: policy.redis });
+    redis === undefined ? undefined : new RedisFailures({ ...policy, redis, warnings });
 
   function newCounts(kind: SignatureKind): OwnCounts {
     const milliseconds = (): number => clock() * 1000;

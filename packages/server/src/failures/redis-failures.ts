@@ -1,5 +1,7 @@
 import type { Cluster, Redis } from 'ioredis';
+import type { OperatorWarnings } from '../operator-warning.ts';
 import { duplicate } from '../redis-connection.ts';
+import { lastFailure, reasonOf, rememberFailures, unreachableCause } from '../redis-reachable.ts';
 import { COUNT_SCRIPT } from './count-script.ts';
 import type { FailureCounts } from './failure-counts.ts';
 
@@ -31,7 +33,7 @@ export class RedisFailures {
   readonly #prefix: string;
   readonly #milliseconds: number;
   readonly #mostOfHash: number;
-  #isWarned = false;
+  readonly #warnings: OperatorWarnings;
   #closed = false;
 
   constructor(options: {
@@ -39,11 +41,12 @@ export class RedisFailures {
     readonly prefix: string;
     readonly per: number;
     readonly maxEntries: number;
+    readonly warnings: OperatorWarnings;
   }) {
-    const { redis, prefix, per, maxEntries } = options;
+    const { redis, prefix, per, maxEntries, warnings } = options;
+    this.#warnings = warnings;
     this.#redis = duplicate(redis, TIMEOUT) as (Redis | Cluster) & CountCommand;
-    // Whoever counts hears of errors; without a listener ioredis would print them.
-    this.#redis.on('error', () => undefined);
+    rememberFailures(this.#redis);
     this.#redis.defineCommand('countFailure', { numberOfKeys: 4, lua: COUNT_SCRIPT });
     // In a cluster a script may use only keys of one slot, which the part in braces decides.
     this.#prefix = redis.isCluster ? `{${prefix}}` : prefix;
@@ -56,7 +59,7 @@ export class RedisFailures {
     if (this.#closed) return;
     try {
       // A cluster would keep for later what is counted while it is away.
-      if (this.#redis.status !== 'ready') throw new Error('Redis is not connected');
+      if (this.#redis.status !== 'ready') throw new Error(lastFailure(this.#redis));
       const keys = ['sources', 'sources:old', 'keys', 'keys:old'].map(
         (name) => `${this.#prefix}:${own.kind}:${name}`,
       );
@@ -65,24 +68,18 @@ export class RedisFailures {
       const [failures, left, pairFailures, pairLeft] = answer as [number, number, number, number];
       own.sources.hear(source, failures, left);
       own.pairs.hear(pair, pairFailures, pairLeft);
-      this.#isWarned = false;
+      this.#warnings.end('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE');
     } catch (error) {
-      this.#warn(error);
+      const reason = reasonOf(error as Error);
+      const message = `Cannot count failed signatures in Redis, each server counts alone: ${reason}`;
+      const cause = unreachableCause(reason);
+      this.#warnings.begin('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE', { message, cause });
     }
   }
 
   close(): void {
     this.#closed = true;
+    this.#warnings.close();
     this.#redis.disconnect();
-  }
-
-  /** Once for each time that Redis is away. */
-  #warn(error: unknown): void {
-    if (this.#isWarned || this.#closed) return;
-    this.#isWarned = true;
-    process.emitWarning(
-      `Cannot count failed signatures in Redis, each server counts alone: ${error}`,
-      { code: 'COUNTERSIGN_FAILURE_LIMIT' },
-    );
   }
 }

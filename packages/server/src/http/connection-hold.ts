@@ -15,6 +15,7 @@ interface Answer {
 }
 
 interface HeldSocket {
+  readonly remoteAddress?: string | undefined;
   pause(): unknown;
   resume(): unknown;
   push(chunk: unknown, encoding?: unknown): boolean;

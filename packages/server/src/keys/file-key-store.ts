@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { OperatorWarnings, type WarningHook, warningOption } from '../operator-warning.ts';
 import { clockOption, parseOptions } from '../options.ts';
 import { FileRecords } from './file-records.ts';
 import { ManagedKeyStore } from './managed-key-store.ts';
@@ -11,6 +12,11 @@ export interface FileKeyStoreOptions {
   readonly masterKey: MasterKeySource;
   /** Unix seconds; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
+  /**
+   * Called if the operator must know something of the store, such as that its file is gone or cannot be read. If not given, process warnings
+   * say so. See docs/errors.md, "Process warnings".
+   */
+  readonly onWarning?: WarningHook | undefined;
 }
 
 const optionsSchema = z.strictObject({
@@ -20,6 +26,7 @@ const optionsSchema = z.strictObject({
     'a master key, as generateMasterKey() makes it, or masterKeyFile(path)',
   ),
   clock: clockOption,
+  onWarning: warningOption,
 });
 
 /**
@@ -39,7 +46,12 @@ const optionsSchema = z.strictObject({
 export class FileKeyStore extends ManagedKeyStore {
   /** @throws TypeError naming the option that cannot be used */
   constructor(options: FileKeyStoreOptions) {
-    const { path, masterKey, clock } = parseOptions('FileKeyStore', optionsSchema, options);
-    super(new FileRecords(path, new MasterKeys(masterKey), clock), clock);
+    const { path, masterKey, clock, onWarning } = parseOptions(
+      'FileKeyStore',
+      optionsSchema,
+      options,
+    );
+    const warnings = new OperatorWarnings(onWarning);
+    super(new FileRecords(path, new MasterKeys(masterKey), clock, warnings), clock, warnings);
   }
 }

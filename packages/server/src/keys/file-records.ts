@@ -1,5 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import { quote } from '@countersign/shared';
+import type { OperatorWarnings } from '../operator-warning.ts';
 import {
   begun,
   type Contents,
@@ -11,7 +13,7 @@ import {
 } from './file-contents.ts';
 import { withLock } from './file-lock.ts';
 import { placeOf } from './file-place.ts';
-import { isUnreadable, type KeyStoreError } from './key-store-error.ts';
+import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import {
   type Change,
@@ -28,6 +30,9 @@ import { StorePresence } from './store-presence.ts';
 /** Milliseconds between two looks at the file: how long a change by another process takes to be seen. */
 const LOOK_EVERY = 50;
 
+const UNFIT = 'COUNTERSIGN_KEY_STORE_UNFIT';
+const UNREACHABLE = 'COUNTERSIGN_KEY_STORE_UNREACHABLE';
+
 /**
  * Records in one file, sealed: read as a whole, and replaced as a whole by one process at a time. Who reads sees the old one or
  * the new one.
@@ -38,6 +43,7 @@ export class FileRecords implements RecordStore {
   readonly #clock: () => number;
   readonly #presence: StorePresence;
   readonly #history: StoreHistory;
+  readonly #warnings: OperatorWarnings;
   readonly #listeners: ((name?: string) => void)[] = [];
   readonly #looking: NodeJS.Timeout;
   /** What the file was when it was read last. */
@@ -48,13 +54,19 @@ export class FileRecords implements RecordStore {
   #closed = false;
 
   /** @param clock Unix seconds */
-  constructor(path: string, masterKeys: MasterKeys, clock: () => number) {
+  constructor(
+    path: string,
+    masterKeys: MasterKeys,
+    clock: () => number,
+    warnings: OperatorWarnings,
+  ) {
     // Now: where the process changes its folder it goes on with the same file.
     this.#path = resolve(path);
     this.#masterKeys = masterKeys;
     this.#clock = clock;
-    this.#presence = new StorePresence(this.#path, 'its file was removed');
-    this.#history = new StoreHistory(this.#path);
+    this.#presence = new StorePresence(this.#path, 'its file was removed', warnings);
+    this.#history = new StoreHistory(this.#path, warnings);
+    this.#warnings = warnings;
     this.#looking = setInterval(() => void this.#follow(), LOOK_EVERY).unref();
   }
 
@@ -149,6 +161,7 @@ export class FileRecords implements RecordStore {
   async close(): Promise<void> {
     this.#closed = true;
     clearInterval(this.#looking);
+    this.#warnings.close();
     await this.#last;
   }
 
@@ -178,8 +191,24 @@ export class FileRecords implements RecordStore {
 
   async #read(): Promise<Contents | undefined> {
     const { seen } = this.#history;
-    const contents = await readContents(this.#path);
+    const contents = await readContents(this.#path).catch((error: Error) => {
+      const isUnfit = error instanceof KeyStoreError && error.code === 'ERR_STORE_UNFIT';
+      const why =
+        error instanceof KeyStoreError
+          ? error.message
+          : `Cannot read key store ${quote(this.#path, 200)}: ${error.message}`;
+      const message = `${why}. Requests are answered 503 until it can be read`;
+      this.#warnings.begin(isUnfit ? UNFIT : UNREACHABLE, { message });
+      throw error;
+    });
+    this.#warnings.end(UNFIT);
+    this.#warnings.end(UNREACHABLE);
     if (contents !== undefined) this.#history.note(seen, lookAt(contents.history, seen));
+    // The operator hears of a loss also while no request comes.
+    if (this.#presence.wasThere) {
+      if (contents === undefined) this.#presence.missing();
+      else this.#presence.found();
+    }
     return contents;
   }
 

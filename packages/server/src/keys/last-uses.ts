@@ -1,3 +1,4 @@
+import type { OperatorWarnings } from '../operator-warning.ts';
 import { keyName } from './key-record.ts';
 import type { RecordStore } from './record-store.ts';
 
@@ -7,12 +8,14 @@ const NOTE_EVERY = 60;
 /** When keys were last used: remembered here, and noted in the store once in a while for all of them together. */
 export class LastUses {
   readonly #records: Pick<RecordStore, 'readUses' | 'writeUses'>;
+  readonly #warnings: OperatorWarnings;
   /** Not noted yet: Unix seconds. */
   readonly #uses = new Map<string, number>();
   #noting: NodeJS.Timeout | undefined;
 
-  constructor(records: Pick<RecordStore, 'readUses' | 'writeUses'>) {
+  constructor(records: Pick<RecordStore, 'readUses' | 'writeUses'>, warnings: OperatorWarnings) {
     this.#records = records;
+    this.#warnings = warnings;
   }
 
   /** @param now Unix seconds */
@@ -40,10 +43,10 @@ export class LastUses {
     if (uses.size === 0) return;
     try {
       await this.#records.writeUses(uses);
+      this.#warnings.end('COUNTERSIGN_KEY_USE_NOT_NOTED');
     } catch (error) {
-      process.emitWarning(`Cannot note which keys were used: ${(error as Error).message}`, {
-        code: 'COUNTERSIGN_KEY_STORE',
-      });
+      const message = `Cannot note which keys were used: ${(error as Error).message}`;
+      this.#warnings.begin('COUNTERSIGN_KEY_USE_NOT_NOTED', { message });
     }
   }
 }

@@ -1,5 +1,6 @@
 import { type PublicKeyAlgorithm, quote } from '@countersign/shared';
 import * as z from 'zod';
+import { OperatorWarnings } from '../operator-warning.ts';
 import { parseOptions } from '../options.ts';
 import { type Cutoff, Cutoffs, type Revocation, revocationSchema } from './cutoffs.ts';
 import {
@@ -78,12 +79,16 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   readonly #lastUses: LastUses;
 
   /** @param clock Unix seconds */
-  protected constructor(records: RecordStore, clock: () => number) {
+  protected constructor(
+    records: RecordStore,
+    clock: () => number,
+    warnings = new OperatorWarnings(),
+  ) {
     this.#records = records;
     this.#clock = clock;
     this.#keys = new RecordCache((name) => this.#read(name));
     this.#cutoffs = new Cutoffs(records, clock);
-    this.#lastUses = new LastUses(records);
+    this.#lastUses = new LastUses(records, warnings);
     this.#answers = new RecordCache((accessKeyId) => this.#find(accessKeyId), ANSWER_AGE);
     records.watch((name) => this.#forget(name));
   }

@@ -1,4 +1,5 @@
 import type { Cluster, Redis } from 'ioredis';
+import type { OperatorWarnings } from '../operator-warning.ts';
 import { duplicate } from '../redis-connection.ts';
 import type { StoreHistory } from './store-history.ts';
 
@@ -14,6 +15,7 @@ export class RedisChanges {
   readonly #subscriber: Redis | Cluster;
   readonly #beat: NodeJS.Timeout;
   readonly #listeners: ((name?: string) => void)[] = [];
+  readonly #warnings: OperatorWarnings;
 
   /**
    * @param redis what a connection of its own is made like
@@ -25,7 +27,9 @@ export class RedisChanges {
     channel: string,
     timeout: number,
     history: Pick<StoreHistory, 'hear'>,
+    warnings: OperatorWarnings,
   ) {
+    this.#warnings = warnings;
     this.channel = channel;
     this.#subscriber = duplicate(redis, timeout);
     this.#subscriber.on('error', () => undefined);
@@ -59,13 +63,14 @@ export class RedisChanges {
   async #subscribe(): Promise<void> {
     try {
       await this.#subscriber.subscribe(this.channel);
+      this.#warnings.end('COUNTERSIGN_KEY_STORE_NOT_SUBSCRIBED');
       // What happened while nobody listened is not known.
       this.tell();
     } catch (error) {
       // Where the connection is gone, the next one subscribes.
       if ((error as Error).name !== 'ReplyError') return;
       const message = `Changes of keys are noticed after seconds only: ${(error as Error).message}`;
-      process.emitWarning(message, { code: 'COUNTERSIGN_KEY_STORE' });
+      this.#warnings.begin('COUNTERSIGN_KEY_STORE_NOT_SUBSCRIBED', { message });
     }
   }
 }

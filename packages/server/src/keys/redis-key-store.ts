@@ -1,5 +1,6 @@
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
+import { OperatorWarnings, type WarningHook, warningOption } from '../operator-warning.ts';
 import { clockOption, parseOptions } from '../options.ts';
 import { redisOption } from '../redis-connection.ts';
 import { ManagedKeyStore } from './managed-key-store.ts';
@@ -23,6 +24,11 @@ export interface RedisKeyStoreOptions {
   readonly waitForReplicas?: number | undefined;
   /** Unix seconds; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
+  /**
+   * Called if the operator must know something of the store, such as that Redis is unreachable or has lost its records. If not given, process warnings
+   * say so. See docs/errors.md, "Process warnings".
+   */
+  readonly onWarning?: WarningHook | undefined;
 }
 
 const optionsSchema = z.strictObject({
@@ -35,6 +41,7 @@ const optionsSchema = z.strictObject({
   timeout: z.number().min(0.05).max(10).default(0.4),
   waitForReplicas: z.int().min(0).max(100).optional(),
   clock: clockOption,
+  onWarning: warningOption,
 });
 
 /**
@@ -60,9 +67,14 @@ export class RedisKeyStore extends ManagedKeyStore {
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
   constructor(options: RedisKeyStoreOptions) {
-    const { masterKey, clock, ...redis } = parseOptions('RedisKeyStore', optionsSchema, options);
-    const records = new RedisRecords(redis, new MasterKeys(masterKey));
-    super(records, clock);
+    const { masterKey, clock, onWarning, ...redis } = parseOptions(
+      'RedisKeyStore',
+      optionsSchema,
+      options,
+    );
+    const warnings = new OperatorWarnings(onWarning);
+    const records = new RedisRecords(redis, new MasterKeys(masterKey), warnings);
+    super(records, clock, warnings);
     this.#records = records;
   }
 

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
+import type { OperatorWarnings } from '../operator-warning.ts';
 import { duplicate } from '../redis-connection.ts';
 import { NOEVICTION, testRedis } from '../redis-self-test.ts';
 import { TestedRedis } from '../redis-tested.ts';
@@ -76,27 +77,35 @@ export class RedisRecords implements RecordStore {
   readonly #history: StoreHistory;
   #closed = false;
 
-  constructor(options: RedisRecordsOptions, masterKeys: MasterKeys) {
+  constructor(options: RedisRecordsOptions, masterKeys: MasterKeys, warnings: OperatorWarnings) {
     const { redis, prefix, timeout, waitForReplicas } = options;
     this.#prefix = prefix;
     this.#timeout = timeout * 1000;
     this.#waitForReplicas = waitForReplicas;
     this.#masterKeys = masterKeys;
-    this.#presence = new StorePresence(prefix, 'Redis has lost its records');
-    this.#history = new StoreHistory(prefix);
+    this.#presence = new StorePresence(prefix, 'Redis has lost its records', warnings);
+    this.#history = new StoreHistory(prefix, warnings);
     const own = duplicate(redis, this.#timeout);
     own.defineCommand('useRecord', { numberOfKeys: 1, lua: USE_SCRIPT });
     this.#redis = own as (Redis | Cluster) & Commands;
     this.#connection = new TestedRedis(own, {
       what: 'access keys',
-      warning: 'COUNTERSIGN_KEY_STORE',
+      store: 'KEY_STORE',
+      warnings,
+      consequence: 'Requests are answered 503',
       timeout: this.#timeout,
       // So that it is known how far the store has come before anybody asks.
       whenFit: () => void this.#look(this.#redis, MARKER).catch(() => undefined),
       toError: (message) => new KeyStoreError('ERR_STORE_UNFIT', message),
     });
     this.#writer = new RedisWriter(redis, this.#timeout);
-    this.#changes = new RedisChanges(redis, this.#key('changes'), this.#timeout, this.#history);
+    this.#changes = new RedisChanges(
+      redis,
+      this.#key('changes'),
+      this.#timeout,
+      this.#history,
+      warnings,
+    );
   }
 
   async ready(seconds: number): Promise<void> {
@@ -134,6 +143,7 @@ export class RedisRecords implements RecordStore {
     const { found, isLost, isWhole } = await this.#find(this.#redis, name);
     if (!isWhole) throw this.#history.error();
     if (isLost) throw this.#presence.missingRecord(name);
+    this.#presence.foundRecord(name);
     return found && open(name, found, this.#masterKeys);
   }
 

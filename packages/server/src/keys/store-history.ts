@@ -1,4 +1,5 @@
 import { quote } from '@countersign/shared';
+import type { OperatorWarnings } from '../operator-warning.ts';
 import { KeyStoreError } from './key-store-error.ts';
 
 /** How many of its last changes a store remembers: a server that runs is never that far behind. */
@@ -28,12 +29,14 @@ const NOTHING_SEEN: StoreState = { count: 0, last: '', since: 0 };
  */
 export class StoreHistory {
   readonly #where: string;
+  readonly #warnings: OperatorWarnings;
   #seen = NOTHING_SEEN;
   #isBack = false;
 
   /** @param where the store, as messages name it */
-  constructor(where: string) {
+  constructor(where: string, warnings: OperatorWarnings) {
     this.#where = where;
+    this.#warnings = warnings;
   }
 
   /** What to ask the store about. */
@@ -61,8 +64,10 @@ export class StoreHistory {
   note(asked: StoreState, look: StoreLook): boolean {
     const isWhole = this.#follows(asked, look);
     if (asked !== this.#seen) return isWhole;
-    if (!isWhole && !this.#isBack) this.#warn();
     this.#isBack = !isWhole;
+    // Callers are told nothing but that they should try again: the operator must hear of it.
+    if (isWhole) this.#warnings.end('COUNTERSIGN_KEY_STORE_WENT_BACK');
+    else this.#warnings.begin('COUNTERSIGN_KEY_STORE_WENT_BACK', { message: this.#message });
     const { count, last, since } = look;
     if (isWhole && last !== asked.last) this.#seen = { count, last, since };
     return isWhole;
@@ -80,10 +85,5 @@ export class StoreHistory {
 
   get #message(): string {
     return `The key store at ${quote(this.#where, 200)} went back in time: an older copy was restored, or a replica without the last changes took over. Keys and sessions may live in it that were revoked since. Revoke them again, then accept it: acceptRestore(), or countersign keys accept-restore`;
-  }
-
-  /** Callers are told nothing but that they should try again: who runs the server must hear of it. */
-  #warn(): void {
-    process.emitWarning(this.#message, { code: 'COUNTERSIGN_KEY_STORE' });
   }
 }

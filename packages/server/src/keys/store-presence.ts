@@ -1,4 +1,5 @@
 import { quote } from '@countersign/shared';
+import type { OperatorWarnings } from '../operator-warning.ts';
 import { KeyStoreError } from './key-store-error.ts';
 
 /**
@@ -8,17 +9,19 @@ import { KeyStoreError } from './key-store-error.ts';
 export class StorePresence {
   readonly #where: string;
   readonly #loss: string;
+  readonly #warnings: OperatorWarnings;
   #wasThere = false;
-  #isWarned = false;
-  #isRecordWarned = false;
+  /** The record whose loss was reported. */
+  #lost: string | undefined;
 
   /**
    * @param where the store, as messages name it
    * @param loss what must have happened if it was there
    */
-  constructor(where: string, loss: string) {
+  constructor(where: string, loss: string, warnings: OperatorWarnings) {
     this.#where = where;
     this.#loss = loss;
+    this.#warnings = warnings;
   }
 
   /** Whether this process has seen the store: then it cannot be a new one. */
@@ -29,29 +32,30 @@ export class StorePresence {
   /** Notes that the store is there. */
   found(): void {
     this.#wasThere = true;
-    this.#isWarned = false;
+    this.#warnings.end('COUNTERSIGN_KEY_STORE_EMPTY');
   }
 
-  /** The error if the store is not there. It is a process warning, too: once, until the store is there again. */
+  /** Notes that a record is there. */
+  foundRecord(name: string): void {
+    if (name !== this.#lost) return;
+    this.#lost = undefined;
+    this.#warnings.end('COUNTERSIGN_KEY_STORE_RECORD_LOST');
+  }
+
+  /** The error if the store is not there. The operator hears of it, too. */
   missing(): KeyStoreError {
     const doubt = this.#wasThere ? '' : ', or no key was ever added';
     const add = this.#wasThere ? '' : 'add the first key, ';
     const message = `The key store at ${quote(this.#where, 200)} is empty: ${this.#loss}${doubt}. Restore the records, ${add}or create an empty store by name: createEmpty(), or countersign keys init`;
-    if (!this.#isWarned) warn(message);
-    this.#isWarned = true;
+    this.#warnings.begin('COUNTERSIGN_KEY_STORE_EMPTY', { message, cause: 'empty' });
     return new KeyStoreError('ERR_STORE_EMPTY', message);
   }
 
-  /** The error if a record is not there that must be. It is a process warning, too: one for all records. */
+  /** The error if a record is not there that must be. The operator hears of it, too: once for all records. */
   missingRecord(name: string): KeyStoreError {
     const message = `The key store at ${quote(this.#where, 200)} has lost the record ${quote(name, 160)}: ${this.#loss}. Restore it; or revoke what it is of, or add it again`;
-    if (!this.#isRecordWarned) warn(message);
-    this.#isRecordWarned = true;
+    this.#lost ??= name;
+    this.#warnings.begin('COUNTERSIGN_KEY_STORE_RECORD_LOST', { message, cause: 'lost' });
     return new KeyStoreError('ERR_RECORD_LOST', message);
   }
-}
-
-/** Callers are told nothing but that they should try again: who runs the server must hear of it. */
-function warn(message: string): void {
-  process.emitWarning(message, { code: 'COUNTERSIGN_KEY_STORE' });
 }

@@ -4,7 +4,7 @@
  * `KEYS[1]` is a partition: one sorted set, so that all of it is lost, restored and moved together.
  * - Nonces, each scored by the moment until which its request is acceptable. They are removed by that and not by expiry:
  *   `SET … PXAT` in the past answers OK and remembers nothing.
- * - Behind them all the state, `<epoch>:<birth>:<incarnation>`, scored by the tick: the clock of Redis, but a microsecond more
+ * - Behind them all the state, `<epoch>:<birth>:<incarnation>:<why>`, scored by the tick: the clock of Redis, but a microsecond more
  *   each time at least, so that it never goes back and no two calls have one.
  * - Where replicas are waited for, `acked` before it: the last tick that they are known to have.
  *
@@ -27,7 +27,8 @@
  *
  * Times are microseconds of Unix time in here, and seconds outside. Answers are `{outcome, epoch, wait, tick}`: the wait in seconds
  * where the outcome is `uncertain` or `exhausted`; where it is `apart` by how many milliseconds clocks are; and where a partition is `alive`, how
- * many replicas it has.
+ * many replicas it has. Behind them, if this call has begun the epoch or only looks after the partition, a letter says why the epoch began: see
+ * `epoch-warning`.
  */
 export const CLAIM_SCRIPT = `
 -- Beyond all times of nonces, and exact: numbers are whole up to 9e15.
@@ -55,7 +56,7 @@ end
 
 local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')
 local state = last[1]
-local epoch, birth, of = string.match(state or '', '^([%w_-]+):(%w+):(%w+)$')
+local epoch, birth, of, why = string.match(state or '', '^([%w_-]+):(%w+):(%w+):(%a)$')
 if state and not epoch then
   redis.call('DEL', key)
   state = nil
@@ -95,18 +96,22 @@ if audience ~= '' then
   end
 end
 local is_confirmed = birth == 'pending' and (lease == 0 or known == epoch and ARGV[19] == '1')
-if lost or lapsed or widened or is_confirmed then
-  if lost or lapsed or widened then epoch = ARGV[6] end
+local begins = lost or lapsed or widened
+if begins or is_confirmed then
+  if begins then
+    why = not epoch and 'g' or of ~= incarnation and 'r' or lost and 'b' or lapsed and 'a' or 'w'
+    epoch = ARGV[6]
+  end
   birth = lease > 0 and not is_confirmed and 'pending' or string.format('%.0f', now)
   if state then redis.call('ZREM', key, state) end
-  state = epoch .. ':' .. birth .. ':' .. incarnation
+  state = epoch .. ':' .. birth .. ':' .. incarnation .. ':' .. why
   -- At once: what is added last is counted, and must be the nonce alone.
   redis.call('ZADD', key, STATE + now, state)
 end
 
 local function answer(outcome, wait)
   redis.call('ZADD', key, STATE + now, state)
-  return {outcome, epoch, wait or 0, now, 0, window, ahead}
+  return {outcome, epoch, wait or 0, now, 0, window, ahead, (begins or nonce == '') and why or nil}
 end
 if birth == 'pending' then return answer('pending') end
 if math.floor(now / CLEANED_EVERY) ~= math.floor(tick / CLEANED_EVERY) then
@@ -115,7 +120,9 @@ if math.floor(now / CLEANED_EVERY) ~= math.floor(tick / CLEANED_EVERY) then
 end
 if nonce == '' then
   local alive = answer('alive')
-  alive[5] = tonumber(string.match(info, 'connected_slaves:(%d+)') or 0)
+  -- A client that copies the data for a backup is listed as a replica without a port.
+  local _, copying = string.gsub(info, ',port=0,', '')
+  alive[5] = tonumber(string.match(info, 'connected_slaves:(%d+)') or 0) - copying
   return alive
 end
 if not (signed and from and till and now <= till + slack) then return answer('stale') end
@@ -150,5 +157,5 @@ end
 
 -- GT: a nonce that comes again can be remembered for longer by that, never for shorter.
 local added = redis.call('ZADD', key, 'GT', STATE + now, state, till, nonce)
-return {added == 1 and 'claimed' or 'replayed', epoch, 0, now, 0, window, ahead}
+return {added == 1 and 'claimed' or 'replayed', epoch, 0, now, 0, window, ahead, begins and why or nil}
 `;

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import * as z from 'zod';
+import { OperatorWarnings, type WarningHook, warningOption } from '../operator-warning.ts';
 import { clockOption, parseOptions } from '../options.ts';
+import { epochWarning } from './epoch-warning.ts';
 import { NoncePool } from './nonce-pool.ts';
 import {
   CLOCK_SLACK,
@@ -29,6 +31,11 @@ export interface MemoryNonceStoreOptions {
    * certain that nothing was accepted between then and now, or replays of that time are accepted.
    */
   readonly bornAt?: number | undefined;
+  /**
+   * Called if the store is full, or begins a new epoch for a wider window. If not given, process warnings say so. See docs/errors.md,
+   * "Process warnings".
+   */
+  readonly onWarning?: WarningHook | undefined;
 }
 
 const optionsSchema = z.strictObject({
@@ -36,6 +43,7 @@ const optionsSchema = z.strictObject({
   maxEntries: z.int().min(1).max(16_000_000).default(1_000_000),
   perSubject: z.int().min(1).max(16_000_000).optional(),
   bornAt: z.number().optional(),
+  onWarning: warningOption,
 });
 
 /**
@@ -63,6 +71,8 @@ export class MemoryNonceStore implements NonceStore {
   /** Kept apart: what lives for an hour must not raise the floor of what lives for two minutes. */
   readonly #presigned: NoncePool;
   readonly #perSubject: number;
+  readonly #maxEntries: number;
+  readonly #warnings: OperatorWarnings;
   readonly #wordsOf = createNonceWords();
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
@@ -72,10 +82,13 @@ export class MemoryNonceStore implements NonceStore {
       maxEntries,
       bornAt,
       perSubject = Math.ceil(maxEntries / 4),
+      onWarning,
     } = parseOptions('MemoryNonceStore', optionsSchema, options);
     this.#clock = clock;
     this.#bornAt = bornAt ?? this.#clock();
     this.#perSubject = perSubject;
+    this.#maxEntries = maxEntries;
+    this.#warnings = new OperatorWarnings(onWarning);
     this.#requests = new NoncePool(maxEntries, perSubject);
     this.#presigned = new NoncePool(maxEntries, perSubject);
   }
@@ -102,6 +115,8 @@ export class MemoryNonceStore implements NonceStore {
       // What a narrower window let be forgotten could come again.
       this.#epoch = newEpoch();
       this.#bornAt = now;
+      const warning = epochWarning('in memory', 'wider-window', this.#epoch, CLOCK_SLACK);
+      this.#warnings.event('COUNTERSIGN_NONCE_EPOCH', warning);
     }
     const { epoch } = this;
     this.#requests.forgetExpired(now);
@@ -140,10 +155,16 @@ export class MemoryNonceStore implements NonceStore {
       return { outcome: 'exhausted', epoch, retryAfter, limit: this.#perSubject };
     }
 
-    pool.makeRoom();
+    if (pool.makeRoom()) this.#warnFull();
+    else if (this.size < this.#maxEntries / 2) this.#warnings.end('COUNTERSIGN_NONCE_STORE_FULL');
     if (!(acceptableUntil > pool.floor)) return this.#uncertain(pool.floor - lifetime, now);
     pool.add(words, hash, owner, acceptableUntil, now);
     return { outcome: 'claimed', epoch };
+  }
+
+  #warnFull(): void {
+    const message = `The nonce store in memory is full: it holds ${this.#maxEntries} nonces, and forgets the oldest. Requests that are as old are refused as replay-unknown: raise maxEntries, or lower the window`;
+    this.#warnings.begin('COUNTERSIGN_NONCE_STORE_FULL', { message });
   }
 
   /** Requests are dated in whole seconds: the first after `limit` is the first that will do. */

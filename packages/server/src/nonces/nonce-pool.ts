@@ -68,9 +68,13 @@ export class NoncePool {
   /**
    * Makes room by the bound for all: where it is reached, the nonces nearest to expiry go, and the
    * floor rises to them.
+   *
+   * @returns whether nonces had to go
    */
-  makeRoom(): void {
-    if (this.#size >= this.#maxEntries) this.#forget(Math.min(...this.#generations.keys()));
+  makeRoom(): boolean {
+    if (!(this.#size >= this.#maxEntries)) return false;
+    this.#forget(Math.min(...this.#generations.keys()));
+    return true;
   }
 
   /**

@@ -1,6 +1,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
+import { OperatorWarnings, type WarningHook, warningOption } from '../operator-warning.ts';
 import { clockOption, parseOptions } from '../options.ts';
 import { duplicate, redisOption } from '../redis-connection.ts';
 import { noAnswer } from '../redis-reachable.ts';
@@ -17,6 +18,7 @@ import {
   type NonceClaim,
   type NonceStore,
 } from './nonce-store.ts';
+import { RedisNonceWarnings } from './redis-nonce-warnings.ts';
 import { RedisPartition } from './redis-partition.ts';
 import { parseReply, REPLICA, type ScriptReply } from './redis-reply.ts';
 import { WidestLimits } from './widest-limits.ts';
@@ -47,6 +49,11 @@ export interface RedisNonceStoreOptions {
   readonly perSubject?: number | undefined;
   /** Unix seconds, by the clock of this server; the system's if not given. */
   readonly clock?: (() => number) | undefined;
+  /**
+   * Called if the operator must know something of Redis: it is unfit or unreachable, it refuses claims, its clock is apart, or a new
+   * epoch began. If not given, process warnings say so. See docs/errors.md, "Process warnings".
+   */
+  readonly onWarning?: WarningHook | undefined;
 }
 
 const optionsSchema = z.strictObject({
@@ -57,6 +64,7 @@ const optionsSchema = z.strictObject({
   slack: z.number().min(0.01).max(60).default(CLOCK_SLACK),
   perSubject: z.int().min(1).max(1_000_000_000).optional(),
   clock: clockOption,
+  onWarning: warningOption,
 });
 
 const PER_SUBJECT = 250_000;
@@ -134,6 +142,7 @@ export class RedisNonceStore implements NonceStore {
   readonly #perSubject: number | undefined;
   readonly #partitions: readonly RedisPartition[];
   readonly #beat: NodeJS.Timeout;
+  readonly #warnings: RedisNonceWarnings;
   readonly #charges = new NonceCharges();
   readonly #limits = new WidestLimits();
   #lastAudience: { readonly audience?: string; readonly name: string } = { name: '' };
@@ -141,11 +150,8 @@ export class RedisNonceStore implements NonceStore {
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
   constructor(options: RedisNonceStoreOptions) {
-    const { redis, prefix, timeout, waitForReplicas, slack, perSubject, clock } = parseOptions(
-      'RedisNonceStore',
-      optionsSchema,
-      options,
-    );
+    const { redis, prefix, timeout, waitForReplicas, slack, perSubject, clock, onWarning } =
+      parseOptions('RedisNonceStore', optionsSchema, options);
     this.#prefix = prefix;
     this.#timeout = timeout * 1000;
     this.#slack = slack;
@@ -156,9 +162,13 @@ export class RedisNonceStore implements NonceStore {
       { length: redis.isCluster ? CLUSTER_PARTITIONS : 1 },
       (_, partition) => new RedisPartition(`${prefix}:${partition}`),
     );
+    const warnings = new OperatorWarnings(onWarning);
+    this.#warnings = new RedisNonceWarnings(warnings, this.#partitions, prefix, slack);
     this.#connection = new TestedRedis(duplicate(redis, this.#timeout), {
       what: 'nonces',
-      warning: 'COUNTERSIGN_NONCE_STORE',
+      store: 'NONCE_STORE',
+      warnings,
+      consequence: 'Requests are answered 503',
       timeout: this.#timeout,
       policies: NEVER_EVICTED,
       whenFit: () => {
@@ -195,6 +205,7 @@ export class RedisNonceStore implements NonceStore {
       return await this.#within(this.#claim(partition, name, claim));
     } catch (error) {
       partition.fail(error);
+      this.#noteFailure(partition, error);
       throw error;
     }
   }
@@ -347,6 +358,7 @@ export class RedisNonceStore implements NonceStore {
     const reply = this.#read(waited.answer);
     if (!(waited.acknowledged >= replicas))
       throw new Error(tellLack(waited, replicas, 'the claim'));
+    this.#warnings.answered(partition, reply, reply.epoch.startsWith(this.#epochs));
     partition.hear(reply);
     partition.acked = reply.tick;
     return reply;
@@ -393,10 +405,21 @@ export class RedisNonceStore implements NonceStore {
   }
 
   #watch(partition: RedisPartition): Promise<unknown> {
-    partition.watch ??= this.#within(this.#lookAfter(partition)).finally(() => {
-      partition.watch = undefined;
-    });
+    partition.watch ??= this.#within(this.#lookAfter(partition))
+      .catch((error) => {
+        this.#noteFailure(partition, error);
+        throw error;
+      })
+      .finally(() => {
+        partition.watch = undefined;
+      });
     return partition.watch;
+  }
+
+  /** What a connection fails with that is gone, or has failed its test, the connection itself tells the operator. */
+  #noteFailure(partition: RedisPartition, error: unknown): void {
+    const isConnected = this.#connection.isFit && this.#redis.status === 'ready';
+    this.#warnings.failed(partition, error, isConnected);
   }
 
   async #lookAfter(partition: RedisPartition): Promise<void> {

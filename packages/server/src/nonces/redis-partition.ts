@@ -1,3 +1,4 @@
+import type { WarningCode } from '../warning-codes.ts';
 import type { ScriptReply } from './redis-reply.ts';
 
 /** Failures in a row after which nobody waits for a partition any more. */
@@ -18,20 +19,47 @@ export class RedisPartition {
   watchedAt = Number.NEGATIVE_INFINITY;
   /** What the store asks of its own accord; one question at a time. */
   watch: Promise<unknown> | undefined;
+  /** What the operator was told is wrong with it. */
+  trouble: WarningCode | undefined;
+  /** The epoch of which it is known why it began, or that began before this server. */
+  #explained = '';
   #failures = 0;
   #failure: unknown;
+  /** Claims and looks in a row that failed. */
+  #missed = 0;
 
   constructor(key: string) {
     this.key = key;
   }
 
   /** Takes note of an answer. */
-  hear({ epoch, tick }: ScriptReply): void {
+  hear({ epoch, tick, why }: ScriptReply): void {
     if (epoch !== this.epoch) this.acked = 0;
     this.epoch = epoch;
     this.seen = Math.max(this.seen, tick);
     this.heardAt = performance.now();
     this.#failures = 0;
+    this.#missed = 0;
+    if (why === '' && this.#explained === '') this.#explained = epoch;
+  }
+
+  /**
+   * Takes note of why an epoch began, if a reply says so.
+   *
+   * @param isOwn whether this server has begun it
+   * @returns whether that is news, and whether this server knew another epoch before
+   */
+  explain({ epoch, why }: ScriptReply, isOwn: boolean): { isNews: boolean; knewAnother: boolean } {
+    const known = this.#explained;
+    if (why !== '') this.#explained = epoch;
+    const knewAnother = known !== '' && known !== epoch;
+    return { isNews: why !== '' && known !== epoch && (knewAnother || isOwn), knewAnother };
+  }
+
+  /** Counts a claim or a look that failed, and says whether so many did in a row that the operator must hear of it. */
+  miss(): boolean {
+    this.#missed++;
+    return this.#missed >= MOST_FAILURES;
   }
 
   fail(error: unknown): void {

@@ -13,6 +13,21 @@ export interface ScriptReply {
   /** Milliseconds: the widest limits of the audience, where it was asked for a claim. */
   readonly window: number;
   readonly ahead: number;
+  /** Why the epoch began, as a letter; empty if the script was not to say it. */
+  readonly why: string;
+}
+
+/** The clocks of Redis and of this server differ by more than they may. */
+export class ClocksApartError extends Error {
+  /** Seconds by which the clock of Redis is ahead, or behind if it is negative. */
+  readonly by: number;
+
+  constructor(by: number) {
+    super(
+      `The clock of Redis is ${Math.abs(by).toFixed(1)} s ${by > 0 ? 'ahead of' : 'behind'} what it should be by the clock of this server, or by its own of before: set the clocks right`,
+    );
+    this.by = by;
+  }
 }
 
 const OUTCOMES = new Set([
@@ -33,15 +48,12 @@ const OUTCOMES = new Set([
  * @throws TypeError where the reply is none
  */
 export function parseReply(reply: unknown): ScriptReply {
-  const [outcome, epoch, wait, tick, replicas = 0, window = 0, ahead = 0] = Array.isArray(reply)
+  const [outcome, epoch, wait, tick, replicas = 0, window = 0, ahead = 0, why = ''] = Array.isArray(
+    reply,
+  )
     ? (reply as unknown[])
     : [];
-  if (outcome === 'apart' && typeof wait === 'number') {
-    const by = Math.abs(wait / 1000).toFixed(1);
-    throw new Error(
-      `The clock of Redis is ${by} s ${wait > 0 ? 'ahead of' : 'behind'} what it should be by the clock of this server, or by its own of before: set the clocks right`,
-    );
-  }
+  if (outcome === 'apart' && typeof wait === 'number') throw new ClocksApartError(wait / 1000);
   if (outcome === 'replica') throw new Error(REPLICA);
   if (outcome === 'hidden')
     throw new Error('Redis does not tell "master_replid" in INFO: let the nonce store see it');
@@ -53,12 +65,22 @@ export function parseReply(reply: unknown): ScriptReply {
     tick > 0 &&
     typeof replicas === 'number' &&
     typeof window === 'number' &&
-    typeof ahead === 'number';
+    typeof ahead === 'number' &&
+    typeof why === 'string';
   if (!isAnswer)
     throw new TypeError(
       `Cannot read the reply of Redis: expected an outcome, got ${quote(outcome)}`,
     );
-  return { outcome: outcome as ScriptReply['outcome'], epoch, wait, tick, replicas, window, ahead };
+  return {
+    outcome: outcome as ScriptReply['outcome'],
+    epoch,
+    wait,
+    tick,
+    replicas,
+    window,
+    ahead,
+    why,
+  };
 }
 
 /** What is said of a Redis that follows another one by now. */

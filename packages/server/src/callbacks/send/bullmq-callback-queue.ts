@@ -2,8 +2,10 @@ import { quote } from '@countersign/shared';
 import { DelayedError, type Job, Queue, UnrecoverableError, Worker } from 'bullmq';
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
+import { OperatorWarnings, type WarningHook, warningOption } from '../../operator-warning.ts';
 import { parseOptions } from '../../options.ts';
 import { redisOption } from '../../redis-connection.ts';
+import { isNoAnswer, reasonOf } from '../../redis-reachable.ts';
 import { TestedRedis } from '../../redis-tested.ts';
 import type {
   CallbackQueue,
@@ -42,6 +44,11 @@ export interface BullmqCallbackQueueOptions {
   readonly keepDead?:
     | { readonly seconds?: number | undefined; readonly count?: number | undefined }
     | undefined;
+  /**
+   * Called if Redis is unfit, unreachable or nearly full, or fails. If not given, process warnings say so. See docs/errors.md,
+   * "Process warnings".
+   */
+  readonly onWarning?: WarningHook | undefined;
 }
 
 const keepSchema = (seconds: number, count: number) =>
@@ -65,6 +72,7 @@ const optionsSchema = z.strictObject({
   maxWaitingPerOwner: z.int().min(1).max(2_097_151).default(25_000),
   keepDelivered: keepSchema(86_400, 2_500),
   keepDead: keepSchema(30 * 86_400, 25_000),
+  onWarning: warningOption,
 });
 
 /** What a job holds: neither a URL nor a secret. */
@@ -130,12 +138,12 @@ export class BullmqCallbackQueue implements CallbackQueue {
   #worker: Worker<JobData, DeliveryProgress> | undefined;
   /** What is still to be done for jobs that are finished. */
   readonly #finishing = new Set<Promise<void>>();
-  #warned = false;
-  #closed = false;
+  readonly #warnings: OperatorWarnings;
 
   constructor(options: BullmqCallbackQueueOptions) {
     this.#options = parseOptions('BullMQ callback queue', optionsSchema, options);
-    const { redis, name, prefix, timeout } = this.#options;
+    const { redis, name, prefix, timeout, onWarning } = this.#options;
+    this.#warnings = new OperatorWarnings(onWarning);
     // To send again what may have been executed is safe here: all that is added has an id.
     const own = duplicate(redis, {
       commandTimeout: timeout * 1000,
@@ -146,12 +154,14 @@ export class BullmqCallbackQueue implements CallbackQueue {
     own.defineCommand('reserve', { numberOfKeys: 2, lua: RESERVE_SCRIPT });
     own.defineCommand('finish', { numberOfKeys: 2, lua: FINISH_SCRIPT });
     own.defineCommand('keep', { numberOfKeys: 4, lua: KEEP_SCRIPT });
-    own.on('error', this.#warn);
     this.#redis = own;
     this.#connection = new TestedRedis(own, {
       what: 'callbacks that wait',
-      warning: 'COUNTERSIGN_CALLBACK_QUEUE',
+      store: 'CALLBACK_QUEUE',
+      warnings: this.#warnings,
+      consequence: 'send() rejects, and nothing is delivered',
       timeout: timeout * 1000,
+      whenTested: ({ memoryUse }) => this.#noteFill(memoryUse),
     });
     this.#queue = new Queue(name, { connection: own, prefix, skipWaitingForReady: true });
     this.#queue.on('error', this.#warn);
@@ -174,7 +184,10 @@ export class BullmqCallbackQueue implements CallbackQueue {
     const { keepDelivered, keepDead } = this.#options;
     // A callback that Redis may forget was not taken in. What is there already is delivered all the same.
     await this.#connection.connected();
-    const rank = await this.#reserve(callback);
+    const rank = await this.#reserve(callback).catch((error) => {
+      if (isNoAnswer(error)) this.#connection.doubt();
+      throw error;
+    });
     if (rank === undefined) return;
     // First the place: a job without one would overtake those before it.
     if (lane !== undefined) await this.#redis.enterLane(this.#laneKey(lane), id);
@@ -260,7 +273,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
   async close(): Promise<void> {
     await this.#worker?.close();
     await Promise.all(this.#finishing);
-    this.#closed = true;
+    this.#warnings.close();
     await this.#queue.close();
     this.#workerRedis?.disconnect();
     this.#connection.close();
@@ -385,18 +398,20 @@ export class BullmqCallbackQueue implements CallbackQueue {
     return `${prefix}:${name}.${what}:${of}`;
   }
 
-  /** Once: what cannot be reached is said by whoever needs it. */
+  /** The queue has no bound for all owners together: the memory of Redis is that. */
+  #noteFill(memoryUse: number): void {
+    const message = () =>
+      `The Redis of the callback queue is nearly full: it uses ${Math.round(100 * memoryUse)} % of its maxmemory. When it is full, send() rejects: raise maxmemory, or see why callbacks are not delivered`;
+    this.#warnings.fill('COUNTERSIGN_CALLBACK_QUEUE_NEARLY_FULL', memoryUse, message);
+  }
+
   readonly #warn = (error: Error): void => {
     // Also where a job was finished just as its lock was to be renewed; where it was not, it is handed out again.
     const isLock = error.message.startsWith('could not renew lock');
-    if (this.#warned || this.#closed || isLock) return;
-    this.#warned = true;
-    process.emitWarning(
-      `Cannot work with the callback queue in Redis: ${quote(error.message, 256)}`,
-      {
-        code: 'COUNTERSIGN_CALLBACK_QUEUE',
-      },
-    );
+    // A Redis that gives no answer is the same for all connections: the one that is tested reports it.
+    if (isLock || isNoAnswer(error)) return;
+    const message = `Cannot work with the callback queue in Redis: ${quote(reasonOf(error), 256)}. What failed is tried again`;
+    this.#warnings.event('COUNTERSIGN_CALLBACK_QUEUE_FAILED', { message });
   };
 }
 

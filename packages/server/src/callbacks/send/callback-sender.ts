@@ -1,4 +1,5 @@
 import { quote } from '@countersign/shared';
+import { describeThrown } from '../../thrown.ts';
 import { type AttemptResult, makeAttempt } from './attempt.ts';
 import { type CallbackEvent, deliveryId, toContent } from './callback-event.ts';
 import {
@@ -101,7 +102,7 @@ const AFTER_OWN_FAILURE = 5;
  */
 export function createCallbackSender(options: CallbackSenderOptions): CallbackSender {
   const policy = checkSenderOptions(options);
-  const { queue, clock, schedule, jitter, random } = policy;
+  const { queue, clock, schedule, jitter, random, warnings } = policy;
   const gate = new EndpointGate(policy);
   const poster = createPoster();
   const counters = { queued: 0, attempts: 0, delivered: 0, failed: 0, disabled: 0, dead: 0 };
@@ -121,7 +122,8 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
     try {
       await hook?.({ id, endpointId, eventId, attempt: attempts.at(-1), reason } as never);
     } catch (error) {
-      warn(`Cannot tell of delivery ${id}: ${error}`);
+      const message = `A hook of the callback sender failed, first for delivery ${id}: ${describeThrown(error)}`;
+      warnings.event('COUNTERSIGN_CALLBACK_HOOK', { message, cause: reasonOf(error) });
     }
   }
 
@@ -138,6 +140,7 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
     let result: AttemptResult | undefined;
     try {
       const endpoint = await findEndpoint(callback.endpointId);
+      warnings.end('COUNTERSIGN_CALLBACK_ENDPOINTS');
       if (endpoint === undefined || endpoint.disabled) {
         const reason = `The endpoint is ${endpoint === undefined ? 'unknown' : 'disabled'}`;
         return await giveUp(callback, { ...progress, reason });
@@ -146,7 +149,8 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
       return await judge(callback, progress, result);
     } catch (error) {
       // Where endpoints are kept cannot be asked: nothing was tried.
-      warn(`Cannot find callback endpoint ${quote(callback.endpointId)}: ${error}`);
+      const message = `Cannot find callback endpoints, first ${quote(callback.endpointId)}: ${describeThrown(error)}`;
+      warnings.begin('COUNTERSIGN_CALLBACK_ENDPOINTS', { message, cause: reasonOf(error) });
       return { outcome: 'again', at: clock() + AFTER_OWN_FAILURE, progress };
     } finally {
       gate.leave(place, outcomeOf(result), clock());
@@ -180,7 +184,8 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
         await (policy.onDisabled as ((id: string) => unknown) | undefined)?.(callback.endpointId);
       } catch (error) {
         // As long as it is not stored that the endpoint is disabled, the callback stays, and finds the endpoint gone again.
-        warn(`Cannot tell that endpoint ${quote(callback.endpointId)} is disabled: ${error}`);
+        const message = `onDisabled failed, first for endpoint ${quote(callback.endpointId)}, which is asked again until it succeeds: ${describeThrown(error)}`;
+        warnings.event('COUNTERSIGN_CALLBACK_HOOK', { message, cause: reasonOf(error) });
         const progress = { ...after, tried: after.tried - 1 };
         return { outcome: 'again', at: clock() + AFTER_OWN_FAILURE, progress };
       }
@@ -258,8 +263,9 @@ function shortened({ location: _, response, ...attempt }: DeliveryAttempt): Deli
   return { ...attempt, response: response?.slice(0, EARLIER_RESPONSE) };
 }
 
-function warn(message: string): void {
-  process.emitWarning(message, { code: 'COUNTERSIGN_CALLBACK' });
+/** What tells one failure from another: a message that names a delivery is another one each time, so there is a bound. */
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : quote(error);
 }
 
 function toDelivery({ callback, progress, state }: QueueEntry): Delivery {

@@ -1,5 +1,6 @@
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
+import { OperatorWarnings, type WarningHook, warningOption } from '../../operator-warning.ts';
 import { clockOption, parseOptions } from '../../options.ts';
 import {
   type CallbackQueue,
@@ -28,6 +29,8 @@ export interface MemoryCallbackQueueOptions {
   readonly maxFinished?: number | undefined;
   /** Unix seconds, with fractions; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
+  /** Called if the queue is nearly full. If not given, a process warning says so. See docs/errors.md, "Process warnings". */
+  readonly onWarning?: WarningHook | undefined;
 }
 
 const optionsSchema = z.strictObject({
@@ -35,6 +38,7 @@ const optionsSchema = z.strictObject({
   maxWaitingPerOwner: z.int().min(1).max(10_000_000).optional(),
   maxFinished: z.int().min(0).max(10_000_000).default(2_500),
   clock: clockOption,
+  onWarning: warningOption,
 });
 
 interface Entry {
@@ -68,6 +72,7 @@ const AFTER_REJECTION = 1;
 export class MemoryCallbackQueue implements CallbackQueue {
   readonly #options: z.output<typeof optionsSchema>;
   readonly #entries = new Map<string, Entry>();
+  readonly #warnings: OperatorWarnings;
   readonly #finished: Readonly<Record<'delivered' | 'dead', FinishedCallbacks>>;
   /** By owner, how many wait. */
   readonly #waiting = new Map<string, number>();
@@ -82,7 +87,8 @@ export class MemoryCallbackQueue implements CallbackQueue {
 
   constructor(options: MemoryCallbackQueueOptions = {}) {
     this.#options = parseOptions('memory callback queue', optionsSchema, options);
-    const { maxFinished } = this.#options;
+    const { maxFinished, onWarning } = this.#options;
+    this.#warnings = new OperatorWarnings(onWarning);
     this.#finished = {
       delivered: new FinishedCallbacks(maxFinished),
       dead: new FinishedCallbacks(maxFinished),
@@ -102,6 +108,7 @@ export class MemoryCallbackQueue implements CallbackQueue {
     };
     this.#entries.set(callback.id, entry);
     this.#countWaiting(entry, 1);
+    this.#noteFill();
     if (callback.lane !== undefined) {
       const lane = this.#lanes.get(callback.lane);
       lane?.push(entry);
@@ -166,9 +173,22 @@ export class MemoryCallbackQueue implements CallbackQueue {
     };
     if (!((this.#waiting.get(owner) ?? 0) < maxWaitingPerOwner))
       refuse(maxWaitingPerOwner, `for owner ${quote(owner)}`, 'maxWaitingPerOwner');
-    const { delivered, dead } = this.#finished;
-    if (!(this.#entries.size - delivered.size - dead.size < maxWaiting))
+    if (!(this.#allWaiting < maxWaiting))
       refuse(maxWaiting, 'for all owners together', 'maxWaiting');
+  }
+
+  /** How many wait, of all owners together. */
+  get #allWaiting(): number {
+    const { delivered, dead } = this.#finished;
+    return this.#entries.size - delivered.size - dead.size;
+  }
+
+  #noteFill(): void {
+    const { maxWaiting } = this.#options;
+    const waiting = this.#allWaiting;
+    const message = () =>
+      `The callback queue in memory is nearly full: ${waiting} of ${maxWaiting} callbacks wait. When it is full, send() rejects: see why receivers do not answer, or raise maxWaiting`;
+    this.#warnings.fill('COUNTERSIGN_CALLBACK_QUEUE_NEARLY_FULL', waiting / maxWaiting, message);
   }
 
   #countWaiting({ callback }: Entry, change: 1 | -1): void {
@@ -230,6 +250,7 @@ export class MemoryCallbackQueue implements CallbackQueue {
     this.#countWaiting(entry, -1);
     const forgotten = this.#finished[state].add(ownerOf(entry.callback), entry.callback.id);
     if (forgotten !== undefined) this.#entries.delete(forgotten);
+    this.#noteFill();
     const { lane } = entry.callback;
     const waiting = lane === undefined ? undefined : this.#lanes.get(lane);
     // One that was ordered again is in its lane no more.

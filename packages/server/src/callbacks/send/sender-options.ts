@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { OperatorWarnings, type WarningHook, warningOption } from '../../operator-warning.ts';
 import { clockOption, functionOption, objectOption, parseOptions } from '../../options.ts';
 import type { CallbackScheme } from '../callback-scheme.ts';
 import { standardWebhooks } from '../schemes/standard-webhooks.ts';
@@ -67,6 +68,11 @@ export interface CallbackSenderOptions extends CallbackAddressPolicy {
   readonly onDisabled?: ((endpointId: string) => unknown) | undefined;
   /** It was given up. */
   readonly onDead?: ((delivery: DeliveryReport) => unknown) | undefined;
+  /**
+   * Called if endpoints cannot be looked up, or a hook fails; and if no queue is given, also if the one in memory is nearly full. If
+   * not given, process warnings say so. See docs/errors.md, "Process warnings".
+   */
+  readonly onWarning?: WarningHook | undefined;
 }
 
 const hook = functionOption<(report: never) => unknown>().optional();
@@ -107,20 +113,22 @@ const optionsSchema = z.strictObject({
   onFailed: hook,
   onDisabled: hook,
   onDead: hook,
+  onWarning: warningOption,
 });
 
 export type SenderPolicy = z.output<typeof optionsSchema> & {
   readonly queue: CallbackQueue;
   readonly perOwner: number;
+  readonly warnings: OperatorWarnings;
 };
 
 /** @throws TypeError or RangeError naming the option that cannot be used */
 export function checkSenderOptions(options: CallbackSenderOptions): SenderPolicy {
   const policy = parseOptions('callback sender', optionsSchema, options);
-  const { clock, concurrency, perEndpoint } = policy;
+  const { clock, concurrency, perEndpoint, onWarning } = policy;
   const {
-    queue = new MemoryCallbackQueue({ clock }),
+    queue = new MemoryCallbackQueue({ clock, onWarning }),
     perOwner = Math.max(perEndpoint, Math.floor(concurrency / 8)),
   } = policy;
-  return { ...policy, queue, perOwner };
+  return { ...policy, queue, perOwner, warnings: new OperatorWarnings(onWarning) };
 }

@@ -4,6 +4,7 @@ import type { Duplex, Readable } from 'node:stream';
 import { SignatureError } from '@countersign/shared';
 import type { ProblemAnswer } from '../../problem-details.ts';
 import { describeThrown } from '../../thrown.ts';
+import type { WarningCode } from '../../warning-codes.ts';
 import { streamOf } from './body.ts';
 
 /** Answers a refused request. Only a little of the rest of its body is read. */
@@ -51,7 +52,7 @@ export function answerFailure(
   req: IncomingMessage,
   res: ServerResponse,
   failure: unknown,
-  code: string,
+  code: WarningCode,
 ): void {
   process.emitWarning(describeThrown(failure), { code });
   if (res.headersSent) {

@@ -1,0 +1,104 @@
+import { callHook } from './call-hook.ts';
+import { functionOption } from './options.ts';
+import type { WarningCode } from './warning-codes.ts';
+
+/** What an operator is told: plain data without a secret in it. */
+export interface OperatorWarning {
+  /** What is wrong: see docs/errors.md, "Process warnings". */
+  readonly code: WarningCode;
+  /** What is wrong, what it means for requests, and what to do. */
+  readonly message: string;
+  /** Of a new epoch: why it began. Of clocks: whether that of Redis is `ahead` or `behind`. Of a Redis that cannot be reached: why. */
+  readonly cause?: string | undefined;
+  /** The epoch that began. */
+  readonly epoch?: string | undefined;
+  /** Seconds by which clocks differ. */
+  readonly seconds?: number | undefined;
+}
+
+export type WarningHook = (warning: OperatorWarning) => unknown;
+
+/** The option `onWarning`. */
+export const warningOption = functionOption<WarningHook>().optional();
+
+/** What a warning says beside its code. */
+type Facts = Omit<OperatorWarning, 'code'>;
+
+/** Milliseconds in which one cause of one code is reported once at most: a connection that flaps fills no log. */
+const QUIET = 60_000;
+
+/** Causes that are remembered. While a condition has more of them, further ones are not reported. */
+const MOST_CAUSES = 100;
+
+/** From this share of its places on a queue is nearly full, until less than the other share is taken. */
+const NEARLY_FULL = 0.8;
+const EMPTY_ENOUGH = 0.6;
+
+/**
+ * What one store tells its operator: each condition once, when it begins, and once more for each
+ * further cause that it has. After it has ended it is reported again.
+ */
+export class OperatorWarnings {
+  readonly #hook: WarningHook;
+  /** The causes of each condition that lasts. */
+  readonly #present = new Map<WarningCode, Set<string>>();
+  /** When each cause of a code was reported: milliseconds of the clock that no administrator sets. */
+  readonly #reported = new Map<string, number>();
+  #closed = false;
+
+  /** @param onWarning called in place of process warnings */
+  constructor(onWarning?: WarningHook) {
+    this.#hook = onWarning ?? emitWarning;
+  }
+
+  /** Reports a condition, unless it was reported for this cause since it began. */
+  begin(code: WarningCode, facts: Facts): void {
+    if (this.#closed) return;
+    const { cause = facts.message } = facts;
+    const causes = this.#present.get(code) ?? new Set();
+    if (causes.has(cause) || causes.size >= MOST_CAUSES || !this.#mayReport(code, cause)) return;
+    this.#present.set(code, causes.add(cause));
+    callHook(this.#hook, { code, ...facts }, 'COUNTERSIGN_ON_WARNING');
+  }
+
+  /** Notes that a condition has ended. */
+  end(code: WarningCode): void {
+    this.#present.delete(code);
+  }
+
+  /** Reports what has happened, and does not last. */
+  event(code: WarningCode, facts: Facts): void {
+    this.begin(code, facts);
+    this.end(code);
+  }
+
+  /** Reports a queue that is nearly full, and notes when it is no more. */
+  fill(code: WarningCode, share: number, message: () => string): void {
+    if (share >= NEARLY_FULL) {
+      if (!this.#present.has(code)) this.begin(code, { message: message(), cause: 'nearly full' });
+    } else if (share < EMPTY_ENOUGH) this.end(code);
+  }
+
+  /** Reports nothing any more: what a store says while it is closed is no news. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  #mayReport(code: WarningCode, cause: string): boolean {
+    const now = performance.now();
+    const name = `${code} ${cause}`;
+    if (now < (this.#reported.get(name) ?? Number.NEGATIVE_INFINITY) + QUIET) return false;
+    this.#reported.delete(name);
+    for (const [other, at] of this.#reported) {
+      if (now < at + QUIET) break;
+      this.#reported.delete(other);
+    }
+    if (this.#reported.size >= MOST_CAUSES) return false;
+    this.#reported.set(name, now);
+    return true;
+  }
+}
+
+function emitWarning({ code, message }: OperatorWarning): void {
+  process.emitWarning(message, { code });
+}
