@@ -9,7 +9,7 @@ import {
   webcrypto,
 } from 'node:crypto';
 import { inspect } from 'node:util';
-import { type Credentials, createSigner } from '@countersign/client';
+import { type Credentials, createFetch, createSigner } from '@countersign/client';
 import {
   createVerifier,
   deriveAccessKey,
@@ -21,6 +21,7 @@ import {
   MemoryKeyStore,
   MemoryNonceStore,
 } from '@countersign/server';
+import { withSignature } from '@countersign/server/fetch';
 import { createSessions } from '@countersign/server/sessions';
 import {
   ALGORITHMS,
@@ -500,6 +501,37 @@ describe('generateAccessKey()', () => {
         generateAccessKey({ algorithm: 'ed25519', publicKey: { key: pem(ed25519) } } as never),
       ),
     ).toBe('Cannot make access key: the algorithm of a public key stands in "publicKey"');
+  });
+});
+
+describe('createFetch() with a private key', () => {
+  it('signs again with the epoch of a newborn store, and with other credentials once they are refused', async () => {
+    const [first, second] = [0, 1].map(() =>
+      generateAccessKey({ subject: 'alice', algorithm: 'ed25519' }),
+    ) as [GeneratedKeyPair, GeneratedKeyPair];
+    const keys = storeOf(first.accessKey, second.accessKey);
+    // Born now: it cannot vouch for what was signed a moment ago.
+    const nonces = new MemoryNonceStore({ clock: () => NOW });
+    const verifier = createVerifier({ audience: AUDIENCE, keys, nonces, clock: () => NOW });
+    const handler = withSignature((_, identity) => new Response(identity.accessKeyId), verifier);
+    const statuses: number[] = [];
+    const call = createFetch({
+      credentials: (refused) => (refused === undefined ? first : second).credentials,
+      audience: AUDIENCE,
+      clock: () => NOW,
+      fetch: async (url, init) => {
+        const request = new Request(url, init);
+        request.headers.set('host', new URL(ORIGIN).host);
+        const response = await handler(request);
+        statuses.push(response.status);
+        return response;
+      },
+    });
+    const post = async () => (await call(`${ORIGIN}/videos`, { method: 'POST', body: {} })).text();
+    expect(await post()).toBe(first.accessKey.accessKeyId);
+    await keys.revoke({ accessKeyId: first.accessKey.accessKeyId });
+    expect(await post()).toBe(second.accessKey.accessKeyId);
+    expect(statuses).toEqual([401, 200, 401, 200]);
   });
 });
 

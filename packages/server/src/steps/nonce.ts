@@ -17,10 +17,12 @@ export interface RequestName {
  * same bytes.
  */
 export function nameRequest(
-  { audience, nonce }: SignatureParams,
+  params: SignatureParams,
   stringToSign: Uint8Array,
   ownAudience: string,
 ): RequestName {
+  const { audience, nonce } = params;
+  if (audience !== undefined && nonce !== undefined) return params as RequestName;
   return {
     // The scheme was told the audience, and has refused others.
     audience: audience ?? ownAudience,
