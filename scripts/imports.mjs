@@ -21,14 +21,15 @@ const nonceWords =
 const redisNonceParts =
   /^server\/nonces\/(charge-script|claim-script|epoch-warning|nonce-charges|widest-limits|redis-(nonce-warnings|partition|reply))\.ts$/;
 const redisConnection = /^server\/redis-(connection|reachable)\.ts$/;
-const redis = /^server\/redis-(connection|reachable|self-test|tested|wait)\.ts$/;
+const redis =
+  /^server\/redis-(commands|connection|permissions|reachable|self-test|tested|wait)\.ts$/;
 // What the life of a key is made of, wherever it is kept.
 const keyParts =
   /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|last-uses|managed-key-store|master-keys|public-key|record-cache|record-store|revocations|rotation|seal|small-order|store-(history|presence))\.ts$/;
 const fileParts = /^server\/keys\/file-(contents|draft|lock|place|records)\.ts$/;
 const storeFailed = /^server\/store-failed\.ts$/;
 const sessionSource = /^server\/sessions\/session-source\.ts$/;
-const sendParts = /^server\/callbacks\/send\/(?!bullmq-)/;
+const sendParts = /^server\/callbacks\/send\/(?!bullmq-(?!commands))/;
 const callbackForms = /^server\/callbacks\/(callback-scheme|schemes\/standard-webhooks)\.ts$/;
 const serverCore =
   /^server\/(?!(bullmq|callbacks|express|failures|fetch|file|node|redis|sessions)\.ts|http\/|redis-|(callbacks|keys|nonces)\/redis|keys\/file|(failures\/(?!failure-limit)|sessions\/(?!session-source)))/;
@@ -55,7 +56,7 @@ const layers = [
     files: /^server\/keys\/redis/,
     may: [
       keyParts,
-      /^server\/keys\/redis-(changes|records|scripts|writer)\.ts$/,
+      /^server\/keys\/redis-(access|changes|records|scripts|writer)\.ts$/,
       redis,
       operator,
       options,
@@ -121,9 +122,9 @@ const layers = [
   { files: httpShared, may: [shared] },
   { files: /^server\/session-endpoint\.ts$/, may: [serverAny, shared, zod, /^express$/] },
   {
-    files: /^server\/redis-(connection|reachable|self-test|tested|wait)\.ts$/,
+    files: /^server\/redis-(commands|connection|permissions|reachable|self-test|tested|wait)\.ts$/,
     may: [
-      /^server\/redis-(reachable|self-test)\.ts$/,
+      /^server\/redis-(commands|permissions|reachable|self-test)\.ts$/,
       storeFailed,
       operator,
       options,
@@ -153,12 +154,7 @@ const layers = [
   // What limits failures is given to the verifier, which knows only what to ask it.
   {
     files: /^server\/failures\/redis-failures\.ts$/,
-    may: [
-      /^server\/failures\/(count-script|failure-counts)\.ts$/,
-      redisConnection,
-      operator,
-      /^ioredis$/,
-    ],
+    may: [/^server\/failures\/(count-script|failure-counts)\.ts$/, redis, operator, /^ioredis$/],
   },
   {
     files: /^server\/failures\//,

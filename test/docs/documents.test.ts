@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { SignatureError } from '@countersign/shared';
 import { describe, expect, it } from 'vitest';
+import { CHANGES_KEYS, ruleOf } from '../support/redis-rules.ts';
 
 const read = (file: string): string => readFileSync(file, 'utf8');
 
@@ -76,6 +77,17 @@ describe('docs/wire-format.md', () => {
 });
 
 describe('docs/run-it.md', () => {
+  it.each([
+    ['nonces', ruleOf('replay', 'RedisNonceStore')],
+    ['keys', ruleOf('keys', CHANGES_KEYS)],
+  ])('has the rule of the Redis user for %s that is documented and tried', (what, rule) => {
+    const [, shown] =
+      new RegExp(`^user countersign on >\\$SERVERS (~countersign:${what}:.*)$`, 'm').exec(
+        read('docs/run-it.md'),
+      ) ?? [];
+    expect(shown?.split(' ')).toEqual([...rule, '+wait']);
+  });
+
   it('has ten alerts, and names only codes that the other pages explain', () => {
     const page = read('docs/run-it.md');
     const alerts = page.split('## Alerts\n')[1]?.split('\n## ')[0] ?? '';

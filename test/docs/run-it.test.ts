@@ -18,7 +18,7 @@ interface Block {
 }
 
 /** Milliseconds. Alone it takes 80 seconds. */
-const WITHIN = 600_000;
+const WITHIN = 300_000;
 
 const REPOSITORY = resolve('.');
 const folder = mkdtempSync(join(tmpdir(), 'countersign-run-it-'));

@@ -47,7 +47,9 @@ export async function reach(place: RedisPlace, tls: RedisTls | undefined): Promi
     return probeFirst(place.nodes, options, (node) => node.cluster('SLOTS'));
   }
   const { sentinelUsername: username, sentinelPassword: password } = place;
-  const options = { ...PROBE, ...passwordOf({ username, password }), ...tlsOf(tls) };
+  // Its user need not be allowed INFO: stores do not ask for it either.
+  const own = { ...PROBE, enableReadyCheck: false };
+  const options = { ...own, ...passwordOf({ username, password }), ...tlsOf(tls) };
   await probeFirst(place.nodes, options, (node) => findMaster(node, place));
   return probe(single(place, tls, PROBE));
 }

@@ -1,12 +1,14 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateMasterKey } from '@countersign/server';
+import { BullmqCallbackQueue } from '@countersign/server/bullmq';
 import { Redis } from 'ioredis';
-import { afterAll, expect, it, onTestFinished } from 'vitest';
+import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
 import { freePort } from '../../../test/support/guarded-server.ts';
 import { NOW } from '../../../test/support/now.ts';
 import { type RedisServer, startRedisCluster } from '../../../test/support/redis.ts';
+import { CHANGES_KEYS, ruleOf } from '../../../test/support/redis-rules.ts';
 import { newFolder, runner } from './support.ts';
 import { type Certified, certify, start, startTls } from './tls-support.ts';
 
@@ -157,4 +159,91 @@ it('a node of a cluster that is taken for a single Redis is told about', async (
     expect(await use(url)).toBe(
       `Cannot use store "${url}": it is a node of a Redis Cluster; write redis-cluster://HOST:PORT,HOST:PORT\n`,
     );
+});
+
+describe('a user with the rule in docs/keys.md', () => {
+  const rule = ruleOf('keys', CHANGES_KEYS);
+
+  async function startAs(given: readonly string[]): Promise<string> {
+    const { url, port } = await start();
+    const admin = new Redis(url);
+    await admin.call('ACL', 'SETUSER', 'keeper', 'on', '>hush', ...given);
+    admin.disconnect();
+    return `redis://keeper:hush@127.0.0.1:${port}`;
+  }
+
+  it('runs each command that keeps keys', async () => {
+    const url = await startAs(rule);
+    const env = { COUNTERSIGN_STORE: url, COUNTERSIGN_MASTER_KEY };
+    const { run, json } = runner(env, NOW);
+    await json('keys init');
+    const { accessKeyId } = await json('keys create --subject alice');
+    const { accessKeyId: next } = await json(`keys rotate ${accessKeyId} --overlap 1h`);
+    await json(`keys disable ${next}`);
+    await json(`keys enable ${next}`);
+    expect(await json(`keys show ${next}`)).toMatchObject({ status: 'active' });
+    await json(`keys revoke ${next} --yes`);
+    await json('keys revoke --subject alice --yes');
+    await json('keys rewrap');
+    await json('keys accept-restore --yes');
+    await json('sessions issue --subject alice --audience video-api --issuer video-api');
+    await json('sessions revoke --subject alice --yes');
+    expect(await json('keys list')).toHaveLength(2);
+    expect((await run('keys list')).stderr).toBe('');
+  });
+
+  it('is told what its rule lacks', async () => {
+    const url = await startAs(rule.filter((it) => it !== '+zrandmember'));
+    const env = { COUNTERSIGN_STORE: url, COUNTERSIGN_MASTER_KEY };
+    const { code, stderr } = await runner(env, NOW).run('keys create --subject alice');
+    expect(stderr).toBe(
+      'Redis is not fit for changes of access keys: the rule of its user "keeper" lacks +zrandmember: run ACL SETUSER keeper +zrandmember\n',
+    );
+    expect(code).toBe(1);
+  });
+});
+
+it('a user of Sentinels with the permissions in docs/replay.md finds the master', async () => {
+  const master = await start();
+  const sentinel = await startSentinel(master.port);
+  const admin = new Redis(sentinel);
+  onTestFinished(() => admin.disconnect());
+  const [, rule = ''] =
+    /theirs need `([^`]+)`/.exec(await readFile('docs/replay.md', 'utf8')) ?? [];
+  const tokens = rule.split(' ');
+  expect(tokens).toHaveLength(2);
+  const allow = (given: string[]) =>
+    admin.call('ACL', 'SETUSER', 'finder', 'reset', 'on', '>hush', ...given);
+  const url = `redis-sentinel://127.0.0.1:${sentinel}/video-keys?sentinelUsername=finder&sentinelPassword=hush`;
+  await allow(tokens);
+  expect(await use(url)).toBe('used');
+  for (const token of tokens) {
+    await allow(tokens.filter((it) => it !== token));
+    expect(await use(url), token).toContain(token.slice(1));
+  }
+});
+
+it('a user with the rule in docs/callbacks-sending.md lists and redelivers callbacks', async () => {
+  const { url, port } = await start();
+  const admin = new Redis(url);
+  const rule = ruleOf('callbacks-sending', 'BullmqCallbackQueue');
+  await admin.call('ACL', 'SETUSER', 'keeper', 'on', '>hush', ...rule);
+  admin.disconnect();
+  const store = `redis://keeper:hush@127.0.0.1:${port}`;
+  const redis = new Redis(store);
+  const queue = new BullmqCallbackQueue({ redis });
+  const id = `dlv_${'0'.repeat(32)}`;
+  const callback = {
+    endpointId: 'alice',
+    eventId: 'one',
+    contentType: 'text/plain',
+    createdAt: NOW,
+  };
+  await queue.add({ id, body: Buffer.from('hi'), ...callback });
+  const { json } = runner({ COUNTERSIGN_STORE: store }, NOW);
+  expect(await json('callbacks list --state waiting')).toMatchObject([{ id }]);
+  expect(await json(`callbacks show ${id}`)).toMatchObject({ id });
+  await json(`callbacks redeliver ${id}`);
+  await queue.close();
+  redis.disconnect();
 });

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import type { Cluster, Redis } from 'ioredis';
+import { isRefusal, tellRefusals, userOf } from './redis-permissions.ts';
 
 /** Why a connection could not be made last. */
 const failures = new WeakMap<Redis | Cluster, Error>();
@@ -11,6 +12,13 @@ const failures = new WeakMap<Redis | Cluster, Error>();
 export function rememberFailures(redis: Redis | Cluster): void {
   redis.on('error', (error: Error) => failures.set(redis, error));
   redis.on('ready', () => failures.delete(redis));
+  if (!redis.isCluster) return;
+  // Before a cluster is ready ioredis asks the same, and does not say why it goes no further.
+  redis.on('connect', () => {
+    (redis as Cluster).cluster('INFO').catch((error) => {
+      if (isRefusal(error)) failures.set(redis, error);
+    });
+  });
 }
 
 /**
@@ -23,13 +31,13 @@ export function rememberFailures(redis: Redis | Cluster): void {
 export async function whenReady(redis: Redis | Cluster, timeout: number, what = ''): Promise<void> {
   await once(redis, 'ready', { signal: AbortSignal.timeout(timeout) }).catch((error: Error) => {
     const cause = error.name === 'AbortError' ? failures.get(redis) : error;
-    throw unreachable(cause, timeout, what);
+    throw unreachable(redis, cause, timeout, what);
   });
 }
 
 /** The error if Redis gave no answer in time: one that cannot be reached was not slow. */
 export function noAnswer(redis: Redis | Cluster, timeout: number): Error {
-  if (redis.status !== 'ready') return unreachable(failures.get(redis), timeout);
+  if (redis.status !== 'ready') return unreachable(redis, failures.get(redis), timeout);
   return new NoAnswerError(`Redis did not answer within ${timeout} ms`);
 }
 
@@ -60,9 +68,23 @@ export function lastFailure(redis: Redis | Cluster): string {
 }
 
 /** Without its cause: that holds the password, if the password is wrong. */
-function unreachable(cause: Error | undefined, timeout: number, what = ''): Error {
+function unreachable(
+  redis: Redis | Cluster,
+  cause: Error | undefined,
+  timeout: number,
+  what = '',
+): Error {
   const why = cause === undefined ? `no answer within ${timeout} ms` : reasonOf(cause);
-  return new NoAnswerError(`Cannot reach Redis${what}: ${why}`);
+  return new NoAnswerError(`Cannot reach Redis${what}: ${why}${cureOf(redis, why)}`);
+}
+
+/** What lacks in the rule of a user who may not ask where Redis is. Sentinels have users of their own. */
+function cureOf(redis: Redis | Cluster, why: string): string {
+  const [, command] = /run the '([\w|-]+)' command/.exec(why) ?? [];
+  if (command === undefined) return '';
+  const { sentinelUsername } = redis.options as { sentinelUsername?: string };
+  const user = command.startsWith('sentinel') ? (sentinelUsername ?? 'default') : userOf(redis);
+  return `; ${tellRefusals({ user, rule: [`+${command}`] })}`;
 }
 
 /** What Redis adds of a command that it does not know: it may be AUTH under another name. */
@@ -74,5 +96,5 @@ export function reasonOf(
 ): string {
   const { message, code = error.name, lastNodeError } = error;
   const node = lastNodeError instanceof Error ? ` (${reasonOf(lastNodeError)})` : '';
-  return `${(message || code).replace(ARGUMENTS, '')}${node}`;
+  return `${(message || code).replace(ARGUMENTS, '').replace(/\.$/, '')}${node}`;
 }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import type { OperatorWarnings } from './operator-warning.ts';
+import { isRefusal } from './redis-permissions.ts';
 import {
   lastFailure,
   reasonOf,
@@ -24,6 +25,15 @@ export interface TestedRedisOptions {
   readonly timeout: number;
   /** The eviction policies under which what the store puts there stays; `noeviction` if not given. */
   readonly policies?: RegExp;
+  /**
+   * Tells what the user of the store may not do, but must, if there is anything.
+   *
+   * @param hasReplicas whether replicas were ever seen
+   */
+  readonly permissions: (
+    redis: Redis | Cluster,
+    hasReplicas: boolean,
+  ) => Promise<string | undefined>;
   /** Called after each test that was passed. */
   readonly whenFit?: () => void;
   /** Called with each test that Redis answered. */
@@ -55,6 +65,8 @@ export class TestedRedis {
   #test: Promise<void> | undefined;
   #isTesting = false;
   #isFit = false;
+  /** Whether the last test found settings that an operator must change. */
+  #isUnfit = false;
   readonly #beat: NodeJS.Timeout;
   /** Since when Redis has given no answer, by `performance.now()`; `undefined` while it does. */
   #downSince: number | undefined = performance.now();
@@ -99,21 +111,32 @@ export class TestedRedis {
   }
 
   /**
-   * Waits longer than questions do, until Redis can be relied on.
+   * Waits longer than questions do, until Redis can be relied on. A connection that breaks on the way
+   * is no reason to give up: while a fleet starts, or a cluster fails over, some do.
    *
-   * @param seconds for how long to wait for a connection
+   * @param seconds for how long to try
+   * @param look what else must succeed
    * @throws Error that says what is wrong, and what to do
    * @throws RangeError if `seconds` is not from 0 to 3,600
    */
-  async ready(seconds: number): Promise<void> {
+  async ready(seconds: number, look?: () => Promise<unknown>): Promise<void> {
     if (!(seconds >= 0 && seconds <= 3_600))
       throw new RangeError(
         `Cannot wait for Redis: expected 0 to 3,600 seconds, got ${quote(seconds)}`,
       );
     const end = performance.now() + seconds * 1000;
-    while (!this.#closed && this.redis.status !== 'ready' && performance.now() < end)
+    for (;;) {
+      try {
+        await this.connected();
+        await look?.();
+        return;
+      } catch (error) {
+        const reason = await this.explain(error);
+        // Settings do not change by waiting.
+        if (this.#closed || this.#isUnfit || !(performance.now() < end)) throw reason;
+      }
       await sleep(20);
-    await this.connected();
+    }
   }
 
   /** @throws Error if the store is closed */
@@ -141,9 +164,23 @@ export class TestedRedis {
     await this.#test;
   }
 
+  /**
+   * Why a command failed: if the user of the store was not allowed to do something, the test tells
+   * what it was, and how to allow it.
+   */
+  async explain(error: unknown): Promise<unknown> {
+    if (!isRefusal(error) || this.#closed) return error;
+    if (!this.#isTesting) this.#untested();
+    return this.connected().then(
+      () => error,
+      (unfit) => unfit,
+    );
+  }
+
   /** Tests a connection again that has failed its test. */
   retest(): void {
-    if (!this.#isFit && this.redis.status === 'ready' && !this.#isTesting) this.#testAnew();
+    const isTesting = this.#isTesting && this.#test !== undefined;
+    if (!this.#isFit && this.redis.status === 'ready' && !isTesting) this.#testAnew();
   }
 
   /** Tests a connection over which a command had no answer. */
@@ -161,7 +198,10 @@ export class TestedRedis {
 
   /** Questions go on meanwhile; once it has failed they wait for the next test, and say why. */
   #testMeanwhile(): void {
-    this.#judge().catch(() => this.#untested());
+    this.#judge().catch(() => {
+      // A test that callers wait for decides by itself.
+      if (!this.#isTesting) this.#untested();
+    });
   }
 
   #untested(): void {
@@ -188,14 +228,22 @@ export class TestedRedis {
 
   /** @throws Error where Redis cannot be relied on */
   async #judge(): Promise<void> {
-    const { what, policies = NOEVICTION, warnings, store, toError } = this.#options;
-    const test = await testRedis(this.redis, policies).catch((error) => {
+    const { what, policies = NOEVICTION, permissions, warnings, store, toError } = this.#options;
+    const ask = async (): Promise<SelfTest> => {
+      const account = await testRedis(this.redis, policies);
+      const hasReplicas = this.#hasReplicas || account.replicas > 0;
+      // What is refused comes first: without it Redis tells nothing else.
+      const refusal = await permissions(this.redis, hasReplicas);
+      return { ...account, flaw: refusal ?? account.flaw };
+    };
+    const test = await ask().catch((error) => {
       this.#noteDown(reasonOf(error));
       throw withoutCommand(error);
     });
     this.#noteUp();
     this.#options.whenTested?.(test);
     const { flaw, replicas, maxMemory } = test;
+    this.#isUnfit = flaw !== undefined;
     if (flaw !== undefined) {
       // Callers are told nothing but that they should try again: the operator must hear of it.
       const message = `Redis is not fit for ${what}: ${flaw}`;

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { onTestFinished } from 'vitest';
+import { TRY_SCRIPT } from '../src/redis-permissions.ts';
 
 /** What a proxy does with what Redis says. */
 type Mode = 'pass' | 'lose the next reply' | 'swallow';
@@ -56,7 +57,9 @@ export async function startFake(
     client.on('data', (chunk) => {
       text += chunk;
       for (let command = take(); command !== undefined; command = take()) {
-        const reply = answer(command) ?? handshake(command);
+        // It refuses none of the commands that a store tries.
+        const isTrial = command[1] === TRY_SCRIPT;
+        const reply = isTrial ? '*0\r\n' : (answer(command) ?? handshake(command));
         if (reply !== '') client.write(reply);
       }
     });

@@ -1,4 +1,5 @@
-import { connect as connectTo } from 'node:net';
+import { once } from 'node:events';
+import { type AddressInfo, connect as connectTo, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { generateMasterKey, type NonceClaim } from '@countersign/server';
 import { BullmqCallbackQueue } from '@countersign/server/bullmq';
@@ -24,6 +25,31 @@ async function startOwn(): Promise<RedisServer & { readonly admin: Redis }> {
   const server = await startRedis();
   onTestFinished(() => server.stop());
   return { ...server, admin: connect(server.url) };
+}
+
+/** A way to Redis on which a connection breaks, `left` times, when it is tested: at its second INFO. */
+async function breakTests(target: number, left: number): Promise<{ port: number; left: number }> {
+  const broken = { port: 0, left };
+  const server = createServer((client) => {
+    const redis = connectTo(target, '127.0.0.1');
+    let looks = 0;
+    client.on('data', (data) => {
+      looks += data.toString('latin1').match(/\binfo\b/gi)?.length ?? 0;
+      if (looks < 2 || broken.left === 0) return void redis.write(data);
+      broken.left -= 1;
+      client.destroy();
+    });
+    redis.on('data', (data) => client.write(data));
+    for (const [one, other] of [
+      [client, redis],
+      [redis, client],
+    ] as const)
+      one.on('error', () => undefined).on('close', () => other.destroy());
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  broken.port = (server.address() as AddressInfo).port;
+  return broken;
 }
 
 interface Opened {
@@ -126,6 +152,14 @@ describe.each(STORES)('%s', (_, open) => {
     );
   });
 
+  it('ready() waits through connections that break while they are tested', async () => {
+    const { port } = await startOwn();
+    const broken = await breakTests(port, 2);
+    const { store } = opened(connect(`redis://127.0.0.1:${broken.port}`), 0.4);
+    await expect(store.ready()).resolves.toBeUndefined();
+    expect(broken.left).toBe(0);
+  });
+
   it('says that Redis cannot be reached, not that it was slow', async () => {
     const { store, ask } = opened(connect('redis://127.0.0.1:1'), 0.2);
     await expect(store.ready(0.2)).rejects.toThrow('Cannot reach Redis: connect ECONNREFUSED');
@@ -190,6 +224,7 @@ describe('TestedRedis', () => {
       consequence: 'Tests fail',
       timeout: 10_000,
       testEvery: 5,
+      permissions: async () => undefined,
     });
     onTestFinished(() => tested.close());
     let connections = 0;

@@ -2,7 +2,9 @@ import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { OperatorWarnings, type WarningHook, warningOption } from '../operator-warning.ts';
 import { parseOptions } from '../options.ts';
+import { commandsOf } from '../redis-commands.ts';
 import { duplicate, redisOption } from '../redis-connection.ts';
+import { refusalOf } from '../redis-permissions.ts';
 import { TestedRedis } from '../redis-tested.ts';
 import { BEGIN_SCRIPT, FINISH_SCRIPT, GIVE_UP_SCRIPT, GO_ON_SCRIPT } from './once-scripts.ts';
 import { NO_SCOPE, type OnceScope, type OnceState, type OnceStore } from './once-store.ts';
@@ -34,6 +36,12 @@ const optionsSchema = z.strictObject({
 
 /** Characters of a hash that make a name: 132 bits. */
 const NAME_LENGTH = 22;
+
+/** What the user of the store must be allowed to run. */
+const COMMANDS = [
+  ...['EVAL', 'EVALSHA', 'INFO'],
+  ...commandsOf(BEGIN_SCRIPT, GO_ON_SCRIPT, FINISH_SCRIPT, GIVE_UP_SCRIPT),
+];
 
 type Keys = [counted: string, others: string, run: string];
 
@@ -88,6 +96,7 @@ export class RedisOnceStore implements OnceStore {
       warnings: new OperatorWarnings(onWarning),
       consequence: 'Callbacks that are handled once are answered 503',
       timeout: timeout * 1000,
+      permissions: (redis) => refusalOf(redis, { prefix: `${prefix}:`, commands: COMMANDS }),
     });
   }
 
@@ -105,15 +114,9 @@ export class RedisOnceStore implements OnceStore {
 
   /** See {@link OnceStore.begin}. */
   async begin(key: string, token: string, lease: number, scope = NO_SCOPE): Promise<OnceState> {
-    await this.#connection.connected();
     const most = this.#perSender;
-    const reply = await this.#redis.onceBegin(
-      ...this.#keys(key, scope),
-      ...facts(key, scope),
-      token,
-      milliseconds(lease),
-      most,
-    );
+    const args = [...facts(key, scope), token, milliseconds(lease), most];
+    const reply = await this.#run('onceBegin', this.#keys(key, scope), args);
     const [state, left] = Array.isArray(reply) ? (reply as unknown[]) : [];
     const seconds = Math.max(0, Number(left)) / 1000;
     if (state === 'in-progress') return { state, seconds };
@@ -125,28 +128,35 @@ export class RedisOnceStore implements OnceStore {
 
   /** See {@link OnceStore.goOn}. */
   async goOn(key: string, token: string, lease: number, scope = NO_SCOPE): Promise<boolean> {
-    await this.#connection.connected();
-    const keys = this.#keys(key, scope);
     const args = [...facts(key, scope), token, milliseconds(lease)];
-    return (await this.#redis.onceGoOn(...keys, ...args)) === 1;
+    return (await this.#run('onceGoOn', this.#keys(key, scope), args)) === 1;
   }
 
   /** See {@link OnceStore.finish}. */
   async finish(key: string, remember: number, scope = NO_SCOPE): Promise<void> {
-    await this.#connection.connected();
-    const keys = this.#keys(key, scope);
-    await this.#redis.onceFinish(...keys, ...facts(key, scope), milliseconds(remember));
+    const args = [...facts(key, scope), milliseconds(remember)];
+    await this.#run('onceFinish', this.#keys(key, scope), args);
   }
 
   /** See {@link OnceStore.giveUp}. */
   async giveUp(key: string, token: string, scope = NO_SCOPE): Promise<void> {
-    await this.#connection.connected();
-    await this.#redis.onceGiveUp(...this.#keys(key, scope), ...facts(key, scope), token);
+    await this.#run('onceGiveUp', this.#keys(key, scope), [...facts(key, scope), token]);
   }
 
   /** Closes the store's own connection, not the one that it was given. */
   close(): void {
     this.#connection.close();
+  }
+
+  async #run(
+    script: keyof OnceCommands,
+    keys: Keys,
+    args: readonly (string | number)[],
+  ): Promise<unknown> {
+    await this.#connection.connected();
+    return this.#redis[script](...keys, ...args).catch(async (error) => {
+      throw await this.#connection.explain(error);
+    });
   }
 
   /** In a cluster the braces keep them on one node. */

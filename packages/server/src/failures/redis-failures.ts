@@ -1,12 +1,17 @@
 import type { Cluster, Redis } from 'ioredis';
 import type { OperatorWarnings } from '../operator-warning.ts';
+import { commandsOf } from '../redis-commands.ts';
 import { duplicate } from '../redis-connection.ts';
+import { isRefusal, refusalOf } from '../redis-permissions.ts';
 import { lastFailure, reasonOf, rememberFailures, unreachableCause } from '../redis-reachable.ts';
 import { COUNT_SCRIPT } from './count-script.ts';
 import type { FailureCounts } from './failure-counts.ts';
 
 /** Milliseconds after which Redis is given up. Nobody waits for it. */
 const TIMEOUT = 1_000;
+
+/** What the user of the limit must be allowed to run. */
+const COMMANDS = ['EVAL', 'EVALSHA', 'INFO', ...commandsOf(COUNT_SCRIPT)];
 
 /** What failed: a signature of a source, with an access key. */
 export interface FailureNames {
@@ -34,6 +39,8 @@ export class RedisFailures {
   readonly #milliseconds: number;
   readonly #mostOfHash: number;
   readonly #warnings: OperatorWarnings;
+  /** Whether the user may do all that is needed: settles with the test of the present connection. */
+  #test: Promise<boolean> | undefined;
   #closed = false;
 
   constructor(options: {
@@ -50,6 +57,10 @@ export class RedisFailures {
     this.#redis.defineCommand('countFailure', { numberOfKeys: 4, lua: COUNT_SCRIPT });
     // In a cluster a script may use only keys of one slot, which the part in braces decides.
     this.#prefix = redis.isCluster ? `{${prefix}}` : prefix;
+    this.#redis.on('ready', () => void this.#isAllowed());
+    this.#redis.on('close', () => {
+      this.#test = undefined;
+    });
     this.#milliseconds = per * 1000;
     this.#mostOfHash = Math.ceil(maxEntries / 2);
   }
@@ -60,6 +71,7 @@ export class RedisFailures {
     try {
       // A cluster would keep for later what is counted while it is away.
       if (this.#redis.status !== 'ready') throw new Error(lastFailure(this.#redis));
+      if (!(await this.#isAllowed())) return;
       const keys = ['sources', 'sources:old', 'keys', 'keys:old'].map(
         (name) => `${this.#prefix}:${own.kind}:${name}`,
       );
@@ -70,10 +82,15 @@ export class RedisFailures {
       own.pairs.hear(pair, pairFailures, pairLeft);
       this.#warnings.end('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE');
     } catch (error) {
+      // It was taken away meanwhile.
+      if (isRefusal(error)) this.#test = undefined;
+      if (isRefusal(error) && !(await this.#isAllowed())) return;
       const reason = reasonOf(error as Error);
-      const message = `Cannot count failed signatures in Redis, each server counts alone: ${reason}`;
       const cause = unreachableCause(reason);
-      this.#warnings.begin('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE', { message, cause });
+      this.#warnings.begin('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE', {
+        message: told(reason),
+        cause,
+      });
     }
   }
 
@@ -82,4 +99,27 @@ export class RedisFailures {
     this.#warnings.close();
     this.#redis.disconnect();
   }
+
+  #isAllowed(): Promise<boolean> {
+    this.#test ??= this.#tryAll();
+    return this.#test;
+  }
+
+  /** Reports what the user of the limit may not do, but must. Anything else that fails is reported when it is needed. */
+  async #tryAll(): Promise<boolean> {
+    const needs = { prefix: `${this.#prefix}:`, commands: COMMANDS };
+    const refusal = await refusalOf(this.#redis, needs).catch(() => undefined);
+    if (refusal === undefined) {
+      this.#warnings.end('COUNTERSIGN_FAILURE_LIMIT_UNFIT');
+      return true;
+    }
+    this.#warnings.begin('COUNTERSIGN_FAILURE_LIMIT_UNFIT', { message: told(refusal) });
+    // It may be allowed by the next time.
+    this.#test = undefined;
+    return false;
+  }
+}
+
+function told(reason: string): string {
+  return `Cannot count failed signatures in Redis, each server counts alone: ${reason}`;
 }

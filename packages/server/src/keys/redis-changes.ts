@@ -1,10 +1,13 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Cluster, Redis } from 'ioredis';
 import type { OperatorWarnings } from '../operator-warning.ts';
 import { duplicate } from '../redis-connection.ts';
+import { isRefusal, lacksOf, tellRefusals, userOf } from '../redis-permissions.ts';
+import { whenReady } from '../redis-reachable.ts';
 import type { StoreHistory } from './store-history.ts';
 
 /** Milliseconds. */
-const PING_EVERY = 1_000;
+const ASK_EVERY = 1_000;
 
 /** The change before; this change, its number and since when the store is what it is, or nothing if it is not counted yet; the name of the record, if it is of one. */
 const MESSAGE = /^(\S*) (\S*) (\d*) (\d*) (.*)$/s;
@@ -16,6 +19,7 @@ export class RedisChanges {
   readonly #beat: NodeJS.Timeout;
   readonly #listeners: ((name?: string) => void)[] = [];
   readonly #warnings: OperatorWarnings;
+  #hears = false;
 
   /**
    * @param redis what a connection of its own is made like
@@ -34,15 +38,21 @@ export class RedisChanges {
     this.#subscriber = duplicate(redis, timeout);
     this.#subscriber.on('error', () => undefined);
     this.#subscriber.on('message', (_, message: string) => {
+      // Of a server that tried whether it may publish.
+      if (message === '') return;
       const [, before = '', last = '', count, since, name] = MESSAGE.exec(message) ?? [];
       if (last !== '') history.hear(before, { count: Number(count), last, since: Number(since) });
       this.tell(name === '' ? undefined : name);
     });
-    this.#subscriber.on('ready', () => void this.#subscribe());
-    // A connection over which nothing comes any more is noticed only by who asks for something.
+    this.#subscriber.on('ready', () => {
+      this.#hears = false;
+      void this.#subscribe().catch(() => undefined);
+    });
+    // A connection over which nothing comes any more is noticed only if something is asked for over
+    // it. To subscribe again changes nothing, needs no further permission, and shows if it is lost.
     this.#beat = setInterval(
-      () => void this.#subscriber.ping().catch(() => undefined),
-      PING_EVERY,
+      () => void this.#subscribe().catch(() => undefined),
+      ASK_EVERY,
     ).unref();
   }
 
@@ -55,22 +65,58 @@ export class RedisChanges {
     for (const listener of this.#listeners) listener(name);
   }
 
+  /**
+   * Waits until changes are heard of.
+   *
+   * @param milliseconds for how long to wait for a connection
+   * @returns why they are not, if this server may not hear of them
+   * @throws Error if there is no connection
+   */
+  async ready(milliseconds: number): Promise<string | undefined> {
+    const end = performance.now() + milliseconds;
+    for (;;) {
+      const left = Math.max(1, Math.ceil(end - performance.now()));
+      if (this.#subscriber.status !== 'ready') await whenReady(this.#subscriber, left);
+      try {
+        return await this.#subscribe();
+      } catch (error) {
+        // The connection ended under it: there is another one soon.
+        if (!(performance.now() < end)) throw error;
+        await sleep(20);
+      }
+    }
+  }
+
   close(): void {
     clearInterval(this.#beat);
     this.#subscriber.disconnect();
   }
 
-  async #subscribe(): Promise<void> {
+  /**
+   * @returns why changes are not heard of, if this server may not hear of them
+   * @throws Error if the connection is gone: the next one subscribes
+   */
+  async #subscribe(): Promise<string | undefined> {
     try {
       await this.#subscriber.subscribe(this.channel);
-      this.#warnings.end('COUNTERSIGN_KEY_STORE_NOT_SUBSCRIBED');
-      // What happened while nobody listened is not known.
-      this.tell();
     } catch (error) {
-      // Where the connection is gone, the next one subscribes.
-      if ((error as Error).name !== 'ReplyError') return;
-      const message = `Changes of keys are noticed after seconds only: ${(error as Error).message}`;
+      if ((error as Error).name !== 'ReplyError') throw error;
+      this.#hears = false;
+      const message = this.#lateness(error as Error);
       this.#warnings.begin('COUNTERSIGN_KEY_STORE_NOT_SUBSCRIBED', { message });
+      return message;
     }
+    this.#warnings.end('COUNTERSIGN_KEY_STORE_NOT_SUBSCRIBED');
+    // What happened while nobody listened is not known.
+    if (!this.#hears) this.tell();
+    this.#hears = true;
+    return undefined;
+  }
+
+  #lateness(error: Error): string {
+    const message = `Changes of keys are noticed after seconds only: ${error.message}`;
+    if (!isRefusal(error)) return message;
+    const rule = lacksOf('SUBSCRIBE', error.message, { channel: this.channel });
+    return `${message}; ${tellRefusals({ user: userOf(this.#subscriber), rule })}`;
   }
 }

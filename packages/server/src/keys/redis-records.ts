@@ -4,12 +4,14 @@ import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import type { OperatorWarnings } from '../operator-warning.ts';
 import { duplicate } from '../redis-connection.ts';
+import { isRefusal } from '../redis-permissions.ts';
 import { NOEVICTION, testRedis } from '../redis-self-test.ts';
 import { TestedRedis } from '../redis-tested.ts';
 import { tellLack, type Waited } from '../redis-wait.ts';
-import { isUnreadable, KeyStoreError } from './key-store-error.ts';
+import { isNotReplicated, isUnreadable, KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import type { Change, RecordStore, Resealed, StoredRecord, UpdateOptions } from './record-store.ts';
+import { RedisAccess } from './redis-access.ts';
 import { RedisChanges } from './redis-changes.ts';
 import {
   ABOUT_STORE,
@@ -37,10 +39,6 @@ const MOST_ROUNDS = 1_000;
 /** Milliseconds before a record is looked up again that has a name and is not there: it may be written just now. */
 const LOOK_AGAIN = [20, 100];
 
-interface Commands {
-  useRecord(key: string, time: number): Promise<unknown>;
-}
-
 export interface RedisRecordsOptions {
   readonly redis: Redis | Cluster;
   readonly prefix: string;
@@ -66,13 +64,14 @@ interface Found {
  */
 export class RedisRecords implements RecordStore {
   readonly #connection: TestedRedis;
-  readonly #redis: (Redis | Cluster) & Commands;
+  readonly #redis: Redis | Cluster;
   readonly #writer: RedisWriter;
   readonly #changes: RedisChanges;
   readonly #prefix: string;
   readonly #timeout: number;
   readonly #waitForReplicas: number | undefined;
   readonly #masterKeys: MasterKeys;
+  readonly #access: RedisAccess;
   readonly #presence: StorePresence;
   readonly #history: StoreHistory;
   #closed = false;
@@ -85,15 +84,15 @@ export class RedisRecords implements RecordStore {
     this.#masterKeys = masterKeys;
     this.#presence = new StorePresence(prefix, 'Redis has lost its records', warnings);
     this.#history = new StoreHistory(prefix, warnings);
-    const own = duplicate(redis, this.#timeout);
-    own.defineCommand('useRecord', { numberOfKeys: 1, lua: USE_SCRIPT });
-    this.#redis = own as (Redis | Cluster) & Commands;
-    this.#connection = new TestedRedis(own, {
+    this.#access = new RedisAccess(this.#key(''), this.#key('changes'), warnings);
+    this.#redis = duplicate(redis, this.#timeout);
+    this.#connection = new TestedRedis(this.#redis, {
       what: 'access keys',
       store: 'KEY_STORE',
       warnings,
       consequence: 'Requests are answered 503',
       timeout: this.#timeout,
+      permissions: (own, hasReplicas) => this.#testAccess(own, hasReplicas),
       // So that it is known how far the store has come before anybody asks.
       whenFit: () => void this.#look(this.#redis, MARKER).catch(() => undefined),
       toError: (message) => new KeyStoreError('ERR_STORE_UNFIT', message),
@@ -111,10 +110,36 @@ export class RedisRecords implements RecordStore {
   async ready(seconds: number): Promise<void> {
     this.#checkOpen();
     await this.#connection.ready(seconds);
+    const { lack, isReadOnly } = this.#access;
+    if (lack !== undefined && !isReadOnly) throw new KeyStoreError('ERR_STORE_UNFIT', lack);
+    const deafness = await this.#changes.ready(Math.max(seconds * 1000, this.#timeout));
+    if (deafness !== undefined) throw new KeyStoreError('ERR_STORE_UNFIT', deafness);
   }
 
-  async create(how: 'by-name' | 'first-record'): Promise<void> {
-    await this.#connect();
+  create(how: 'by-name' | 'first-record'): Promise<void> {
+    return this.#changing(() => this.#create(how));
+  }
+
+  acceptRestore(): Promise<void> {
+    return this.#changing(() => this.#acceptRestore());
+  }
+
+  read(name: string): Promise<StoredRecord | undefined> {
+    return this.#asking(() => this.#read(name));
+  }
+
+  names(): Promise<readonly string[]> {
+    return this.#asking(() => this.#names());
+  }
+
+  update(name: string, change: Change, how: UpdateOptions = {}): Promise<void> {
+    const what = `the change of ${quote(name, 160)}`;
+    const update = () => this.#write(what, (line) => this.#make(line, name, change, how));
+    // A revocation is made as far as it can be.
+    return how.revokes === true ? this.#asking(update) : this.#changing(update);
+  }
+
+  async #create(how: 'by-name' | 'first-record'): Promise<void> {
     const names = this.#key('names');
     if ((await this.#redis.exists(names)) === 0) {
       if (how === 'first-record' && this.#presence.wasThere) throw this.#presence.missing();
@@ -127,8 +152,7 @@ export class RedisRecords implements RecordStore {
     this.#presence.found();
   }
 
-  async acceptRestore(): Promise<void> {
-    await this.#connect();
+  async #acceptRestore(): Promise<void> {
     await this.#write('the store', async ({ run }) => {
       const args = [randomName(), this.#changes.channel];
       const accepted = await run(ACCEPT_SCRIPT, [this.#key('names')], args);
@@ -138,8 +162,7 @@ export class RedisRecords implements RecordStore {
     this.#changes.tell();
   }
 
-  async read(name: string): Promise<StoredRecord | undefined> {
-    await this.#connect();
+  async #read(name: string): Promise<StoredRecord | undefined> {
     const { found, isLost, isWhole } = await this.#find(this.#redis, name);
     if (!isWhole) throw this.#history.error();
     if (isLost) throw this.#presence.missingRecord(name);
@@ -147,19 +170,11 @@ export class RedisRecords implements RecordStore {
     return found && open(name, found, this.#masterKeys);
   }
 
-  async names(): Promise<readonly string[]> {
-    await this.#connect();
+  async #names(): Promise<readonly string[]> {
     const names = await this.#redis.zrange(this.#key('names'), '0', '-1');
     if (names.length === 0) throw this.#presence.missing();
     this.#presence.found();
     return names.filter((name) => name !== MARKER && !name.startsWith(ABOUT_STORE)).sort();
-  }
-
-  async update(name: string, change: Change, how: UpdateOptions = {}): Promise<void> {
-    await this.#connect();
-    await this.#write(`the change of ${quote(name, 160)}`, (line) =>
-      this.#make(line, name, change, how),
-    );
   }
 
   /** Writes what replicas must have too, if there are any. */
@@ -253,7 +268,7 @@ export class RedisRecords implements RecordStore {
   async *#anyRecords(redis: Redis | Cluster): AsyncGenerator<[string, SealedRecord]> {
     const some = await redis.eval(SAMPLE_SCRIPT, 1, this.#key('names'), SAMPLES);
     yield* this.#recordsOf(redis, some as string[]);
-    yield* this.#recordsOf(redis, await this.names());
+    yield* this.#recordsOf(redis, await this.#names());
   }
 
   async *#recordsOf(
@@ -290,17 +305,22 @@ export class RedisRecords implements RecordStore {
     return this.#connection.hasReplicas ? 1 : 0;
   }
 
-  async readUses(names: readonly string[]): Promise<ReadonlyMap<string, number>> {
-    await this.#connect();
-    const uses = await Promise.all(names.map((name) => this.#redis.hget(this.#key(name), 'used')));
-    return new Map(names.map((name, index) => [name, Number(uses[index] ?? 0)]));
+  readUses(names: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    return this.#asking(async () => {
+      const keys = names.map((name) => this.#key(name));
+      const uses = await Promise.all(keys.map((key) => this.#redis.hget(key, 'used')));
+      return new Map(names.map((name, index) => [name, Number(uses[index] ?? 0)]));
+    });
   }
 
+  /** A server that may only find keys notes nothing. */
   async writeUses(uses: ReadonlyMap<string, number>): Promise<void> {
-    await this.#connect();
-    await Promise.all(
-      [...uses].map(([name, time]) => this.#redis.useRecord(this.#key(name), time)),
-    );
+    await this.#asking(async () => {
+      if (this.#access.isReadOnly) return;
+      await Promise.all(
+        [...uses].map(([name, time]) => this.#redis.eval(USE_SCRIPT, 1, this.#key(name), time)),
+      );
+    });
   }
 
   watch(listener: (name?: string) => void): void {
@@ -341,7 +361,9 @@ export class RedisRecords implements RecordStore {
     name: string,
   ): Promise<{ readonly state: unknown; readonly isWhole: boolean }> {
     const { seen, isBack } = this.#history;
-    const reply = await redis.eval(LOOK_SCRIPT, 1, this.#key('names'), name, seen.last);
+    const { reader } = this.#access;
+    const names = this.#key('names');
+    const reply = await redis.call(reader, LOOK_SCRIPT, 1, names, name, seen.last);
     const [state, count, last, since, isKnown] = Array.isArray(reply) ? reply : [];
     // What is no store has no history.
     if (state !== 'named' && state !== 'unnamed') return { state, isWhole: true };
@@ -367,9 +389,41 @@ export class RedisRecords implements RecordStore {
     return { found: { policy, sealed } as SealedRecord, revision };
   }
 
-  async #connect(): Promise<void> {
+  /** Asks over a connection that was tested. */
+  async #asking<T>(ask: () => Promise<T>): Promise<T> {
     this.#checkOpen();
     await this.#connection.connected();
+    try {
+      return await ask();
+    } catch (error) {
+      throw await this.#explain(error);
+    }
+  }
+
+  /** Changes nothing if this server may not do all that a change needs: half of one would do harm. */
+  #changing(change: () => Promise<void>): Promise<void> {
+    return this.#asking(async () => {
+      // It may be allowed by now.
+      if (this.#access.lack !== undefined)
+        await this.#testAccess(this.#redis, this.#connection.hasReplicas);
+      const { lack } = this.#access;
+      if (lack !== undefined) throw new KeyStoreError('ERR_STORE_UNFIT', lack);
+      await change();
+    });
+  }
+
+  #testAccess(redis: Redis | Cluster, hasReplicas: boolean): Promise<string | undefined> {
+    return this.#access.test(redis, (this.#waitForReplicas ?? (hasReplicas ? 1 : 0)) > 0);
+  }
+
+  /** Why something failed: what this server may not do, if that is why. */
+  async #explain(error: unknown): Promise<unknown> {
+    // It was made.
+    if (isNotReplicated(error)) return error;
+    const why = await this.#connection.explain(error);
+    const { lack } = this.#access;
+    if (why !== error || !isRefusal(error) || lack === undefined) return why;
+    return new KeyStoreError('ERR_STORE_UNFIT', lack);
   }
 
   #checkOpen(): void {

@@ -6,12 +6,8 @@ export const MARKER = 'store';
 /** What other names begin with that are of no record: those of the last changes, each scored by its number, and since when the store is what it is. */
 export const ABOUT_STORE = 'store/';
 
-/**
- * Counts a change, so that it is noticed if Redis has lost it. Numbers of changes are scores beyond all times.
- *
- * `noteChange` announces it, too, with the change before it. It comes after what it counts: a write that is refused is no change.
- */
-const CHANGES = `
+/** How far the store has come. Numbers of changes are scores beyond all times. */
+const STATE = `
 local FIRST = 4e15
 local function scoreOf(names)
   local score = redis.call('ZSCORE', names, '${MARKER}')
@@ -25,7 +21,14 @@ local function lastChange(names)
     if member ~= '${MARKER}' then return member end
   end
   return ''
-end
+end`;
+
+/**
+ * Counts a change, so that it is noticed if Redis has lost it.
+ *
+ * `noteChange` announces it, too, with the change before it. It comes after what it counts: a write that is refused is no change.
+ */
+const CHANGES = `${STATE}
 local function noteChange(names, change, channel, name)
   local before, score = lastChange(names), scoreOf(names) + 1
   redis.call('ZADD', names, whole(score), '${MARKER}', whole(score), '${ABOUT_STORE}' .. change)
@@ -125,7 +128,7 @@ return 1`;
  *
  * KEYS the names; ARGV the name, the change that was seen
  */
-export const LOOK_SCRIPT = `${CHANGES}
+export const LOOK_SCRIPT = `${STATE}
 local names = KEYS[1]
 local till = redis.call('ZSCORE', names, ARGV[1])
 local state = redis.call('EXISTS', names) == 1 and 'unnamed' or 'none'

@@ -3,7 +3,9 @@ import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { OperatorWarnings, type WarningHook, warningOption } from '../operator-warning.ts';
 import { clockOption, parseOptions } from '../options.ts';
+import { commandsOf } from '../redis-commands.ts';
 import { duplicate, redisOption } from '../redis-connection.ts';
+import { refusalOf } from '../redis-permissions.ts';
 import { noAnswer } from '../redis-reachable.ts';
 import { NEVER_EVICTED } from '../redis-self-test.ts';
 import { TestedRedis } from '../redis-tested.ts';
@@ -74,6 +76,9 @@ const NONCE_BYTES = 192;
 
 /** Access keys are spread over this many sorted sets in a cluster, so that its nodes share the work; each has an epoch of its own. */
 const CLUSTER_PARTITIONS = 16;
+
+/** What the user of the store must be allowed to run. */
+const COMMANDS = ['EVAL', 'EVALSHA', 'INFO', ...commandsOf(CLAIM_SCRIPT, CHARGE_SCRIPT)];
 
 /** How many clock slacks may pass without an acknowledgement. Fewer than the two for which a birth is uncertain. */
 const LEASE = 1.5;
@@ -171,6 +176,11 @@ export class RedisNonceStore implements NonceStore {
       consequence: 'Requests are answered 503',
       timeout: this.#timeout,
       policies: NEVER_EVICTED,
+      permissions: (own, hasReplicas) => {
+        const waits = (waitForReplicas ?? (hasReplicas ? 1 : 0)) > 0;
+        const commands = waits ? [...COMMANDS, 'WAIT'] : COMMANDS;
+        return refusalOf(own, { prefix: `${prefix}:`, commands });
+      },
       whenFit: () => {
         for (const partition of this.#partitions) this.#lookUp(partition);
       },
@@ -190,8 +200,9 @@ export class RedisNonceStore implements NonceStore {
    * @throws RangeError if `seconds` is not from 0 to 3,600
    */
   async ready(seconds = 10): Promise<void> {
-    await this.#connection.ready(seconds);
-    await Promise.all(this.#partitions.map((partition) => this.#watch(partition)));
+    await this.#connection.ready(seconds, () =>
+      Promise.all(this.#partitions.map((partition) => this.#watch(partition))),
+    );
   }
 
   /** Claims a nonce. Rejects where Redis fails, or does not answer in time. */
@@ -204,9 +215,10 @@ export class RedisNonceStore implements NonceStore {
     try {
       return await this.#within(this.#claim(partition, name, claim));
     } catch (error) {
-      partition.fail(error);
-      this.#noteFailure(partition, error);
-      throw error;
+      const why = await this.#connection.explain(error);
+      partition.fail(why);
+      this.#noteFailure(partition, why);
+      throw why;
     }
   }
 

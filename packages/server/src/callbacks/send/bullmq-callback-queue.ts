@@ -5,8 +5,10 @@ import * as z from 'zod';
 import { OperatorWarnings, type WarningHook, warningOption } from '../../operator-warning.ts';
 import { parseOptions } from '../../options.ts';
 import { redisOption } from '../../redis-connection.ts';
+import { refusalOf } from '../../redis-permissions.ts';
 import { isNoAnswer, reasonOf } from '../../redis-reachable.ts';
 import { TestedRedis } from '../../redis-tested.ts';
+import { QUEUE_COMMANDS } from './bullmq-commands.ts';
 import type {
   CallbackQueue,
   DeliveryProgress,
@@ -161,6 +163,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
       warnings: this.#warnings,
       consequence: 'send() rejects, and nothing is delivered',
       timeout: timeout * 1000,
+      permissions: (own) => refusalOf(own, { prefix: `${prefix}:`, commands: QUEUE_COMMANDS }),
       whenTested: ({ memoryUse }) => this.#noteFill(memoryUse),
     });
     this.#queue = new Queue(name, { connection: own, prefix, skipWaitingForReady: true });
@@ -180,10 +183,14 @@ export class BullmqCallbackQueue implements CallbackQueue {
   }
 
   async add(callback: QueuedCallback): Promise<void> {
-    const { id, body, lane, owner, ...rest } = callback;
-    const { keepDelivered, keepDead } = this.#options;
     // A callback that Redis may forget was not taken in. What is there already is delivered all the same.
     await this.#connection.connected();
+    await this.#explained(this.#add(callback));
+  }
+
+  async #add(callback: QueuedCallback): Promise<void> {
+    const { id, body, lane, owner, ...rest } = callback;
+    const { keepDelivered, keepDead } = this.#options;
     const rank = await this.#reserve(callback).catch((error) => {
       if (isNoAnswer(error)) this.#connection.doubt();
       throw error;
@@ -236,14 +243,22 @@ export class BullmqCallbackQueue implements CallbackQueue {
     });
   }
 
-  async find(id: string): Promise<QueueEntry | undefined> {
+  find(id: string): Promise<QueueEntry | undefined> {
+    return this.#explained(this.#find(id));
+  }
+
+  async #find(id: string): Promise<QueueEntry | undefined> {
     const job = await this.#queue.getJob(id);
     if (job === undefined) return undefined;
     const state = await job.getState();
     return toEntry(job, STATE_OF[state] ?? 'waiting');
   }
 
-  async list(state: DeliveryState, limit: number): Promise<readonly QueueEntry[]> {
+  list(state: DeliveryState, limit: number): Promise<readonly QueueEntry[]> {
+    return this.#explained(this.#list(state, limit));
+  }
+
+  async #list(state: DeliveryState, limit: number): Promise<readonly QueueEntry[]> {
     const jobs = await this.#queue.getJobs([...STATES[state]], 0, limit - 1, false);
     return jobs
       .filter((job) => job !== undefined)
@@ -252,7 +267,11 @@ export class BullmqCallbackQueue implements CallbackQueue {
       .map((job) => toEntry(job, state));
   }
 
-  async redeliver(id: string): Promise<boolean> {
+  redeliver(id: string): Promise<boolean> {
+    return this.#explained(this.#redeliver(id));
+  }
+
+  async #redeliver(id: string): Promise<boolean> {
     const job = await this.#queue.getJob(id);
     if (job === undefined) return false;
     const state = await job.getState();
@@ -335,6 +354,13 @@ export class BullmqCallbackQueue implements CallbackQueue {
     await this.#redis.finish(waiting, finishing, callback.id).catch(this.#warn);
   }
 
+  /** Says what the user of the queue may not do, if that is why it failed. */
+  #explained<T>(work: Promise<T>): Promise<T> {
+    return work.catch(async (error) => {
+      throw await this.#connection.explain(error);
+    });
+  }
+
   #finish(work: Promise<unknown>): void {
     const finishing: Promise<void> = work
       .then(() => undefined, this.#warn)
@@ -411,7 +437,10 @@ export class BullmqCallbackQueue implements CallbackQueue {
     // A Redis that gives no answer is the same for all connections: the one that is tested reports it.
     if (isLock || isNoAnswer(error)) return;
     const message = `Cannot work with the callback queue in Redis: ${quote(reasonOf(error), 256)}. What failed is tried again`;
-    this.#warnings.event('COUNTERSIGN_CALLBACK_QUEUE_FAILED', { message });
+    // What the user of the queue may not do is told by the test, as a warning of its own.
+    void this.#connection.explain(error).then((why) => {
+      if (why === error) this.#warnings.event('COUNTERSIGN_CALLBACK_QUEUE_FAILED', { message });
+    });
   };
 }
 

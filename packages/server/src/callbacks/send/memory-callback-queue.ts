@@ -183,6 +183,7 @@ export class MemoryCallbackQueue implements CallbackQueue {
     return this.#entries.size - delivered.size - dead.size;
   }
 
+  /** Looks at each callback that is added: a queue that fills again after it was nearly empty has had some between. */
   #noteFill(): void {
     const { maxWaiting } = this.#options;
     const waiting = this.#allWaiting;
@@ -250,7 +251,6 @@ export class MemoryCallbackQueue implements CallbackQueue {
     this.#countWaiting(entry, -1);
     const forgotten = this.#finished[state].add(ownerOf(entry.callback), entry.callback.id);
     if (forgotten !== undefined) this.#entries.delete(forgotten);
-    this.#noteFill();
     const { lane } = entry.callback;
     const waiting = lane === undefined ? undefined : this.#lanes.get(lane);
     // One that was ordered again is in its lane no more.
