@@ -286,6 +286,7 @@ it('a connection that stays and carries nothing is reported, though nobody asks 
     consequence: 'Tests fail',
     timeout: 200,
     testEvery: 3_600_000,
+    permissions: async () => undefined,
   });
   onTestFinished(() => tested.close());
   await tested.ready(10);
