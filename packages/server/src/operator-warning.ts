@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { callHook } from './call-hook.ts';
 import { functionOption } from './options.ts';
 import type { WarningCode } from './warning-codes.ts';
@@ -27,7 +28,10 @@ type Facts = Omit<OperatorWarning, 'code'>;
 /** Milliseconds in which one cause of one code is reported once at most: a connection that flaps fills no log. */
 const QUIET = 60_000;
 
-/** Causes that are remembered. While a condition has more of them, further ones are not reported. */
+/**
+ * Causes of each code that are remembered. While a condition has more of them, further ones are not
+ * reported. A cause may have text of callers in it, so none of one code may silence another code.
+ */
 const MOST_CAUSES = 100;
 
 /** From this share of its places on a queue is nearly full, until less than the other share is taken. */
@@ -43,7 +47,7 @@ export class OperatorWarnings {
   /** The causes of each condition that lasts. */
   readonly #present = new Map<WarningCode, Set<string>>();
   /** When each cause of a code was reported: milliseconds of the clock that no administrator sets. */
-  readonly #reported = new Map<string, number>();
+  readonly #reported = new Map<WarningCode, Map<string, number>>();
   #closed = false;
 
   /** @param onWarning called in place of process warnings */
@@ -54,7 +58,8 @@ export class OperatorWarnings {
   /** Reports a condition, unless it was reported for this cause since it began. */
   begin(code: WarningCode, facts: Facts): void {
     if (this.#closed) return;
-    const { cause = facts.message } = facts;
+    // A cause may be as long as an error of an application: only a hash of it is kept.
+    const cause = hash('sha256', facts.cause ?? facts.message, 'base64url');
     const causes = this.#present.get(code) ?? new Set();
     if (causes.has(cause) || causes.size >= MOST_CAUSES || !this.#mayReport(code, cause)) return;
     this.#present.set(code, causes.add(cause));
@@ -86,15 +91,16 @@ export class OperatorWarnings {
 
   #mayReport(code: WarningCode, cause: string): boolean {
     const now = performance.now();
-    const name = `${code} ${cause}`;
-    if (now < (this.#reported.get(name) ?? Number.NEGATIVE_INFINITY) + QUIET) return false;
-    this.#reported.delete(name);
-    for (const [other, at] of this.#reported) {
+    const reported = this.#reported.get(code) ?? new Map<string, number>();
+    this.#reported.set(code, reported);
+    if (now < (reported.get(cause) ?? Number.NEGATIVE_INFINITY) + QUIET) return false;
+    reported.delete(cause);
+    for (const [other, at] of reported) {
       if (now < at + QUIET) break;
-      this.#reported.delete(other);
+      reported.delete(other);
     }
-    if (this.#reported.size >= MOST_CAUSES) return false;
-    this.#reported.set(name, now);
+    if (reported.size >= MOST_CAUSES) return false;
+    reported.set(cause, now);
     return true;
   }
 }

@@ -22,17 +22,28 @@ export function rememberFailures(redis: Redis | Cluster): void {
 }
 
 /**
- * Waits for a connection that is being made.
+ * Waits for a connection that is being made. The process lives until this settles, also if the
+ * connection is closed meanwhile: a caller who waits always hears what became of it.
  *
  * @param timeout milliseconds
  * @param what for, as the message says it after "Redis"
  * @throws Error that says why there is none
  */
 export async function whenReady(redis: Redis | Cluster, timeout: number, what = ''): Promise<void> {
-  await once(redis, 'ready', { signal: AbortSignal.timeout(timeout) }).catch((error: Error) => {
-    const cause = error.name === 'AbortError' ? failures.get(redis) : error;
+  const waiting = new AbortController();
+  const giveUp = (): void => waiting.abort();
+  const timer = setTimeout(giveUp, timeout);
+  redis.once('end', giveUp);
+  try {
+    await once(redis, 'ready', { signal: waiting.signal });
+  } catch (error) {
+    const { name } = error as Error;
+    const cause = name === 'AbortError' ? failures.get(redis) : (error as Error);
     throw unreachable(redis, cause, timeout, what);
-  });
+  } finally {
+    clearTimeout(timer);
+    redis.off('end', giveUp);
+  }
 }
 
 /** The error if Redis gave no answer in time: one that cannot be reached was not slow. */
@@ -61,10 +72,21 @@ export function unreachableCause(reason: string): string {
   return SILENCE.test(reason) ? 'no answer' : reason;
 }
 
-/** Why a connection could not be made last, in the words of a warning. */
-export function lastFailure(redis: Redis | Cluster): string {
+/** Why a connection could not be made last, in the words of a warning; `undefined` if that is not known yet. */
+export function lastFailure(redis: Redis | Cluster): string | undefined {
   const failure = failures.get(redis);
-  return failure === undefined ? 'it is not connected' : reasonOf(failure);
+  return failure && reasonOf(failure);
+}
+
+/** What is said as long as that is not known. */
+export const NOT_CONNECTED = 'it is not connected';
+
+/**
+ * Whether a failure says only that a connection is gone. That is no cause: it is made again, or it
+ * is known soon why it cannot be.
+ */
+export function isLost(reason: string): boolean {
+  return /^(?:Connection is closed|Stream isn't|(?:read|write) E)/.test(reason);
 }
 
 /** Without its cause: that holds the password, if the password is wrong. */

@@ -5,6 +5,7 @@ import type { OperatorWarnings } from './operator-warning.ts';
 import { isRefusal } from './redis-permissions.ts';
 import {
   lastFailure,
+  NOT_CONNECTED,
   reasonOf,
   rememberFailures,
   unreachableCause,
@@ -81,7 +82,8 @@ export class TestedRedis {
     redis.on('ready', () => this.#testAnew());
     redis.on('close', () => {
       this.#untested();
-      this.#noteDown(lastFailure(redis));
+      this.#isUnfit = false;
+      this.#noteDown(lastFailure(redis) ?? NOT_CONNECTED);
     });
     redis.on('+node', () => this.#testMeanwhile());
     const { testEvery = TEST_EVERY } = options;
@@ -131,9 +133,10 @@ export class TestedRedis {
         await look?.();
         return;
       } catch (error) {
+        this.checkOpen();
         const reason = await this.explain(error);
         // Settings do not change by waiting.
-        if (this.#closed || this.#isUnfit || !(performance.now() < end)) throw reason;
+        if (this.#isUnfit || !(performance.now() < end)) throw reason;
       }
       await sleep(20);
     }
@@ -237,6 +240,8 @@ export class TestedRedis {
       return { ...account, flaw: refusal ?? account.flaw };
     };
     const test = await ask().catch((error) => {
+      // Another Redis may answer next.
+      this.#isUnfit = false;
       this.#noteDown(reasonOf(error));
       throw withoutCommand(error);
     });

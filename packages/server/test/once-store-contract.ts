@@ -1,5 +1,6 @@
 import { createOnce, type OnceScope, type OnceStore } from '@countersign/server/callbacks';
 import { describe, expect, it } from 'vitest';
+import { NO_SCOPE } from '../src/callbacks/once-store.ts';
 import { callback } from './once-callback.ts';
 
 /** A sender with one secret. */
@@ -50,6 +51,17 @@ export function onceStoreContract(
       expect(await servers[1].begin('key', 'two', 60, own)).toMatchObject({ state: 'done' });
       expect(await servers[1].goOn('key', 'one', 60, own)).toBe(false);
       expect(await servers[1].begin('another', 'two', 60, own)).toMatchObject({ state: 'begun' });
+    });
+
+    it('knows a callback of no scope', async () => {
+      const { servers } = await makeStore();
+      const [one, two] = servers;
+      expect(await one.begin('key', 'one', 60, NO_SCOPE)).toEqual({ state: 'begun' });
+      expect(await two.goOn('key', 'one', 60, NO_SCOPE)).toBe(true);
+      await two.giveUp('key', 'one', NO_SCOPE);
+      expect(await two.begin('key', 'two', 60, NO_SCOPE)).toEqual({ state: 'begun' });
+      await two.finish('key', 60, NO_SCOPE);
+      expect(await one.begin('key', 'one', 60, NO_SCOPE)).toEqual({ state: 'done' });
     });
 
     it('lets the next one begin after a run has failed', async () => {

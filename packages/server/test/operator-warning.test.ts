@@ -1,4 +1,6 @@
 import { readFile } from 'node:fs/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { MemoryNonceStore, type OperatorWarning } from '@countersign/server';
 import {
   createCallbackSender,
@@ -11,6 +13,9 @@ import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { until } from '../../../test/support/deadline.ts';
 import { OperatorWarnings } from '../src/operator-warning.ts';
 import { WARNING_CODES } from '../src/warning-codes.ts';
+
+setFlagsFromString('--expose-gc');
+const collectGarbage = runInNewContext('gc') as () => void;
 
 const CODE = 'COUNTERSIGN_NONCE_STORE_UNFIT';
 const OTHER = 'COUNTERSIGN_KEY_STORE_EMPTY';
@@ -128,6 +133,27 @@ describe('OperatorWarnings', () => {
     move(61);
     warnings.begin(CODE, { message: 'one more' });
     expect(told).toHaveLength(200);
+  });
+
+  it('reports a code though another one had more causes than are reported', () => {
+    const { told, onWarning } = hook();
+    const warnings = new OperatorWarnings(onWarning);
+    for (let index = 0; index < 1_000; index++) warnings.event(CODE, { message: `${index}` });
+    warnings.begin('COUNTERSIGN_KEY_STORE_UNFIT', { message: 'one' });
+    expect(told.at(-1)).toEqual({ code: 'COUNTERSIGN_KEY_STORE_UNFIT', message: 'one' });
+  });
+
+  it('keeps no text of long causes', () => {
+    let count = 0;
+    const warnings = new OperatorWarnings(() => void count++);
+    const before = process.memoryUsage().heapUsed;
+    for (let index = 0; index < 100; index++)
+      warnings.begin(CODE, { message: '', cause: `${index}`.padStart(1_000_000, 'x') });
+    expect(count).toBe(100);
+    collectGarbage();
+    collectGarbage();
+    expect(process.memoryUsage().heapUsed - before).toBeLessThan(20_000_000);
+    warnings.close();
   });
 
   it('reports nothing once it is closed', () => {

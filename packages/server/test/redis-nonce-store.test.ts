@@ -317,6 +317,23 @@ describe('RedisNonceStore memory', () => {
     expect(await admin.dbsize()).toBe(1);
   });
 
+  it('X2: is one memory with servers of the version before: an update begins no epoch', async () => {
+    const { url, admin } = await startOwn();
+    const [, replid] = /master_replid:(\w+)/.exec(await admin.info('replication')) ?? [];
+    const [epoch, birth] = ['AAAAAAAAAAAAAAAA000001', ((await seconds(admin)) - 60) * 1e6];
+    await admin.zadd(KEY, 4e15 + birth, `${epoch}:${birth.toFixed()}:${replid}`);
+    const store = storeOn(url);
+    await store.ready();
+    const claim = claimOf(await nowOf(admin));
+    expect(await store.claim(claim)).toEqual({ outcome: 'claimed', epoch });
+    expect(await store.claim(claim)).toEqual({ outcome: 'replayed', epoch });
+    // What it begins itself the version before reads, too: by this pattern, or it would delete all.
+    await admin.del(KEY);
+    await born(admin);
+    const [state] = await admin.zrange(KEY, '-1', '-1');
+    expect(state).toMatch(/^[\w-]+:\w+:\w+$/);
+  });
+
   it('stays as it is when another server starts', async () => {
     const { url, admin } = await startOwn();
     const first = storeOn(url);
@@ -366,7 +383,8 @@ describe('RedisNonceStore memory', () => {
     await vi.waitFor(
       async () => {
         await store.claim(claimOf(0));
-        expect(await admin.zcard(KEY)).toBe(1 + 100 + 1 + 1);
+        // The nonce, those that live, the state, why it began, and the limits.
+        expect(await admin.zcard(KEY)).toBe(1 + 100 + 1 + 1 + 1);
       },
       { timeout: 10_000 },
     );

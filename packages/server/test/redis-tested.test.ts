@@ -160,6 +160,33 @@ describe.each(STORES)('%s', (_, open) => {
     expect(broken.left).toBe(0);
   });
 
+  it('ready() waits for the Redis that comes after one that was not fit', async () => {
+    const { port, url, admin, stop } = await startOwn();
+    await admin.config('SET', 'maxmemory-policy', 'allkeys-lru');
+    const { store } = opened(connect(url), 0.4);
+    await expect(store.ready()).rejects.toThrow('its maxmemory-policy is "allkeys-lru"');
+    await stop();
+    // Nothing is known of what comes next once the connection is gone.
+    await vi.waitFor(() => expect(store.ready(0)).rejects.toThrow('Cannot reach Redis'), 10_000);
+    const waiting = store.ready();
+    const next = await startRedis({ port });
+    onTestFinished(() => next.stop());
+    await expect(waiting).resolves.toBeUndefined();
+  });
+
+  it('ready() ends if the store is closed meanwhile', async () => {
+    const silent = createServer((socket) => void socket.on('error', () => undefined));
+    silent.listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    onTestFinished(() => void silent.close());
+    const { port } = silent.address() as AddressInfo;
+    const { store } = opened(connect(`redis://127.0.0.1:${port}`));
+    const waiting = store.ready(3_600);
+    await once(silent, 'connection');
+    void store.close();
+    await expect(waiting).rejects.toThrow(/the store is closed$/);
+  });
+
   it('says that Redis cannot be reached, not that it was slow', async () => {
     const { store, ask } = opened(connect('redis://127.0.0.1:1'), 0.2);
     await expect(store.ready(0.2)).rejects.toThrow('Cannot reach Redis: connect ECONNREFUSED');

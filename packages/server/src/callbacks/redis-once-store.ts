@@ -159,9 +159,10 @@ export class RedisOnceStore implements OnceStore {
     });
   }
 
-  /** In a cluster the braces keep them on one node. */
+  /** In a cluster the braces keep them on one node. Empty ones would not. */
   #keys(key: string, { id }: OnceScope): Keys {
-    const own = `${this.#prefix}:{${id.slice(0, NAME_LENGTH)}}`;
+    const none = this.#redis.isCluster ? 'none' : '';
+    const own = `${this.#prefix}:{${id.slice(0, NAME_LENGTH) || none}}`;
     return [own, `${own}:others`, `${own}:${nameOf(key)}`];
   }
 }

@@ -3,12 +3,22 @@ import type { OperatorWarnings } from '../operator-warning.ts';
 import { commandsOf } from '../redis-commands.ts';
 import { duplicate } from '../redis-connection.ts';
 import { isRefusal, refusalOf } from '../redis-permissions.ts';
-import { lastFailure, reasonOf, rememberFailures, unreachableCause } from '../redis-reachable.ts';
+import {
+  isLost,
+  lastFailure,
+  NOT_CONNECTED,
+  reasonOf,
+  rememberFailures,
+  unreachableCause,
+} from '../redis-reachable.ts';
 import { COUNT_SCRIPT } from './count-script.ts';
 import type { FailureCounts } from './failure-counts.ts';
 
 /** Milliseconds after which Redis is given up. Nobody waits for it. */
 const TIMEOUT = 1_000;
+
+/** Milliseconds after which a connection that is lost is reported, though it is not known why. */
+const LOST_AFTER = 1_000;
 
 /** What the user of the limit must be allowed to run. */
 const COMMANDS = ['EVAL', 'EVALSHA', 'INFO', ...commandsOf(COUNT_SCRIPT)];
@@ -41,6 +51,8 @@ export class RedisFailures {
   readonly #warnings: OperatorWarnings;
   /** Whether the user may do all that is needed: settles with the test of the present connection. */
   #test: Promise<boolean> | undefined;
+  /** Since when there is no connection, if a failure could not be counted since: by `performance.now()`. */
+  #lostSince: number | undefined;
   #closed = false;
 
   constructor(options: {
@@ -57,9 +69,13 @@ export class RedisFailures {
     this.#redis.defineCommand('countFailure', { numberOfKeys: 4, lua: COUNT_SCRIPT });
     // In a cluster a script may use only keys of one slot, which the part in braces decides.
     this.#prefix = redis.isCluster ? `{${prefix}}` : prefix;
-    this.#redis.on('ready', () => void this.#isAllowed());
+    this.#redis.on('ready', () => {
+      this.#lostSince = undefined;
+      void this.#isAllowed();
+    });
     this.#redis.on('close', () => {
       this.#test = undefined;
+      if (this.#lostSince !== undefined) this.#noteLost();
     });
     this.#milliseconds = per * 1000;
     this.#mostOfHash = Math.ceil(maxEntries / 2);
@@ -68,9 +84,12 @@ export class RedisFailures {
   /** Counts a failure. Never rejects. */
   async add({ source, pair }: FailureNames, own: OwnCounts): Promise<void> {
     if (this.#closed) return;
+    // A cluster would keep for later what is counted while it is away.
+    if (this.#redis.status !== 'ready') {
+      this.#noteLost();
+      return;
+    }
     try {
-      // A cluster would keep for later what is counted while it is away.
-      if (this.#redis.status !== 'ready') throw new Error(lastFailure(this.#redis));
       if (!(await this.#isAllowed())) return;
       const keys = ['sources', 'sources:old', 'keys', 'keys:old'].map(
         (name) => `${this.#prefix}:${own.kind}:${name}`,
@@ -86,12 +105,23 @@ export class RedisFailures {
       if (isRefusal(error)) this.#test = undefined;
       if (isRefusal(error) && !(await this.#isAllowed())) return;
       const reason = reasonOf(error as Error);
-      const cause = unreachableCause(reason);
-      this.#warnings.begin('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE', {
-        message: told(reason),
-        cause,
-      });
+      if (isLost(reason)) this.#noteLost();
+      else this.#warnUnreachable(reason);
     }
+  }
+
+  /** A Redis that is gone has one cause: it is reported once it is known. */
+  #noteLost(): void {
+    const now = performance.now();
+    this.#lostSince ??= now;
+    const reason = lastFailure(this.#redis) ?? NOT_CONNECTED;
+    const isKnown = reason !== NOT_CONNECTED && !isLost(reason);
+    if (isKnown || now - this.#lostSince >= LOST_AFTER) this.#warnUnreachable(reason);
+  }
+
+  #warnUnreachable(reason: string): void {
+    const cause = unreachableCause(reason);
+    this.#warnings.begin('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE', { message: told(reason), cause });
   }
 
   close(): void {

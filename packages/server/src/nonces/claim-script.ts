@@ -4,12 +4,14 @@
  * `KEYS[1]` is a partition: one sorted set, so that all of it is lost, restored and moved together.
  * - Nonces, each scored by the moment until which its request is acceptable. They are removed by that and not by expiry:
  *   `SET … PXAT` in the past answers OK and remembers nothing.
- * - Behind them all the state, `<epoch>:<birth>:<incarnation>:<why>`, scored by the tick: the clock of Redis, but a microsecond more
+ * - Behind them all the state, `<epoch>:<birth>:<incarnation>`, scored by the tick: the clock of Redis, but a microsecond more
  *   each time at least, so that it never goes back and no two calls have one.
+ *   A server deletes a state that it cannot read. So its form stays, or servers of two versions would delete each other's.
  * - Where replicas are waited for, `acked` before it: the last tick that they are known to have.
  *
  * - `limits:<audience>`: the widest window and `ahead` that verifiers of an audience have claimed with. A nonce is kept for the widest
  *   window; with a wider one than before a new epoch begins, since what was forgotten could come again.
+ * - `why:<epoch>`: the letter that says why the epoch began.
  * - `floor:<owner>`: until when requests of an owner may be acceptable that were refused for want of room.
  *
  * The epoch ends, and with it what it can vouch for, where the state is gone, comes from another incarnation of Redis (a restart,
@@ -32,7 +34,7 @@
  */
 export const CLAIM_SCRIPT = `
 -- Beyond all times of nonces, and exact: numbers are whole up to 9e15.
-local STATE, ACKED, LIMITS = 4e15, 3e15, 3e15
+local STATE, ACKED, LIMITS, LETTERS = 4e15, 3e15, 3e15, 3e15
 -- In 50 ms, 20,000 a second: more than are claimed, and no more at once than can be felt.
 local CLEANED_EVERY, MOST_CLEANED = 50000, 1000
 
@@ -56,7 +58,7 @@ end
 
 local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')
 local state = last[1]
-local epoch, birth, of, why = string.match(state or '', '^([%w_-]+):(%w+):(%w+):(%a)$')
+local epoch, birth, of = string.match(state or '', '^([%w_-]+):(%w+):(%w+)$')
 if state and not epoch then
   redis.call('DEL', key)
   state = nil
@@ -97,21 +99,28 @@ if audience ~= '' then
 end
 local is_confirmed = birth == 'pending' and (lease == 0 or known == epoch and ARGV[19] == '1')
 local begins = lost or lapsed or widened
+local why
 if begins or is_confirmed then
   if begins then
     why = not epoch and 'g' or of ~= incarnation and 'r' or lost and 'b' or lapsed and 'a' or 'w'
+    if state then redis.call('ZREM', key, 'why:' .. epoch) end
     epoch = ARGV[6]
+    redis.call('ZADD', key, LETTERS + string.byte(why), 'why:' .. epoch)
   end
   birth = lease > 0 and not is_confirmed and 'pending' or string.format('%.0f', now)
   if state then redis.call('ZREM', key, state) end
-  state = epoch .. ':' .. birth .. ':' .. incarnation .. ':' .. why
+  state = epoch .. ':' .. birth .. ':' .. incarnation
   -- At once: what is added last is counted, and must be the nonce alone.
   redis.call('ZADD', key, STATE + now, state)
 end
 
+if nonce == '' and not why then
+  local letter = redis.call('ZSCORE', key, 'why:' .. epoch)
+  why = letter and string.char(letter - LETTERS) or nil
+end
 local function answer(outcome, wait)
   redis.call('ZADD', key, STATE + now, state)
-  return {outcome, epoch, wait or 0, now, 0, window, ahead, (begins or nonce == '') and why or nil}
+  return {outcome, epoch, wait or 0, now, 0, window, ahead, why}
 end
 if birth == 'pending' then return answer('pending') end
 if math.floor(now / CLEANED_EVERY) ~= math.floor(tick / CLEANED_EVERY) then
@@ -157,5 +166,5 @@ end
 
 -- GT: a nonce that comes again can be remembered for longer by that, never for shorter.
 local added = redis.call('ZADD', key, 'GT', STATE + now, state, till, nonce)
-return {added == 1 and 'claimed' or 'replayed', epoch, 0, now, 0, window, ahead, begins and why or nil}
+return {added == 1 and 'claimed' or 'replayed', epoch, 0, now, 0, window, ahead, why}
 `;

@@ -6,7 +6,7 @@ import { clockOption, parseOptions } from '../options.ts';
 import { commandsOf } from '../redis-commands.ts';
 import { duplicate, redisOption } from '../redis-connection.ts';
 import { refusalOf } from '../redis-permissions.ts';
-import { noAnswer } from '../redis-reachable.ts';
+import { isLost, noAnswer } from '../redis-reachable.ts';
 import { NEVER_EVICTED } from '../redis-self-test.ts';
 import { TestedRedis } from '../redis-tested.ts';
 import { evalAndWait, tellLack, type Waited } from '../redis-wait.ts';
@@ -431,7 +431,8 @@ export class RedisNonceStore implements NonceStore {
   /** What a connection fails with that is gone, or has failed its test, the connection itself tells the operator. */
   #noteFailure(partition: RedisPartition, error: unknown): void {
     const isConnected = this.#connection.isFit && this.#redis.status === 'ready';
-    this.#warnings.failed(partition, error, isConnected);
+    const isTold = isConnected && !(error instanceof Error && isLost(error.message));
+    this.#warnings.failed(partition, error, isTold);
   }
 
   async #lookAfter(partition: RedisPartition): Promise<void> {
