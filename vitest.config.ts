@@ -39,7 +39,7 @@ export default defineConfig({
     alias: [
       { find: /^@countersign\/(shared|client|server)$/, replacement: source('$1/src/index') },
       { find: /^@countersign\/(client|server)\/(\w+)$/, replacement: source('$1/src/$2') },
-      { find: /^#digest$/, replacement: source('shared/src/digest.node') },
+      { find: /^#(digest|private-key)$/, replacement: source('shared/src/$1.node') },
     ],
   },
   test: {

@@ -10,7 +10,7 @@ const shared = /^@countersign\/shared$/;
 const node = /^node:/;
 const zod = /^zod(\/mini)?$/;
 const hashes = /^@noble\/hashes\//;
-const digest = /^#digest$/;
+const digest = /^#(digest|private-key)$/;
 const options = /^server\/options\.ts$/;
 // How any part tells the operator what is wrong: the lowest floor, with what checks options.
 const operator = /^server\/(operator-warning|warning-codes)\.ts$/;
@@ -25,7 +25,7 @@ const redis =
   /^server\/redis-(commands|connection|permissions|reachable|self-test|tested|wait)\.ts$/;
 // What the life of a key is made of, wherever it is kept.
 const keyParts =
-  /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|last-uses|managed-key-store|master-keys|record-cache|record-store|revocations|rotation|seal|store-(history|presence))\.ts$/;
+  /^server\/keys\/(cutoffs|generate-access-key|key-info|key-record|key-store|key-store-error|last-uses|managed-key-store|master-keys|public-key|record-cache|record-store|revocations|rotation|seal|small-order|store-(history|presence))\.ts$/;
 const fileParts = /^server\/keys\/file-(contents|draft|lock|place|records)\.ts$/;
 const storeFailed = /^server\/store-failed\.ts$/;
 const sessionSource = /^server\/sessions\/session-source\.ts$/;
@@ -173,6 +173,7 @@ const layers = [
     files: /^server\/callbacks\/(schemes\/|body-id|signature-headers|text-secret)/,
     may: [
       /^server\/callbacks\/(body-id|callback-scheme|signature-headers|text-secret)\.ts$/,
+      /^server\/keys\/small-order\.ts$/,
       shared,
       node,
     ],

@@ -360,7 +360,7 @@ const vectors = {
     ),
     refused(
       'an algorithm that is none',
-      'ERR_SIGNATURE_MISSING',
+      'ERR_SIGNATURE_MALFORMED',
       {},
       set('authorization', (value) => value.replace(ALGORITHM, 'COUNTERSIGN1-NONE')),
     ),

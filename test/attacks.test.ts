@@ -755,13 +755,17 @@ describe('time and replay', () => {
 
 describe('keys and comparison', () => {
   it('K1: the algorithm is not the request’s to choose', async () => {
-    for (const algorithm of [
-      'COUNTERSIGN1-NONE',
-      'none',
-      'COUNTERSIGN1-HMAC-SHA1',
-      'COUNTERSIGN1-ED25519',
-    ]) {
-      await expectRefused('ERR_SIGNATURE_MISSING', (request) =>
+    for (const [algorithm, code] of [
+      ['none', 'ERR_SIGNATURE_MISSING'],
+      // Whatever begins as ours is ours.
+      ['COUNTERSIGN1-NONE', 'ERR_SIGNATURE_MALFORMED'],
+      ['countersign1-hmac-sha256', 'ERR_SIGNATURE_MALFORMED'],
+      ['COUNTERSIGN1-HMAC-SHA1', 'ERR_SIGNATURE_MALFORMED'],
+      ['COUNTERSIGN1-', 'ERR_SIGNATURE_MALFORMED'],
+      // The length of its signatures is another.
+      ['COUNTERSIGN1-ED25519', 'ERR_SIGNATURE_MALFORMED'],
+    ] as const) {
+      await expectRefused(code, (request) =>
         withHeader(
           request,
           'authorization',

@@ -31,9 +31,9 @@ def canonical_request(method, target, headers, also=()):
     lines += [*(check(f"{name}:{signed[name]}", HEADER, f"{name} header") for name in names), "", ";".join(names)]
     return "\n".join([*lines, signed.get("x-countersign-content-sha256", hashlib.sha256().hexdigest())])
 
-def string_to_sign(date, credential, canonical):
-    """The bytes whose HMAC is the signature."""
-    return "\n".join([ALGORITHM, date, credential, hashlib.sha256(canonical.encode()).hexdigest()]).encode()
+def string_to_sign(date, credential, canonical, algorithm=ALGORITHM):
+    """The bytes that are signed."""
+    return "\n".join([algorithm, date, credential, hashlib.sha256(canonical.encode()).hexdigest()]).encode()
 
 def signing_key(secret, date, audience):
     key = b"COUNTERSIGN1" + check(secret.encode(), b"(?s).{16,}", "secret")
@@ -41,8 +41,8 @@ def signing_key(secret, date, audience):
         key = hmac.digest(key, part.encode(), "sha256")
     return key
 
-def sign(method, url, *, access_key_id, secret, audience, body=b"", headers=None, epoch=None,
-         now=None, nonce=None, also=()):
+def sign(method, url, *, access_key_id, audience, secret="", body=b"", headers=None, epoch=None,
+         now=None, nonce=None, also=(), algorithm=ALGORITHM, sign_bytes=None):
     """The headers to send: the given ones, Host, and those that sign. `also`: lower-case names of others to sign."""
     _, host, target = split(url)
     date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
@@ -50,9 +50,9 @@ def sign(method, url, *, access_key_id, secret, audience, body=b"", headers=None
     sent = {"Host": host, "X-Countersign-Content-Sha256": hashlib.sha256(body).hexdigest(), **(headers or {}),
             "X-Countersign-Date": date, "X-Countersign-Nonce": nonce or secrets.token_urlsafe(16)}
     sent |= {"X-Countersign-Epoch": epoch} if epoch else {}
-    canonical = canonical_request(method, target, sent.items(), also)
-    signature = hmac.digest(signing_key(secret, date, audience), string_to_sign(date, credential, canonical), "sha256")
-    return {**sent, "Authorization": f"{ALGORITHM} Credential={credential}, "
+    text = string_to_sign(date, credential, canonical := canonical_request(method, target, sent.items(), also), algorithm)
+    signature = sign_bytes(text) if sign_bytes else hmac.digest(signing_key(secret, date, audience), text, "sha256")
+    return {**sent, "Authorization": f"{algorithm} Credential={credential}, "
             f"SignedHeaders={canonical.splitlines()[-2]}, Signature={signature.hex()}"}
 
 class Client:

@@ -10,7 +10,8 @@ from urllib.parse import quote
 from command import credentials, run
 from countersign import ALGORITHM, CREDENTIAL, TERMINATOR, canonical_request, check, signing_key, split, string_to_sign
 
-def presign(method, url, *, access_key_id, secret, audience, expires_in, headers=None, now=None, nonce=None, also=()):
+def presign(method, url, *, access_key_id, audience, expires_in, secret="", headers=None, now=None, nonce=None, also=(),
+            algorithm=ALGORITHM, sign_bytes=None):
     """The URL with its signature. If there are `headers`, whoever uses the URL has to send them too."""
     scheme, host, target = split(url)
     path, _, own = target.partition("?")
@@ -22,7 +23,7 @@ def presign(method, url, *, access_key_id, secret, audience, expires_in, headers
     date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     credential = check(f"{access_key_id}/{date[:8]}/{audience}/{TERMINATOR}", CREDENTIAL, "access key id or audience")
     parameters = {
-        "Algorithm": ALGORITHM,
+        "Algorithm": algorithm,
         "Credential": credential,
         "Date": date,
         "Expires": check(str(expires_in), "[1-9][0-9]{0,8}", "expires_in"),
@@ -31,9 +32,9 @@ def presign(method, url, *, access_key_id, secret, audience, expires_in, headers
     }
     written = [f"X-Countersign-{name}={quote(value, safe='')}" for name, value in parameters.items()]
     target = path + "?" + "&".join([own] * bool(own) + written)
-    text = string_to_sign(date, credential, canonical_request(method, target, headers, also))
-    signature = hmac.digest(signing_key(secret, date, audience), text, "sha256").hex()
-    return f"{scheme}://{host}{target}&X-Countersign-Signature={signature}"
+    text = string_to_sign(date, credential, canonical_request(method, target, headers, also), algorithm)
+    signature = sign_bytes(text) if sign_bytes else hmac.digest(signing_key(secret, date, audience), text, "sha256")
+    return f"{scheme}://{host}{target}&X-Countersign-Signature={signature.hex()}"
 
 def main(method, url, expires_in):
     print(presign(method, url, expires_in=expires_in, **credentials()))

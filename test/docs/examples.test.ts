@@ -79,7 +79,8 @@ function extract(file: string): Example[] {
   const found: Example[] = [];
   for (const match of text.matchAll(fence)) {
     const [, indent = '', language, info = '', body = ''] = match;
-    if (/\bno-run\b/.test(info)) continue;
+    // What a page lets its readers save as a file, the test of that page runs.
+    if (/\bno-run\b|\bfile=/.test(info)) continue;
     const line = text.slice(0, match.index).split('\n').length;
     const code = body.split('\n').map((it) => it.slice(indent.length));
     const path = join(folder, `${file.replace(/\W+/g, '-')}-${line}.${language}`);

@@ -237,7 +237,7 @@ describe('canonicalRequest()', () => {
         audience,
         signedAt: clock(),
         nonce: 'N'.repeat(22),
-        bodyHash: sha256Hex(Buffer.from(body, 'latin1')),
+        body: { sha256: sha256Hex(Buffer.from(body, 'latin1')) },
       };
       const prepared = scheme.prepare(read, intent);
       return scheme.canonicalRequest(prepared.request, prepared.params);

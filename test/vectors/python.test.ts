@@ -23,3 +23,17 @@ it('the Python client has under 80 lines and imports the standard library alone'
   expect(modules.length).toBeGreaterThan(0);
   expect(modules.filter((name) => !standard.includes(name))).toEqual([]);
 });
+
+it('the Python client signs with private keys as the vectors do, if the package cryptography is there', () => {
+  const python = ensureProgram(['python3'], ['python3']);
+  const run = (args: string[]) => spawnSync(python, args, { encoding: 'utf8' });
+  const { stdout, stderr, status } = run(['examples/python/public_key_vectors.py', 'test/vectors/public-keys.json']);
+  if (run(['-c', 'import cryptography']).status === 0) {
+    const { positive } = JSON.parse(readFileSync('test/vectors/public-keys.json', 'utf8'));
+    expect({ stderr, status }).toEqual({ stderr: '', status: 0 });
+    expect(stdout.trim()).toBe(`${positive.length} passed, 0 failed`);
+    return;
+  }
+  expect(status).toBe(1);
+  expect(stderr).toBe("Cannot check public keys: No module named 'cryptography'; install the package cryptography\n");
+});

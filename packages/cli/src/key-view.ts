@@ -51,6 +51,7 @@ function fieldsOf(key: AccessKeyInfo): Record<string, string | undefined> {
     Subject: key.subject,
     Label: key.label,
     Scopes: key.scopes.join(' ') || 'none',
+    Algorithm: key.publicKey?.algorithm,
     Audiences: key.audiences?.join(' ') ?? 'all',
     Created: timeOf(key.created),
     'Not before': timeOf(key.notBefore),

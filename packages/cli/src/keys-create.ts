@@ -1,11 +1,12 @@
 import type { AccessKeyOwner } from '@countersign/server';
+import type { PublicKeyAlgorithm } from '@countersign/shared';
 import { type Command, Option } from 'commander';
 import { storeAction } from './action.ts';
 import { parseDuration } from './duration.ts';
 import { UsageError } from './errors.ts';
 import { examples } from './examples.ts';
 import type { Io } from './io.ts';
-import { newKeyText } from './key-view.ts';
+import { keyText, newKeyText } from './key-view.ts';
 import {
   addStoreOptions,
   parseAudience,
@@ -14,6 +15,7 @@ import {
   parseSubject,
   several,
 } from './options.ts';
+import { parsePublicKeyAlgorithm, readPublicKeyFile } from './public-key-file.ts';
 import { formatTime, parseTime } from './time.ts';
 
 interface Options {
@@ -24,9 +26,12 @@ interface Options {
   readonly notBefore?: number;
   readonly expiresIn?: number;
   readonly expiresAt?: number;
+  readonly publicKey?: string;
+  readonly algorithm?: PublicKeyAlgorithm;
 }
 
 export const SECRET_ONCE = 'Keep the secret access key now: it is not shown again';
+const PRIVATE_ONCE = 'Keep the private key now: it is stored nowhere, and not shown again';
 
 export function addCreate(keys: Command, io: Io): void {
   const time = (text: string): number => parseTime(text, io.clock());
@@ -49,11 +54,37 @@ export function addCreate(keys: Command, io: Io): void {
       new Option('--expires-at <time>', 'when it stops to work')
         .argParser(time)
         .conflicts('expiresIn'),
+    )
+    .option(
+      '--public-key <file>',
+      'its public key, in PEM or as a JWK, in place of a secret; its owner keeps the private one',
+    )
+    .option(
+      '--algorithm <name>',
+      'what it signs with, as ed25519: without --public-key a pair of keys is made, and the private one printed',
+      parsePublicKeyAlgorithm,
     );
   addStoreOptions(create)
     .action(
       storeAction<Options>(io, async ({ keys: store, options, output }) => {
-        const key = await store.create(ownerOf(options, io.clock()));
+        const owner = ownerOf(options, io.clock());
+        const { publicKey: path, algorithm } = options;
+        if (path !== undefined) {
+          const publicKey = await readPublicKeyFile(path, algorithm);
+          const key = await store.create({ ...owner, publicKey });
+          await output.data(key, keyText(key, io.clock()));
+          return;
+        }
+        if (algorithm !== undefined) {
+          const { accessKey, credentials } = await store.create({ ...owner, algorithm });
+          const { privateKey } = credentials;
+          const text = `${keyText(accessKey, io.clock())}\n${privateKey}`;
+          const document = { ...accessKey, privateKey };
+          await output.secret(document, text, 'key');
+          output.note(PRIVATE_ONCE);
+          return;
+        }
+        const key = await store.create(owner);
         await output.secret(key, newKeyText(key), 'key');
         output.note(SECRET_ONCE);
       }),
@@ -63,6 +94,8 @@ export function addCreate(keys: Command, io: Io): void {
       examples(
         'countersign keys create --subject alice --scope videos:parse',
         'countersign keys create --subject robot --audience video-api --expires-in 90d --json',
+        'countersign keys create --subject alice --public-key alice.pem',
+        'countersign keys create --subject robot --algorithm ed25519',
       ),
     );
 }

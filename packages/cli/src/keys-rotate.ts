@@ -1,12 +1,14 @@
 import type { Command } from 'commander';
 import { storeAction } from './action.ts';
 import { parseDuration } from './duration.ts';
+import { UsageError } from './errors.ts';
 import { examples } from './examples.ts';
 import { findKey } from './find-key.ts';
 import type { Io } from './io.ts';
-import { newKeyText } from './key-view.ts';
+import { keyText, newKeyText } from './key-view.ts';
 import { SECRET_ONCE } from './keys-create.ts';
 import { addStoreOptions, parseAccessKeyId } from './options.ts';
+import { readPublicKeyFile } from './public-key-file.ts';
 import { formatTime } from './time.ts';
 
 export function addRotate(keys: Command, io: Io): void {
@@ -18,20 +20,33 @@ export function addRotate(keys: Command, io: Io): void {
       '--overlap <duration>',
       'for how long the old one still works: longer than its users take to fetch the new one',
       (text: string) => parseDuration(text, '366d'),
+    )
+    .option(
+      '--public-key <file>',
+      'the public key of the new one, in PEM or as a JWK; needed if the old one has a public key',
     );
   addStoreOptions(rotate)
     .action(
-      storeAction<{ overlap: number }>(
+      storeAction<{ overlap: number; publicKey?: string }>(
         io,
-        async ({ keys: store, args, options: { overlap }, output }) => {
+        async ({ keys: store, args, options: { overlap, publicKey: path }, output }) => {
           const old = await findKey(store, args[0] as string);
-          const fresh = await store.rotate(old.accessKeyId, { overlap });
+          if (old.publicKey !== undefined && path === undefined)
+            throw new UsageError(
+              `Cannot rotate access key "${old.accessKeyId}": it has a public key, so give the new one with --public-key`,
+            );
+          const publicKey =
+            path === undefined ? undefined : await readPublicKeyFile(path, undefined);
+          const fresh = await store.rotate(old.accessKeyId, { overlap, publicKey } as {
+            overlap: number;
+          });
           // Nothing may fail now before the secret is printed: nobody could ask for it again.
           const end = Math.min(old.expiresAt ?? Number.POSITIVE_INFINITY, io.clock() + overlap);
           const document = { ...fresh, replaces: { accessKeyId: old.accessKeyId, expiresAt: end } };
-          await output.secret(document, newKeyText(fresh), 'key');
+          if (path === undefined) await output.secret(document, newKeyText(fresh), 'key');
+          else await output.data(document, keyText(fresh, io.clock()));
           output.note(`Access key ${old.accessKeyId} works until ${formatTime(end)}`);
-          output.note(SECRET_ONCE);
+          if (path === undefined) output.note(SECRET_ONCE);
         },
       ),
     )

@@ -44,6 +44,7 @@ async function bundle(to: string, external: string[]): Promise<void> {
         ]),
       ),
       '#digest': source('shared/src/digest.node'),
+      '#private-key': source('shared/src/private-key.node'),
     },
   });
 }

@@ -1,4 +1,5 @@
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateMasterKey } from '@countersign/server';
@@ -69,6 +70,83 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
       },
     };
   }
+
+  it('may have a public key: made here, or read from a file', async () => {
+    const { run, json, count, find } = begin();
+    const { privateKey, ...shown } = await json('keys create --subject alice --algorithm ed25519');
+    expect(privateKey).toMatch(/^-----BEGIN PRIVATE KEY-----\n/);
+    expect(shown.publicKey).toMatchObject({ algorithm: 'ed25519' });
+    expect(shown.secretAccessKey).toBeUndefined();
+    expect(await find(shown.accessKeyId)).toEqual(shown);
+    expect(await json(`keys show ${shown.accessKeyId}`)).toEqual(shown);
+    const key = createPrivateKey(privateKey);
+    expect(createPublicKey(key).export({ format: 'pem', type: 'spki' })).toBe(shown.publicKey.key);
+
+    const pem = join(folder, `public-${places++}.pem`);
+    await writeFile(pem, shown.publicKey.key);
+    const jwk = join(folder, `public-${places++}.json`);
+    await writeFile(jwk, JSON.stringify(createPublicKey(key).export({ format: 'jwk' })));
+    for (const file of [pem, jwk]) {
+      const { stdout, stderr, code } = await run(`keys create --subject bob --public-key ${file}`);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      expect(stdout).toMatch(
+        /^Access key ID {2}CSAK\w{20}\nSubject {8}bob\nScopes {9}none\nAlgorithm {6}ed25519\n/,
+      );
+    }
+    const bob = (await json('keys list --subject bob')) as { publicKey: unknown }[];
+    expect(bob.map((it) => it.publicKey)).toEqual([shown.publicKey, shown.publicKey]);
+
+    const refused = await run(`keys rotate ${shown.accessKeyId} --overlap 1h`);
+    expect(refused).toMatchObject({ code: 2, stdout: '' });
+    expect(refused.stderr).toContain('it has a public key, so give the new one with --public-key');
+    const fresh = await json(`keys rotate ${shown.accessKeyId} --overlap 1h --public-key ${pem}`);
+    expect(fresh).toMatchObject({ subject: 'alice', publicKey: shown.publicKey });
+    expect(count(privateKey.split('\n')[1])).toBe(1);
+
+    const text = await run('keys create --subject carol --algorithm ecdsa-p256-sha256');
+    expect(text.stdout).toMatch(
+      /\nAlgorithm {6}ecdsa-p256-sha256\n[\s\S]*\n\n-----BEGIN PRIVATE KEY-----\n[\s\S]*-----END PRIVATE KEY-----\n$/,
+    );
+    expect(text.stderr).toContain('Keep the private key now: it is stored nowhere');
+  });
+
+  it('are refused with a public key that cannot be used, and nothing is stored', async () => {
+    const { run, json } = begin();
+    await json('keys init');
+    const files: [string, string, string][] = [
+      [
+        'a private key',
+        generateKeyPairSync('ed25519').privateKey.export({
+          format: 'pem',
+          type: 'pkcs8',
+        }) as string,
+        'no private key',
+      ],
+      [
+        'RSA of 1,024 bits',
+        generateKeyPairSync('rsa', { modulusLength: 1_024 }).publicKey.export({
+          format: 'pem',
+          type: 'spki',
+        }) as string,
+        'this one has 1024',
+      ],
+      ['no JSON', '{', 'it is neither PEM nor JSON'],
+      ['too much', 'x'.repeat(20_000), 'it has more than 16384 bytes'],
+      ['nothing', '', 'expected a public key in PEM'],
+    ];
+    for (const [, content, why] of files) {
+      const path = join(folder, `public-${places++}`);
+      await writeFile(path, content);
+      const { code, stdout, stderr } = await run(`keys create --subject bob --public-key ${path}`);
+      expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+      expect(stderr).toContain(why);
+    }
+    const absent = await run('keys create --subject bob --public-key /nowhere/public.pem');
+    expect(absent.stderr).toContain('Cannot read public key "/nowhere/public.pem": ENOENT');
+    const none = await run('keys create --subject bob --algorithm hmac-sha256');
+    expect(none.stderr).toContain('expected one of ed25519, ecdsa-p256-sha256');
+    expect(await json('keys list')).toEqual([]);
+  });
 
   it('live: made, looked at, rotated, disabled, enabled, revoked; the secret is shown once', async () => {
     const { run, json, count, find, masterKey } = begin();

@@ -1,25 +1,43 @@
 import {
-  encodeUtf8,
+  ALGORITHMS,
+  type Algorithm,
+  deriveMacKey,
   findSecretFlaw,
   findTextFlaw,
   hmacSha256,
-  importMacKey,
+  importPrivateKey,
   isAccessKeyId,
+  isAlgorithm,
+  isSignatureLength,
+  type MacKey,
+  type MakeSignature,
+  type PrivateKeyInput,
   quote,
-  type Scheme,
-  type SignatureParams,
+  type SignKey,
 } from '@countersign/shared';
 
 /** What a client signs with. */
 export interface Credentials {
   readonly accessKeyId: string;
-  /** The shared secret; or, where a key must not leave its vault, {@link Credentials.mac} in its place. */
+  /** The shared secret. Instead of it {@link Credentials.privateKey}, or {@link Credentials.sign} for a key that must not leave its vault. */
   readonly secretAccessKey?: string | undefined;
   /**
-   * Computes HMAC-SHA256 of the string to sign under the signing key of a scope, such as `20261121/video-api`: with a
-   * non-extractable WebCrypto key or a key management service.
+   * A private key whose public half the server has: PEM (PKCS #8), a JWK, a `CryptoKey` that may sign, or in Node a `KeyObject`. Of Ed25519,
+   * P-256, P-384, or RSA of at least 2,048 bits.
    */
-  readonly mac?: ((stringToSign: Uint8Array, scope: string) => Mac | Promise<Mac>) | undefined;
+  readonly privateKey?: PrivateKeyInput | undefined;
+  /**
+   * What is signed with: what a private key says by itself if not given, `rsa-pss-sha512` for RSA; `hmac-sha256` for {@link Credentials.sign}.
+   * It must be that of the key's record on the server.
+   */
+  readonly algorithm?: Algorithm | undefined;
+  /**
+   * Signs the string to sign: with a key management service, or anything else that holds the key. For `hmac-sha256` it computes
+   * HMAC-SHA256 under the signing key of a scope, such as `20261121/video-api/countersign1_request`. ECDSA gives r and s one after the other.
+   */
+  readonly sign?:
+    | ((stringToSign: Uint8Array, scope: string) => Signature | Promise<Signature>)
+    | undefined;
   /** Of session credentials: sent along, signed. */
   readonly sessionToken?: string | undefined;
   /** Unix seconds: when new ones must be asked for. Without it they are kept for good. */
@@ -36,7 +54,7 @@ export type CredentialsSource =
 
 /** The one way to credentials. */
 export interface CredentialsNow {
-  (): Promise<Credentials> | Credentials;
+  (): Promise<CheckedCredentials> | CheckedCredentials;
   /**
    * Asks for others than those of an id, which a server has refused: they may have been revoked, or rotated away.
    *
@@ -47,8 +65,15 @@ export interface CredentialsNow {
   isReplaceable(refused: string): boolean;
 }
 
-/** 32 bytes, as they are or as WebCrypto gives them. */
-type Mac = Uint8Array | ArrayBuffer;
+/** Credentials that can be used, with their private key as it signs. */
+export interface CheckedCredentials extends Credentials {
+  readonly algorithm: Algorithm | undefined;
+  /** A promise where WebCrypto reads the key. */
+  readonly signKey: SignKey | Promise<SignKey> | undefined;
+}
+
+/** Bytes, as they are or as WebCrypto gives them. */
+type Signature = Uint8Array | ArrayBuffer;
 
 /** Seconds before their expiry at which credentials are renewed: a signed request still has to get there. */
 const RENEW_BEFORE = 60;
@@ -75,19 +100,19 @@ export function createCredentials(source: CredentialsSource, clock: () => number
       isReplaceable: () => false,
     });
   }
-  let current: Credentials | undefined;
+  let current: CheckedCredentials | undefined;
   /** Unix seconds: when the present ones are to be renewed. */
   let renewAt = Number.NEGATIVE_INFINITY;
   /** Unix seconds: from when on it is worth waiting for new ones, because the present ones may end on the way. */
   let waitFrom = Number.NEGATIVE_INFINITY;
-  let renewal: Promise<Credentials> | undefined;
+  let renewal: Promise<CheckedCredentials> | undefined;
   /** Unix seconds: when they were doubted last. */
   let doubtedAt = Number.NEGATIVE_INFINITY;
 
   const isAlive = (): boolean =>
     current !== undefined && clock() < (current.expiresAt ?? Number.POSITIVE_INFINITY);
 
-  const renew = async (refused?: string): Promise<Credentials> => {
+  const renew = async (refused?: string): Promise<CheckedCredentials> => {
     try {
       current = checkCredentials(await source(refused));
       const { expiresAt = Number.POSITIVE_INFINITY } = current;
@@ -98,11 +123,11 @@ export function createCredentials(source: CredentialsSource, clock: () => number
     } catch (error) {
       if (!isAlive()) throw error;
       renewAt = clock() + RENEWAL_PAUSE;
-      return current as Credentials;
+      return current as CheckedCredentials;
     }
   };
 
-  const renewOnce = (refused?: string): Promise<Credentials> => {
+  const renewOnce = (refused?: string): Promise<CheckedCredentials> => {
     // Cleared here, not in `renew`: what throws before its first `await` would be kept for good.
     renewal ??= renew(refused).finally(() => {
       renewal = undefined;
@@ -110,7 +135,7 @@ export function createCredentials(source: CredentialsSource, clock: () => number
     return renewal;
   };
 
-  const now = (): Promise<Credentials> | Credentials => {
+  const now = (): Promise<CheckedCredentials> | CheckedCredentials => {
     const alive = isAlive() ? current : undefined;
     if (alive !== undefined && clock() < renewAt) return alive;
     const renewed = renewOnce();
@@ -130,7 +155,9 @@ export function createCredentials(source: CredentialsSource, clock: () => number
     const before = current;
     if (before?.accessKeyId !== refused) return true;
     const isOther = (): boolean =>
-      current?.accessKeyId !== refused || current.secretAccessKey !== before.secretAccessKey;
+      current?.accessKeyId !== refused ||
+      current.secretAccessKey !== before.secretAccessKey ||
+      current.privateKey !== before.privateKey;
     // What is under way may give what is cached: it was not told that this is refused.
     await renewal?.catch(() => undefined);
     if (isOther()) return true;
@@ -142,47 +169,44 @@ export function createCredentials(source: CredentialsSource, clock: () => number
   return Object.assign(now, { replace, isReplaceable });
 }
 
-/** Computes MACs with credentials, keeping the signing key derived last: it is good for a day. */
-export function createMac(): (
-  credentials: Credentials,
-  scheme: Scheme,
-  params: SignatureParams,
-  stringToSign: Uint8Array,
-) => Uint8Array | Promise<Uint8Array> {
-  let last:
-    | {
-        readonly secret: string;
-        readonly scope: string;
-        readonly key: ReturnType<typeof importMacKey>;
-      }
-    | undefined;
-  return ({ secretAccessKey, mac }, scheme, params, stringToSign) => {
-    const scope = scheme.keyScope(params);
-    if (mac !== undefined) return Promise.resolve(mac(stringToSign, scope)).then(checkMac);
-    const secret = secretAccessKey as string;
-    if (last?.secret !== secret || last.scope !== scope) {
-      last = { secret, scope, key: importMacKey(scheme.signingKey(encodeUtf8(secret), params)) };
-    }
-    return hmacSha256(last.key, stringToSign);
-  };
+/** Signs with credentials, keeping the signing key derived last: it is good for a day. */
+export function createSign(): (
+  credentials: CheckedCredentials,
+  signKey: SignKey | undefined,
+) => MakeSignature {
+  let last: { readonly secret: string; readonly scope: string; readonly key: MacKey } | undefined;
+  return ({ secretAccessKey, sign, algorithm = 'hmac-sha256' }, signKey) =>
+    (scheme, params, stringToSign) => {
+      if (signKey !== undefined) return signKey.sign(stringToSign);
+      const scope = scheme.derive?.scope(params) ?? '';
+      if (sign !== undefined)
+        return Promise.resolve(sign(stringToSign, scope)).then((it) =>
+          checkSignature(it, algorithm),
+        );
+      const secret = secretAccessKey as string;
+      if (last?.secret !== secret || last.scope !== scope)
+        last = { secret, scope, key: deriveMacKey(scheme, params, secret) };
+      return hmacSha256(last.key, stringToSign);
+    };
 }
 
-function checkMac(mac: Mac): Uint8Array {
-  const bytes = mac instanceof ArrayBuffer ? new Uint8Array(mac) : mac;
-  if (bytes instanceof Uint8Array && bytes.length === 32) return bytes;
+function checkSignature(signature: Signature, algorithm: Algorithm): Uint8Array {
+  const bytes = signature instanceof ArrayBuffer ? new Uint8Array(signature) : signature;
+  if (bytes instanceof Uint8Array && isSignatureLength(algorithm, bytes.length)) return bytes;
   throw new TypeError(
-    'Cannot sign: the "mac" of the credentials gave something else than the 32 bytes of an HMAC-SHA256',
+    `Cannot sign: the "sign" of the credentials gave something else than the bytes of a signature of ${algorithm}`,
   );
 }
 
 /** Copies credentials that can be used. No value is part of a message: a secret may stand in the wrong field. */
-function checkCredentials(given: Credentials): Credentials {
+function checkCredentials(given: Credentials): CheckedCredentials {
   if (typeof given !== 'object' || given === null) {
     throw new TypeError(
       `Cannot sign with credentials of type ${given === null ? 'null' : typeof given}: expected { accessKeyId, secretAccessKey }, or a function that gives them`,
     );
   }
-  const { accessKeyId, secretAccessKey, mac, sessionToken, expiresAt } = given;
+  const { accessKeyId, secretAccessKey, privateKey, algorithm, sign, sessionToken, expiresAt } =
+    given;
   const expect = (name: keyof Credentials, holds: boolean, expected: string): void => {
     if (holds) return;
     const value = given[name];
@@ -196,7 +220,12 @@ function checkCredentials(given: Credentials): Credentials {
     typeof accessKeyId === 'string' && isAccessKeyId(accessKeyId),
     '1 to 128 of A-Z a-z 0-9 . _ -',
   );
-  expect('mac', mac === undefined || typeof mac === 'function', 'a function');
+  expect('sign', sign === undefined || typeof sign === 'function', 'a function');
+  expect(
+    'algorithm',
+    algorithm === undefined || isAlgorithm(algorithm),
+    `one of ${ALGORITHMS.join(', ')}`,
+  );
   expect(
     'sessionToken',
     sessionToken === undefined ||
@@ -210,13 +239,24 @@ function checkCredentials(given: Credentials): Credentials {
     expiresAt === undefined || (typeof expiresAt === 'number' && expiresAt <= LATEST),
     'Unix seconds, not milliseconds, not a Date',
   );
-  const flaw =
-    mac !== undefined && secretAccessKey === undefined
-      ? undefined
-      : findSecretFlaw(secretAccessKey);
+  const rest = { accessKeyId, sessionToken, expiresAt };
+  // With two keys nobody could say which of them signs.
+  if ([secretAccessKey, privateKey, sign].filter((it) => it !== undefined).length > 1)
+    throw new TypeError(
+      `Cannot sign with access key ${quote(accessKeyId)}: expected one of "secretAccessKey", "privateKey" and "sign"`,
+    );
+  if (privateKey !== undefined) {
+    const signKey = importPrivateKey(privateKey, algorithm);
+    // Where it is no key, that is said when it is awaited.
+    if (signKey instanceof Promise) signKey.catch(() => undefined);
+    return { ...rest, privateKey, algorithm, signKey };
+  }
+  if (sign !== undefined) return { ...rest, sign, algorithm, signKey: undefined };
+  const flaw = findSecretFlaw(secretAccessKey);
   if (flaw !== undefined)
     throw new TypeError(
       `Cannot sign with access key ${quote(accessKeyId)}: its "secretAccessKey" is unusable: ${flaw}`,
     );
-  return { accessKeyId, secretAccessKey, mac, sessionToken, expiresAt };
+  expect('algorithm', (algorithm ?? 'hmac-sha256') === 'hmac-sha256', 'hmac-sha256 for a secret');
+  return { ...rest, secretAccessKey, algorithm, signKey: undefined };
 }

@@ -6,7 +6,7 @@ import { parseChallenges } from './challenges.ts';
  */
 export type Cure = 'epoch' | 'credentials';
 
-/** In lower case, as challenges are read. */
+/** In lower case, as challenges are read. Servers name all algorithms of our scheme by the first of them. */
 const SCHEME = 'countersign1-hmac-sha256';
 
 /**

@@ -57,7 +57,10 @@ export function checkOptions(what: string, options: SignerOptions) {
     typeof audience === 'string' && isAudience(audience),
     'the name of a service: 1 to 128 of A-Z a-z 0-9 . _ : -',
   );
-  expect('scheme', scheme, typeof scheme?.prepare === 'function', 'a scheme such as countersign()');
+  const methods = [scheme?.prepare, scheme?.stringToSign, scheme?.write];
+  const isScheme =
+    methods.every((it) => typeof it === 'function') && Array.isArray(scheme.algorithms);
+  expect('scheme', scheme, isScheme, 'a scheme such as countersign()');
   const expected = findClockFlaw(clock);
   expect('clock', clock, expected === undefined, expected as string);
   expect('nonce', nonce, typeof nonce === 'function', 'a function that returns a new nonce');

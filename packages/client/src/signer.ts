@@ -4,9 +4,11 @@ import {
   type HeadersInput,
   parseTarget,
   quote,
+  signRequest,
+  UNSIGNED_PAYLOAD,
 } from '@countersign/shared';
 import { prepareBody, type SignableBody, type StreamBody } from './body.ts';
-import { type CredentialsNow, createCredentials, createMac } from './credentials.ts';
+import { type CredentialsNow, createCredentials, createSign } from './credentials.ts';
 import { isEpoch } from './epochs.ts';
 import { checkObject, checkOptions, type SignerOptions } from './signer-options.ts';
 import {
@@ -113,7 +115,7 @@ export function buildSigner(
     signedHeaders,
   } = checkOptions(what, options);
   const credentialsNow = createCredentials(source, clock);
-  const mac = createMac();
+  const signWithCredentials = createSign();
 
   async function signWith(
     { method, target, host, headers }: Unsigned,
@@ -123,6 +125,14 @@ export function buildSigner(
   ) {
     const credentials = await credentialsNow();
     const { accessKeyId, sessionToken } = credentials;
+    const { signKey: imported } = credentials;
+    const signKey = imported instanceof Promise ? await imported : imported;
+    const algorithm = signKey?.algorithm ?? credentials.algorithm ?? 'hmac-sha256';
+    if (!scheme.algorithms.includes(algorithm)) {
+      throw new TypeError(
+        `Cannot sign with access key ${quote(accessKeyId)}: the scheme ${scheme.name} has no form for ${algorithm}`,
+      );
+    }
     if (expiresIn !== undefined && sessionToken !== undefined) {
       throw new TypeError(
         'Cannot presign with session credentials: a URL cannot carry the session token',
@@ -132,18 +142,16 @@ export function buildSigner(
     const intent = {
       accessKeyId,
       audience,
+      algorithm,
       signedAt: Math.floor(clock()),
       nonce: checkNonce(nonce()),
       epoch,
       expiresIn,
       sessionToken,
-      bodyHash,
+      body: bodyHash === UNSIGNED_PAYLOAD ? ('unsigned' as const) : ({ sha256: bodyHash } as const),
       signedHeaders,
     };
-    const prepared = scheme.prepare(request, intent);
-    const stringToSign = scheme.stringToSign(prepared.request, prepared.params);
-    const signature = await mac(credentials, scheme, prepared.params, stringToSign);
-    return scheme.write(prepared.request, prepared.params, signature);
+    return signRequest(scheme, request, intent, signWithCredentials(credentials, signKey));
   }
 
   const signer: Signer = {

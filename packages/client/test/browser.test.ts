@@ -19,6 +19,7 @@ async function bundle(): Promise<{ code: string; inputs: string[]; imports: stri
     alias: {
       '@countersign/shared': `${root}packages/shared/src/index.ts`,
       '#digest': `${root}packages/shared/src/digest.browser.ts`,
+      '#private-key': `${root}packages/shared/src/private-key.browser.ts`,
     },
     // Found from the package that needs it, which the alias takes it away from.
     nodePaths: [`${root}packages/shared/node_modules`],

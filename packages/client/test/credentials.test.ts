@@ -379,10 +379,10 @@ describe('credentials from a function', () => {
 async function importSigningKey(scope: string): Promise<webcrypto.CryptoKey> {
   const [date, name] = scope.split('/');
   const params = { timestamp: `${date}T000000Z`, audience: name } as never;
-  const bytes = countersign().signingKey(
+  const bytes = countersign().derive?.key(
     new TextEncoder().encode(credentials.secretAccessKey),
     params,
-  );
+  ) as Uint8Array;
   return webcrypto.subtle.importKey(
     'raw',
     Uint8Array.from(bytes),
@@ -392,7 +392,7 @@ async function importSigningKey(scope: string): Promise<webcrypto.CryptoKey> {
   );
 }
 
-describe('credentials with a mac', () => {
+describe('credentials that sign elsewhere', () => {
   const { accessKeyId } = credentials;
 
   it.each<[string, (bytes: ArrayBuffer) => Uint8Array | ArrayBuffer]>([
@@ -402,7 +402,7 @@ describe('credentials with a mac', () => {
     'give, with a non-extractable key and %s, the signature of the secret',
     async (_form, convert) => {
       const scopes: string[] = [];
-      const mac = async (stringToSign: Uint8Array, scope: string) => {
+      const signElsewhere = async (stringToSign: Uint8Array, scope: string) => {
         scopes.push(scope);
         const key = await importSigningKey(scope);
         expect(key.extractable).toBe(false);
@@ -411,10 +411,10 @@ describe('credentials with a mac', () => {
       const fixed = { nonce: () => 'N'.repeat(22) };
       const [bySecret, byMac] = [
         await sign(credentials, fixed),
-        await sign({ accessKeyId, mac }, fixed),
+        await sign({ accessKeyId, sign: signElsewhere }, fixed),
       ];
       expect(byMac).toEqual(bySecret);
-      expect(scopes).toEqual(['20261121/video-api']);
+      expect(scopes).toEqual(['20261121/video-api/countersign1_request']);
       expect(
         await judge(buildVerifier(), {
           method: 'GET',
@@ -433,10 +433,10 @@ describe('credentials with a mac', () => {
     ['an array', new Array(32).fill(1)],
   ])('fail where it gives %s', async (_what, given) => {
     for (const value of [given, Promise.resolve(given)]) {
-      const error = await failure(sign({ accessKeyId, mac: () => value as Uint8Array }));
+      const error = await failure(sign({ accessKeyId, sign: () => value as Uint8Array }));
       expect(error).toBeInstanceOf(TypeError);
       expect(error.message).toBe(
-        'Cannot sign: the "mac" of the credentials gave something else than the 32 bytes of an HMAC-SHA256',
+        'Cannot sign: the "sign" of the credentials gave something else than the bytes of a signature of hmac-sha256',
       );
     }
   });
@@ -449,8 +449,10 @@ describe('credentials with a mac', () => {
       },
     ],
     ['rejects', () => Promise.reject(new Error('vault sealed'))],
-  ])('fail with what it %s', async (_way, mac) => {
-    expect((await failure(sign({ accessKeyId, mac }))).message).toBe('vault sealed');
+  ])('fail with what it %s', async (_way, signElsewhere) => {
+    expect((await failure(sign({ accessKeyId, sign: signElsewhere }))).message).toBe(
+      'vault sealed',
+    );
   });
 });
 
@@ -529,7 +531,11 @@ const unusable: [string, unknown, string][] = [
     { ...credentials, sessionToken: '"mT0pQ7vYx2"' },
     '"sessionToken" is unusable: it begins or ends with a blank, a line break or a quote',
   ],
-  ['a mac that is none', { ...credentials, mac: 'hmac' }, '"mac" is unusable: expected a function'],
+  [
+    'a "sign" that is none',
+    { accessKeyId: 'CSAK1', sign: 'hmac' },
+    '"sign" is unusable: expected a function',
+  ],
   [
     'a session token that is not text',
     { ...credentials, sessionToken: 5 },

@@ -13,7 +13,7 @@ import {
   sessionCredentials,
   type UnsignedRequest,
 } from '@countersign/client';
-import { sha256Hex } from '@countersign/shared';
+import { countersign, sha256Hex } from '@countersign/shared';
 import { FormData as UndiciFormData } from 'undici';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -774,6 +774,7 @@ describe('sign()', () => {
 
   it('fails with what the scheme throws', async () => {
     const scheme = {
+      ...countersign(),
       prepare: () => {
         throw new Error('no such scheme');
       },

@@ -1,12 +1,14 @@
 import {
-  type HeaderFields,
+  type BodyClaim,
   mustBeSigned,
   type RefusalReason,
   type SignableRequest,
   SignatureError,
   type SignatureErrorCode,
+  type TargetPart,
 } from '@countersign/shared';
 import { clientAddress } from './client-address.ts';
+import { lifetime } from './steps/window.ts';
 import type { Attempt } from './verifier.ts';
 import type { VerifierPolicy } from './verifier-options.ts';
 
@@ -76,13 +78,13 @@ export interface Explanation {
   readonly stringToSign?: string | undefined;
 }
 
-/** Headers that carry something which lets its bearer in. */
-const CONFIDENTIAL = new Set([
+/** Headers that carry something which lets its bearer in, whatever the scheme. */
+const CONFIDENTIAL = [
   'authorization',
   'cookie',
   'proxy-authorization',
   'x-countersign-session-token',
-]);
+];
 const REDACTED = '(redacted)';
 
 /** Tells what the steps saw. Pure: it looks nothing up and changes nothing. */
@@ -105,7 +107,7 @@ export function describeAttempt(
     accessKeyId: signed?.params.accessKeyId,
     subject: key?.accessKey?.subject,
     components: request === undefined ? [] : tellComponents(request, attempt, policy),
-    ...tellCanonical(attempt),
+    ...tellCanonical(attempt, policy),
   };
 }
 
@@ -126,23 +128,25 @@ function tellChecks(
 
 function tellComponents(
   request: SignableRequest,
-  { signed, now }: Attempt,
+  { signed, now, bodyHash }: Attempt,
   policy: VerifierPolicy,
 ): Component[] {
   const covered = new Set(signed?.params.signedHeaders);
-  const isSigned = signed !== undefined;
+  const isCovered = (part: TargetPart): boolean => signed?.params.covers?.includes(part) === true;
+  const confidential = confidentialOf(policy);
+  const withoutSecret = (pair: string): string => redactPair(pair, confidential);
   const components: Component[] = [
-    { component: 'method', saw: request.method, signed: isSigned },
-    { component: 'path', saw: request.path, signed: isSigned },
+    { component: 'method', saw: request.method, signed: isCovered('method') },
+    { component: 'path', saw: request.path, signed: isCovered('path') },
     {
       component: 'query',
-      saw: request.query.split('&').map(withoutSignature).join('&'),
-      signed: isSigned,
+      saw: request.query.split('&').map(withoutSecret).join('&'),
+      signed: isCovered('query'),
     },
   ];
   for (const [index, name] of request.headers.names.entries()) {
     const shown =
-      !CONFIDENTIAL.has(name) &&
+      !confidential.has(name) &&
       (covered.has(name) || mustBeSigned(name) || policy.signedHeaders.has(name));
     components.push({
       component: `header ${name}`,
@@ -155,32 +159,43 @@ function tellComponents(
       components.push({ component: `header ${name}`, saw: '(absent)', signed: true });
   }
   if (signed !== undefined) {
-    const { bodyHash, signedAt, expiresIn = policy.window } = signed.params;
+    const { signedAt, body } = signed.params;
+    const allowed = lifetime(signed.params, policy);
     const age = Math.round((now - signedAt) * 10) / 10;
-    components.push({ component: 'body hash', saw: bodyHash, signed: true });
+    components.push({
+      component: 'body hash',
+      saw: body === undefined ? (bodyHash ?? '(not declared)') : tellBody(body),
+      signed: body !== 'unsigned',
+    });
     components.push({
       component: 'time',
-      saw: `signed at ${signedAt}, ${age} s ago by this server's clock; ${expiresIn} s are allowed, ${policy.ahead} s ahead`,
+      saw: `signed at ${signedAt}, ${age} s ago by this server's clock; ${allowed} s are allowed, ${policy.ahead} s ahead`,
       signed: true,
     });
   }
   return components;
 }
 
+function tellBody(body: BodyClaim): string {
+  if (body === 'unsigned') return 'UNSIGNED-PAYLOAD';
+  return 'sha256' in body ? body.sha256 : body.sha512;
+}
+
 /** What can be built is shown also where the request was refused before it was needed. */
-function tellCanonical({
-  request,
-  signed,
-}: Attempt): Pick<Explanation, 'canonicalRequest' | 'stringToSign'> {
+function tellCanonical(
+  { request, signed, bodyHash }: Attempt,
+  policy: VerifierPolicy,
+): Pick<Explanation, 'canonicalRequest' | 'stringToSign'> {
   if (request === undefined || signed === undefined) return {};
   const { scheme, params } = signed;
+  // It cannot be told without the hash of the body.
+  if (params.body === undefined && bodyHash === undefined) return {};
+  const hide = createRedaction(request, confidentialOf(policy));
   try {
+    const stringToSign = scheme.stringToSign(request, params, bodyHash);
     return {
-      canonicalRequest: scheme.canonicalRequest(
-        { ...request, headers: redact(request.headers) },
-        params,
-      ),
-      stringToSign: new TextDecoder().decode(scheme.stringToSign(request, params)),
+      canonicalRequest: hide(scheme.canonicalRequest(request, params, bodyHash)),
+      stringToSign: hide(new TextDecoder().decode(stringToSign)),
     };
   } catch (error) {
     if (error instanceof SignatureError) return {};
@@ -188,15 +203,33 @@ function tellCanonical({
   }
 }
 
-function redact(headers: HeaderFields): HeaderFields {
-  return headers.with(
-    headers.names.filter((name) => CONFIDENTIAL.has(name)).map((name) => [name, REDACTED]),
-  );
+/** In some schemes the string to sign is no hash, but holds what was signed. */
+function createRedaction(
+  { headers, query }: SignableRequest,
+  confidential: ReadonlySet<string>,
+): (text: string) => string {
+  const values: string[] = [];
+  for (let index = 0; index < headers.raw.length; index += 2) {
+    if (confidential.has((headers.raw[index] as string).toLowerCase()))
+      values.push((headers.raw[index + 1] as string).trim());
+  }
+  for (const pair of query.split('&')) {
+    const redacted = redactPair(pair, confidential);
+    if (redacted !== pair) values.push(pair.slice(redacted.length - REDACTED.length));
+  }
+  // The longest first: one may be a part of another.
+  const secrets = values.filter((it) => it !== '').sort((a, b) => b.length - a.length);
+  return (text) => secrets.reduce((shown, secret) => shown.replaceAll(secret, REDACTED), text);
+}
+
+function confidentialOf({ schemes }: VerifierPolicy): ReadonlySet<string> {
+  return new Set([...CONFIDENTIAL, ...schemes.flatMap((scheme) => scheme.confidential ?? [])]);
 }
 
 /** However its name is written: a reader that decodes names would find it. */
-function withoutSignature(pair: string): string {
+function redactPair(pair: string, confidential: ReadonlySet<string>): string {
   const [name = ''] = pair.split('=', 1);
-  const isSignature = /signature/i.test(decodeURIComponent(name));
-  return isSignature ? `${name}=${REDACTED}` : pair;
+  const decoded = decodeURIComponent(name).toLowerCase();
+  const isSecret = decoded.includes('signature') || confidential.has(decoded);
+  return isSecret ? `${name}=${REDACTED}` : pair;
 }

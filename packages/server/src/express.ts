@@ -73,7 +73,7 @@ export function requireSignature(
       accept: () => next(),
       refuse(error) {
         if (!(error instanceof SignatureError)) throw error;
-        answerProblem(req, res, problemOf(error, verifier.audience));
+        answerProblem(req, res, problemOf(error, verifier.audience, verifier.challenge));
       },
     }).catch((error) => next(toError(error)));
   };

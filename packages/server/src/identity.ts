@@ -11,6 +11,7 @@ export interface Identity {
   readonly audience: string;
   /** Unix seconds. */
   readonly signedAt: number;
+  /** That of the request; of a scheme without nonces what stands for it, made of the string to sign. */
   readonly nonce: string;
   /** Lower-case names. Of all other headers nothing is known. */
   readonly signedHeaders: readonly string[];

@@ -1,4 +1,4 @@
-import type { RefusalReason, SignatureError } from '@countersign/shared';
+import { countersign, type RefusalReason, type SignatureError } from '@countersign/shared';
 
 const titles: Record<RefusalReason, string> = {
   'signature-missing': 'The request is not signed',
@@ -33,13 +33,21 @@ export interface ProblemAnswer {
   readonly body: string;
 }
 
+/** Writes `WWW-Authenticate` for a refusal. */
+export type Challenge = (reason: RefusalReason) => string;
+
 /**
  * Turns a refusal into the answer to it.
  *
  * @param audience the name of this service, told as the realm
+ * @param challenge what is asked for: a signature of our own scheme if not given
  * @see RFC 9457 for the body, RFC 9110 section 11.6.1 for `WWW-Authenticate`
  */
-export function problemOf(error: SignatureError, audience: string): ProblemAnswer {
+export function problemOf(
+  error: SignatureError,
+  audience: string,
+  challenge: Challenge = (reason) => countersign().challenge(audience, reason),
+): ProblemAnswer {
   const { reason, status, retry, retryAfter, epoch } = error;
   const detail = WITHOUT_DETAIL.has(reason) ? undefined : error.message;
   const body = JSON.stringify({
@@ -55,8 +63,7 @@ export function problemOf(error: SignatureError, audience: string): ProblemAnswe
     'content-type': 'application/problem+json',
     'cache-control': 'no-store',
   };
-  if (status === 401)
-    headers['www-authenticate'] = `COUNTERSIGN1-HMAC-SHA256 realm="${audience}", error="${reason}"`;
+  if (status === 401) headers['www-authenticate'] = challenge(reason);
   if (retryAfter !== undefined) headers['retry-after'] = String(Math.ceil(retryAfter));
   if (epoch !== undefined) headers['countersign-epoch'] = epoch;
   // The last: where a header before it cannot be written, the answer that is given instead has another length.

@@ -11,6 +11,7 @@ import type { FailureLimit } from './failures/failure-limit.ts';
 import type { KeyStore } from './keys/key-store.ts';
 import type { NonceStore } from './nonces/nonce-store.ts';
 import { clockOption, functionOption, objectOption, parseOptions } from './options.ts';
+import { schemeOption } from './scheme-option.ts';
 import type { SessionSource } from './sessions/session-source.ts';
 
 /** What a verifier is built from. Durations are seconds. */
@@ -57,6 +58,13 @@ export interface VerifierOptions {
    * `accept-unsigned-bodies` lets whoever watches the wire replace the body of a request that never arrived.
    */
   readonly unsignedPayload?: 'refuse' | 'accept-unsigned-bodies' | undefined;
+  /**
+   * Requests whose scheme signs the body without declaring its hash: refused if not given. Ours always declares it.
+   *
+   * `read-before-verifying` reads and hashes the body before the signature is verified, so that strangers can make this server hold as
+   * much as its `limit` for each of their requests.
+   */
+  readonly undeclaredBody?: 'refuse' | 'read-before-verifying' | undefined;
   /** Called with an explanation of every refusal, for logs. It holds no secret. What it throws is a process warning. */
   readonly onRefused?: ((explanation: Explanation) => unknown) | undefined;
 }
@@ -71,8 +79,9 @@ const schema = z.strictObject({
   nonces: objectOption<NonceStore>('claim', 'a nonce store with claim()'),
   failures: z.custom<FailureLimit>(isFailureLimit, 'what createFailureLimit() gives').optional(),
   schemes: z
-    .array(objectOption<Scheme>('read', 'a scheme such as countersign()'))
+    .array(schemeOption)
     .min(1)
+    .refine(haveDistinctNames, 'schemes of different names')
     .default(() => [countersign()]),
   window: z.number().min(1).max(3_600).default(120),
   ahead: z.number().min(0).max(300).default(5),
@@ -94,6 +103,7 @@ const schema = z.strictObject({
   presignedUrls: z.enum(['until-expiry', 'once', 'refuse']).default('until-expiry'),
   presignedMaxExpires: z.int().min(1).max(604_800).default(3_600),
   unsignedPayload: z.enum(['refuse', 'accept-unsigned-bodies']).default('refuse'),
+  undeclaredBody: z.enum(['refuse', 'read-before-verifying']).default('refuse'),
   onRefused: functionOption<(explanation: Explanation) => void>().optional(),
 });
 
@@ -103,6 +113,10 @@ export type VerifierPolicy = z.output<typeof schema>;
 /** @throws TypeError or RangeError naming the option that cannot be used */
 export function parseVerifierOptions(options: VerifierOptions): VerifierPolicy {
   return parseOptions('verifier', schema, options);
+}
+
+function haveDistinctNames(schemes: readonly Scheme[]): boolean {
+  return new Set(schemes.map(({ name }) => name)).size === schemes.length;
 }
 
 function isFailureLimit(value: unknown): boolean {

@@ -1,9 +1,9 @@
 import {
   type HeadersInput,
   quote,
+  type RefusalReason,
   type SignableRequest,
   SignatureError,
-  UNSIGNED_PAYLOAD,
 } from '@countersign/shared';
 import { callHook, watchPromise } from './call-hook.ts';
 import { describeAttempt, type Explanation } from './explanation.ts';
@@ -14,14 +14,14 @@ import { checkCoverage } from './steps/coverage.ts';
 import { failureRefusal, noteFailure } from './steps/failures.ts';
 import { type AnyKey, createChooseKey, type FoundKey } from './steps/key.ts';
 import { readSignature, type SchemedSignature } from './steps/mechanism.ts';
-import { checkClaim, nonceClaim } from './steps/nonce.ts';
+import { checkClaim, nameRequest, nonceClaim } from './steps/nonce.ts';
 import { readRequest } from './steps/request.ts';
 import { checkSessionBegin } from './steps/session-begin.ts';
 import { checkSignature } from './steps/signature.ts';
 import { checkWindow } from './steps/window.ts';
 import { storeFailed } from './store-failed.ts';
 import { parseVerifierOptions, type VerifierOptions } from './verifier-options.ts';
-import { checkBody, type ReceivedBody } from './verify/check-body.ts';
+import { checkBody, hashUndeclared, type ReceivedBody } from './verify/check-body.ts';
 
 /** A request as a server received it. */
 export interface ReceivedRequest {
@@ -51,6 +51,8 @@ export interface ReceivedRequest {
 export interface Verifier {
   /** The service whose requests are verified. */
   readonly audience: string;
+  /** What `WWW-Authenticate` says of a refusal: a challenge of each scheme. Of our own scheme if not given. */
+  readonly challenge?: ((reason: RefusalReason) => string) | undefined;
   /**
    * Verifies a request and claims its nonce: the same request is refused from then on.
    *
@@ -76,6 +78,8 @@ export interface Attempt {
   source: unknown;
   request: SignableRequest | undefined;
   signed: SchemedSignature | undefined;
+  /** Of a body whose hash the request does not declare. */
+  bodyHash: string | undefined;
   key: FoundKey | undefined;
   claimed: boolean;
   isReported: boolean;
@@ -146,8 +150,11 @@ export function createVerifier(options: VerifierOptions): Verifier {
     // Not thrown: that would take V8 as long as all the steps so far, and somebody who guesses is refused here each time.
     if (blocked !== undefined) return Promise.reject(blocked);
     checkCoverage(request, params, policy.signedHeaders);
-    const stringToSign = scheme.stringToSign(request, params);
-    const scope = scheme.keyScope(params);
+    const { body: claim } = params;
+    if (claim === undefined)
+      attempt.bodyHash = await hashUndeclared(received.body, params, policy, now);
+    const stringToSign = scheme.stringToSign(request, params, attempt.bodyHash);
+    const scope = scheme.derive?.scope(params) ?? '';
     const { sessionToken } = params;
     const found = await lookUp(params.accessKeyId, scope, sessionToken);
     const key = chooseKey(found, scheme, params, scope, now);
@@ -162,9 +169,12 @@ export function createVerifier(options: VerifierOptions): Verifier {
       if (claims) noteFailure(policy.failures, received.source, params);
       throw error;
     }
-    const reading = checkBody(received.body, params, policy, now, (error) => {
-      if (claims) report(attempt, error);
-    });
+    const reading =
+      claim === undefined
+        ? undefined
+        : checkBody(received.body, claim, params, policy, now, (error) => {
+            if (claims) report(attempt, error);
+          });
     if (reading !== undefined) {
       await reading;
       const later = policy.clock();
@@ -177,12 +187,14 @@ export function createVerifier(options: VerifierOptions): Verifier {
     }
     // The body may have taken its time: freshness is judged when the nonce is claimed.
     checkWindow(params, policy, policy.clock());
+    const name = nameRequest(params, stringToSign, policy.audience);
     let epoch: string | undefined;
-    const reusable = params.expiresIn !== undefined && policy.presignedUrls !== 'once';
+    // The form decides, never an expiry: headers of some schemes have one too.
+    const reusable = params.inUrl === true && policy.presignedUrls !== 'once';
     if (claims && !reusable) {
       let answer: ClaimOutcome;
       try {
-        answer = await policy.nonces.claim(nonceClaim(params, accessKey, policy));
+        answer = await policy.nonces.claim(nonceClaim(params, name, accessKey, policy));
       } catch (cause) {
         throw storeFailed('nonce', cause);
       }
@@ -190,7 +202,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
       attempt.claimed = true;
     }
     checkSessionBegin(accessKey, policy, policy.clock());
-    const { accessKeyId, audience, signedAt, nonce, signedHeaders } = params;
+    const { accessKeyId, signedAt, signedHeaders } = params;
+    const { audience, nonce } = name;
     const { subject, scopes, expiresAt, session } = accessKey;
     // A session is in no store; what it was lent out on may be.
     const used = session === undefined ? accessKeyId : session.parent;
@@ -206,7 +219,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       nonce,
       signedHeaders,
       host: request.headers.get('host') as string,
-      bodySigned: params.bodyHash !== UNSIGNED_PAYLOAD,
+      bodySigned: claim !== 'unsigned',
       reusable,
       epoch,
       expiresAt,
@@ -216,6 +229,9 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   return {
     audience: policy.audience,
+
+    challenge: (reason) =>
+      policy.schemes.map((scheme) => scheme.challenge(policy.audience, reason)).join(', '),
 
     verify(received) {
       const attempt = newAttempt(policy.clock());
@@ -246,6 +262,7 @@ function newAttempt(now: number): Attempt {
     source: undefined,
     request: undefined,
     signed: undefined,
+    bodyHash: undefined,
     key: undefined,
     claimed: false,
     isReported: false,

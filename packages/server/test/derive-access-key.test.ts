@@ -44,7 +44,7 @@ async function judge(
     ({ code }) => code as string,
   );
   const day = new Date(now * 1000).toISOString().slice(0, 10).replaceAll('-', '');
-  expect(asked).toEqual([`${day}/${audience}`]);
+  expect(asked).toEqual([`${day}/${audience}/countersign1_request`]);
   return verdict;
 }
 
@@ -65,12 +65,15 @@ describe('deriveAccessKey()', () => {
       expect(await judge(derived, { now })).toBe('ERR_KEY_INACTIVE');
     expect(await judge(derived, { audience: 'other-api' })).toBe('ERR_KEY_INACTIVE');
     const today = deriveAccessKey(key, { audience: AUDIENCE, day: NOW, days: 1 });
-    expect(Object.keys(today.signingKeys)).toEqual(['20261121/video-api']);
+    expect(Object.keys(today.signingKeys)).toEqual(['20261121/video-api/countersign1_request']);
     // A key of another day under the name of this one signs nothing.
     const [tomorrow] = Object.values(
       deriveAccessKey(key, { audience: AUDIENCE, day: NOW + DAY }).signingKeys,
     );
-    const forged = { ...today, signingKeys: { '20261121/video-api': tomorrow as Uint8Array } };
+    const forged = {
+      ...today,
+      signingKeys: { '20261121/video-api/countersign1_request': tomorrow as Uint8Array },
+    };
     expect(await judge(forged)).toBe('ERR_SIGNATURE_MISMATCH');
   });
 
@@ -90,7 +93,7 @@ describe('deriveAccessKey()', () => {
     ['a list', Array(32).fill(0)],
     ['nothing', undefined],
   ])('is refused by a verifier where a signing key is %s', async (_, wrong) => {
-    const signingKeys = { '20261121/video-api': wrong as Uint8Array };
+    const signingKeys = { '20261121/video-api/countersign1_request': wrong as Uint8Array };
     expect(await judge({ ...derived, signingKeys })).toBe('ERR_KEY_INACTIVE');
   });
 

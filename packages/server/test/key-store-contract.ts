@@ -3,6 +3,7 @@ import { createSigner } from '@countersign/client';
 import {
   type AccessKey,
   createVerifier,
+  type GeneratedKeyPair,
   generateAccessKey,
   generateMasterKey,
   KeyStoreError,
@@ -27,7 +28,7 @@ export const AUDIENCE = 'video-api';
 /** What a request that is signed with credentials is answered with. */
 export async function judge(
   keys: ManagedKeyStore,
-  credentials: AccessKey | SessionCredentials,
+  credentials: AccessKey | SessionCredentials | GeneratedKeyPair['credentials'],
   {
     signedAt = NOW,
     now = signedAt,
@@ -102,6 +103,55 @@ export function keyStoreContract(
       expect(await ids()).toEqual(made);
       expect(await ids({ subject: 'alice' })).toEqual([made[0], made[2]]);
       expect(await ids({ subject: 'carol' })).toEqual([]);
+    });
+
+    it('may hold a public key, and then nothing that is secret', async () => {
+      const { place, keys } = await openStore();
+      const { accessKey, credentials } = await keys.create({
+        subject: 'alice',
+        scopes: ['videos:parse'],
+        algorithm: 'ed25519',
+      });
+      const { accessKeyId } = accessKey;
+      expect(accessKey).toMatchObject({ status: 'active', created: NOW, subject: 'alice' });
+      const other = place.isShared ? place.open() : keys;
+      expect(await other.find(accessKeyId)).toEqual(accessKey);
+      expect(await keys.show(accessKeyId)).toEqual(accessKey);
+      expect(await keys.list()).toEqual([accessKey]);
+      expect(await judge(other, credentials)).toBe('accepted');
+      await keys.disable(accessKeyId);
+      expect(await judge(keys, credentials)).toBe(inactive('it is not active'));
+      await keys.enable(accessKeyId);
+      expect(await keys.find(accessKeyId)).toEqual(accessKey);
+
+      // Its owner has the new private key too, or it would come over the wire.
+      await expect(keys.rotate(accessKeyId, { overlap: 60 })).rejects.toThrow(
+        `Cannot rotate access key "${accessKeyId}": it has a public key, so give the new one as "publicKey"`,
+      );
+      const next = generateAccessKey({ algorithm: 'ecdsa-p256-sha256' });
+      const { publicKey } = next.accessKey;
+      const fresh = await keys.rotate(accessKeyId, { overlap: 60, publicKey });
+      expect(fresh).toMatchObject({ publicKey, subject: 'alice', scopes: ['videos:parse'] });
+      const moved = { ...next.credentials, accessKeyId: fresh.accessKeyId };
+      expect(await judge(keys, moved)).toBe('accepted');
+      expect(await judge(keys, credentials)).toBe('accepted');
+      expect(await judge(keys, credentials, { signedAt: NOW + 60 })).toBe(
+        inactive('it has expired'),
+      );
+      await keys.revoke({ accessKeyId: fresh.accessKeyId });
+      expect(await judge(keys, moved)).toBe(inactive('it is revoked'));
+      expect(await keys.show(fresh.accessKeyId)).toMatchObject({ status: 'revoked', publicKey });
+    });
+
+    it('move from a secret to a public key by a rotation', async () => {
+      const { keys } = await openStore();
+      const old = await keys.create({ subject: 'alice' });
+      const { accessKey, credentials } = generateAccessKey({ algorithm: 'ed25519' });
+      const { publicKey } = accessKey;
+      const fresh = await keys.rotate(old.accessKeyId, { overlap: 60, publicKey });
+      expect(fresh.secretAccessKey).toBeUndefined();
+      for (const it of [old, { ...credentials, accessKeyId: fresh.accessKeyId }])
+        expect(await judge(keys, it)).toBe('accepted');
     });
 
     it('come from elsewhere too, each id once', async () => {

@@ -231,6 +231,7 @@ describe('a process that is killed while its handler runs', () => {
         '@countersign/server/callbacks': source('server/src/callbacks'),
         '@countersign/server/redis': source('server/src/redis'),
         '#digest': source('shared/src/digest.node'),
+        '#private-key': source('shared/src/private-key.node'),
       },
     });
     const url = inject('redisUrl');

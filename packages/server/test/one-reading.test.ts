@@ -3,11 +3,10 @@
 import { createVerifier, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
 import {
   countersign,
+  deriveMacKey,
   EMPTY_SHA256,
-  encodeUtf8,
   HeaderFields,
   hmacSha256,
-  importMacKey,
   type Scheme,
 } from '@countersign/shared';
 import { describe, expect, it } from 'vitest';
@@ -78,14 +77,12 @@ describe('the host', () => {
       audience: AUDIENCE,
       signedAt: NOW,
       nonce: 'q83vASNFZ4mrze8BI0VniQ',
-      bodyHash: EMPTY_SHA256,
+      body: { sha256: EMPTY_SHA256 },
     };
     const signFor = (headers: string[]): Received => {
       const unsigned = { method: 'GET', path: '/', query: '', headers: new HeaderFields(headers) };
       const { request, params } = scheme.prepare(unsigned, intent);
-      const signingKey = importMacKey(
-        scheme.signingKey(encodeUtf8(key.secretAccessKey as string), params),
-      );
+      const signingKey = deriveMacKey(scheme as Scheme, params, key.secretAccessKey as string);
       const signature = hmacSha256(signingKey, scheme.stringToSign(request, params));
       const fields = scheme.write(request, params, signature).headers;
       return { method: 'GET', url: '/', headers: fields.map(([name, value]) => [name, value]) };

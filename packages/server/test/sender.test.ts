@@ -1,7 +1,12 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { inspect } from 'node:util';
-import { MemoryNonceStore } from '@countersign/server';
+import {
+  createVerifier,
+  generateAccessKey,
+  MemoryKeyStore,
+  MemoryNonceStore,
+} from '@countersign/server';
 import {
   type CallbackEndpoint,
   type CallbackSender,
@@ -177,6 +182,54 @@ describe('send()', () => {
     await sender.send('alice', { body: '{"cats":9}' });
     await promise;
     expect(outcomes).toEqual(['alice', undefined, 'alice', undefined]);
+  });
+
+  it('can sign with a private key, whose public half the receiver has', async () => {
+    const clock = () => NOW;
+    const { accessKey, credentials } = generateAccessKey({
+      subject: 'alice',
+      algorithm: 'ed25519',
+    });
+    const verifier = createVerifier({
+      audience: 'video-api',
+      keys: new MemoryKeyStore([accessKey], clock),
+      nonces: new MemoryNonceStore({ clock, bornAt: 0 }),
+      clock,
+    });
+    const { promise, resolve } = deferred<unknown>();
+    const receiver = await startReceiver(async ({ headers, body, target }, res) => {
+      const received = { method: 'POST', url: target, headers: headers as never, body };
+      resolve(await verifier.verify(received).catch((error) => error));
+      res.writeHead(204).end();
+    });
+    const { accessKeyId, privateKey } = credentials;
+    const endpoint = { url: receiver.url, audience: 'video-api' };
+    const { sender } = senderTo(
+      { ...endpoint, credentials: { accessKeyId, privateKey } },
+      { clock },
+    );
+    await sender.send('alice', { body: '{"cats":9}' });
+    expect(await promise).toMatchObject({ subject: 'alice', bodySigned: true });
+
+    const { secretAccessKey } = generateAccessKey();
+    for (const [wrong, why] of [
+      [{ accessKeyId }, 'expected an access key with a secretAccessKey or a privateKey'],
+      [
+        { accessKeyId, privateKey, secretAccessKey },
+        'expected an access key with a secretAccessKey or a privateKey',
+      ],
+      [
+        { accessKeyId, privateKey: 'PRIVATE' },
+        'expected a private key in PEM (PKCS #8) of Ed25519, P-256, P-384 or RSA',
+      ],
+    ] as const) {
+      const refusing = senderTo({ ...endpoint, credentials: wrong }, { clock });
+      const { message } = (await refusing.sender
+        .send('alice', { body: '{}' })
+        .catch((error: Error) => error)) as Error;
+      expect(message).toContain(why);
+      expect(message).not.toContain('PRIVATE');
+    }
   });
 
   it('refuses what cannot be sent, and says why without a secret', async () => {

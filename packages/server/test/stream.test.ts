@@ -336,6 +336,7 @@ describe('a server in a process of its own', () => {
         '@countersign/server': source('server/src/index'),
         '@countersign/server/express': source('server/src/express'),
         '#digest': source('shared/src/digest.node'),
+        '#private-key': source('shared/src/private-key.node'),
       },
     });
     child = fork(outfile, [JSON.stringify({ key, now: NOW, audience: AUDIENCE })], {

@@ -15,7 +15,7 @@ export function encodeHex(bytes: Uint8Array): string {
   return text;
 }
 
-/** Whether a text is the lower-case hex of 32 bytes, which every hash and signature here is. */
+/** Whether a text is the lower-case hex of 32 bytes, which every hash here is. */
 export function isSha256Hex(text: string): boolean {
   if (text.length !== 64) return false;
   let flaws = 0;
@@ -26,15 +26,16 @@ export function isSha256Hex(text: string): boolean {
 }
 
 /**
- * Lower-case hex to the 32 bytes that every hash and signature here has.
+ * Lower-case hex to bytes.
  *
  * @returns `undefined` for any other text
  */
-export function decodeSha256Hex(text: string): Uint8Array | undefined {
-  if (text.length !== 64) return undefined;
-  const bytes = new Uint8Array(32);
+export function decodeHex(text: string): Uint8Array | undefined {
+  const length = text.length >> 1;
+  if (text.length !== 2 * length) return undefined;
+  const bytes = new Uint8Array(length);
   let flaws = 0;
-  for (let index = 0; index < 32; index++) {
+  for (let index = 0; index < length; index++) {
     const pair =
       (HEX_DIGITS[text.charCodeAt(2 * index)] ?? NOT_A_DIGIT) * 16 +
       (HEX_DIGITS[text.charCodeAt(2 * index + 1)] ?? NOT_A_DIGIT);

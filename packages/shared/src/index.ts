@@ -6,6 +6,19 @@ export {
   sha256Hex,
   verifyHmacSha256,
 } from '#digest';
+export { importPrivateKey } from '#private-key';
+export {
+  ALGORITHMS,
+  type Algorithm,
+  algorithmsOf,
+  FEWEST_RSA_BITS,
+  isAlgorithm,
+  isSignatureLength,
+  MOST_RSA_BITS,
+  type PublicKeyAlgorithm,
+  type SignKey,
+  type VerifyKey,
+} from './algorithms.ts';
 export { encodeBase64Url, encodeHex, isSha256Hex } from './bytes.ts';
 export { mustBeSigned, OWN_PREFIX } from './canonical-headers.ts';
 export type { SignableRequest } from './canonical-request.ts';
@@ -23,12 +36,16 @@ export {
 } from './errors.ts';
 export { HeaderFields, type HeadersInput, isNamed, readHeaders } from './header-fields.ts';
 export { checkHost, httpOriginOf } from './host.ts';
-export type {
-  ParsedSignature,
-  Scheme,
-  SignatureParams,
-  SigningIntent,
-  WireFields,
+export {
+  type BodyClaim,
+  type KeyDerivation,
+  type ParsedSignature,
+  type Scheme,
+  type SignatureParams,
+  type SigningIntent,
+  type TargetPart,
+  WHOLE_TARGET,
+  type WireFields,
 } from './scheme.ts';
 export {
   type CountersignParams,
@@ -37,4 +54,6 @@ export {
   UNSIGNED_PAYLOAD,
 } from './schemes/countersign.ts';
 export { findSecretFlaw, findTextFlaw } from './secret.ts';
+export { deriveMacKey, type MakeSignature, signRequest } from './sign-request.ts';
 export { formatTimestamp, parseTimestamp } from './timestamp.ts';
+export type { Jwk, NodeKeyObject, PrivateKeyInput, WebCryptoKey } from './web-keys.ts';

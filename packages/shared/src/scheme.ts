@@ -1,30 +1,62 @@
+import type { Algorithm } from './algorithms.ts';
 import type { SignableRequest } from './canonical-request.ts';
+
+/** The parts of a request that say what is asked of which server. */
+export type TargetPart = 'method' | 'authority' | 'path' | 'query';
+
+/** All of them. A server refuses a signature that does not cover each, whole. */
+export const WHOLE_TARGET: readonly TargetPart[] = Object.freeze([
+  'method',
+  'authority',
+  'path',
+  'query',
+]);
+
+/** What a signature says of the body: nothing, or its hash in lower-case hex. */
+export type BodyClaim = 'unsigned' | { readonly sha256: string } | { readonly sha512: string };
 
 /** What every signature says of itself, whichever its wire form. */
 export interface SignatureParams {
   readonly accessKeyId: string;
-  /** The service that the request is for. */
-  readonly audience: string;
+  /**
+   * The service that the request is for. Without one the scheme itself was told which service it reads for, and its
+   * `read` refused all others.
+   */
+  readonly audience?: string | undefined;
+  /** As the request says. It must be that of the key's record, which alone decides. */
+  readonly algorithm?: Algorithm | undefined;
   /** Unix seconds. */
   readonly signedAt: number;
-  /** The signer's own limit, in seconds after `signedAt`; without one the server's window decides. */
+  /**
+   * The signer's own limit, in seconds after `signedAt`. Of a signed URL it is the life; of headers it can only shorten the
+   * server's window.
+   */
   readonly expiresIn?: number | undefined;
-  /** What makes this request unlike any other of the same key. */
-  readonly nonce: string;
+  /** Whether the signature stands in the URL. This alone decides whether the request may be used again. */
+  readonly inUrl: boolean;
+  /** Which parts of the request target the signature covers, each whole: {@link WHOLE_TARGET}, or it is refused. */
+  readonly covers: readonly TargetPart[];
+  /** The headers that it covers: lower-case names, each once. */
+  readonly signedHeaders: readonly string[];
+  /**
+   * What it says of the body. `undefined` if the body is covered without being declared: then its SHA-256 is computed
+   * first, and given to {@link Scheme.stringToSign}.
+   */
+  readonly body?: BodyClaim | undefined;
+  /** What makes this request unlike any other of the same key. Without one SHA-256 of the string to sign is claimed. */
+  readonly nonce?: string | undefined;
   /** The nonce store's epoch, echoed. */
   readonly epoch?: string | undefined;
   /** Of session credentials. */
   readonly sessionToken?: string | undefined;
-  /** Lower-case names, sorted. */
-  readonly signedHeaders: readonly string[];
-  /** SHA-256 of the body in lower-case hex, or `UNSIGNED-PAYLOAD`. */
-  readonly bodyHash: string;
 }
 
 /** What a signer decides before anything is signed; the scheme finds the rest in the request. */
 export interface SigningIntent {
   readonly accessKeyId: string;
   readonly audience: string;
+  /** That of the key: HMAC-SHA256 if not given. */
+  readonly algorithm?: Algorithm | undefined;
   /** Unix seconds. */
   readonly signedAt: number;
   readonly nonce: string;
@@ -32,7 +64,7 @@ export interface SigningIntent {
   readonly expiresIn?: number | undefined;
   readonly epoch?: string | undefined;
   readonly sessionToken?: string | undefined;
-  readonly bodyHash: string;
+  readonly body: BodyClaim;
   /** Names of further headers to sign where present, lower-case. */
   readonly signedHeaders?: ReadonlySet<string> | undefined;
 }
@@ -50,28 +82,49 @@ export interface WireFields {
   readonly query?: string;
 }
 
+/** How a scheme derives from a secret the key that signs. */
+export interface KeyDerivation<P extends SignatureParams = SignatureParams> {
+  /** Names what the key depends on beside the secret, the scheme included: keys are cached and handed out under this name. */
+  scope(params: P): string;
+  key(secret: Uint8Array, params: P): Uint8Array;
+}
+
 /**
  * A wire form of signatures: a value without state that touches no clock, no key store and no socket. The pipelines of
  * client and server are written once, in terms of this interface, and know no scheme by name.
+ *
+ * The bytes that one scheme signs must never be those of another, since a key may be used with both: begin them with
+ * something that no other scheme writes there.
  */
 export interface Scheme<P extends SignatureParams = SignatureParams> {
+  /** A token (RFC 9110 section 5.6.2), which `Identity.scheme` tells. */
   readonly name: string;
+  /** The algorithms that it has a form for. A key of any other is refused. */
+  readonly algorithms: readonly Algorithm[];
+  /** For HMAC only. Without it the secret is the key. */
+  readonly derive?: KeyDerivation<P> | undefined;
+  /** Header fields and query parameters that let their bearer in: lower-case names, whose values `explain()` never shows. */
+  readonly confidential?: readonly string[] | undefined;
+  /** What `WWW-Authenticate` says of a refusal: a challenge (RFC 9110 section 11.6.1). */
+  challenge(audience: string, reason: string): string;
   /** Adds to the request the fields that the signature will cover. */
   prepare(
     request: SignableRequest,
     intent: SigningIntent,
   ): { readonly request: SignableRequest; readonly params: P };
-  /** The text whose hash is signed, for people to compare. */
-  canonicalRequest(request: SignableRequest, params: P): string;
+  /**
+   * What is signed, as text for people to compare.
+   *
+   * @param bodyHash SHA-256 of the body, if `params.body` is `undefined`
+   */
+  canonicalRequest(request: SignableRequest, params: P, bodyHash?: string): string;
   /** Bytes, never text: the bodies `ff` and `fe` differ. */
-  stringToSign(request: SignableRequest, params: P): Uint8Array;
-  /** Names what {@link Scheme.signingKey} depends on beside the secret, so that it can be cached. */
-  keyScope(params: P): string;
-  signingKey(secret: Uint8Array, params: P): Uint8Array;
+  stringToSign(request: SignableRequest, params: P, bodyHash?: string): Uint8Array;
   /** Writes everything that a request gains by being signed. */
   write(request: SignableRequest, params: P, signature: Uint8Array): WireFields;
   /**
-   * Reads a signature of this scheme.
+   * Reads a signature of this scheme. A field of the scheme that the signature must cover, and does not, is refused here:
+   * the server asks for those that every scheme must cover.
    *
    * @returns `undefined` where the request carries none
    * @throws SignatureError where it carries one that is not well-formed, or two

@@ -1,9 +1,11 @@
 import {
+  type CountersignParams,
   countersign,
   describeValue,
   encodeUtf8,
   findSecretFlaw,
   isAudience,
+  type KeyDerivation,
   quote,
 } from '@countersign/shared';
 import { kindOf } from '../options.ts';
@@ -62,10 +64,10 @@ export function deriveAccessKey(
   const signingKeys = Array.from({ length: days }, (_, index) => {
     const date = new Date((day + index * DAY) * 1000);
     const timestamp = `${date.toISOString().slice(0, 10).replaceAll('-', '')}T000000Z`;
-    const params = { timestamp, audience } as Parameters<typeof scheme.signingKey>[1];
-    return [scheme.keyScope(params), scheme.signingKey(secret, params)] as const;
+    const params = { timestamp, audience } as CountersignParams;
+    return [derivation.scope(params), derivation.key(secret, params)] as const;
   });
   return { ...policy, signingKeys: Object.fromEntries(signingKeys) };
 }
 
-const scheme = countersign();
+const derivation = countersign().derive as KeyDerivation<CountersignParams>;

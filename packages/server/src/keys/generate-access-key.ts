@@ -1,16 +1,45 @@
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, type KeyPairKeyObjectResult, randomBytes } from 'node:crypto';
+import {
+  ALGORITHMS,
+  type Algorithm,
+  describeValue,
+  isAlgorithm,
+  type PublicKeyAlgorithm,
+} from '@countersign/shared';
 import { kindOf } from '../options.ts';
-import type { AccessKey } from './key-store.ts';
+import type { AccessKey, PublicAccessKey } from './key-store.ts';
+import { type PublicKeyInput, readPublicKey } from './public-key.ts';
 
 /** Crockford's base32: no I, L, O or U, so that an id survives being read aloud. */
 const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
+
+/** Whose key it is, and what it may be used for. Times are Unix seconds. */
+export type AccessKeyOwner = Partial<
+  Pick<AccessKey, 'subject' | 'scopes' | 'audiences' | 'label' | 'notBefore' | 'expiresAt'>
+>;
+
+/** Both halves of a key that was just made. */
+export interface GeneratedKeyPair {
+  /** For the server: it holds the public key, and nothing that is secret. */
+  readonly accessKey: PublicAccessKey;
+  /** For its owner, as `createSigner()` takes them. The server need never see them. */
+  readonly credentials: {
+    readonly accessKeyId: string;
+    readonly algorithm: PublicKeyAlgorithm;
+    /** PEM (PKCS #8). */
+    readonly privateKey: string;
+  };
+}
 
 /**
  * Makes an access key: `CSAK` and 20 random characters of Crockford base32 for its id, 32 random bytes in base64url for
  * its secret. Store it, and show the secret to its owner once.
  *
+ * With an `algorithm` such as `ed25519` it makes a pair of keys instead: store `accessKey`, and give `credentials` to its owner. With a
+ * `publicKey` it makes the record of a key whose owner keeps the private half.
+ *
  * @param owner whose key it is, and what it may be used for; `subject` is the id of the key and `scopes` are none where not given
- * @throws TypeError if it is no object
+ * @throws TypeError if it is no object, or the algorithm or the public key cannot be used
  *
  * @example
  * ```ts
@@ -18,28 +47,73 @@ const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
  *
  * const { accessKeyId, secretAccessKey } = generateAccessKey({ subject: 'alice' });
  * console.assert(/^CSAK[0-9A-Z]{20}$/.test(accessKeyId) && secretAccessKey.length === 43);
+ *
+ * const { accessKey, credentials } = generateAccessKey({ subject: 'bob', algorithm: 'ed25519' });
+ * console.assert(accessKey.publicKey.algorithm === 'ed25519');
+ * console.assert(credentials.privateKey.startsWith('-----BEGIN PRIVATE KEY-----'));
  * ```
  */
 export function generateAccessKey(
-  owner: Partial<
-    Pick<AccessKey, 'subject' | 'scopes' | 'audiences' | 'label' | 'notBefore' | 'expiresAt'>
-  > = {},
-): AccessKey {
-  if (kindOf(owner) !== 'object')
+  owner?: AccessKeyOwner & { readonly algorithm?: 'hmac-sha256' | undefined },
+): AccessKey;
+export function generateAccessKey(
+  owner: AccessKeyOwner & { readonly algorithm: PublicKeyAlgorithm },
+): GeneratedKeyPair;
+export function generateAccessKey(
+  owner: AccessKeyOwner & { readonly publicKey: PublicKeyInput },
+): PublicAccessKey;
+export function generateAccessKey(owner: KeyRequest): GeneratedKey;
+export function generateAccessKey(given: KeyRequest = {}): GeneratedKey {
+  if (kindOf(given) !== 'object')
     throw new TypeError(
-      `Cannot make access key: expected its owner, such as { subject: "alice" }, got ${kindOf(owner)}`,
+      `Cannot make access key: expected its owner, such as { subject: "alice" }, got ${kindOf(given)}`,
     );
+  const { algorithm, publicKey, ...owner } = given;
   const accessKeyId = `CSAK${encodeCrockford(randomBytes(20))}`;
+  // Of its own: keys of one subject share a budget of nonces, and are revoked together.
+  const policy = { subject: accessKeyId, scopes: [], status: 'active', ...owner } as const;
+  if (publicKey !== undefined) {
+    if (algorithm !== undefined)
+      throw new TypeError(
+        'Cannot make access key: the algorithm of a public key stands in "publicKey"',
+      );
+    const key = readPublicKey(publicKey);
+    if (typeof key === 'string')
+      throw new TypeError(`Cannot make access key: its "publicKey" is unusable: expected ${key}`);
+    return { accessKeyId, publicKey: key, ...policy };
+  }
+  if (algorithm === undefined || algorithm === 'hmac-sha256')
+    return { accessKeyId, secretAccessKey: randomBytes(32).toString('base64url'), ...policy };
+  if (!isAlgorithm(algorithm))
+    throw new TypeError(
+      `Cannot make access key: "algorithm" is ${describeValue(algorithm)}: expected one of ${ALGORITHMS.join(', ')}`,
+    );
+  const pair = MAKERS[algorithm]();
+  const key = String(pair.publicKey.export({ format: 'pem', type: 'spki' }));
+  const privateKey = String(pair.privateKey.export({ format: 'pem', type: 'pkcs8' }));
   return {
-    accessKeyId,
-    secretAccessKey: randomBytes(32).toString('base64url'),
-    // Of its own: keys of one subject share a budget of nonces, and are revoked together.
-    subject: accessKeyId,
-    scopes: [],
-    status: 'active',
-    ...owner,
+    accessKey: { accessKeyId, publicKey: { algorithm, key }, ...policy },
+    credentials: { accessKeyId, algorithm, privateKey },
   };
 }
+
+/** Whichever of the three it is. */
+export type GeneratedKey = AccessKey | PublicAccessKey | GeneratedKeyPair;
+
+/** What of them is asked for. */
+export interface KeyRequest extends AccessKeyOwner {
+  readonly algorithm?: Algorithm | undefined;
+  readonly publicKey?: PublicKeyInput | undefined;
+}
+
+const MAKERS: Readonly<Record<PublicKeyAlgorithm, () => KeyPairKeyObjectResult>> = {
+  ed25519: () => generateKeyPairSync('ed25519'),
+  'ecdsa-p256-sha256': () => generateKeyPairSync('ec', { namedCurve: 'P-256' }),
+  'ecdsa-p384-sha384': () => generateKeyPairSync('ec', { namedCurve: 'P-384' }),
+  // As strong as P-256 (NIST SP 800-57).
+  'rsa-pss-sha512': () => generateKeyPairSync('rsa', { modulusLength: 3_072 }),
+  'rsa-v1_5-sha256': () => generateKeyPairSync('rsa', { modulusLength: 3_072 }),
+};
 
 /** One character per byte, of which five bits count: as random as the bytes are. */
 export function encodeCrockford(bytes: Uint8Array): string {

@@ -1,10 +1,14 @@
-import { type AccessKey, type AccessKeyPolicy, LATEST_TIME } from './key-store.ts';
+import type { StoredKey } from './key-record.ts';
+import { type AccessKeyPolicy, LATEST_TIME } from './key-store.ts';
 import { isUnreadable } from './key-store-error.ts';
+import type { PublicKey } from './public-key.ts';
 
 /** An access key as it can be shown: without its secret. */
 export interface AccessKeyInfo extends AccessKeyPolicy {
   /** Unix seconds, to the minute or so. */
   readonly lastUsedAt?: number | undefined;
+  /** If it has no secret. */
+  readonly publicKey?: PublicKey | undefined;
 }
 
 /** A key that is refused because its record cannot be opened. What stands there may be forged: nothing of it is shown but the id. */
@@ -14,7 +18,7 @@ export interface UnreadableKeyInfo {
 }
 
 /** @param lastUsedAt Unix seconds; `undefined` for never */
-export function infoOf(key: AccessKey, lastUsedAt: number | undefined): AccessKeyInfo {
+export function infoOf(key: StoredKey, lastUsedAt: number | undefined): AccessKeyInfo {
   const { secretAccessKey: _, signedSince: __, ...info } = key;
   return lastUsedAt === undefined ? info : { ...info, lastUsedAt };
 }

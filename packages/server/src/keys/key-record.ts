@@ -1,13 +1,25 @@
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
 import { given, parseOptions } from '../options.ts';
-import { type AccessKey, accessKeyPolicySchema, accessKeySchema, time } from './key-store.ts';
+import {
+  type AccessKey,
+  type AccessKeyPolicy,
+  accessKeyPolicySchema,
+  accessKeySchema,
+  keptPublicKeySchema,
+  type PublicAccessKey,
+  publicAccessKeySchema,
+  time,
+} from './key-store.ts';
 import { parsePolicy, type StoredRecord } from './record-store.ts';
 import { SESSION_PREFIX } from './revocations.ts';
 
+/** A key as our stores keep it. */
+export type StoredKey = AccessKey | PublicAccessKey;
+
 /** A key, and of which version its subject's keys were when it came to the store. */
 export interface KeptKey {
-  readonly accessKey: AccessKey;
+  readonly accessKey: StoredKey;
   readonly version: number;
   /** The key that takes its place, so whose doing its end is; and when it would have ended without. */
   readonly rotated?: { readonly to: string; readonly expiresAt?: number | undefined } | undefined;
@@ -22,6 +34,7 @@ export const TOMBSTONE: StoredRecord = {
 const keptSchema = accessKeyPolicySchema.extend({
   subject: accessKeyPolicySchema.shape.subject.or(z.literal('')),
   rotated: z.strictObject({ to: z.string(), expiresAt: time.optional() }).optional(),
+  publicKey: keptPublicKeySchema.optional(),
 });
 
 const PREFIX = 'key/';
@@ -34,8 +47,14 @@ export function accessKeyIdOf(name: string): string | undefined {
 }
 
 /** Checks a key where it enters a store, and copies it. */
-export function checkKey(accessKey: unknown): AccessKey {
-  const key = parseOptions('access key', accessKeySchema, accessKey) as AccessKey;
+export function checkKey(accessKey: unknown): StoredKey {
+  const { secretAccessKey, publicKey } = (accessKey ?? {}) as Partial<PublicAccessKey>;
+  if (secretAccessKey !== undefined && publicKey !== undefined)
+    throw new TypeError(
+      'Cannot add access key: expected "secretAccessKey" or "publicKey", got both',
+    );
+  const schema = publicKey === undefined ? accessKeySchema : publicAccessKeySchema;
+  const key = given(parseOptions('access key', schema, accessKey)) as StoredKey;
   if (key.accessKeyId.startsWith(SESSION_PREFIX))
     throw new TypeError(
       `Cannot add access key ${quote(key.accessKeyId)}: ids of sessions begin with ${SESSION_PREFIX}`,
@@ -49,7 +68,7 @@ export function checkKey(accessKey: unknown): AccessKey {
  * @param version of its subject's keys: 0 where none of them were ever revoked together
  */
 export function toRecord(
-  { secretAccessKey, accessKeyId: _, ...policy }: AccessKey,
+  { secretAccessKey = '', accessKeyId: _, ...policy }: StoredKey,
   version = 0,
   rotated?: KeptKey['rotated'],
 ): StoredRecord {
@@ -78,13 +97,17 @@ export function readKey(name: string, record: StoredRecord | undefined): KeptKey
     ...fields,
     accessKeyId: accessKeyIdOf(name),
   });
-  const accessKey = { ...policy, secretAccessKey: record.secret } as AccessKey;
+  const { publicKey } = policy;
+  const accessKey = (
+    publicKey === undefined ? { ...policy, secretAccessKey: record.secret } : policy
+  ) as StoredKey;
   // Whoever finds a key holds what all other requests are judged by.
+  Object.freeze(publicKey);
   Object.freeze(accessKey.scopes);
   Object.freeze(accessKey.audiences);
   return { accessKey: Object.freeze(accessKey), version: Number(version), rotated };
 }
 
-export function withFields(key: KeptKey, fields: Partial<AccessKey>): KeptKey {
+export function withFields(key: KeptKey, fields: Partial<AccessKeyPolicy>): KeptKey {
   return { ...key, accessKey: { ...key.accessKey, ...fields } };
 }

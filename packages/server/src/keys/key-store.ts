@@ -1,6 +1,12 @@
-import { isAccessKeyId, isAudience } from '@countersign/shared';
+import {
+  ALGORITHMS,
+  isAccessKeyId,
+  isAudience,
+  type PublicKeyAlgorithm,
+} from '@countersign/shared';
 import * as z from 'zod';
 import { secretOption } from '../options.ts';
+import { type PublicKey, type PublicKeyInput, readPublicKey } from './public-key.ts';
 
 /** What is known of an access key beside its secret. */
 export interface AccessKeyPolicy {
@@ -38,9 +44,33 @@ export interface AccessKey extends AccessKeyPolicy {
  */
 export interface DerivedAccessKey extends AccessKeyPolicy {
   readonly secretAccessKey?: undefined;
-  /** 32 bytes each, by the scope that they are good for, such as `20261121/video-api`. */
+  /** 32 bytes each, by the scope that they are good for, such as `20261121/video-api/countersign1_request`. */
   readonly signingKeys: Readonly<Record<string, Uint8Array>>;
 }
+
+/**
+ * An access key whose private half only its owner has. A server that holds nothing else has nothing worth stealing, and can
+ * sign nothing in the name of its callers.
+ */
+export interface PublicAccessKey extends AccessKeyPolicy {
+  readonly secretAccessKey?: undefined;
+  readonly publicKey: PublicKey;
+}
+
+/** An access key as it is handed to a store: with its secret, or with its public key in any form. */
+export type GivenAccessKey =
+  | AccessKey
+  | (AccessKeyPolicy & {
+      readonly secretAccessKey?: undefined;
+      readonly publicKey: PublicKeyInput;
+    });
+
+/** An access key, whatever its signatures are verified with. */
+export type FoundAccessKey = AccessKeyPolicy & {
+  readonly secretAccessKey?: string | undefined;
+  readonly signingKeys?: DerivedAccessKey['signingKeys'] | undefined;
+  readonly publicKey?: PublicKey | undefined;
+};
 
 /** Where a verifier looks access keys up. */
 export interface KeyStore {
@@ -49,10 +79,14 @@ export interface KeyStore {
    * waits for it.
    *
    * @param accessKeyId as the request names it, checked for its alphabet and length only
-   * @param scope what a signing key must be good for, such as `20261121/video-api`: for stores that give no secrets
+   * @param scope what a signing key must be good for, such as `20261121/video-api/countersign1_request`: for stores that give no
+   * secrets. Empty for a scheme that derives no keys
    * @returns `undefined` where there is none; a rejection means that the store failed, and the request is answered 503
    */
-  find(accessKeyId: string, scope: string): Promise<AccessKey | DerivedAccessKey | undefined>;
+  find(
+    accessKeyId: string,
+    scope: string,
+  ): Promise<AccessKey | DerivedAccessKey | PublicAccessKey | undefined>;
   /**
    * Told of every request that was accepted: for a store that remembers when a key was last used. Must return at once.
    *
@@ -83,9 +117,32 @@ export const accessKeyPolicySchema = z.strictObject({
   expiresAt: time.optional(),
 });
 
-/** What is checked of an access key where it enters a store. */
+/** What is checked of an access key with a secret where it enters a store. */
 export const accessKeySchema = z.strictObject({
   accessKeyId: accessKeyPolicySchema.shape.accessKeyId,
   secretAccessKey: secretOption,
+  publicKey: z.undefined().optional(),
   ...accessKeyPolicySchema.omit({ accessKeyId: true }).shape,
+});
+
+/** A public key in any form; in one form afterwards. */
+const publicKeyOption = z.unknown().transform((given, context): PublicKey => {
+  const key = readPublicKey(given);
+  if (typeof key !== 'string') return key;
+  context.addIssue({ code: 'custom', message: key });
+  return z.NEVER;
+});
+
+/** The same of one with a public key. */
+export const publicAccessKeySchema = z.strictObject({
+  accessKeyId: accessKeyPolicySchema.shape.accessKeyId,
+  secretAccessKey: z.undefined().optional(),
+  publicKey: publicKeyOption,
+  ...accessKeyPolicySchema.omit({ accessKeyId: true }).shape,
+});
+
+/** A public key as a store keeps it. */
+export const keptPublicKeySchema = z.strictObject({
+  algorithm: z.enum(ALGORITHMS.filter((it): it is PublicKeyAlgorithm => it !== 'hmac-sha256')),
+  key: z.string(),
 });

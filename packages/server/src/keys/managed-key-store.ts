@@ -1,9 +1,15 @@
-import { quote } from '@countersign/shared';
+import { type PublicKeyAlgorithm, quote } from '@countersign/shared';
 import * as z from 'zod';
 import { OperatorWarnings } from '../operator-warning.ts';
 import { parseOptions } from '../options.ts';
 import { type Cutoff, Cutoffs, type Revocation, revocationSchema } from './cutoffs.ts';
-import { generateAccessKey } from './generate-access-key.ts';
+import {
+  type AccessKeyOwner,
+  type GeneratedKey,
+  type GeneratedKeyPair,
+  generateAccessKey,
+  type KeyRequest,
+} from './generate-access-key.ts';
 import {
   type AccessKeyInfo,
   createdOf,
@@ -19,13 +25,15 @@ import {
   keyName,
   readKey,
   revoke,
+  type StoredKey,
   TOMBSTONE,
   toRecord,
   withFields,
 } from './key-record.ts';
-import type { AccessKey, KeyStore } from './key-store.ts';
+import type { AccessKey, GivenAccessKey, KeyStore, PublicAccessKey } from './key-store.ts';
 import { isNotReplicated, KeyStoreError } from './key-store-error.ts';
 import { LastUses } from './last-uses.ts';
+import type { PublicKeyInput } from './public-key.ts';
 import { RecordCache } from './record-cache.ts';
 import type { Change, RecordStore, UpdateOptions } from './record-store.ts';
 import {
@@ -37,12 +45,8 @@ import {
 import { rotate, successorOf, unrotate } from './rotation.ts';
 
 export type { Revocation } from './cutoffs.ts';
+export type { AccessKeyOwner, GeneratedKeyPair } from './generate-access-key.ts';
 export type { AccessKeyInfo, UnreadableKeyInfo } from './key-info.ts';
-
-/** Whose key it is, and what it may be used for. Times are Unix seconds. */
-export type AccessKeyOwner = Partial<
-  Pick<AccessKey, 'subject' | 'scopes' | 'audiences' | 'label' | 'notBefore' | 'expiresAt'>
->;
 
 /** Seconds for which an answer is kept that was put together of records: with their age, how long a revocation takes where no message comes. */
 const ANSWER_AGE = 1;
@@ -52,7 +56,13 @@ const rotateSchema = z.strictObject({
     .number()
     .min(0)
     .max(366 * 86_400),
+  publicKey: z.custom<PublicKeyInput>().optional(),
 });
+
+interface RotateOptions {
+  readonly overlap: number;
+  readonly publicKey?: PublicKeyInput | undefined;
+}
 const listSchema = z.strictObject({ subject: z.string().optional() });
 
 /**
@@ -63,7 +73,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   readonly #records: RecordStore;
   readonly #clock: () => number;
   /** What is found, put together of what follows. */
-  readonly #answers: RecordCache<AccessKey>;
+  readonly #answers: RecordCache<StoredKey>;
   readonly #keys: RecordCache<KeptKey>;
   readonly #cutoffs: Cutoffs;
   readonly #lastUses: LastUses;
@@ -84,7 +94,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   }
 
   /** Finds a key by its id, as a verifier needs it. What was revoked of its subject, or of everybody, it says too. */
-  find(accessKeyId: string): Promise<AccessKey | undefined> {
+  find(accessKeyId: string): Promise<StoredKey | undefined> {
     return Promise.resolve(this.#answers.get(accessKeyId));
   }
 
@@ -115,15 +125,31 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   }
 
   /**
-   * Makes a key and stores it.
+   * Makes a key and stores it. With an `algorithm` such as `ed25519` it makes a pair of keys, and stores the public one alone. With a
+   * `publicKey` it stores that; its owner has the private one.
    *
    * @param owner whose it is; `subject` is the id of the key and `scopes` are none where not given
-   * @returns the key. Its secret cannot be asked for again
+   * @returns the key. Its secret, or the private key, cannot be asked for again
    * @throws TypeError or RangeError where a field cannot be used
    */
-  async create(owner: AccessKeyOwner = {}): Promise<AccessKey> {
+  create(
+    owner?: AccessKeyOwner & { readonly algorithm?: 'hmac-sha256' | undefined },
+  ): Promise<AccessKey>;
+  create(
+    owner: AccessKeyOwner & { readonly algorithm: PublicKeyAlgorithm },
+  ): Promise<GeneratedKeyPair>;
+  create(owner: AccessKeyOwner & { readonly publicKey: PublicKeyInput }): Promise<PublicAccessKey>;
+  create(owner: KeyRequest): Promise<GeneratedKey>;
+  async create(owner: KeyRequest = {}): Promise<GeneratedKey> {
     const made = generateAccessKey(owner);
-    const key = { ...made, created: this.#clock() };
+    const created = this.#clock();
+    // One of three, by what was asked for.
+    if ('credentials' in made) {
+      const accessKey = { ...made.accessKey, created };
+      await this.add(accessKey);
+      return { ...made, accessKey };
+    }
+    const key = { ...made, created };
     await this.add(key);
     return key;
   }
@@ -133,9 +159,10 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    *
    * @throws KeyStoreError `ERR_KEY_EXISTS`; `ERR_STORE_EMPTY` if the store was there before, and has lost its records
    * @throws TypeError where a field is missing or of the wrong type; where the secret is shorter than 16 bytes, repeats a
-   * few characters, or is a known placeholder. The secret is never part of the message
+   * few characters, or is a known placeholder; where the public key is of another kind than we verify with, an RSA key is shorter than 2,048
+   * bits, or anybody could sign for it. The secret is never part of the message
    */
-  async add(accessKey: AccessKey): Promise<void> {
+  async add(accessKey: GivenAccessKey): Promise<void> {
     const key = checkKey(accessKey);
     await this.#records.create('first-record');
     const { keyVersion } = await this.#cutoffs.present(key.subject);
@@ -170,15 +197,23 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   /**
    * Makes a new key like an old one, which goes on working for a while. Where the old one was to expire, the new one lives as long.
    *
-   * @param overlap seconds for which the old key still works: longer than its users take to fetch the new one
+   * @param options `overlap`: seconds for which the old key still works, longer than its users take to fetch the new one. `publicKey`: that of
+   * the new key, which need not replace a public one; without it the new key has a secret
    * @returns the new key. Its secret cannot be asked for again
    * @throws KeyStoreError `ERR_KEY_NOT_FOUND`, `ERR_KEY_REVOKED`, `ERR_KEY_INACTIVE`
+   * @throws TypeError if the old key has a public key and no new one is given
    */
-  async rotate(accessKeyId: string, options: { readonly overlap: number }): Promise<AccessKey> {
-    const { overlap } = parseOptions('rotation', rotateSchema, options);
+  rotate(accessKeyId: string, options: { readonly overlap: number }): Promise<AccessKey>;
+  rotate(
+    accessKeyId: string,
+    options: { readonly overlap: number; readonly publicKey: PublicKeyInput },
+  ): Promise<PublicAccessKey>;
+  rotate(accessKeyId: string, options: RotateOptions): Promise<StoredKey>;
+  async rotate(accessKeyId: string, options: RotateOptions): Promise<StoredKey> {
+    const { overlap, publicKey } = parseOptions('rotation', rotateSchema, options);
     const old = await this.#present(accessKeyId);
     const now = this.#clock();
-    const fresh = successorOf(old, now);
+    const fresh = successorOf(old, now, publicKey);
     const to = fresh.accessKeyId;
     // Of the same version: where all keys of the subject are revoked meanwhile, it is among them.
     await this.#insert(fresh, old.version);
@@ -284,7 +319,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     return readKey(name, await this.#records.read(name));
   }
 
-  async #find(accessKeyId: string): Promise<AccessKey | undefined> {
+  async #find(accessKeyId: string): Promise<StoredKey | undefined> {
     const key = await this.#keys.get(keyName(accessKeyId));
     // Also where there is none: strangers must not be able to tell by the time that it takes.
     const [own, all] = await this.#cutoffs.of(key?.accessKey.subject ?? '');
@@ -299,7 +334,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     return key && infoOf(key, uses.get(accessKeyId));
   }
 
-  async #insert(key: AccessKey, version: number | undefined): Promise<void> {
+  async #insert(key: StoredKey, version: number | undefined): Promise<void> {
     const { accessKeyId } = key;
     try {
       await this.#records.update(keyName(accessKeyId), (current) => {
@@ -318,10 +353,14 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   }
 
   /** Removes a key that was just stored, if nobody has changed it since. */
-  async #takeBack({ accessKeyId, secretAccessKey }: AccessKey): Promise<void> {
-    await this.#records.update(keyName(accessKeyId), (current) => {
+  async #takeBack(key: StoredKey): Promise<void> {
+    const name = keyName(key.accessKeyId);
+    await this.#records.update(name, (current) => {
+      const stored = readKey(name, current)?.accessKey;
       const isAsStored =
-        current?.policy['status'] === 'active' && current.secret === secretAccessKey;
+        stored?.status === 'active' &&
+        stored.secretAccessKey === key.secretAccessKey &&
+        publicTextOf(stored) === publicTextOf(key);
       return isAsStored ? undefined : current;
     });
   }
@@ -362,11 +401,15 @@ function limited(
   { accessKey, version }: KeptKey,
   own: Cutoff | undefined,
   all: Cutoff | undefined,
-): AccessKey {
+): StoredKey {
   if (own === undefined && all === undefined) return accessKey;
   if (!(version >= (own?.keyVersion ?? 0))) return { ...accessKey, status: 'revoked' };
   const signedSince = Math.max(own?.signedSince ?? 0, all?.signedSince ?? 0);
   return signedSince > 0 ? { ...accessKey, signedSince } : accessKey;
+}
+
+function publicTextOf(key: StoredKey): unknown {
+  return 'publicKey' in key ? key.publicKey.key : undefined;
 }
 
 function notRewrapped(failures: ReadonlyMap<string, KeyStoreError>, total: number): KeyStoreError {

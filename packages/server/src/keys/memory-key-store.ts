@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { clockOption, kindOf, parseOptions } from '../options.ts';
 import { subjectName } from './cutoffs.ts';
 import { checkKey, type KeptKey, keyName, readKey, toRecord } from './key-record.ts';
-import type { AccessKey } from './key-store.ts';
+import type { GivenAccessKey } from './key-store.ts';
 import { ManagedKeyStore, revoked } from './managed-key-store.ts';
 import { MemoryRecords } from './memory-records.ts';
 
@@ -34,7 +34,7 @@ export class MemoryKeyStore extends ManagedKeyStore {
    * @throws TypeError or RangeError naming the option that cannot be used, or if a key cannot: see {@link MemoryKeyStore.set}
    */
   constructor(
-    accessKeys: Iterable<AccessKey> = [],
+    accessKeys: Iterable<GivenAccessKey> = [],
     options: MemoryKeyStoreOptions | (() => number) = {},
   ) {
     if (typeof accessKeys !== 'object' || typeof accessKeys?.[Symbol.iterator] !== 'function')
@@ -54,9 +54,9 @@ export class MemoryKeyStore extends ManagedKeyStore {
    *
    * @throws KeyStoreError `ERR_KEY_REVOKED` where that one is revoked, for good
    * @throws TypeError where a field is missing or of the wrong type; where the secret is shorter than 16 bytes, repeats a
-   * few characters, or is a known placeholder. The secret is never part of the message
+   * few characters, or is a known placeholder; where a public key cannot be used. The secret is never part of the message
    */
-  set(accessKey: AccessKey): void {
+  set(accessKey: GivenAccessKey): void {
     const key = checkKey(accessKey);
     const name = keyName(key.accessKeyId);
     const present = readKey(name, this.#records.peek(name));

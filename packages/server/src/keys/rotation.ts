@@ -1,25 +1,39 @@
 import { quote } from '@countersign/shared';
 import { given } from '../options.ts';
 import { generateAccessKey } from './generate-access-key.ts';
-import { type KeptKey, withFields } from './key-record.ts';
-import { type AccessKey, LATEST_TIME } from './key-store.ts';
+import { type KeptKey, type StoredKey, withFields } from './key-record.ts';
+import { LATEST_TIME } from './key-store.ts';
 import { KeyStoreError } from './key-store-error.ts';
+import type { PublicKeyInput } from './public-key.ts';
 
 /**
  * The key that takes the place of an old one: like it, and made to live as long.
  *
  * @param now Unix seconds
+ * @param publicKey what it shall hold; a secret that is made here if not given
  * @throws KeyStoreError `ERR_KEY_INACTIVE`
+ * @throws TypeError if the old one has a public key and no new one is given: a secret in its place would be a step back
  */
-export function successorOf({ accessKey: old, rotated }: KeptKey, now: number): AccessKey {
+export function successorOf(
+  { accessKey: old, rotated }: KeptKey,
+  now: number,
+  publicKey?: PublicKeyInput,
+): StoredKey {
   checkActive(old);
   if (!(now < endOf(old))) throw inactive(old);
+  if (old.secretAccessKey === undefined && publicKey === undefined)
+    throw new TypeError(
+      `Cannot rotate access key ${quote(old.accessKeyId)}: it has a public key, so give the new one as "publicKey"`,
+    );
   const { subject, scopes, audiences, label, notBefore, created = now } = old;
   // What is left of it since an earlier rotation is not its life.
   const { expiresAt } = rotated ?? old;
   const end = expiresAt === undefined ? undefined : now + expiresAt - created;
+  const owner = given({ subject, scopes, audiences, label, notBefore });
   return {
-    ...generateAccessKey(given({ subject, scopes, audiences, label, notBefore })),
+    ...(publicKey === undefined
+      ? generateAccessKey(owner)
+      : generateAccessKey({ ...owner, publicKey })),
     ...given({
       created: now,
       expiresAt: end === undefined ? undefined : Math.min(end, LATEST_TIME),
@@ -47,17 +61,17 @@ export function unrotate(key: KeptKey, to: string, before: KeptKey): KeptKey {
   return { ...withFields(key, { expiresAt: accessKey.expiresAt }), rotated };
 }
 
-function checkActive(key: AccessKey): void {
+function checkActive(key: StoredKey): void {
   if (key.status !== 'active') throw inactive(key);
 }
 
-function inactive({ accessKeyId }: AccessKey): KeyStoreError {
+function inactive({ accessKeyId }: StoredKey): KeyStoreError {
   return new KeyStoreError(
     'ERR_KEY_INACTIVE',
     `Cannot rotate access key ${quote(accessKeyId)}: it is disabled or has expired`,
   );
 }
 
-function endOf({ expiresAt = Number.POSITIVE_INFINITY }: AccessKey): number {
+function endOf({ expiresAt = Number.POSITIVE_INFINITY }: StoredKey): number {
   return expiresAt;
 }

@@ -5,6 +5,8 @@ import {
   type SignableRequest,
   SignatureError,
   type SignatureParams,
+  type TargetPart,
+  WHOLE_TARGET,
 } from '@countersign/shared';
 
 /**
@@ -16,16 +18,26 @@ import {
  */
 export function checkCoverage(
   { headers }: SignableRequest,
-  { signedHeaders }: SignatureParams,
+  { covers, signedHeaders }: Pick<SignatureParams, 'covers' | 'signedHeaders'>,
   further: ReadonlySet<string>,
 ): void {
-  if (!signedHeaders.includes('host')) throw notCovered('host');
+  if (covers !== WHOLE_TARGET) checkTarget(covers);
   const { raw } = headers;
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] as string;
     if (isAmong(signedHeaders, name)) continue;
+    // The authority, which was looked for above: not every scheme has it in this header.
+    if (isNamed(name, 'host')) continue;
     if (mustBeSigned(name) || (further.size > 0 && further.has(name.toLowerCase())))
-      throw notCovered(name.toLowerCase());
+      throw notCovered(`Header ${quote(name.toLowerCase())}`);
+  }
+}
+
+/** For one host, method, path or query a signature would be good for any. */
+function checkTarget(covers: readonly TargetPart[]): void {
+  for (const part of WHOLE_TARGET) {
+    if (covers?.includes(part)) continue;
+    throw notCovered(part === 'authority' ? 'Header "host"' : `The ${part}`);
   }
 }
 
@@ -36,9 +48,9 @@ function isAmong(signedHeaders: readonly string[], name: string): boolean {
   return false;
 }
 
-function notCovered(name: string): SignatureError {
+function notCovered(what: string): SignatureError {
   return new SignatureError(
     'ERR_COMPONENT_NOT_COVERED',
-    `Header ${quote(name)} is not signed: it must be where it is present`,
+    `${what} is not signed: it must be where it is present`,
   );
 }

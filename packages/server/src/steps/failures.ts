@@ -34,8 +34,8 @@ export function noteFailure(
   );
 }
 
-function kindOf({ expiresIn }: SignatureParams): SignatureKind {
-  return expiresIn === undefined ? 'headers' : 'presigned';
+function kindOf({ inUrl }: SignatureParams): SignatureKind {
+  return inUrl === true ? 'presigned' : 'headers';
 }
 
 let last: { readonly message: string; readonly refusal: SignatureError } | undefined;

@@ -1,13 +1,15 @@
 import {
-  type MacKey,
+  type Algorithm,
+  isAlgorithm,
   quote,
   type Scheme,
   type SignatureErrorCode,
   type SignatureParams,
+  type VerifyKey,
 } from '@countersign/shared';
-import { type AccessKey, type DerivedAccessKey, LATEST_TIME } from '../keys/key-store.ts';
+import { type FoundAccessKey, LATEST_TIME } from '../keys/key-store.ts';
 import type { Session } from '../sessions/session-source.ts';
-import { SigningKeys } from './signing-keys.ts';
+import { type KeyMaterial, SigningKeys } from './signing-keys.ts';
 
 /** Why a key cannot be accepted, whatever the signature. */
 export interface KeyFlaw {
@@ -16,11 +18,11 @@ export interface KeyFlaw {
 }
 
 /** An access key, or what a session token says of one. */
-export type AnyKey = (AccessKey | DerivedAccessKey) & { readonly session?: Session | undefined };
+export type AnyKey = FoundAccessKey & { readonly session?: Session | undefined };
 
 /** The key to verify a signature with. */
 export interface FoundKey {
-  readonly signingKey: MacKey;
+  readonly verifyKey: VerifyKey;
   readonly accessKey: AnyKey | undefined;
   readonly flaw: KeyFlaw | undefined;
 }
@@ -48,9 +50,13 @@ const SIGNED_BEFORE: KeyFlaw = {
   text: 'what it signed until then is revoked',
 };
 const EXPIRED: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it has expired' };
+const NO_PUBLIC_KEY: KeyFlaw = {
+  code: 'ERR_KEY_INACTIVE',
+  text: 'its record is malformed: expected a secret, or a public key as { algorithm, key }',
+};
 
 /** Judged in the place of a key that there is not. */
-const NOBODYS: AccessKey = {
+const NOBODYS: AnyKey = {
   accessKeyId: '',
   secretAccessKey: '',
   subject: '',
@@ -66,32 +72,54 @@ export function createChooseKey(audience: string): ChooseKey {
   const signingKeys = new SigningKeys();
 
   return (accessKey, scheme, params, scope, now) => {
-    const flaw = judge(accessKey, params, audience, now);
-    const secret = flaw === undefined ? secretOf(accessKey, scope) : undefined;
-    const signingKey = signingKeys.get(scheme, params, scope, secret);
-    if (typeof signingKey !== 'string') return { signingKey, accessKey, flaw };
-    const text = `its secret is unusable: ${signingKey}`;
-    const decoy = signingKeys.get(scheme, params, scope, undefined) as MacKey;
-    return { signingKey: decoy, accessKey, flaw: { code: 'ERR_KEY_INACTIVE', text } };
+    const flaw = judge(accessKey, scheme, params, audience, now);
+    const material = flaw === undefined ? materialOf(accessKey as AnyKey, scope) : undefined;
+    const verifyKey = signingKeys.get(scheme, params, scope, material);
+    if (typeof verifyKey !== 'string') return { verifyKey, accessKey, flaw };
+    const decoy = signingKeys.get(scheme, params, scope, undefined) as VerifyKey;
+    return { verifyKey: decoy, accessKey, flaw: { code: 'ERR_KEY_INACTIVE', text: verifyKey } };
   };
 }
 
-/** The secret; or, where a store gives none, the key that was derived of it for this day and audience. */
-function secretOf(key: AnyKey | undefined, scope: string): string | Uint8Array {
-  const secret: unknown = key?.secretAccessKey ?? undefined;
-  if (secret === undefined)
-    return (key as DerivedAccessKey | undefined)?.signingKeys?.[scope] ?? '';
+/** A public key; or the secret; or, where a store gives neither, the key that was derived of it for this scheme, day and audience. */
+function materialOf(
+  { secretAccessKey, signingKeys, publicKey }: AnyKey,
+  scope: string,
+): KeyMaterial {
+  if (publicKey !== undefined && publicKey !== null) return publicKey;
+  const secret: unknown = secretAccessKey ?? undefined;
+  if (secret === undefined) {
+    const derived: unknown = signingKeys?.[scope];
+    // Text in its place is none: it would be taken for the secret.
+    return derived instanceof Uint8Array ? derived : NO_KEY;
+  }
   // Bytes in place of the secret are none: taken for a signing key, a buffer of zeros would be one.
   return typeof secret === 'string' ? secret : '';
 }
 
+const NO_KEY = new Uint8Array();
+
+/**
+ * The record alone decides: a public key taken for the secret of an HMAC would let anybody sign.
+ *
+ * @returns `undefined` if the record holds a public key that is none, or a secret too
+ */
+function algorithmOf({ publicKey, secretAccessKey, signingKeys }: AnyKey): Algorithm | undefined {
+  if ((publicKey ?? undefined) === undefined) return 'hmac-sha256';
+  const algorithm: unknown = publicKey?.algorithm;
+  const isAlone = (secretAccessKey ?? signingKeys ?? undefined) === undefined;
+  return isAlone && isAlgorithm(algorithm) && algorithm !== 'hmac-sha256' ? algorithm : undefined;
+}
+
 function judge(
   key: AnyKey | undefined,
+  scheme: Scheme,
   params: SignatureParams,
   audience: string,
   now: number,
 ): KeyFlaw | undefined {
-  if (params.audience !== audience) {
+  // The scheme was told the audience, and has refused others.
+  if (params.audience !== undefined && params.audience !== audience) {
     return {
       code: 'ERR_SIGNATURE_MISMATCH',
       text: `the request is for audience ${quote(params.audience)}, this server is ${quote(audience)}`,
@@ -100,12 +128,13 @@ function judge(
   // A store that looks up names in a plain object finds `__proto__`.
   const isKnown = key?.accessKeyId === params.accessKeyId;
   // Where there is none another is judged in its place: a shorter time would tell.
-  const flaw = judgeRecord(isKnown ? key : NOBODYS, params, audience, now);
+  const flaw = judgeRecord(isKnown ? key : NOBODYS, scheme, params, audience, now);
   return isKnown ? flaw : UNKNOWN;
 }
 
 function judgeRecord(
   key: AnyKey,
+  scheme: Scheme,
   params: SignatureParams,
   audience: string,
   now: number,
@@ -121,7 +150,27 @@ function judgeRecord(
   // Of a session another server's clock has said when it begins: see session-begin.
   if (key.session === undefined && !(now >= (notBefore ?? 0))) return NOT_YET_VALID;
   if (!(now < (expiresAt ?? Number.POSITIVE_INFINITY))) return EXPIRED;
-  return undefined;
+  return judgeAlgorithm(key, scheme, params);
+}
+
+function judgeAlgorithm(
+  key: AnyKey,
+  scheme: Scheme,
+  { algorithm: claimed }: SignatureParams,
+): KeyFlaw | undefined {
+  const algorithm = algorithmOf(key);
+  if (algorithm === undefined) return NO_PUBLIC_KEY;
+  if (claimed !== undefined && claimed !== algorithm) {
+    return {
+      code: 'ERR_SIGNATURE_MISMATCH',
+      text: `the request is signed with ${claimed}, the key is for ${quote(algorithm)}`,
+    };
+  }
+  if (scheme.algorithms.includes(algorithm)) return undefined;
+  return {
+    code: 'ERR_SIGNATURE_MISMATCH',
+    text: `the key is for ${quote(algorithm)}, which ${scheme.name} has no form for`,
+  };
 }
 
 /** Text that happens to hold the name is no list of names. */

@@ -1,5 +1,7 @@
 import {
+  isAccessKeyId,
   type ParsedSignature,
+  quote,
   type Scheme,
   type SignableRequest,
   SignatureError,
@@ -40,7 +42,16 @@ export function readSignature(request: SignableRequest, policy: MechanismPolicy)
       'The request is not signed: expected an Authorization header or a presigned URL',
     );
   }
-  if (policy.presignedUrls === 'refuse' && found.params.expiresIn !== undefined) {
+  const { accessKeyId, inUrl } = found.params;
+  // Key stores rely on it, and not every scheme need have the same alphabet.
+  if (!isAccessKeyId(accessKeyId)) {
+    throw new SignatureError(
+      'ERR_SIGNATURE_MALFORMED',
+      `Cannot look up access key ${quote(accessKeyId)}: its id is not 1 to 128 of A-Z a-z 0-9 . _ -`,
+    );
+  }
+  // Not said is not denied.
+  if (policy.presignedUrls === 'refuse' && inUrl !== false) {
     throw new SignatureError(
       'ERR_SIGNATURE_MISSING',
       'Presigned URLs are not accepted here: expected an Authorization header',

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { SignatureError, type SignatureParams } from '@countersign/shared';
 import type { ClaimOutcome, NonceClaim } from '../nonces/nonce-store.ts';
 import type { AnyKey } from './key.ts';
@@ -5,13 +6,38 @@ import { lifetime, type Window } from './window.ts';
 
 const EPOCH = /^[A-Za-z0-9_-]{1,64}$/;
 
+/** What tells a request from all others of its key and audience. */
+export interface RequestName {
+  readonly audience: string;
+  readonly nonce: string;
+}
+
+/**
+ * Names a request: by its nonce, or by the string to sign. Never by the signature: whoever has one of ECDSA can make a second one of the
+ * same bytes.
+ */
+export function nameRequest(
+  params: SignatureParams,
+  stringToSign: Uint8Array,
+  ownAudience: string,
+): RequestName {
+  const { audience, nonce } = params;
+  if (audience !== undefined && nonce !== undefined) return params as RequestName;
+  return {
+    // The scheme was told the audience, and has refused others.
+    audience: audience ?? ownAudience,
+    nonce: nonce ?? hash('sha256', stringToSign, 'buffer').toString('base64url', 0, 16),
+  };
+}
+
 /** What is claimed for a request: its nonce, for as long as any server could accept it. */
 export function nonceClaim(
   params: SignatureParams,
+  { audience, nonce }: RequestName,
   { subject, session }: Pick<AnyKey, 'subject' | 'session'>,
   limits: Window,
 ): NonceClaim {
-  const { accessKeyId, audience, nonce, signedAt, epoch } = params;
+  const { accessKeyId, signedAt, epoch, inUrl } = params;
   const acceptableUntil = signedAt + lifetime(params, limits);
   // A store of the application's own may give a key without a subject.
   const owner = subject || session?.parent || accessKeyId;
@@ -20,7 +46,7 @@ export function nonceClaim(
     audience,
     nonce,
     owner,
-    presigned: params.expiresIn !== undefined,
+    presigned: inUrl,
     signedAt,
     acceptableFrom: signedAt - limits.ahead,
     acceptableUntil,

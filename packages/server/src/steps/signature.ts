@@ -1,4 +1,4 @@
-import { quote, SignatureError, verifyHmacSha256 } from '@countersign/shared';
+import { quote, SignatureError } from '@countersign/shared';
 import type { AnyKey, FoundKey, KeyFlaw } from './key.ts';
 
 const MISMATCH: KeyFlaw = {
@@ -7,7 +7,7 @@ const MISMATCH: KeyFlaw = {
 };
 
 /**
- * Computes the signature anew and compares, in constant time. Whether the key is any good is said only afterwards, in the same
+ * Verifies the signature, in constant time if the key is a secret. Whether the key is any good is said only afterwards, in the same
  * place and by the same means as that the signature is wrong.
  *
  * @param accessKeyId as the request names it
@@ -20,9 +20,9 @@ export function checkSignature(
   accessKeyId: string,
   found: FoundKey,
 ): AnyKey {
-  const { signingKey, accessKey, flaw } = found;
-  const matches = verifyHmacSha256(signingKey, stringToSign, received);
-  if (matches && flaw === undefined && accessKey !== undefined) return accessKey;
+  const { verifyKey, accessKey, flaw } = found;
+  const matches = verifyKey.verify(stringToSign, received);
+  if (matches === true && flaw === undefined && accessKey !== undefined) return accessKey;
   throw refusal(accessKeyId, flaw ?? MISMATCH);
 }
 

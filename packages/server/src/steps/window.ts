@@ -10,9 +10,16 @@ export interface Window {
   readonly presignedMaxExpires: number;
 }
 
-/** Seconds for which a signature is good after it was made. */
-export function lifetime(params: SignatureParams, { window }: Pick<Window, 'window'>): number {
-  return params.expiresIn ?? window;
+/**
+ * Seconds for which a signature is good after it was made. A signed URL lives for as long as it says. Headers may ask for
+ * less than the window, never for more.
+ */
+export function lifetime(
+  { inUrl, expiresIn }: Pick<SignatureParams, 'inUrl' | 'expiresIn'>,
+  { window }: Pick<Window, 'window'>,
+): number {
+  if (expiresIn === undefined) return window;
+  return inUrl === true ? expiresIn : Math.min(expiresIn, window);
 }
 
 /**
@@ -24,8 +31,8 @@ export function lifetime(params: SignatureParams, { window }: Pick<Window, 'wind
  * presigned URL asks for more than the server allows
  */
 export function checkWindow(params: SignatureParams, limits: Window, now: number): void {
-  const { signedAt, expiresIn } = params;
-  if (expiresIn !== undefined && !(expiresIn <= limits.presignedMaxExpires)) {
+  const { signedAt, expiresIn, inUrl } = params;
+  if (inUrl && expiresIn !== undefined && !(expiresIn <= limits.presignedMaxExpires)) {
     throw new SignatureError(
       'ERR_SIGNATURE_MALFORMED',
       `The URL asks for ${expiresIn} s, at most ${limits.presignedMaxExpires} s are allowed`,

@@ -1,12 +1,6 @@
+import { createHash, type Hash, hash } from 'node:crypto';
 import { setImmediate as yieldToEvents } from 'node:timers/promises';
-import {
-  createSha256,
-  EMPTY_SHA256,
-  SignatureError,
-  type SignatureParams,
-  sha256Hex,
-  UNSIGNED_PAYLOAD,
-} from '@countersign/shared';
+import { type BodyClaim, SignatureError, type SignatureParams } from '@countersign/shared';
 import { lifetime, type Window } from '../steps/window.ts';
 
 /**
@@ -46,7 +40,10 @@ export type ReceivedBody = Uint8Array | string | IncomingBody | undefined;
 /** What the server allows of bodies, and for how long it waits for them. */
 export interface BodyPolicy extends Window {
   readonly unsignedPayload: 'refuse' | 'accept-unsigned-bodies';
+  readonly undeclaredBody: 'refuse' | 'read-before-verifying';
 }
+
+type Digest = 'sha256' | 'sha512';
 
 /**
  * Larger bodies are hashed in pieces of this size, in bytes, so that other requests are served in
@@ -55,9 +52,45 @@ export interface BodyPolicy extends Window {
 const LARGEST_PIECE = 1_048_576;
 
 /**
+ * Hashes a body that the signature covers without declaring its hash.
+ *
+ * @param now Unix seconds
+ * @returns SHA-256 in lower-case hex
+ * @throws SignatureError `ERR_COMPONENT_NOT_COVERED` if the server does not read bodies for strangers; and what
+ * {@link IncomingBody.bytes} throws
+ */
+export async function hashUndeclared(
+  body: ReceivedBody,
+  params: SignatureParams,
+  policy: BodyPolicy,
+  now: number,
+): Promise<string> {
+  if (policy.undeclaredBody !== 'read-before-verifying') {
+    throw new SignatureError(
+      'ERR_COMPONENT_NOT_COVERED',
+      'The request does not declare the hash of its body: bodies are not read here before the signature is verified',
+    );
+  }
+  const isText = typeof body === 'string' || body === undefined;
+  const bytes = isText ? Buffer.from(body ?? '') : await readBytes(body, params, policy, now);
+  return bytes.length <= LARGEST_PIECE ? hash('sha256', bytes) : hashInPieces('sha256', bytes);
+}
+
+function readBytes(
+  body: Uint8Array | IncomingBody,
+  params: SignatureParams,
+  policy: BodyPolicy,
+  now: number,
+): Promise<Uint8Array> | Uint8Array {
+  if (body instanceof Uint8Array) return body;
+  return body.bytes(params.signedAt + lifetime(params, policy) - now);
+}
+
+/**
  * Compares the hash of the body with the declared hash.
  *
  * @param body what was received; text is taken as UTF-8, nothing as an empty body
+ * @param claim what the signature says of the body
  * @param now Unix seconds
  * @param onMismatch called if a streamed body is not the signed one
  * @throws SignatureError what {@link IncomingBody.bytes} throws; `ERR_BODY_MISMATCH` if the hashes
@@ -65,50 +98,55 @@ const LARGEST_PIECE = 1_048_576;
  */
 export function checkBody(
   body: ReceivedBody,
+  claim: BodyClaim,
   params: SignatureParams,
   policy: BodyPolicy,
   now: number,
   onMismatch: (error: SignatureError) => void,
 ): Promise<void> | void {
-  const declared = params.bodyHash;
-  if (declared === UNSIGNED_PAYLOAD) {
+  if (claim === 'unsigned') {
     if (policy.unsignedPayload === 'accept-unsigned-bodies') return;
     throw new SignatureError(
       'ERR_COMPONENT_NOT_COVERED',
-      `The body is not signed: ${UNSIGNED_PAYLOAD} is not accepted here`,
+      'The body is not signed: UNSIGNED-PAYLOAD is not accepted here',
     );
   }
-  if (body === undefined) return compare(EMPTY_SHA256, declared);
-  if (typeof body === 'string') return compare(sha256Hex(body), declared);
-  if (body instanceof Uint8Array) return checkBytes(body, declared);
-  if (body.stream !== undefined) return body.stream(createCheck(declared, onMismatch));
-  const bytes = body.bytes(params.signedAt + lifetime(params, policy) - now);
-  if (bytes instanceof Uint8Array) return checkBytes(bytes, declared);
-  return bytes.then((arrived) => checkBytes(arrived, declared));
+  const name: Digest = 'sha256' in claim ? 'sha256' : 'sha512';
+  const declared = 'sha256' in claim ? claim.sha256 : claim.sha512;
+  if (body === undefined || typeof body === 'string')
+    return compare(name, hash(name, body ?? ''), declared);
+  if (!(body instanceof Uint8Array) && body.stream !== undefined)
+    return body.stream(createCheck(name, declared, onMismatch));
+  const bytes = readBytes(body, params, policy, now);
+  if (bytes instanceof Uint8Array) return checkBytes(name, bytes, declared);
+  return bytes.then((arrived) => checkBytes(name, arrived, declared));
 }
 
-function checkBytes(bytes: Uint8Array, declared: string): Promise<void> | void {
-  if (bytes.length === 0) return compare(EMPTY_SHA256, declared);
-  if (bytes.length <= LARGEST_PIECE) return compare(sha256Hex(bytes), declared);
-  return hashInPieces(bytes).then((actual) => compare(actual, declared));
+function checkBytes(name: Digest, bytes: Uint8Array, declared: string): Promise<void> | void {
+  if (bytes.length <= LARGEST_PIECE) return compare(name, hash(name, bytes), declared);
+  return hashInPieces(name, bytes).then((actual) => compare(name, actual, declared));
 }
 
-async function hashInPieces(bytes: Uint8Array): Promise<string> {
-  const digest = createSha256();
+async function hashInPieces(name: Digest, bytes: Uint8Array): Promise<string> {
+  const digest = createHash(name);
   for (let start = 0; start < bytes.length; start += LARGEST_PIECE) {
     digest.update(bytes.subarray(start, start + LARGEST_PIECE));
     await yieldToEvents();
   }
-  return digest.hex();
+  return digest.digest('hex');
 }
 
-function createCheck(declared: string, onMismatch: (error: SignatureError) => void): BodyCheck {
-  const digest = createSha256();
+function createCheck(
+  name: Digest,
+  declared: string,
+  onMismatch: (error: SignatureError) => void,
+): BodyCheck {
+  const digest: Hash = createHash(name);
   return {
-    push: digest.update,
+    push: (bytes) => void digest.update(bytes),
     end() {
       try {
-        compare(digest.hex(), declared);
+        compare(name, digest.digest('hex'), declared);
       } catch (error) {
         onMismatch(error as SignatureError);
         throw error;
@@ -118,11 +156,12 @@ function createCheck(declared: string, onMismatch: (error: SignatureError) => vo
 }
 
 /** Neither hash is a secret, so they need no comparison in constant time. */
-function compare(actual: string, declared: string): void {
+function compare(name: Digest, actual: string, declared: string): void {
   if (actual !== declared) {
+    const shown = name === 'sha256' ? 'SHA-256' : 'SHA-512';
     throw new SignatureError(
       'ERR_BODY_MISMATCH',
-      `The body has the SHA-256 ${actual}, the request declares ${declared}: sign the bytes that are sent`,
+      `The body has the ${shown} ${actual}, the request declares ${declared}: sign the bytes that are sent`,
     );
   }
 }

@@ -1,5 +1,6 @@
 import { encodeUtf8, sha256Hex } from '#digest';
-import { decodeSha256Hex, encodeHex, isSha256Hex } from '../bytes.ts';
+import { ALGORITHMS, type Algorithm, isSignatureLength } from '../algorithms.ts';
+import { decodeHex, encodeHex, isSha256Hex } from '../bytes.ts';
 import { mustBeSigned, OWN_PREFIX } from '../canonical-headers.ts';
 import { appendParameter, isPresigned, readPresigned } from '../canonical-query.ts';
 import { canonicalRequest, type SignableRequest } from '../canonical-request.ts';
@@ -14,25 +15,31 @@ import type { HeaderFields } from '../header-fields.ts';
 import { deriveKey } from '../hmac.ts';
 import { encodePercent } from '../percent-encoding.ts';
 import { copyText, remember, rememberLast } from '../remember.ts';
-import type {
-  ParsedSignature,
-  Scheme,
-  SignatureParams,
-  SigningIntent,
-  WireFields,
+import {
+  type BodyClaim,
+  type ParsedSignature,
+  type Scheme,
+  type SignatureParams,
+  type SigningIntent,
+  type TargetPart,
+  WHOLE_TARGET,
+  type WireFields,
 } from '../scheme.ts';
 import { formatTimestamp, parseTimestamp } from '../timestamp.ts';
 
 /** What our own scheme knows of a signature beside what every scheme does. */
 export interface CountersignParams extends SignatureParams {
-  /** Whether the signature stands in headers or in the URL. */
-  readonly form: 'header' | 'query';
+  readonly algorithm: Algorithm;
+  readonly audience: string;
+  readonly nonce: string;
   /** `signedAt` as it stands on the wire. */
   readonly timestamp: string;
   /** Access key id, day, audience and terminator, as they stand on the wire. */
   readonly credential: string;
   /** `signedHeaders` as they stand on the wire. */
   readonly signedHeadersText: string;
+  /** `body` as it stands on the wire. */
+  readonly bodyHash: string;
 }
 
 /** The declared body hash of a request whose body is not signed. Servers refuse it unless they allow it by name. */
@@ -41,12 +48,20 @@ export const UNSIGNED_PAYLOAD = 'UNSIGNED-PAYLOAD';
 /** SHA-256 of nothing: the hash of an empty body. */
 export const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 
-const ALGORITHM = 'COUNTERSIGN1-HMAC-SHA256';
+/** What begins with this in `Authorization` is ours, in any case. What is nearly ours is malformed, not another scheme's. */
+const FAMILY = 'COUNTERSIGN1-';
+/** The names of algorithms on the wire. */
+const WIRE_NAMES = Object.fromEntries(
+  ALGORITHMS.map((algorithm) => [algorithm, FAMILY + algorithm.toUpperCase()]),
+) as Readonly<Record<Algorithm, string>>;
+const ALGORITHM_OF: ReadonlyMap<string, Algorithm> = new Map(
+  ALGORITHMS.map((algorithm) => [WIRE_NAMES[algorithm], algorithm]),
+);
 const LONGEST_AUTHORIZATION = 4_096;
 const MOST_SIGNED_HEADERS = 64;
-const SIGNATURE_LENGTH = 64;
 
-const CREDENTIAL = `${ALGORITHM} Credential=`;
+const CREDENTIAL = ' Credential=';
+const EQUALS = 0x3d;
 const SIGNED_HEADERS = ', SignedHeaders=';
 const SIGNATURE = ', Signature=';
 
@@ -91,23 +106,42 @@ export function countersign(): Scheme<CountersignParams> {
 
 const scheme: Scheme<CountersignParams> = {
   name: 'countersign',
+  algorithms: ALGORITHMS,
+  derive: {
+    scope: ({ timestamp, audience }) => `${timestamp.slice(0, 8)}/${audience}/${TERMINATOR}`,
+    key(secret, { timestamp, audience }) {
+      const prefix = encodeUtf8('COUNTERSIGN1');
+      const root = new Uint8Array(prefix.length + secret.length);
+      root.set(prefix);
+      root.set(secret, prefix.length);
+      return deriveKey(root, timestamp.slice(0, 8), audience, TERMINATOR);
+    },
+  },
+
+  // One challenge for all algorithms: clients know it since the first of them.
+  challenge: (audience, reason) =>
+    `${WIRE_NAMES['hmac-sha256']} realm="${audience}", error="${reason}"`,
 
   prepare(request, intent) {
     const timestamp = formatTimestamp(intent.signedAt);
-    const form = intent.expiresIn === undefined ? 'header' : 'query';
-    const headers =
-      form === 'header' ? addFields(request.headers, intent, timestamp) : request.headers;
+    const inUrl = intent.expiresIn !== undefined;
+    const bodyHash = formatBody(intent.body);
+    const headers = inUrl
+      ? request.headers
+      : addFields(request.headers, intent, timestamp, bodyHash);
     const { signedHeaders: further } = intent;
     const signedHeaders = headers.names
       .filter((name) => mustBeSigned(name) || further?.has(name))
       .sort();
-    const { accessKeyId, audience, signedAt, expiresIn, nonce, epoch, bodyHash } = intent;
-    const { sessionToken } = intent;
+    const { accessKeyId, audience, signedAt, expiresIn, nonce, epoch, body } = intent;
+    const { algorithm = 'hmac-sha256', sessionToken } = intent;
     const credential = formatCredential(accessKeyId, { date: timestamp.slice(0, 8), audience });
     checkNumber(signedHeaders);
     const signedHeadersText = signedHeaders.join(';');
     const params: CountersignParams = {
-      form,
+      algorithm,
+      inUrl,
+      covers: coverage(signedHeaders),
       timestamp,
       credential,
       signedHeadersText,
@@ -119,46 +153,35 @@ const scheme: Scheme<CountersignParams> = {
       epoch,
       sessionToken,
       signedHeaders,
+      body,
       bodyHash,
     };
     const { method, path, query } = request;
-    if (form === 'header') return { request: { method, path, query, headers }, params };
+    if (!inUrl) return { request: { method, path, query, headers }, params };
     return { request: { method, headers, ...addParameters(request, params) }, params };
   },
 
   canonicalRequest(request, params) {
-    const end = params.form === 'query' ? request.query.lastIndexOf(SIGNATURE_PAIR) : -1;
+    const end = params.inUrl ? request.query.lastIndexOf(SIGNATURE_PAIR) : -1;
     const query = end === -1 ? request.query : request.query.slice(0, end);
     return canonicalRequest(request, query, params);
   },
 
   stringToSign(request, params) {
     const digest = sha256Hex(scheme.canonicalRequest(request, params));
-    return encodeUtf8(`${ALGORITHM}\n${params.timestamp}\n${params.credential}\n${digest}`);
-  },
-
-  keyScope(params) {
-    return `${params.timestamp.slice(0, 8)}/${params.audience}`;
-  },
-
-  signingKey(secret, params) {
-    const prefix = encodeUtf8('COUNTERSIGN1');
-    const root = new Uint8Array(prefix.length + secret.length);
-    root.set(prefix);
-    root.set(secret, prefix.length);
-    return deriveKey(root, params.timestamp.slice(0, 8), params.audience, TERMINATOR);
+    const { algorithm, timestamp, credential } = params;
+    return encodeUtf8(`${WIRE_NAMES[algorithm]}\n${timestamp}\n${credential}\n${digest}`);
   },
 
   write(request, params, signature): WireFields {
     const hex = encodeHex(signature);
-    if (params.form === 'query')
-      return { headers: [], query: `${request.query}${SIGNATURE_PAIR}${hex}` };
+    if (params.inUrl) return { headers: [], query: `${request.query}${SIGNATURE_PAIR}${hex}` };
     const own: [string, string][] = [];
     for (const name of OWN_FIELDS) {
       const value = request.headers.get(name);
       if (value !== undefined) own.push([name, value]);
     }
-    const authorization = `${CREDENTIAL}${params.credential}${SIGNED_HEADERS}${params.signedHeadersText}${SIGNATURE}${hex}`;
+    const authorization = `${WIRE_NAMES[params.algorithm]}${CREDENTIAL}${params.credential}${SIGNED_HEADERS}${params.signedHeadersText}${SIGNATURE}${hex}`;
     return { headers: [...own, ['authorization', authorization]] };
   },
 
@@ -192,10 +215,13 @@ function readHeader(
       `Authorization has ${authorization.length} characters, ${LONGEST_AUTHORIZATION} are allowed`,
     );
   }
-  const signatureAt = authorization.length - SIGNATURE_LENGTH;
-  const { credential, signedHeaders } = parseAuthorization(authorization.slice(0, signatureAt));
+  const signatureAt = authorization.lastIndexOf('=') + 1;
+  const { algorithm, credential, signedHeaders } = parseAuthorization(
+    authorization.slice(0, signatureAt),
+  );
   return parse({
-    form: 'header',
+    inUrl: false,
+    algorithm,
     credential,
     timestamp: headers.get(DATE) ?? '',
     nonce: headers.get(NONCE) ?? '',
@@ -211,7 +237,7 @@ function readHeader(
 /** Of the access key id and the length: of who signs, and mostly of which headers. */
 function hashOf(text: string): number {
   let hash = text.length;
-  for (let at = text.indexOf('/'); at >= CREDENTIAL.length; at--)
+  for (let at = text.indexOf('/') - 1; at >= 0 && text.charCodeAt(at) !== EQUALS; at--)
     hash = (hash * 33) ^ text.charCodeAt(at);
   return hash;
 }
@@ -219,15 +245,22 @@ function hashOf(text: string): number {
 /** All of `Authorization` but the signature: one client sends the same all day. */
 const parseAuthorization = remember(
   hashOf,
-  (text): { credential: Credential; signedHeaders: SignedHeaders } => {
+  (text): { algorithm: Algorithm; credential: Credential; signedHeaders: SignedHeaders } => {
+    const algorithm = parseAlgorithm('Authorization', text.split(' ', 1)[0] as string);
+    const credentialAt = WIRE_NAMES[algorithm].length;
     const signedHeadersAt = text.indexOf(SIGNED_HEADERS);
-    if (!text.startsWith(CREDENTIAL) || signedHeadersAt === -1 || !text.endsWith(SIGNATURE)) {
+    if (
+      !text.startsWith(CREDENTIAL, credentialAt) ||
+      signedHeadersAt === -1 ||
+      !text.endsWith(SIGNATURE)
+    ) {
       throw malformed(
-        `Authorization is not "${CREDENTIAL}…${SIGNED_HEADERS}…${SIGNATURE}" and 64 characters of lower-case hex`,
+        `Authorization is not "${WIRE_NAMES[algorithm]}${CREDENTIAL}…${SIGNED_HEADERS}…${SIGNATURE}" and lower-case hex`,
       );
     }
     return {
-      credential: parseCredential(text.slice(CREDENTIAL.length, signedHeadersAt)),
+      algorithm,
+      credential: parseCredential(text.slice(credentialAt + CREDENTIAL.length, signedHeadersAt)),
       signedHeaders: parseSignedHeaders(
         text.slice(signedHeadersAt + SIGNED_HEADERS.length, -SIGNATURE.length),
       ),
@@ -241,13 +274,12 @@ function readQuery({ query, headers }: SignableRequest): ParsedSignature<Counter
   // Not decoded: each signature is written in one way.
   if (!query.endsWith(SIGNATURE_PAIR + signature))
     throw malformed('X-Countersign-Signature is escaped');
-  if (algorithm !== ALGORITHM)
-    throw malformed(`X-Countersign-Algorithm is ${quote(algorithm)}: expected ${ALGORITHM}`);
   if (!SECONDS.test(expires))
     throw malformed(`X-Countersign-Expires is ${quote(expires)}: expected whole seconds`);
   const bodyHash = headers.get(CONTENT_SHA256) ?? EMPTY_SHA256;
   return parse({
-    form: 'query',
+    inUrl: true,
+    algorithm: parseAlgorithm('X-Countersign-Algorithm', algorithm),
     credential: parseCredential(credential),
     timestamp,
     nonce,
@@ -261,7 +293,8 @@ function readQuery({ query, headers }: SignableRequest): ParsedSignature<Counter
 }
 
 interface Parts {
-  readonly form: 'header' | 'query';
+  readonly inUrl: boolean;
+  readonly algorithm: Algorithm;
   readonly credential: Credential;
   readonly timestamp: string;
   readonly nonce: string;
@@ -275,7 +308,7 @@ interface Parts {
 
 /** Checks everything that a signature says of itself, before anybody acts on a part of it. */
 function parse(parts: Parts): ParsedSignature<CountersignParams> {
-  const { form, timestamp, nonce, epoch, sessionToken, expiresIn, bodyHash } = parts;
+  const { inUrl, algorithm, timestamp, nonce, epoch, sessionToken, expiresIn, bodyHash } = parts;
   const { text: signedHeadersText, names: signedHeaders } = parts.signedHeaders;
   const { text: credential, accessKeyId, date, audience } = parts.credential;
   const signedAt = parseTimestamp(timestamp);
@@ -292,12 +325,14 @@ function parse(parts: Parts): ParsedSignature<CountersignParams> {
       `Body hash ${quote(bodyHash)} is neither 64 characters of lower-case hex nor ${UNSIGNED_PAYLOAD}`,
     );
   }
-  const signature = decodeSha256Hex(parts.signature);
-  if (signature === undefined)
-    throw malformed('The signature is not 64 characters of lower-case hex');
+  const signature = decodeHex(parts.signature);
+  if (signature === undefined || !isSignatureLength(algorithm, signature.length))
+    throw malformed(`The signature is not lower-case hex of as many bytes as ${algorithm} gives`);
   return {
     params: {
-      form,
+      algorithm,
+      inUrl,
+      covers: coverage(signedHeaders),
       timestamp,
       credential,
       signedHeadersText,
@@ -309,10 +344,30 @@ function parse(parts: Parts): ParsedSignature<CountersignParams> {
       epoch,
       sessionToken,
       signedHeaders,
+      body: bodyHash === UNSIGNED_PAYLOAD ? 'unsigned' : { sha256: bodyHash },
       bodyHash,
     },
     signature,
   };
+}
+
+/** Method, path and query stand in every canonical request; the authority is the header `host`. */
+function coverage(signedHeaders: readonly string[]): readonly TargetPart[] {
+  return signedHeaders.includes('host') ? WHOLE_TARGET : WITHOUT_AUTHORITY;
+}
+
+const WITHOUT_AUTHORITY = WHOLE_TARGET.filter((part) => part !== 'authority');
+
+function parseAlgorithm(where: string, name: string): Algorithm {
+  const algorithm = ALGORITHM_OF.get(name);
+  if (algorithm !== undefined) return algorithm;
+  throw malformed(`${where} has an unknown algorithm, ${quote(name)}`);
+}
+
+function formatBody(body: BodyClaim): string {
+  if (body === 'unsigned') return UNSIGNED_PAYLOAD;
+  if ('sha256' in body) return body.sha256;
+  throw new TypeError('Cannot sign a body with another hash than SHA-256');
 }
 
 interface SignedHeaders {
@@ -343,8 +398,9 @@ const parseSignedHeaders = rememberLast((text: string): SignedHeaders => {
 
 function addFields(
   headers: HeaderFields,
-  { nonce, bodyHash, epoch, sessionToken }: SigningIntent,
+  { nonce, epoch, sessionToken }: SigningIntent,
   timestamp: string,
+  bodyHash: string,
 ): HeaderFields {
   const fields: [string, string][] = [
     [DATE, timestamp],
@@ -363,7 +419,7 @@ function addParameters(
   if (isPresigned(request.query))
     throw new TypeError('Cannot presign a URL that has X-Countersign-* parameters already');
   const values = [
-    ALGORITHM,
+    WIRE_NAMES[params.algorithm],
     params.credential,
     params.timestamp,
     String(params.expiresIn),
@@ -377,11 +433,10 @@ function addParameters(
   return { path: request.path.replace(/\?$/, ''), query: appendParameter(request.query, pairs) };
 }
 
-/** In any case: what is nearly ours is malformed, not somebody else's. */
 function isOurs(authorization: string): boolean {
   return (
-    authorization.startsWith(ALGORITHM) ||
-    authorization.slice(0, ALGORITHM.length).toUpperCase() === ALGORITHM
+    authorization.startsWith(FAMILY) ||
+    authorization.slice(0, FAMILY.length).toUpperCase() === FAMILY
   );
 }
 

@@ -8,6 +8,7 @@ import {
   verify,
 } from 'node:crypto';
 import { findTextFlaw, quote } from '@countersign/shared';
+import { isOfSmallOrder } from '../../keys/small-order.ts';
 import type { CallbackKey, CallbackScheme } from '../callback-scheme.ts';
 import { checkCount, isAmong, malformed, parseSeconds, splitHeader } from '../signature-headers.ts';
 
@@ -28,16 +29,6 @@ const PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex');
 
 /** Of the bytes of a secret: random ones have more. */
 const FEWEST_DIFFERENT = 6;
-
-const SMALL_ORDER = new Set([
-  '00'.repeat(32),
-  `01${'00'.repeat(31)}`,
-  `ec${'ff'.repeat(30)}7f`,
-  `ed${'ff'.repeat(30)}7f`,
-  `ee${'ff'.repeat(30)}7f`,
-  '26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05',
-  'c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a',
-]);
 
 const scheme: CallbackScheme = {
   name: 'standard-webhooks',
@@ -159,16 +150,6 @@ function verifiesOne(key: KeyObject, content: Uint8Array, signatures: readonly s
 /** All zeros, or one letter again and again: somebody has yet to put a secret there. */
 function checkVariety(bytes: Uint8Array): void {
   if (!(new Set(bytes).size >= FEWEST_DIFFERENT)) throw noKey('it repeats a few bytes');
-}
-
-/**
- * The points of Ed25519 under which some signatures are good for whatever is signed, which OpenSSL does not refuse; all zeros is one
- * of them. Their ordinates, as they are written and as they could be; the last bit is the sign.
- */
-function isOfSmallOrder(point: Uint8Array): boolean {
-  const ordinate = Buffer.from(point);
-  ordinate[31] = (ordinate[31] as number) & 0x7f;
-  return SMALL_ORDER.has(ordinate.toString('hex'));
 }
 
 /** Canonical base64 only: a lenient decoder would take many texts for one key, and one signature for many. */

@@ -39,7 +39,7 @@ export async function makeAttempt(
     signedAt = unusedTime(Math.floor(clock()), endpoint, progress);
     const headers = {
       'user-agent': 'Countersign-Callbacks',
-      ...signAttempt(callback, endpoint, { scheme, url: address.url, signedAt }),
+      ...(await signAttempt(callback, endpoint, { scheme, url: address.url, signedAt })),
     };
     const { body } = callback;
     const answer = await poster.post({ ...address, headers, body, timeouts, maxResponse });

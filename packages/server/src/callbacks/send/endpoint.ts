@@ -1,4 +1,4 @@
-import { isAccessKeyId, isAudience } from '@countersign/shared';
+import { importPrivateKey, isAccessKeyId, isAudience } from '@countersign/shared';
 import * as z from 'zod';
 import { parseOptions, secretOption } from '../../options.ts';
 
@@ -15,7 +15,12 @@ export interface CallbackEndpoint {
   readonly secrets?: readonly string[] | undefined;
   /** Instead of secrets, for a receiver that is a Countersign server: each attempt is a request that is signed as every client's. */
   readonly credentials?:
-    | { readonly accessKeyId: string; readonly secretAccessKey: string }
+    | {
+        readonly accessKeyId: string;
+        readonly secretAccessKey?: string | undefined;
+        /** In place of the secret, in PEM (PKCS #8): the receiver then holds its public half. */
+        readonly privateKey?: string | undefined;
+      }
     | undefined;
   /** Beside `credentials`: the service that the receiver is. */
   readonly audience?: string | undefined;
@@ -30,6 +35,18 @@ export type FindEndpoint = (
   endpointId: string,
 ) => CallbackEndpoint | undefined | Promise<CallbackEndpoint | undefined>;
 
+/** Of one that cannot be used it is said why, and it is not shown. */
+const privateKeyOption = z.string().superRefine((key, context) => {
+  try {
+    void importPrivateKey(key);
+  } catch {
+    context.addIssue({
+      code: 'custom',
+      message: 'a private key in PEM (PKCS #8) of Ed25519, P-256, P-384 or RSA',
+    });
+  }
+});
+
 const endpointSchema = z
   .object({
     id: z.string().min(1).max(256),
@@ -39,8 +56,14 @@ const endpointSchema = z
     credentials: z
       .object({
         accessKeyId: z.string().refine(isAccessKeyId, 'an access key id'),
-        secretAccessKey: secretOption,
+        secretAccessKey: secretOption.optional(),
+        privateKey: privateKeyOption.optional(),
       })
+      .refine(
+        ({ secretAccessKey, privateKey }) =>
+          (secretAccessKey === undefined) !== (privateKey === undefined),
+        'an access key with a secretAccessKey or a privateKey',
+      )
       .optional(),
     audience: z.string().refine(isAudience, 'an audience').optional(),
     order: z.enum(['as-sent', 'any']).default('any'),

@@ -1,12 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import {
   countersign,
-  encodeUtf8,
+  deriveMacKey,
   HeaderFields,
   hmacSha256,
-  importMacKey,
+  importPrivateKey,
   parseTarget,
+  type Scheme,
   sha256Hex,
+  signRequest,
 } from '@countersign/shared';
 import type { CallbackScheme } from '../callback-scheme.ts';
 import type { QueuedCallback } from './callback-queue.ts';
@@ -17,14 +19,14 @@ import type { CheckedEndpoint } from './endpoint.ts';
  *
  * @throws TypeError where a secret cannot sign; it is not part of the message
  */
-export function signAttempt(
+export async function signAttempt(
   { eventId, contentType, body }: QueuedCallback,
   endpoint: CheckedEndpoint,
   { scheme, url, signedAt }: { scheme: CallbackScheme; url: URL; signedAt: number },
-): Record<string, string> {
+): Promise<Record<string, string>> {
   const headers = { 'content-type': contentType };
   if (endpoint.credentials !== undefined)
-    return { ...headers, ...asRequest(endpoint, url, headers, body, signedAt) };
+    return { ...headers, ...(await asRequest(endpoint, url, headers, body, signedAt)) };
   const params = { id: eventId, signedAt };
   const content = scheme.content(params, body);
   const signatures = readSecrets(endpoint, scheme).map((sign) => sign(content));
@@ -50,29 +52,38 @@ export function readSecrets(
 }
 
 /** As a client signs: with a nonce of its own for each attempt, since a server takes none twice. */
-function asRequest(
+async function asRequest(
   { credentials, audience }: CheckedEndpoint,
   url: URL,
   given: Record<string, string>,
   body: Uint8Array,
   signedAt: number,
-): Record<string, string> {
-  const { accessKeyId, secretAccessKey } = credentials as NonNullable<typeof credentials>;
-  const scheme = countersign();
+): Promise<Record<string, string>> {
+  const { accessKeyId, secretAccessKey, privateKey } = credentials as NonNullable<
+    typeof credentials
+  >;
+  const key = privateKey === undefined ? undefined : await importPrivateKey(privateKey);
   const raw = [...Object.entries(given), ['host', url.host]].flat() as string[];
   const unsigned = {
     method: 'POST',
     ...parseTarget(`${url.pathname}${url.search}`),
     headers: new HeaderFields(raw),
   };
-  const { request, params } = scheme.prepare(unsigned, {
+  const intent = {
     accessKeyId,
     audience: audience as string,
+    algorithm: key?.algorithm,
     signedAt,
     nonce: randomBytes(16).toString('base64url'),
-    bodyHash: sha256Hex(body),
-  });
-  const signingKey = scheme.signingKey(encodeUtf8(secretAccessKey), params);
-  const signature = hmacSha256(importMacKey(signingKey), scheme.stringToSign(request, params));
-  return Object.fromEntries(scheme.write(request, params, signature).headers);
+    body: { sha256: sha256Hex(body) },
+  };
+  const written = await signRequest(
+    countersign() as Scheme,
+    unsigned,
+    intent,
+    (scheme, params, stringToSign) =>
+      key?.sign(stringToSign) ??
+      hmacSha256(deriveMacKey(scheme, params, secretAccessKey as string), stringToSign),
+  );
+  return Object.fromEntries(written.headers);
 }

@@ -99,9 +99,12 @@ export async function verifyRequest(
  *
  * @param error what `verifyRequest` threw; anything but a `SignatureError` is thrown again
  */
-export function refusalResponse(error: unknown, verifier: Pick<Verifier, 'audience'>): Response {
+export function refusalResponse(
+  error: unknown,
+  verifier: Pick<Verifier, 'audience' | 'challenge'>,
+): Response {
   if (!(error instanceof SignatureError)) throw error;
-  const { status, headers, body } = problemOf(error, verifier.audience);
+  const { status, headers, body } = problemOf(error, verifier.audience, verifier.challenge);
   return new Response(body, { status, headers });
 }
 

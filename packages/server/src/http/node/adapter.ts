@@ -83,7 +83,8 @@ export function withSignature<
     options as NodeOptions,
   );
   const sourceOf = policy.source ?? ((req) => req.socket.remoteAddress);
-  const problem = (error: SignatureError): ProblemAnswer => problemOf(error, verifier.audience);
+  const problem = (error: SignatureError): ProblemAnswer =>
+    problemOf(error, verifier.audience, verifier.challenge);
   checkHandler('listener', listener);
   return function signedRequestListener(req, res) {
     // HTTP/2 has the same names for everything that is used here.
@@ -114,7 +115,7 @@ export function authenticate(
   const options = { limit: policy.limit, middleware: 'requireSignature()', hold };
   const isStreamed = policy.body === 'stream';
   const body = isStreamed
-    ? streamedBody(req, options, (error) => failStream(req, res, error, verifier.audience))
+    ? streamedBody(req, options, (error) => failStream(req, res, error, verifier))
     : heldBody(req, options);
   const verify = (): Promise<Identity> =>
     verifier.verify({
@@ -148,7 +149,7 @@ function failStream(
   req: IncomingMessage,
   res: ServerResponse,
   error: SignatureError,
-  audience: string,
+  { audience, challenge }: Verifier,
 ): void {
   const destroy = (): void => {
     // An error without a listener would end the process: this one in HTTP/2, or Node's own one if
@@ -169,7 +170,7 @@ function failStream(
   // Node tells the application that the request is aborted. If the application answers then, behind
   // our answer, the response emits an error. Without a listener it would end the process.
   res.on('error', () => undefined);
-  answerProblem(req, res, problemOf(error, audience));
+  answerProblem(req, res, problemOf(error, audience, challenge));
   // The answer goes first, because destroying the request destroys its connection.
   if (res.writableFinished || res.destroyed) destroy();
   else res.once('close', destroy);

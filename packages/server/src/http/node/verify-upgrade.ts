@@ -133,7 +133,9 @@ export function verifyUpgrade(
     }
     res.once('finish', () => closeOwnSide(socket));
     discardRest(socket);
-    answerRefusal(req, res, error, (refusal) => problemOf(refusal, verifier.audience));
+    answerRefusal(req, res, error, (refusal) =>
+      problemOf(refusal, verifier.audience, verifier.challenge),
+    );
   }
 
   return function signedUpgradeListener(req, socket, head) {
