@@ -1,8 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 const source = (name: string) => new URL(`packages/${name}.ts`, import.meta.url).pathname;
-const server = (name: string) => `packages/server/test/${name}.test.ts`;
-const cli = (name: string) => `packages/cli/test/${name}.test.ts`;
+const server = (name: string) => `packages/server/test/**/${name}.test.ts`;
+const cli = (name: string) => `packages/cli/test/**/${name}.test.ts`;
 const ALL = ['packages/*/test/**/*.test.ts', 'test/**/*.test.ts'];
 
 /**

@@ -233,7 +233,7 @@ for (const file of files) {
 }
 process.exitCode = refused === 0 ? 0 : 1;
 
-/** `packages/server/src/keys/key-store.ts` → `server/keys/key-store.ts`. */
+/** `packages/server/src/verify/key-store.ts` → `server/keys/key-store.ts`. */
 function name(file) {
   return file.replace(/^packages\/([^/]+)\/src\//, '$1/');
 }

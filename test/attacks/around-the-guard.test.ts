@@ -5,7 +5,7 @@ import express from 'express';
 import express4 from 'express4';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { WebSocket, WebSocketServer } from 'ws';
-import { headOf, listen, parties, RawClient } from '../../packages/server/test/sockets.ts';
+import { headOf, listen, parties, RawClient } from '../../packages/server/test/http/sockets.ts';
 
 const UPGRADE = { connection: 'upgrade', upgrade: 'websocket' };
 

@@ -15,7 +15,11 @@ import express from 'express';
 import express4 from 'express4';
 import { Hono } from 'hono';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { NOW, newSecret, signCallback } from '../../packages/server/test/callbacks-sender.ts';
+import {
+  NOW,
+  newSecret,
+  signCallback,
+} from '../../packages/server/test/callbacks/receive/callbacks-sender.ts';
 import {
   headOf,
   listen,
@@ -23,7 +27,7 @@ import {
   parties,
   RawClient,
   send,
-} from '../../packages/server/test/sockets.ts';
+} from '../../packages/server/test/http/sockets.ts';
 import { until } from '../support/deadline.ts';
 
 const SECRET = newSecret();

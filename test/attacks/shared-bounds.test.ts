@@ -18,7 +18,7 @@ import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
 import { createSessions } from '@countersign/server/sessions';
 import express from 'express';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { AUDIENCE, listen, NOW } from '../../packages/server/test/sockets.ts';
+import { AUDIENCE, listen, NOW } from '../../packages/server/test/http/sockets.ts';
 
 /** An API of several users, on a clock that is set by hand. */
 function api(options: Partial<VerifierOptions> & { maxEntries?: number } = {}) {

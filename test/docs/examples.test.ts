@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { describe, expect, inject, it } from 'vitest';
 
 interface Example {
-  /** `packages/client/src/signer.ts:12` */
+  /** `packages/client/src/sign/signer.ts:12` */
   readonly name: string;
   readonly path: string;
 }

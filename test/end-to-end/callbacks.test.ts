@@ -4,7 +4,10 @@ import { connect } from 'node:net';
 import { createInterface, type Interface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { newSecret, signCallback } from '../../packages/server/test/callbacks-sender.ts';
+import {
+  newSecret,
+  signCallback,
+} from '../../packages/server/test/callbacks/receive/callbacks-sender.ts';
 
 describe('node examples/callbacks/story.mjs', () => {
   let story: SpawnSyncReturns<string>;

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { CLAIM_SCRIPT } from '../../packages/server/src/nonces/claim-script.ts';
+import { CLAIM_SCRIPT } from '../../packages/server/src/nonces/redis/claim-script.ts';
 import type { RedisServer } from '../support/redis.ts';
 import { type Limits, Model } from './model.ts';
 import { attackThrough, memoryStory, redisStory, type Story } from './model-commands.ts';

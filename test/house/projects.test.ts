@@ -52,10 +52,10 @@ describe('the projects of vitest.config.ts', () => {
   });
 
   it.each([
-    ['itself', 'packages/server/test/once.test.ts', 'node:child_process'],
-    ['what it imports', 'packages/server/test/redis-wait.test.ts', 'node:child_process'],
+    ['itself', 'packages/server/test/callbacks/once/once.test.ts', 'node:child_process'],
+    ['what it imports', 'packages/server/test/lib/redis/redis-wait.test.ts', 'node:child_process'],
     ['what that imports', 'test/vectors/python.test.ts', 'node:child_process'],
-    ['an import() of its own', 'packages/server/test/failure-limit.test.ts', 'ioredis'],
+    ['an import() of its own', 'packages/server/test/failures/failure-limit.test.ts', 'ioredis'],
     ['the Redis of its project', 'test/docs/examples.test.ts', 'redisUrl'],
   ])('are told from each other also if only %s needs more', (_, file, need) => {
     expect(needsOf(file).some((it) => it.endsWith(need))).toBe(true);

@@ -25,7 +25,7 @@ import { Webhook as StandardWebhook } from 'standardwebhooks';
 import Stripe from 'stripe';
 import { Webhook as SvixWebhook } from 'svix';
 import { describe, expect, it } from 'vitest';
-import { listen } from '../../packages/server/test/sockets.ts';
+import { listen } from '../../packages/server/test/http/sockets.ts';
 
 const BODY = '{"id":"evt_1","event_id":"Ev1","type":"video.parsed","title":"Ünïcode ✓"}';
 const ID = 'msg_2KWPBgLlAfxdpx2AI54pPJ85f4W';

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { main } from './main.ts';
-import { Terminal } from './terminal.ts';
+import { Terminal } from './terminal/terminal.ts';
 
 /** What is not listened to ends the process: Terminal reports it to the command. */
 function terminal(stream: NodeJS.WriteStream): Terminal {

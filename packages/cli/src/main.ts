@@ -1,13 +1,13 @@
 import { quote } from '@countersign/shared';
 import { type Command, CommanderError } from 'commander';
-import { commandOf } from './command-tree.ts';
-import { codeOf, FoundError, UsageError, usageErrorOf } from './errors.ts';
-import type { Io } from './io.ts';
-import { Output } from './output.ts';
+import { commandOf } from './lib/command-tree.ts';
+import { codeOf, FoundError, UsageError, usageErrorOf } from './lib/errors.ts';
 import { buildProgram } from './program.ts';
-import { escapeLine } from './terminal.ts';
+import type { Io } from './terminal/io.ts';
+import { Output } from './terminal/output.ts';
+import { escapeLine } from './terminal/terminal.ts';
 
-export type { Io } from './io.ts';
+export type { Io } from './terminal/io.ts';
 
 /**
  * Runs one command.

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { addCallbacks } from './callbacks.ts';
-import { addCompletion } from './completion.ts';
-import type { Io } from './io.ts';
-import { addKeys } from './keys.ts';
-import { addMasterKey } from './master-key.ts';
-import { addSessions } from './sessions.ts';
+import { addCallbacks } from './callbacks/callbacks.ts';
+import { addCompletion } from './completion/completion.ts';
+import { addKeys } from './keys/keys.ts';
+import { addMasterKey } from './master-key/master-key.ts';
+import { addSessions } from './sessions/sessions.ts';
+import type { Io } from './terminal/io.ts';
 
 /** Adds a group of commands to the program. */
 type Group = (program: Command, io: Io) => void;

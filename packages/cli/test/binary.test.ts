@@ -11,7 +11,7 @@ import { createInterface } from 'node:readline';
 import { generateMasterKey } from '@countersign/server';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, inject, it, onTestFinished } from 'vitest';
-import { certify, startTls } from './tls-support.ts';
+import { certify, startTls } from './store/tls-support.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'countersign-cli-'));
 const binary = join(folder, 'dist/bin.mjs');

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { onTestFinished } from 'vitest';
 import { main } from '../src/main.ts';
-import { Terminal } from '../src/terminal.ts';
+import { Terminal } from '../src/terminal/terminal.ts';
 
 /** 2026-11-24 22:30:05 UTC: the time of every command, if not said otherwise. */
 export const NOW = 1_795_559_405;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Output } from '../src/output.ts';
-import { Terminal } from '../src/terminal.ts';
+import { Output } from '../src/terminal/output.ts';
+import { Terminal } from '../src/terminal/terminal.ts';
 import { NOW, newFolder, run } from './support.ts';
 
 describe('what commands tell', () => {

@@ -5,15 +5,15 @@ export {
   SignatureError,
   type SignatureErrorCode,
 } from '@countersign/shared';
-export type { SignableBody } from './body.ts';
-export type { Credentials, CredentialsSource } from './credentials.ts';
-export { type CreateFetchOptions, createFetch, type SignedFetch } from './fetch.ts';
-export { type SessionCredentialsOptions, sessionCredentials } from './session-credentials.ts';
+export { type CreateFetchOptions, createFetch, type SignedFetch } from './send/fetch.ts';
+export { type SessionCredentialsOptions, sessionCredentials } from './send/session-credentials.ts';
+export type { SignableBody } from './sign/body.ts';
+export type { Credentials, CredentialsSource } from './sign/credentials.ts';
 export {
   createSigner,
   type SignedRequest,
   type Signer,
   type UnsignedRequest,
   type UnsignedUrl,
-} from './signer.ts';
-export type { SignerOptions } from './signer-options.ts';
+} from './sign/signer.ts';
+export type { SignerOptions } from './sign/signer-options.ts';

@@ -1,4 +1,4 @@
 export {
   BullmqCallbackQueue,
   type BullmqCallbackQueueOptions,
-} from './callbacks/send/bullmq-callback-queue.ts';
+} from './callbacks/send/queue/bullmq-callback-queue.ts';

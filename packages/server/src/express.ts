@@ -2,21 +2,29 @@ import type { IncomingMessage } from 'node:http';
 import { quote, SignatureError } from '@countersign/shared';
 import type { Request, RequestHandler } from 'express';
 import * as z from 'zod';
-import { type AdapterOptions, adapterSchema, parseVerifierOrOptions } from './adapter-options.ts';
+import {
+  type AdapterOptions,
+  adapterSchema,
+  parseVerifierOrOptions,
+} from './http/adapter-options.ts';
+import {
+  createSessionEndpoint,
+  type SessionEndpointOptions,
+} from './http/express/session-endpoint.ts';
 import { authenticate } from './http/node/adapter.ts';
 import { answerProblem } from './http/node/answer.ts';
 import { identityOf, isVerifiedBy } from './http/node/verified-requests.ts';
-import { problemOf } from './problem-details.ts';
-import { createSessionEndpoint, type SessionEndpointOptions } from './session-endpoint.ts';
+import { problemOf } from './http/problem-details.ts';
+import { toError } from './lib/thrown.ts';
 import type { Sessions } from './sessions/sessions.ts';
-import { toError } from './thrown.ts';
-import type { Verifier } from './verifier.ts';
-import type { VerifierOptions } from './verifier-options.ts';
+import type { Verifier } from './verify/verifier.ts';
+import type { VerifierOptions } from './verify/verifier-options.ts';
 
-export type { CallbackAdapterOptions } from './callbacks/callback-adapter.ts';
-export { handleOnce } from './callbacks/handle-once.ts';
-export { callbackOf } from './callbacks/received-callbacks.ts';
-export { requireCallback } from './callbacks/require-callback.ts';
+export { handleOnce } from './callbacks/once/handle-once.ts';
+export type { CallbackAdapterOptions } from './callbacks/receive/callback-adapter.ts';
+export { callbackOf } from './callbacks/receive/received-callbacks.ts';
+export { requireCallback } from './callbacks/receive/require-callback.ts';
+export type { SessionEndpointOptions } from './http/express/session-endpoint.ts';
 export { keepRawBody } from './http/node/body.ts';
 export { continueWhenVerified } from './http/node/continue-when-verified.ts';
 export {
@@ -24,7 +32,6 @@ export {
   type UpgradeOptions,
   verifyUpgrade,
 } from './http/node/verify-upgrade.ts';
-export type { SessionEndpointOptions } from './session-endpoint.ts';
 export { identityOf };
 
 /** What `requireSignature()` does around a verifier. */

@@ -3,4 +3,4 @@ export {
   createFailureLimit,
   type FailureLimitOptions,
 } from './failures/create-failure-limit.ts';
-export type { FailureBlock, FailureLimit, SignatureKind } from './failures/failure-limit.ts';
+export type { FailureBlock, FailureLimit, SignatureKind } from './verify/failure-limit.ts';

@@ -1,6 +1,6 @@
-export type { CallbackAdapterOptions } from './callbacks/callback-adapter.ts';
-export { withCallback } from './callbacks/fetch-callbacks.ts';
-export { callbackOf } from './callbacks/received-callbacks.ts';
+export type { CallbackAdapterOptions } from './callbacks/receive/callback-adapter.ts';
+export { withCallback } from './callbacks/receive/fetch-callbacks.ts';
+export { callbackOf } from './callbacks/receive/received-callbacks.ts';
 export {
   type FetchOptions,
   refusalResponse,

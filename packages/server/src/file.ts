@@ -1,2 +1,2 @@
-export { FileKeyStore, type FileKeyStoreOptions } from './keys/file-key-store.ts';
-export { masterKeyFile } from './keys/master-key-file.ts';
+export { FileKeyStore, type FileKeyStoreOptions } from './keys/file/file-key-store.ts';
+export { masterKeyFile } from './keys/file/master-key-file.ts';

@@ -1,5 +1,5 @@
-export { withCallback } from './callbacks/node-callbacks.ts';
-export { callbackOf } from './callbacks/received-callbacks.ts';
+export { withCallback } from './callbacks/receive/node-callbacks.ts';
+export { callbackOf } from './callbacks/receive/received-callbacks.ts';
 export {
   type NodeOptions,
   type SignedRequestListener,

@@ -1,3 +1,3 @@
-export { RedisOnceStore, type RedisOnceStoreOptions } from './callbacks/redis-once-store.ts';
-export { RedisKeyStore, type RedisKeyStoreOptions } from './keys/redis-key-store.ts';
-export { RedisNonceStore, type RedisNonceStoreOptions } from './nonces/redis-nonce-store.ts';
+export { RedisOnceStore, type RedisOnceStoreOptions } from './callbacks/once/redis-once-store.ts';
+export { RedisKeyStore, type RedisKeyStoreOptions } from './keys/redis/redis-key-store.ts';
+export { RedisNonceStore, type RedisNonceStoreOptions } from './nonces/redis/redis-nonce-store.ts';

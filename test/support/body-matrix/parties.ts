@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createSigner } from '@countersign/client';
-import { createFetch } from '@countersign/client/fetch';
+import { createFetch, createSigner } from '@countersign/client';
+import { signing } from '@countersign/client/undici';
 import { signing } from '@countersign/client/undici';
 import {
   createVerifier,

@@ -1,4 +1,4 @@
-import { type CommandNode, followedBy } from '../command-tree.ts';
+import { type CommandNode, followedBy } from '../lib/command-tree.ts';
 import { anyOf, quoteWord } from './quote-word.ts';
 
 /** A script for bash 3.2 and newer. */

@@ -1,4 +1,4 @@
-import type { CommandNode, Flag } from '../command-tree.ts';
+import type { CommandNode, Flag } from '../lib/command-tree.ts';
 
 /** A script for fish. */
 export function fishScript(commands: readonly CommandNode[]): string {

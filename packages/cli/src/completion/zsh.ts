@@ -1,4 +1,4 @@
-import { type CommandNode, followedBy, type Word } from '../command-tree.ts';
+import { type CommandNode, followedBy, type Word } from '../lib/command-tree.ts';
 import { anyOf, quoteWord } from './quote-word.ts';
 
 /** A script for zsh: to be found through `$fpath`, or to be evaluated. */

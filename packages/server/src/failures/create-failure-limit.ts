@@ -1,10 +1,10 @@
 import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
-import { OperatorWarnings, type WarningHook, warningOption } from '../operator-warning.ts';
-import { clockOr, parseOptions } from '../options.ts';
-import { redisOption } from '../redis-connection.ts';
+import { OperatorWarnings, type WarningHook, warningOption } from '../lib/operator-warning.ts';
+import { clockOr, parseOptions } from '../lib/options.ts';
+import { redisOption } from '../lib/redis/own-connection.ts';
+import type { FailureBlock, FailureLimit, SignatureKind } from '../verify/failure-limit.ts';
 import { FailureCounts } from './failure-counts.ts';
-import type { FailureBlock, FailureLimit, SignatureKind } from './failure-limit.ts';
 import { type FailureNames, type OwnCounts, RedisFailures } from './redis-failures.ts';
 import { sourceName } from './source-name.ts';
 

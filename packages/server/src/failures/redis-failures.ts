@@ -1,8 +1,6 @@
 import type { Cluster, Redis } from 'ioredis';
-import type { OperatorWarnings } from '../operator-warning.ts';
-import { commandsOf } from '../redis-commands.ts';
-import { duplicate } from '../redis-connection.ts';
-import { isRefusal, refusalOf } from '../redis-permissions.ts';
+import type { OperatorWarnings } from '../lib/operator-warning.ts';
+import { duplicate } from '../lib/redis/own-connection.ts';
 import {
   isLost,
   lastFailure,
@@ -10,7 +8,9 @@ import {
   reasonOf,
   rememberFailures,
   unreachableCause,
-} from '../redis-reachable.ts';
+} from '../lib/redis/reachable.ts';
+import { commandsOf } from '../lib/redis/redis-commands.ts';
+import { isRefusal, refusalOf } from '../lib/redis/redis-permissions.ts';
 import { COUNT_SCRIPT } from './count-script.ts';
 import type { FailureCounts } from './failure-counts.ts';
 

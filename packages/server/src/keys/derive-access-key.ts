@@ -8,8 +8,8 @@ import {
   type KeyDerivation,
   quote,
 } from '@countersign/shared';
-import { kindOf } from '../options.ts';
-import { type AccessKey, type DerivedAccessKey, LATEST_TIME } from './key-store.ts';
+import { kindOf } from '../lib/options.ts';
+import { type AccessKey, type DerivedAccessKey, LATEST_TIME } from '../verify/key-store.ts';
 
 const DAY = 86_400;
 

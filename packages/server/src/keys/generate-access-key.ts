@@ -6,9 +6,9 @@ import {
   isAlgorithm,
   type PublicKeyAlgorithm,
 } from '@countersign/shared';
-import { kindOf } from '../options.ts';
-import type { AccessKey, PublicAccessKey } from './key-store.ts';
-import { type PublicKeyInput, readPublicKey } from './public-key.ts';
+import { kindOf } from '../lib/options.ts';
+import type { AccessKey, PublicAccessKey } from '../verify/key-store.ts';
+import { type PublicKeyInput, readPublicKey } from '../verify/public-key.ts';
 
 /** Crockford's base32: no I, L, O or U, so that an id survives being read aloud. */
 const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';

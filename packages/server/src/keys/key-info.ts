@@ -1,7 +1,7 @@
+import { type AccessKeyPolicy, LATEST_TIME } from '../verify/key-store.ts';
+import type { PublicKey } from '../verify/public-key.ts';
 import type { StoredKey } from './key-record.ts';
-import { type AccessKeyPolicy, LATEST_TIME } from './key-store.ts';
 import { isUnreadable } from './key-store-error.ts';
-import type { PublicKey } from './public-key.ts';
 
 /** An access key as it can be shown: without its secret. */
 export interface AccessKeyInfo extends AccessKeyPolicy {

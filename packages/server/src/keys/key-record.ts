@@ -1,6 +1,6 @@
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
-import { given, parseOptions } from '../options.ts';
+import { given, parseOptions } from '../lib/options.ts';
 import {
   type AccessKey,
   type AccessKeyPolicy,
@@ -10,7 +10,7 @@ import {
   type PublicAccessKey,
   publicAccessKeySchema,
   time,
-} from './key-store.ts';
+} from '../verify/key-store.ts';
 import { parsePolicy, type StoredRecord } from './record-store.ts';
 import { SESSION_PREFIX } from './revocations.ts';
 

@@ -1,4 +1,4 @@
-import type { OperatorWarnings } from '../operator-warning.ts';
+import type { OperatorWarnings } from '../lib/operator-warning.ts';
 import { keyName } from './key-record.ts';
 import type { RecordStore } from './record-store.ts';
 

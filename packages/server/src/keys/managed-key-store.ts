@@ -1,7 +1,9 @@
 import { type PublicKeyAlgorithm, quote } from '@countersign/shared';
 import * as z from 'zod';
-import { OperatorWarnings } from '../operator-warning.ts';
-import { parseOptions } from '../options.ts';
+import { OperatorWarnings } from '../lib/operator-warning.ts';
+import { parseOptions } from '../lib/options.ts';
+import type { AccessKey, GivenAccessKey, KeyStore, PublicAccessKey } from '../verify/key-store.ts';
+import type { PublicKeyInput } from '../verify/public-key.ts';
 import { type Cutoff, Cutoffs, type Revocation, revocationSchema } from './cutoffs.ts';
 import {
   type AccessKeyOwner,
@@ -30,10 +32,8 @@ import {
   toRecord,
   withFields,
 } from './key-record.ts';
-import type { AccessKey, GivenAccessKey, KeyStore, PublicAccessKey } from './key-store.ts';
 import { isNotReplicated, KeyStoreError } from './key-store-error.ts';
 import { LastUses } from './last-uses.ts';
-import type { PublicKeyInput } from './public-key.ts';
 import { RecordCache } from './record-cache.ts';
 import type { Change, RecordStore, UpdateOptions } from './record-store.ts';
 import {

@@ -1,10 +1,10 @@
 import { quote } from '@countersign/shared';
-import { given } from '../options.ts';
+import { given } from '../lib/options.ts';
+import { LATEST_TIME } from '../verify/key-store.ts';
+import type { PublicKeyInput } from '../verify/public-key.ts';
 import { generateAccessKey } from './generate-access-key.ts';
 import { type KeptKey, type StoredKey, withFields } from './key-record.ts';
-import { LATEST_TIME } from './key-store.ts';
 import { KeyStoreError } from './key-store-error.ts';
-import type { PublicKeyInput } from './public-key.ts';
 
 /**
  * The key that takes the place of an old one: like it, and made to live as long.

@@ -1,5 +1,5 @@
 import { quote } from '@countersign/shared';
-import type { OperatorWarnings } from '../operator-warning.ts';
+import type { OperatorWarnings } from '../lib/operator-warning.ts';
 import { KeyStoreError } from './key-store-error.ts';
 
 /** How many of its last changes a store remembers: a server that runs is never that far behind. */

@@ -1,5 +1,5 @@
 import { quote } from '@countersign/shared';
-import type { OperatorWarnings } from '../operator-warning.ts';
+import type { OperatorWarnings } from '../lib/operator-warning.ts';
 import { KeyStoreError } from './key-store-error.ts';
 
 /**

@@ -1,4 +1,4 @@
-import type { OperatorWarning } from '../operator-warning.ts';
+import type { OperatorWarning } from '../lib/operator-warning.ts';
 
 /** Why an epoch began, by the letter that the script keeps beside it. `g` is `empty` to a server that knew no epoch before. */
 const CAUSES = {

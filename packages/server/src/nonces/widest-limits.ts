@@ -1,4 +1,4 @@
-import type { NonceClaim } from './nonce-store.ts';
+import type { NonceClaim } from '../verify/nonce-store.ts';
 
 /** The widest limits that verifiers of one audience have claimed with. */
 export interface Limits {

@@ -2,7 +2,7 @@ import { quote } from '@countersign/shared';
 import { CompactEncrypt, compactDecrypt, errors } from 'jose';
 import * as z from 'zod';
 import type { MasterKeys } from '../keys/master-keys.ts';
-import { storeFailed } from '../store-failed.ts';
+import { storeFailed } from '../verify/store-failed.ts';
 
 /** What is sealed in a session token. */
 const claimsSchema = z.strictObject({

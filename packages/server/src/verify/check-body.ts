@@ -1,7 +1,7 @@
 import { createHash, type Hash, hash } from 'node:crypto';
 import { setImmediate as yieldToEvents } from 'node:timers/promises';
 import { type BodyClaim, SignatureError, type SignatureParams } from '@countersign/shared';
-import { lifetime, type Window } from '../steps/window.ts';
+import { lifetime, type Window } from './check-window.ts';
 
 /**
  * The body of a request that is being verified. An adapter reads the body only when the core asks

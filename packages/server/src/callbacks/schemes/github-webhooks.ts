@@ -1,6 +1,6 @@
-import type { CallbackScheme } from '../callback-scheme.ts';
-import { checkCount, splitHeader } from '../signature-headers.ts';
-import { textSecret } from '../text-secret.ts';
+import type { CallbackScheme } from './callback-scheme.ts';
+import { checkCount, splitHeader } from './signature-headers.ts';
+import { textSecret } from './text-secret.ts';
 
 const SIGNATURE = 'x-hub-signature-256';
 

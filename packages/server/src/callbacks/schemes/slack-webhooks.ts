@@ -1,7 +1,7 @@
-import { bodyId } from '../body-id.ts';
-import type { CallbackScheme } from '../callback-scheme.ts';
-import { checkCount, parseSeconds, splitHeader } from '../signature-headers.ts';
-import { textSecret } from '../text-secret.ts';
+import { bodyId } from './body-id.ts';
+import type { CallbackScheme } from './callback-scheme.ts';
+import { checkCount, parseSeconds, splitHeader } from './signature-headers.ts';
+import { textSecret } from './text-secret.ts';
 
 const TIMESTAMP = 'x-slack-request-timestamp';
 const SIGNATURE = 'x-slack-signature';

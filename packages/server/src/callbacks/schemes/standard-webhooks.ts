@@ -8,9 +8,9 @@ import {
   verify,
 } from 'node:crypto';
 import { findTextFlaw, quote } from '@countersign/shared';
-import { isOfSmallOrder } from '../../keys/small-order.ts';
-import type { CallbackKey, CallbackScheme } from '../callback-scheme.ts';
-import { checkCount, isAmong, malformed, parseSeconds, splitHeader } from '../signature-headers.ts';
+import { isOfSmallOrder } from '../../lib/small-order.ts';
+import type { CallbackKey, CallbackScheme } from './callback-scheme.ts';
+import { checkCount, isAmong, malformed, parseSeconds, splitHeader } from './signature-headers.ts';
 
 const ID = 'webhook-id';
 const TIMESTAMP = 'webhook-timestamp';

@@ -1,8 +1,8 @@
 import { SignatureError } from '@countersign/shared';
-import { bodyId } from '../body-id.ts';
-import type { CallbackScheme } from '../callback-scheme.ts';
-import { checkCount, parseSeconds, splitHeader } from '../signature-headers.ts';
-import { textSecret } from '../text-secret.ts';
+import { bodyId } from './body-id.ts';
+import type { CallbackScheme } from './callback-scheme.ts';
+import { checkCount, parseSeconds, splitHeader } from './signature-headers.ts';
+import { textSecret } from './text-secret.ts';
 
 const SIGNATURE = 'stripe-signature';
 

@@ -1,8 +1,8 @@
 import { quote } from '@countersign/shared';
 import { checkCallbackUrl } from './callback-address.ts';
-import type { DeliveryAttempt, DeliveryProgress, QueuedCallback } from './callback-queue.ts';
 import type { CheckedEndpoint } from './endpoint.ts';
 import type { PostAnswer, Poster } from './pinned-post.ts';
+import type { DeliveryAttempt, DeliveryProgress, QueuedCallback } from './queue/callback-queue.ts';
 import { parseRetryAfter } from './retry-schedule.ts';
 import type { SenderPolicy } from './sender-options.ts';
 import { signAttempt } from './sign-attempt.ts';

@@ -1,7 +1,11 @@
 import { quote } from '@countersign/shared';
-import { describeThrown } from '../../thrown.ts';
+import { describeThrown } from '../../lib/thrown.ts';
 import { type AttemptResult, makeAttempt } from './attempt.ts';
 import { type CallbackEvent, deliveryId, toContent } from './callback-event.ts';
+import { parseCallbackUrl } from './callback-url.ts';
+import { type CheckedEndpoint, checkEndpoint } from './endpoint.ts';
+import { EndpointGate, type PlaceOutcome } from './endpoint-gate.ts';
+import { createPoster } from './pinned-post.ts';
 import {
   type DeliveryAttempt,
   type DeliveryProgress,
@@ -10,11 +14,7 @@ import {
   type QueuedCallback,
   type QueueEntry,
   type Verdict,
-} from './callback-queue.ts';
-import { parseCallbackUrl } from './callback-url.ts';
-import { type CheckedEndpoint, checkEndpoint } from './endpoint.ts';
-import { EndpointGate, type PlaceOutcome } from './endpoint-gate.ts';
-import { createPoster } from './pinned-post.ts';
+} from './queue/callback-queue.ts';
 import { type CallbackSenderOptions, checkSenderOptions } from './sender-options.ts';
 import { readSecrets } from './sign-attempt.ts';
 

@@ -1,6 +1,6 @@
 import { importPrivateKey, isAccessKeyId, isAudience } from '@countersign/shared';
 import * as z from 'zod';
-import { parseOptions, secretOption } from '../../options.ts';
+import { parseOptions, secretOption } from '../../lib/options.ts';
 
 /** Where callbacks go, and with what they are signed. */
 export interface CallbackEndpoint {

@@ -1,12 +1,12 @@
 import * as z from 'zod';
-import { OperatorWarnings, type WarningHook, warningOption } from '../../operator-warning.ts';
-import { clockOption, functionOption, objectOption, parseOptions } from '../../options.ts';
-import type { CallbackScheme } from '../callback-scheme.ts';
+import { OperatorWarnings, type WarningHook, warningOption } from '../../lib/operator-warning.ts';
+import { clockOption, functionOption, objectOption, parseOptions } from '../../lib/options.ts';
+import type { CallbackScheme } from '../schemes/callback-scheme.ts';
 import { standardWebhooks } from '../schemes/standard-webhooks.ts';
 import type { CallbackAddressPolicy } from './callback-address.ts';
-import type { CallbackQueue, DeliveryAttempt } from './callback-queue.ts';
 import type { FindEndpoint } from './endpoint.ts';
-import { MemoryCallbackQueue } from './memory-callback-queue.ts';
+import type { CallbackQueue, DeliveryAttempt } from './queue/callback-queue.ts';
+import { MemoryCallbackQueue } from './queue/memory-callback-queue.ts';
 import { STANDARD_SCHEDULE } from './retry-schedule.ts';
 
 /** What hooks are told of a delivery. */

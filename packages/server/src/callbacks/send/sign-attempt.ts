@@ -10,9 +10,9 @@ import {
   sha256Hex,
   signRequest,
 } from '@countersign/shared';
-import type { CallbackScheme } from '../callback-scheme.ts';
-import type { QueuedCallback } from './callback-queue.ts';
+import type { CallbackScheme } from '../schemes/callback-scheme.ts';
 import type { CheckedEndpoint } from './endpoint.ts';
+import type { QueuedCallback } from './queue/callback-queue.ts';
 
 /**
  * The headers of one attempt, signed anew: an old timestamp would be refused as a replay.

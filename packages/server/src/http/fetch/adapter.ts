@@ -1,4 +1,10 @@
 import { quote, SignatureError } from '@countersign/shared';
+import { watchPromise } from '../../lib/call-hook.ts';
+import { functionOption, parseOptions } from '../../lib/options.ts';
+import type { Identity } from '../../verify/identity.ts';
+import { isSameHost } from '../../verify/read-request.ts';
+import type { Verifier } from '../../verify/verifier.ts';
+import type { VerifierOptions } from '../../verify/verifier-options.ts';
 import {
   type AdapterOptions,
   adapterSchema,
@@ -6,15 +12,9 @@ import {
   isVerifier,
   parseVerifierOrOptions,
   sourceSchema,
-} from '../../adapter-options.ts';
-import { watchPromise } from '../../call-hook.ts';
-import type { Identity } from '../../identity.ts';
-import { functionOption, parseOptions } from '../../options.ts';
-import { problemOf } from '../../problem-details.ts';
-import { isSameHost } from '../../steps/request.ts';
-import type { Verifier } from '../../verifier.ts';
-import type { VerifierOptions } from '../../verifier-options.ts';
+} from '../adapter-options.ts';
 import { ConnectionHold } from '../connection-hold.ts';
+import { problemOf } from '../problem-details.ts';
 import { heldFetchBody, streamedFetchBody } from './body.ts';
 import { incomingOf, keepIncoming, targetOf, whileHeld } from './incoming.ts';
 

@@ -1,6 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { SignatureError } from '@countersign/shared';
+import type { Identity } from '../../verify/identity.ts';
+import type { Verifier } from '../../verify/verifier.ts';
+import type { VerifierOptions } from '../../verify/verifier-options.ts';
 import {
   type AdapterOptions,
   type AdapterPolicy,
@@ -8,12 +11,9 @@ import {
   checkHandler,
   parseVerifierOrOptions,
   sourceSchema,
-} from '../../adapter-options.ts';
-import type { Identity } from '../../identity.ts';
-import { type ProblemAnswer, problemOf } from '../../problem-details.ts';
-import type { Verifier } from '../../verifier.ts';
-import type { VerifierOptions } from '../../verifier-options.ts';
+} from '../adapter-options.ts';
 import { ConnectionHold } from '../connection-hold.ts';
+import { type ProblemAnswer, problemOf } from '../problem-details.ts';
 import { answerFailure, answerProblem, answerRefusal, onceAnswered } from './answer.ts';
 import { heldBody, streamedBody, streamOf } from './body.ts';
 import { callListener } from './call-listener.ts';

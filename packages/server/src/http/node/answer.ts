@@ -2,9 +2,9 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { constants } from 'node:http2';
 import type { Duplex, Readable } from 'node:stream';
 import { SignatureError } from '@countersign/shared';
-import type { ProblemAnswer } from '../../problem-details.ts';
-import { describeThrown } from '../../thrown.ts';
-import type { WarningCode } from '../../warning-codes.ts';
+import { describeThrown } from '../../lib/thrown.ts';
+import type { WarningCode } from '../../lib/warning-codes.ts';
+import type { ProblemAnswer } from '../problem-details.ts';
 import { streamOf } from './body.ts';
 
 /** Answers a refused request. Only a little of the rest of its body is read. */

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
-import { checkHandler } from '../../adapter-options.ts';
+import { checkHandler } from '../adapter-options.ts';
 import { streamOf } from './body.ts';
 
 /**

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import type { Http2ServerRequest } from 'node:http2';
 import { quote } from '@countersign/shared';
-import type { Identity } from '../../identity.ts';
-import type { Verifier } from '../../verifier.ts';
+import type { Identity } from '../../verify/identity.ts';
+import type { Verifier } from '../../verify/verifier.ts';
 
 interface Verified {
   readonly identity: Identity;

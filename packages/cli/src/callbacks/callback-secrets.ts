@@ -1,0 +1,35 @@
+import { standardWebhooks } from '@countersign/server/callbacks';
+import { UsageError } from '../lib/errors.ts';
+import type { Io } from '../terminal/io.ts';
+
+/**
+ * The secrets of callbacks. From the environment only: what is on the command line, `ps` shows to everybody.
+ *
+ * @param use what they are for: a public key verifies only
+ * @throws UsageError where there is none, or one cannot be used; none is part of the message
+ */
+export function callbackSecrets({ env }: Io, use: 'sign' | 'verify'): readonly string[] {
+  const text = env['COUNTERSIGN_CALLBACK_SECRET'] ?? '';
+  if (text === '')
+    throw new UsageError(
+      `Cannot ${use} callbacks without a secret: set COUNTERSIGN_CALLBACK_SECRET to whsec_…`,
+    );
+  const secrets = text.split(',');
+  for (const secret of secrets) {
+    const flaw = flawOf(secret, use);
+    if (flaw !== undefined)
+      throw new UsageError(`${flaw}; see what COUNTERSIGN_CALLBACK_SECRET holds`);
+  }
+  return secrets;
+}
+
+function flawOf(secret: string, use: 'sign' | 'verify'): string | undefined {
+  try {
+    const { sign } = standardWebhooks().parseKey(secret);
+    return sign === undefined && use === 'sign'
+      ? 'Cannot sign callbacks with a public key'
+      : undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}

@@ -1,0 +1,53 @@
+import { randomBytes } from 'node:crypto';
+import { chown, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { quote } from '@countersign/shared';
+import { OperationError } from '../lib/errors.ts';
+import { isMasterKey } from '../store/master-key-source.ts';
+
+/**
+ * Puts a master key on top of a file, where it seals from then on; the file is readable by its owner only.
+ *
+ * @throws OperationError `ERR_MASTER_KEY_FILE`
+ */
+export async function addMasterKeyTo(path: string, id: string, key: string): Promise<void> {
+  try {
+    const before = await readIfThere(path);
+    if (!before.split(/\r?\n/).every((line) => line === '' || isMasterKey(line)))
+      throw new Error('it holds something else than master keys; name another file');
+    // The upper one would hide the lower one, and what that has sealed.
+    if (before.split(/\r?\n/).some((line) => line.startsWith(`${id}:`)))
+      throw new Error(`there is one called ${quote(id)}; give another --id`);
+    await replace(path, `${key}\n${before}`);
+  } catch (cause) {
+    throw new OperationError(
+      'ERR_MASTER_KEY_FILE',
+      `Cannot add a master key to ${quote(path, 200)}: ${(cause as Error).message}`,
+      { cause },
+    );
+  }
+}
+
+async function readIfThere(path: string): Promise<string> {
+  return readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  });
+}
+
+/** As a whole: a server that reads meanwhile finds the old one or the new one. */
+async function replace(path: string, text: string): Promise<void> {
+  const place = await realpath(path).catch(() => path);
+  const draft = `${place}.${randomBytes(8).toString('hex')}`;
+  try {
+    await writeFile(draft, text, { mode: 0o600, flag: 'wx', flush: true });
+    if (process.geteuid?.() === 0) {
+      // Whose file it was: the server that reads it is seldom root.
+      const { uid, gid } = await stat(place).catch(() => stat(dirname(place)));
+      await chown(draft, uid, gid).catch(() => undefined);
+    }
+    await rename(draft, place);
+  } finally {
+    await rm(draft, { force: true });
+  }
+}

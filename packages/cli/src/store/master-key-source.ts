@@ -1,0 +1,91 @@
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import type { MasterKeySource } from '@countersign/server';
+import { masterKeyFile } from '@countersign/server/file';
+import { findTextFlaw, quote } from '@countersign/shared';
+import { UsageError } from '../lib/errors.ts';
+import type { Io } from '../terminal/io.ts';
+import type { Place } from './store-url.ts';
+
+/** Master keys, and the file that they come from. */
+export interface ChosenMasterKeys {
+  readonly source: MasterKeySource;
+  readonly path?: string;
+}
+
+/**
+ * Chooses where master keys come from: a file that is named, the environment, or the file beside a file of keys. Never the command
+ * line, which everybody on the machine can read.
+ *
+ * @throws UsageError where there are none, or what there is cannot be one. No key is part of the message
+ */
+export function chooseMasterKeys(
+  { env }: Io,
+  { masterKeyFile: named }: { readonly masterKeyFile?: string | undefined },
+  place: Place,
+): ChosenMasterKeys {
+  if (named !== undefined) return fromNamedFile(named);
+  const given = env['COUNTERSIGN_MASTER_KEY'];
+  const file = env['COUNTERSIGN_MASTER_KEY_FILE'];
+  if (given && file)
+    throw new UsageError(
+      'Cannot choose between COUNTERSIGN_MASTER_KEY and COUNTERSIGN_MASTER_KEY_FILE: set one of them',
+    );
+  if (given) return { source: parseMasterKeys(given) };
+  if (file) return fromNamedFile(file);
+  if (place.kind === 'file') return fromFileBeside(place.path);
+  throw new UsageError(
+    'Cannot open the store without a master key: set COUNTERSIGN_MASTER_KEY, or name a file with --master-key-file or COUNTERSIGN_MASTER_KEY_FILE',
+  );
+}
+
+/** A file that is named is there: one made by a slip of the pen would seal what no server can open. */
+function fromNamedFile(path: string): ChosenMasterKeys {
+  if (!isThere(path))
+    throw new UsageError(
+      `Cannot find master key file ${quote(path, 200)}: make it with countersign master-key --into`,
+    );
+  return { source: masterKeyFile(path), path };
+}
+
+function fromFileBeside(keys: string): ChosenMasterKeys {
+  const path = `${keys}.master-key`;
+  if (existsSync(keys) && !isThere(path))
+    throw new UsageError(
+      `Cannot find master key file ${quote(path, 200)}, which the keys in ${quote(keys, 200)} need: restore it, or set COUNTERSIGN_MASTER_KEY`,
+    );
+  return { source: masterKeyFile(path), path };
+}
+
+/**
+ * Whether there is such a file. It is not read: a pipe can be read once only.
+ *
+ * @throws UsageError where it cannot be read
+ */
+function isThere(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK);
+    if (statSync(path).isDirectory()) throw new Error('it is a folder');
+    return true;
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return false;
+    // What Node adds is the path.
+    const why = message.replace(/, access '.*/s, '');
+    throw new UsageError(`Cannot read master key file ${quote(path, 200)}: ${why}`, { cause });
+  }
+}
+
+function parseMasterKeys(text: string): readonly string[] {
+  const keys = text.split(',').map((key) => key.trim());
+  const wrong = keys.find((key) => !isMasterKey(key));
+  if (wrong === undefined) return keys;
+  const flaw = findTextFlaw(wrong);
+  throw new UsageError(
+    `Cannot use COUNTERSIGN_MASTER_KEY: ${flaw === undefined ? '' : `${flaw}; `}expected <id>:<32 bytes in base64url>, as countersign master-key prints it, or several with commas between`,
+  );
+}
+
+/** As text: `<id>:<32 bytes in base64url>`. */
+export function isMasterKey(text: string): boolean {
+  return /^[\w-]{1,64}:[\w-]{43}$/.test(text);
+}

@@ -1,0 +1,141 @@
+import { SignatureError } from '@countersign/shared';
+import type { Request, RequestHandler, Response } from 'express';
+import * as z from 'zod';
+import { kindOf, parseOptions } from '../../lib/options.ts';
+import { toError } from '../../lib/thrown.ts';
+import type { Sessions, WantedSession } from '../../sessions/sessions.ts';
+import type { Identity } from '../../verify/identity.ts';
+import { cutShort } from '../body-errors.ts';
+import { ConnectionHold } from '../connection-hold.ts';
+import { HeldBody } from '../held-body.ts';
+import { answerProblem } from '../node/answer.ts';
+import { verifiedBody } from '../node/body.ts';
+import { problemOf } from '../problem-details.ts';
+
+/** How session credentials are handed out. */
+export interface SessionEndpointOptions {
+  /**
+   * `tls` if not given: a request that came over plain HTTP is refused, also one from this machine,
+   * since a proxy on it may have forwarded the request without saying so. If a proxy ends TLS, set
+   * Express' `trust proxy`. `allow-plain-http` sends the secret of the session so that everybody on
+   * the way can read it: for development.
+   */
+  readonly transport?: 'tls' | 'allow-plain-http' | undefined;
+}
+
+const optionsSchema = z.strictObject({
+  transport: z.enum(['tls', 'allow-plain-http']).default('tls'),
+});
+
+const LONGEST_BODY = 16_384;
+
+/**
+ * Builds a handler that lends session credentials to whoever signed the request.
+ *
+ * @param identityOf who signed a request
+ * @throws TypeError where what is given are no sessions, or an option cannot be used
+ */
+export function createSessionEndpoint(
+  identityOf: (req: Request) => Identity,
+  sessions: Sessions,
+  options: SessionEndpointOptions = {},
+): RequestHandler {
+  if (typeof (sessions as Sessions | undefined)?.lend !== 'function')
+    throw new TypeError(
+      `Cannot build session endpoint: expected what createSessions() gives, got ${kindOf(sessions)}`,
+    );
+  const { transport } = parseOptions('session endpoint', optionsSchema, options);
+  return function sessionEndpoint(req, res, next) {
+    const identity = identityOf(req);
+    if (transport === 'tls' && !req.secure) {
+      next(
+        new TypeError(
+          'Cannot lend session credentials: the request came over plain HTTP, and the secret would be readable on the way. Use TLS, set "trust proxy" if a proxy ends it, ' +
+            'or for development sessionEndpoint(sessions, { transport: "allow-plain-http" })',
+        ),
+      );
+      return;
+    }
+    const hold = new ConnectionHold(req);
+    lend(sessions, identity, req, hold)
+      .then(
+        (credentials) => answer(res, 201, 'application/json', credentials),
+        (error) => {
+          if (error instanceof SignatureError)
+            answerProblem(req, res, problemOf(error, identity.audience));
+          else if (error instanceof TypeError || error instanceof RangeError)
+            answer(res, 400, 'application/problem+json', {
+              type: 'about:blank',
+              title: 'Bad Request',
+              status: 400,
+              detail: error.message,
+            });
+          else throw error;
+        },
+      )
+      .catch((error) => next(toError(error)))
+      .finally(() => hold.end());
+  };
+}
+
+async function lend(
+  sessions: Sessions,
+  identity: Identity,
+  req: Request,
+  hold: ConnectionHold,
+): Promise<object> {
+  const wanted = await readWanted(req);
+  // Its client may close its side behind the request, and still waits for the answer.
+  hold.begin();
+  // What is not as it should be, `lend` says.
+  return sessions.lend(identity, (wanted ?? {}) as WantedSession);
+}
+
+/**
+ * What a client asks for: the bytes that were verified, whatever a parser has made of them. Those
+ * of Express 4 say `{}` of what is not theirs, which would ask for all that there is. What did not
+ * arrive must not be taken for no wish either.
+ */
+async function readWanted(req: Request): Promise<unknown> {
+  if (req.destroyed && !req.readableEnded) throw cutShort(req.errored);
+  const bytes = verifiedBody(req);
+  if (bytes !== undefined) return parseJson(bytes);
+  if (!req.readableEnded) return parseJson(await collect(req));
+  // A parser has read a streamed body to its end, which was let through because it is the signed
+  // one.
+  const { body } = req as { body: unknown };
+  return typeof body === 'string' || Buffer.isBuffer(body) ? parseJson(Buffer.from(body)) : body;
+}
+
+/** A body that is checked on its way: it fails unless all of it is what was signed. */
+async function collect(req: Request): Promise<Uint8Array> {
+  const held = new HeldBody(LONGEST_BODY);
+  // Not destroyed if it is too long: what is left of it is dealt with when that is answered.
+  for await (const chunk of req.iterator({ destroyOnReturn: false }))
+    if (!held.add(chunk as Buffer)) throw tooLong();
+  return held.bytes;
+}
+
+function parseJson(bytes: Uint8Array): unknown {
+  if (bytes.length === 0) return undefined;
+  if (!(bytes.length <= LONGEST_BODY)) throw tooLong();
+  try {
+    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8'));
+  } catch {
+    throw new TypeError('Cannot lend session credentials: the body is not JSON');
+  }
+}
+
+function tooLong(): SignatureError {
+  return new SignatureError(
+    'ERR_BODY_TOO_LARGE',
+    `Cannot lend session credentials: the body has more than ${LONGEST_BODY} bytes`,
+  );
+}
+
+function answer(res: Response, status: number, type: string, body: object): void {
+  res
+    .status(status)
+    .set({ 'content-type': type, 'cache-control': 'no-store' })
+    .end(JSON.stringify(body));
+}

@@ -1,0 +1,82 @@
+import * as z from 'zod';
+import { clockOption, kindOf, parseOptions } from '../../lib/options.ts';
+import type { GivenAccessKey } from '../../verify/key-store.ts';
+import { subjectName } from '../cutoffs.ts';
+import { checkKey, type KeptKey, keyName, readKey, toRecord } from '../key-record.ts';
+import { ManagedKeyStore, revoked } from '../managed-key-store.ts';
+import { MemoryRecords } from './memory-records.ts';
+
+export interface MemoryKeyStoreOptions {
+  /** Unix seconds; the system's clock if not given. */
+  readonly clock?: (() => number) | undefined;
+}
+
+const optionsSchema = z.strictObject({ clock: clockOption });
+
+/**
+ * Access keys in the memory of this process: for tests, examples, and servers whose keys come from configuration.
+ *
+ * @example
+ * ```ts
+ * import { generateAccessKey, MemoryKeyStore } from '@countersign/server';
+ *
+ * const key = generateAccessKey({ subject: 'alice', scopes: ['videos:parse'] });
+ * const keys = new MemoryKeyStore([key]);
+ * console.assert((await keys.find(key.accessKeyId))?.subject === 'alice');
+ * ```
+ */
+export class MemoryKeyStore extends ManagedKeyStore {
+  readonly #records: MemoryRecords;
+
+  /**
+   * @param accessKeys the keys to begin with
+   * @param options see {@link MemoryKeyStoreOptions}; or the clock alone
+   * @throws TypeError or RangeError naming the option that cannot be used, or if a key cannot: see {@link MemoryKeyStore.set}
+   */
+  constructor(
+    accessKeys: Iterable<GivenAccessKey> = [],
+    options: MemoryKeyStoreOptions | (() => number) = {},
+  ) {
+    if (typeof accessKeys !== 'object' || typeof accessKeys?.[Symbol.iterator] !== 'function')
+      throw new TypeError(
+        `Cannot build MemoryKeyStore: expected a list of access keys, got ${kindOf(accessKeys)}`,
+      );
+    const given = typeof options === 'function' ? { clock: options } : options;
+    const { clock } = parseOptions('MemoryKeyStore', optionsSchema, given);
+    const records = new MemoryRecords(clock);
+    super(records, clock);
+    this.#records = records;
+    for (const accessKey of accessKeys) this.set(accessKey);
+  }
+
+  /**
+   * Adds a key, or replaces the one of that id, at once.
+   *
+   * @throws KeyStoreError `ERR_KEY_REVOKED` where that one is revoked, for good
+   * @throws TypeError where a field is missing or of the wrong type; where the secret is shorter than 16 bytes, repeats a
+   * few characters, or is a known placeholder; where a public key cannot be used. The secret is never part of the message
+   */
+  set(accessKey: GivenAccessKey): void {
+    const key = checkKey(accessKey);
+    const name = keyName(key.accessKeyId);
+    const present = readKey(name, this.#records.peek(name));
+    // Configuration that is read again must not undo it.
+    if (present !== undefined && this.#isRevoked(present)) throw revoked(key.accessKeyId);
+    const isSameSubject = present?.accessKey.subject === key.subject;
+    const version = isSameSubject ? present.version : this.#keyVersion(key.subject);
+    this.#records.put(name, toRecord(key, version));
+  }
+
+  /** Removes a key; requests signed with it are refused from now on. */
+  delete(accessKeyId: string): boolean {
+    return this.#records.put(keyName(accessKeyId), undefined);
+  }
+
+  #isRevoked({ accessKey, version }: KeptKey): boolean {
+    return accessKey.status === 'revoked' || !(version >= this.#keyVersion(accessKey.subject));
+  }
+
+  #keyVersion(subject: string): number {
+    return Number(this.#records.peek(subjectName(subject))?.policy['keyVersion'] ?? 0);
+  }
+}

@@ -1,0 +1,93 @@
+import type { Cluster, Redis } from 'ioredis';
+import * as z from 'zod';
+import { OperatorWarnings, type WarningHook, warningOption } from '../../lib/operator-warning.ts';
+import { clockOption, parseOptions } from '../../lib/options.ts';
+import { redisOption } from '../../lib/redis/own-connection.ts';
+import { ManagedKeyStore } from '../managed-key-store.ts';
+import { type MasterKeySource, MasterKeys } from '../master-keys.ts';
+import { RedisRecords } from './redis-records.ts';
+
+export interface RedisKeyStoreOptions {
+  /** A connection of ioredis. The store makes its own of it: one to ask and one to hear of changes, at once, and one to change what replicas must have. */
+  readonly redis: Redis | Cluster;
+  /** What secrets are sealed with: see {@link MasterKeySource}. */
+  readonly masterKey: MasterKeySource;
+  /** What the names of the store's keys begin with: `countersign:keys` if not given. */
+  readonly prefix?: string | undefined;
+  /** Seconds for which each question to Redis may take: 0.4 if not given. */
+  readonly timeout?: number | undefined;
+  /**
+   * How many replicas must have a change before it counts as made, so that a revocation is not lost where one of them takes over. If
+   * not given: one where this store has seen Redis have any, none otherwise. A change that fewer have acknowledged is made on
+   * the master, and rejected as `ERR_NOT_REPLICATED`: do it again. A key that was to be added is taken back, and so is a rotation.
+   */
+  readonly waitForReplicas?: number | undefined;
+  /** Unix seconds; the system's clock if not given. */
+  readonly clock?: (() => number) | undefined;
+  /**
+   * Called if the operator must know something of the store, such as that Redis is unreachable or has lost its records. If not given, process warnings
+   * say so. See docs/errors.md, "Process warnings".
+   */
+  readonly onWarning?: WarningHook | undefined;
+}
+
+const optionsSchema = z.strictObject({
+  redis: redisOption,
+  masterKey: z.custom<MasterKeySource>(
+    (source) => source !== undefined && source !== null,
+    'a master key, as generateMasterKey() makes it, or a function that gives one',
+  ),
+  prefix: z.string().min(1).default('countersign:keys'),
+  timeout: z.number().min(0.05).max(10).default(0.4),
+  waitForReplicas: z.int().min(0).max(100).optional(),
+  clock: clockOption,
+  onWarning: warningOption,
+});
+
+/**
+ * Access keys in Redis, for all servers that share them: secrets are sealed, and what is changed on one server the others hear of
+ * at once. If Redis has lost its records, the store says so (`ERR_STORE_EMPTY`, and a process
+ * warning). It does not say that a key is unknown.
+ *
+ * @example
+ * ```ts no-run
+ * import { RedisKeyStore } from '@countersign/server/redis';
+ * import { Redis } from 'ioredis';
+ *
+ * const keys = new RedisKeyStore({
+ *   redis: new Redis('redis://127.0.0.1:6379'),
+ *   masterKey: process.env['COUNTERSIGN_MASTER_KEY'] ?? '',
+ * });
+ * await keys.revoke({ accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC' });
+ * ```
+ * @see docs/keys.md
+ */
+export class RedisKeyStore extends ManagedKeyStore {
+  readonly #records: RedisRecords;
+
+  /** @throws TypeError or RangeError naming the option that cannot be used */
+  constructor(options: RedisKeyStoreOptions) {
+    const { masterKey, clock, onWarning, ...redis } = parseOptions(
+      'RedisKeyStore',
+      optionsSchema,
+      options,
+    );
+    const warnings = new OperatorWarnings(onWarning);
+    const records = new RedisRecords(redis, new MasterKeys(masterKey), warnings);
+    super(records, clock, warnings);
+    this.#records = records;
+  }
+
+  /**
+   * Waits until Redis can be relied on; whether it holds a store of keys, `list()` says. Not needed before questions, which wait
+   * by themselves: for a server that should not start with a Redis that is not fit for keys.
+   *
+   * @param seconds for how long to wait for a connection: 10 if not given
+   * @throws KeyStoreError `ERR_STORE_UNFIT`, which says what to change
+   * @throws Error if Redis cannot be reached
+   * @throws RangeError if `seconds` is not from 0 to 3,600
+   */
+  async ready(seconds = 10): Promise<void> {
+    await this.#records.ready(seconds);
+  }
+}

@@ -1,0 +1,159 @@
+import { KEPT_CHANGES } from '../store-history.ts';
+
+/** Among the names from the first day on: as long as the set of names is there, Redis has not lost it. Its score tells how many changes there were. */
+export const MARKER = 'store';
+
+/** What other names begin with that are of no record: those of the last changes, each scored by its number, and since when the store is what it is. */
+export const ABOUT_STORE = 'store/';
+
+/** How far the store has come. Numbers of changes are scores beyond all times. */
+const STATE = `
+local FIRST = 4e15
+local function scoreOf(names)
+  local score = redis.call('ZSCORE', names, '${MARKER}')
+  if not score or score == 'inf' then return FIRST end
+  return tonumber(score)
+end
+local function whole(number) return string.format('%.0f', number) end
+local function lastChange(names)
+  local score = whole(scoreOf(names))
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', names, score, score)) do
+    if member ~= '${MARKER}' then return member end
+  end
+  return ''
+end`;
+
+/**
+ * Counts a change, so that it is noticed if Redis has lost it.
+ *
+ * `noteChange` announces it, too, with the change before it. It comes after what it counts: a write that is refused is no change.
+ */
+const CHANGES = `${STATE}
+local function noteChange(names, change, channel, name)
+  local before, score = lastChange(names), scoreOf(names) + 1
+  redis.call('ZADD', names, whole(score), '${MARKER}', whole(score), '${ABOUT_STORE}' .. change)
+  redis.call('ZREMRANGEBYSCORE', names, whole(FIRST), whole(score - ${KEPT_CHANGES}))
+  local since = redis.call('ZSCORE', names, '${ABOUT_STORE}since') or 0
+  local message = {before, '${ABOUT_STORE}' .. change, whole(score - FIRST), since, name}
+  redis.call('PUBLISH', channel, table.concat(message, ' '))
+end
+local function begin(names)
+  local clock = redis.call('TIME')
+  local since = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  local before = redis.call('ZSCORE', names, '${ABOUT_STORE}since')
+  redis.call('ZADD', names, whole(math.max(since, (before or 0) + 1)), '${ABOUT_STORE}since')
+end`;
+
+/**
+ * Writes a record where it is still what it was, and tells everybody: in one step, so that nobody hears of what did not happen, and
+ * nothing happens of which nobody hears.
+ *
+ * Where one node has them all, the name of the record is written and the change is counted with it. Answers 0 if the record is not
+ * what it was, and -1 if there are no names, so the store is not there.
+ *
+ * KEYS the record, and the names if they lie on the same node; ARGV the channel, the name, the revision that is there, the new one, policy, sealed secret, until when (Unix
+ * seconds, or empty), 1 if this revokes: then it is written although Redis is full, the name of the change, and 1 if the name of the
+ * record is to be noted
+ */
+export const UPDATE_SCRIPT = `${CHANGES}
+local key, names, channel = KEYS[1], KEYS[2], ARGV[1]
+local name, revision, new, policy, sealed, till = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+if (redis.call('HGET', key, 'revision') or '') ~= revision then return 0 end
+if names and redis.call('EXISTS', names) == 0 then return -1 end
+-- First, so that nothing is written where it may not be told.
+redis.call('PUBLISH', channel, '    ' .. name)
+-- A full Redis refuses commands that take memory, unless the script has written already. This one takes none, and changes nothing.
+if ARGV[8] == '1' then redis.call('HDEL', key, '') end
+if sealed == '' then
+  redis.call('DEL', key)
+  if names then redis.call('ZREM', names, name) end
+else
+  redis.call('HSET', key, 'revision', new, 'policy', policy, 'sealed', sealed)
+  if till ~= '' then redis.call('EXPIREAT', key, till) end
+  if names and ARGV[10] == '1' then
+    redis.call('ZADD', names, till == '' and '+inf' or till, name)
+    redis.call('ZREMRANGEBYSCORE', names, '-inf', '(' .. redis.call('TIME')[1])
+  end
+end
+if names then noteChange(names, ARGV[9], channel, name) end
+return 1`;
+
+/** KEYS the names; ARGV the name of the change, the channel */
+export const CREATE_SCRIPT = `${CHANGES}
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+begin(KEYS[1])
+noteChange(KEYS[1], ARGV[1], ARGV[2], '')
+return 1`;
+
+/**
+ * Goes on with an older copy.
+ *
+ * KEYS the names; ARGV the name of the change, the channel
+ */
+export const ACCEPT_SCRIPT = `${CHANGES}
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+begin(KEYS[1])
+noteChange(KEYS[1], ARGV[1], ARGV[2], '')
+return 1`;
+
+/**
+ * Notes the name of a record, and until when it is there; and forgets those of which the time is over, by the clock that ends the
+ * records too. It makes no set of names: if that is gone, the records are, too.
+ *
+ * KEYS the names; ARGV the name, until when (Unix seconds, or +inf), and 1 if it must be written although Redis is full
+ */
+export const NAME_SCRIPT = `
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+-- As above.
+if ARGV[3] == '1' then redis.call('ZREM', KEYS[1], '') end
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1])
+return 1`;
+
+/**
+ * Counts a change of a record that lies on another node.
+ *
+ * KEYS the names; ARGV the channel, the name of the record, the name of the change
+ */
+export const COUNT_SCRIPT = `${CHANGES}
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+-- As above: the change is made already.
+redis.call('ZREM', KEYS[1], '')
+noteChange(KEYS[1], ARGV[3], ARGV[1], ARGV[2])
+return 1`;
+
+/**
+ * Whether a record must be there: \`named\`, \`unnamed\`, or \`none\` if there are no names at all. And how far the store has come: the
+ * number of changes, the last one, since when, and 1 if it has the change that was seen.
+ *
+ * KEYS the names; ARGV the name, the change that was seen
+ */
+export const LOOK_SCRIPT = `${STATE}
+local names = KEYS[1]
+local till = redis.call('ZSCORE', names, ARGV[1])
+local state = redis.call('EXISTS', names) == 1 and 'unnamed' or 'none'
+if till and (till == 'inf' or tonumber(till) > tonumber(redis.call('TIME')[1])) then state = 'named' end
+local since = tonumber(redis.call('ZSCORE', names, '${ABOUT_STORE}since') or 0)
+local known = ARGV[2] ~= '' and redis.call('ZSCORE', names, ARGV[2]) and 1 or 0
+return {state, scoreOf(names) - FIRST, lastChange(names), since, known}`;
+
+/**
+ * Some names of records, at random, of which none is over.
+ *
+ * KEYS the names; ARGV how many
+ */
+export const SAMPLE_SCRIPT = `
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1])
+return redis.call('ZRANDMEMBER', KEYS[1], ARGV[1])`;
+
+/**
+ * A time of use counts where it is the latest, and the record is still there.
+ *
+ * KEYS the record; ARGV Unix seconds
+ */
+export const USE_SCRIPT = `
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+if tonumber(redis.call('HGET', KEYS[1], 'used') or 0) < tonumber(ARGV[1]) then
+  redis.call('HSET', KEYS[1], 'used', ARGV[1])
+end
+return 1`;

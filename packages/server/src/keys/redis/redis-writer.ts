@@ -1,0 +1,87 @@
+import type { Cluster, Redis } from 'ioredis';
+import { evalAndWait, type Waited } from '../../lib/redis/eval-and-wait.ts';
+import { duplicate } from '../../lib/redis/own-connection.ts';
+import { rememberFailures, whenReady } from '../../lib/redis/reachable.ts';
+
+/** A connection to make a change over, and how scripts are run there. */
+export interface Line {
+  readonly redis: Redis | Cluster;
+  run(script: string, keys: readonly string[], args: readonly (string | number)[]): Promise<Waited>;
+}
+
+/**
+ * A connection for changes that replicas must have, one after the other: `WAIT` holds up all that comes behind it, and nobody who looks
+ * up a key may wait for a replica that hangs. A change reads and writes over it, so that both meet the same master.
+ */
+export class RedisWriter {
+  readonly #given: Redis | Cluster;
+  readonly #timeout: number;
+  #redis: Redis | Cluster | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+  #turns = 0;
+  #lacks = false;
+  #closed = false;
+
+  /**
+   * @param redis what the connection is made like, once it is needed
+   * @param timeout milliseconds
+   */
+  constructor(redis: Redis | Cluster, timeout: number) {
+    this.#given = redis;
+    this.#timeout = timeout;
+  }
+
+  /**
+   * Makes a change as its turn comes.
+   *
+   * @param replicas how many must have what its scripts write
+   */
+  turn<T>(replicas: number, make: (line: Line) => Promise<T>): Promise<T> {
+    this.#turns++;
+    const turn = this.#last
+      .then(async () => {
+        const redis = await this.#connected();
+        return make({
+          redis,
+          run: (script, keys, args) => this.#run(redis, script, keys, args, replicas),
+        });
+      })
+      .finally(() => {
+        this.#turns--;
+      });
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** Whose turn has not come finds it closed. */
+  close(): void {
+    this.#closed = true;
+    this.#redis?.disconnect();
+  }
+
+  async #run(
+    redis: Redis | Cluster,
+    script: string,
+    keys: readonly string[],
+    args: readonly (string | number)[],
+    replicas: number,
+  ): Promise<Waited> {
+    // Where replicas are away and others wait, each change is made on the master all the same, and soon: the next may be a revocation.
+    const hurries = this.#lacks && this.#turns > 1;
+    const timeout = hurries ? this.#timeout / 8 : this.#timeout;
+    const waited = await evalAndWait(redis, script, keys, args, replicas, timeout);
+    this.#lacks = !(waited.acknowledged >= replicas);
+    return waited;
+  }
+
+  async #connected(): Promise<Redis | Cluster> {
+    if (this.#closed) throw new Error('Cannot change a key: the key store is closed');
+    if (this.#redis === undefined) {
+      this.#redis = duplicate(this.#given, this.#timeout);
+      rememberFailures(this.#redis);
+    }
+    if (this.#redis.status !== 'ready')
+      await whenReady(this.#redis, this.#timeout, ' to change a key');
+    return this.#redis;
+  }
+}

@@ -1,0 +1,179 @@
+import { randomBytes } from 'node:crypto';
+import * as z from 'zod';
+import { OperatorWarnings, type WarningHook, warningOption } from '../../lib/operator-warning.ts';
+import { clockOption, parseOptions } from '../../lib/options.ts';
+import {
+  CLOCK_SLACK,
+  type ClaimOutcome,
+  hasTimes,
+  type NonceClaim,
+  type NonceStore,
+} from '../../verify/nonce-store.ts';
+import { epochWarning } from '../epoch-warning.ts';
+import { WidestLimits } from '../widest-limits.ts';
+import { NoncePool } from './nonce-pool.ts';
+import { createNonceWords } from './nonce-words.ts';
+import { hashWords } from './words-set.ts';
+
+export interface MemoryNonceStoreOptions {
+  /** Unix seconds; the system's clock if not given. */
+  readonly clock?: (() => number) | undefined;
+  /** The most nonces held at a time, and as many of one-time presigned URLs: 1,000,000 if not given. */
+  readonly maxEntries?: number | undefined;
+  /**
+   * The most nonces held at a time for one subject, and as many of its one-time presigned URLs: a
+   * quarter of `maxEntries` if not given, which is 1,800 requests a second. Beyond it the subject is
+   * refused, `ERR_TOO_MANY_REQUESTS`, and others are not. Raise it if one key makes most requests.
+   */
+  readonly perSubject?: number | undefined;
+  /**
+   * Unix seconds: since when this store has seen every request. Now if not given; an earlier moment only where it is
+   * certain that nothing was accepted between then and now, or replays of that time are accepted.
+   */
+  readonly bornAt?: number | undefined;
+  /**
+   * Called if the store is full, or begins a new epoch for a wider window. If not given, process warnings say so. See docs/errors.md,
+   * "Process warnings".
+   */
+  readonly onWarning?: WarningHook | undefined;
+}
+
+const optionsSchema = z.strictObject({
+  clock: clockOption,
+  maxEntries: z.int().min(1).max(16_000_000).default(1_000_000),
+  perSubject: z.int().min(1).max(16_000_000).optional(),
+  bornAt: z.number().optional(),
+  onWarning: warningOption,
+});
+
+/**
+ * Nonces in the memory of this process: for one server process. Several that share keys need `RedisNonceStore`, or each
+ * would accept what another has seen.
+ *
+ * Memory is bounded: 22 to 43 bytes a nonce, 64 of those few seconds whose room is growing, and some 200 bytes for each subject that
+ * has live nonces. When it is full the nonces nearest to expiry go, and the store's floor rises to them: requests below the floor are
+ * refused as uncertain, never accepted because their nonce was forgotten. Long before, a subject that has a quarter of all is refused.
+ *
+ * @example
+ * ```ts
+ * import { MemoryNonceStore } from '@countersign/server';
+ *
+ * const nonces = new MemoryNonceStore({ maxEntries: 100_000 });
+ * console.assert(nonces.epoch.length === 22);
+ * ```
+ */
+export class MemoryNonceStore implements NonceStore {
+  readonly #clock: () => number;
+  readonly #limits = new WidestLimits();
+  #epoch = newEpoch();
+  #bornAt: number;
+  readonly #requests: NoncePool;
+  /** Kept apart: what lives for an hour must not raise the floor of what lives for two minutes. */
+  readonly #presigned: NoncePool;
+  readonly #perSubject: number;
+  readonly #maxEntries: number;
+  readonly #warnings: OperatorWarnings;
+  readonly #wordsOf = createNonceWords();
+
+  /** @throws TypeError or RangeError naming the option that cannot be used */
+  constructor(options: MemoryNonceStoreOptions = {}) {
+    const {
+      clock,
+      maxEntries,
+      bornAt,
+      perSubject = Math.ceil(maxEntries / 4),
+      onWarning,
+    } = parseOptions('MemoryNonceStore', optionsSchema, options);
+    this.#clock = clock;
+    this.#bornAt = bornAt ?? this.#clock();
+    this.#perSubject = perSubject;
+    this.#maxEntries = maxEntries;
+    this.#warnings = new OperatorWarnings(onWarning);
+    this.#requests = new NoncePool(maxEntries, perSubject);
+    this.#presigned = new NoncePool(maxEntries, perSubject);
+  }
+
+  /** The name of this store's life; another instance has another. It changes when a verifier claims with a wider window than before. */
+  get epoch(): string {
+    return this.#epoch;
+  }
+
+  /** How many nonces are held. */
+  get size(): number {
+    return this.#requests.size + this.#presigned.size;
+  }
+
+  /** Claims a nonce. */
+  async claim(claim: NonceClaim): Promise<ClaimOutcome> {
+    const now = this.#clock();
+    if (!hasTimes(claim) || !(now <= claim.acceptableUntil + CLOCK_SLACK))
+      return { outcome: 'stale', epoch: this.epoch };
+    if (!(claim.acceptableFrom <= now + CLOCK_SLACK))
+      return { outcome: 'early', epoch: this.epoch };
+    const limits = this.#limits.note(claim);
+    if (limits.isWider) {
+      // What a narrower window let be forgotten could come again.
+      this.#epoch = newEpoch();
+      this.#bornAt = now;
+      const warning = epochWarning('in memory', 'wider-window', this.#epoch, CLOCK_SLACK);
+      this.#warnings.event('COUNTERSIGN_NONCE_EPOCH', warning);
+    }
+    const { epoch } = this;
+    this.#requests.forgetExpired(now);
+    this.#presigned.forgetExpired(now);
+
+    const words = this.#wordsOf(claim);
+    const hash = hashWords(words);
+    if (this.#requests.has(words, hash) || this.#presigned.has(words, hash))
+      return { outcome: 'replayed', epoch };
+
+    const pool = claim.presigned === true ? this.#presigned : this.#requests;
+    const { signedAt } = claim;
+    const acceptableFrom =
+      limits.ahead > 0
+        ? Math.min(claim.acceptableFrom, signedAt - limits.ahead)
+        : claim.acceptableFrom;
+    const window = pool === this.#requests ? limits.window : 0;
+    const acceptableUntil = Math.max(claim.acceptableUntil, signedAt + window);
+    const lifetime = acceptableUntil - signedAt;
+    if (!(acceptableUntil > pool.floor)) return this.#uncertain(pool.floor - lifetime, now);
+    const certainFrom = this.#bornAt + 2 * CLOCK_SLACK;
+    const isCertain = (claim.epoch ?? '') === '' && acceptableFrom > certainFrom;
+    if (claim.epoch !== epoch && !isCertain)
+      return this.#uncertain(certainFrom + signedAt - acceptableFrom, now);
+
+    const owner = `${claim.audience}\n${claim.owner ?? claim.accessKeyId}`;
+    const fullUntil = pool.fullUntil(owner);
+    // A copy of a request that was refused must not be accepted when there is room again: its client
+    // has signed another by then. A presigned URL is never signed again.
+    if (fullUntil !== undefined && pool === this.#requests)
+      pool.raiseFloorOf(owner, acceptableUntil);
+    const floor = pool.floorOf(owner);
+    if (fullUntil !== undefined || !(acceptableUntil > floor)) {
+      const until = Math.max(fullUntil ?? now, Math.floor(floor - lifetime) + 1);
+      const retryAfter = Math.max(1, Math.ceil(until - now));
+      return { outcome: 'exhausted', epoch, retryAfter, limit: this.#perSubject };
+    }
+
+    if (pool.makeRoom()) this.#warnFull();
+    else if (this.size < this.#maxEntries / 2) this.#warnings.end('COUNTERSIGN_NONCE_STORE_FULL');
+    if (!(acceptableUntil > pool.floor)) return this.#uncertain(pool.floor - lifetime, now);
+    pool.add(words, hash, owner, acceptableUntil, now);
+    return { outcome: 'claimed', epoch };
+  }
+
+  #warnFull(): void {
+    const message = `The nonce store in memory is full: it holds ${this.#maxEntries} nonces, and forgets the oldest. Requests that are as old are refused as replay-unknown: raise maxEntries, or lower the window`;
+    this.#warnings.begin('COUNTERSIGN_NONCE_STORE_FULL', { message });
+  }
+
+  /** Requests are dated in whole seconds: the first after `limit` is the first that will do. */
+  #uncertain(limit: number, now: number): ClaimOutcome {
+    const retryAfter = Math.max(1, Math.ceil(Math.floor(limit) + 1 - now));
+    return { outcome: 'uncertain', epoch: this.epoch, retryAfter };
+  }
+}
+
+function newEpoch(): string {
+  return randomBytes(16).toString('base64url');
+}

@@ -1,0 +1,175 @@
+import { CLOCK_SLACK } from '../../verify/nonce-store.ts';
+import type { Words } from './nonce-words.ts';
+import { WordsSet } from './words-set.ts';
+
+/** Nonces that expire within some seconds of each other, and are forgotten together: nothing is swept one by one. */
+interface Generation {
+  /** Unix seconds: all of it has expired then. */
+  readonly end: number;
+  readonly nonces: WordsSet;
+  /** Unix seconds: the latest until which a request of them is acceptable. */
+  latest: number;
+  forgotten: boolean;
+}
+
+/** What an owner has of one generation. */
+interface Share {
+  readonly generation: Generation;
+  count: number;
+}
+
+/** What is known of an owner while it has live nonces, or was refused. */
+interface Owner {
+  readonly shares: Share[];
+  /** Unix seconds: requests acceptable until then at most may have been refused for want of room. */
+  floor: number;
+}
+
+/** The seconds that a generation spans, for what lives no longer than so many of them. */
+const STEP = 16;
+const STEPS = 16;
+
+/** More than one for each claim, which adds one at most: those that are idle never pile up. */
+const OWNERS_SWEPT = 2;
+
+/** Nonces of one kind, with a bound for all of them and one for each owner. */
+export class NoncePool {
+  readonly #maxEntries: number;
+  readonly #perOwner: number;
+  /** By their ends. */
+  readonly #generations = new Map<number, Generation>();
+  readonly #owners = new Map<string, Owner>();
+  #sweep = this.#owners.entries();
+  #size = 0;
+  #sweptAt = Number.NEGATIVE_INFINITY;
+  #floor = Number.NEGATIVE_INFINITY;
+
+  constructor(maxEntries: number, perOwner: number) {
+    this.#maxEntries = maxEntries;
+    this.#perOwner = perOwner;
+  }
+
+  /** How many nonces are held. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Unix seconds: of requests acceptable until then at most, nonces may have been forgotten. */
+  get floor(): number {
+    return this.#floor;
+  }
+
+  has(words: Words, hash: number): boolean {
+    for (const generation of this.#generations.values())
+      if (generation.nonces.has(words, hash)) return true;
+    return false;
+  }
+
+  /**
+   * Makes room by the bound for all: where it is reached, the nonces nearest to expiry go, and the
+   * floor rises to them.
+   *
+   * @returns whether nonces had to go
+   */
+  makeRoom(): boolean {
+    if (!(this.#size >= this.#maxEntries)) return false;
+    this.#forget(Math.min(...this.#generations.keys()));
+    return true;
+  }
+
+  /**
+   * Until when an owner has no room for one more nonce.
+   *
+   * @returns Unix seconds; `undefined` if there is room
+   */
+  fullUntil(name: string): number | undefined {
+    let held = 0;
+    let firstEnd = Number.POSITIVE_INFINITY;
+    for (const { generation, count } of this.#owners.get(name)?.shares ?? []) {
+      if (generation.forgotten) continue;
+      held += count;
+      firstEnd = Math.min(firstEnd, generation.end);
+    }
+    return held < this.#perOwner ? undefined : firstEnd + CLOCK_SLACK;
+  }
+
+  /** Unix seconds: requests of an owner that are acceptable until then at most may have been refused for want of room. */
+  floorOf(name: string): number {
+    return this.#owners.get(name)?.floor ?? Number.NEGATIVE_INFINITY;
+  }
+
+  /** Raises the floor of an owner. */
+  raiseFloorOf(name: string, until: number): void {
+    const owner = this.#ownerOf(name);
+    owner.floor = Math.max(owner.floor, until);
+  }
+
+  add(words: Words, hash: number, name: string, until: number, now: number): void {
+    const generation = this.#generationOf(until, now);
+    generation.nonces.add(words, hash);
+    generation.latest = Math.max(generation.latest, until);
+    this.#size++;
+    const { shares } = this.#ownerOf(name);
+    const share = shares.find((it) => it.generation === generation);
+    if (share !== undefined) share.count++;
+    else {
+      const live = shares.filter((it) => !it.generation.forgotten);
+      shares.splice(0, shares.length, ...live, { generation, count: 1 });
+    }
+    this.#sweepOwners(now);
+  }
+
+  forgetExpired(now: number): void {
+    // Generations expire STEP seconds apart: to look once a second is to look often enough.
+    if (now >= this.#sweptAt && now < this.#sweptAt + 1) return;
+    this.#sweptAt = now;
+    for (const end of this.#generations.keys()) if (end + CLOCK_SLACK < now) this.#forget(end);
+  }
+
+  #generationOf(until: number, now: number): Generation {
+    // What lives for long expires in longer steps: so there are never many generations to look through.
+    let step = STEP;
+    while (until - now > STEPS * step) step *= 2;
+    const end = (Math.floor(until / step) + 1) * step;
+    let generation = this.#generations.get(end);
+    if (generation === undefined) {
+      generation = { end, nonces: new WordsSet(), latest: until, forgotten: false };
+      this.#generations.set(end, generation);
+    }
+    return generation;
+  }
+
+  #ownerOf(name: string): Owner {
+    let owner = this.#owners.get(name);
+    if (owner === undefined) {
+      owner = { shares: [], floor: Number.NEGATIVE_INFINITY };
+      this.#owners.set(name, owner);
+    }
+    return owner;
+  }
+
+  /** A few at a time, in turn: to look at all at once would stop the process. */
+  #sweepOwners(now: number): void {
+    for (let swept = 0; swept < OWNERS_SWEPT; swept++) {
+      const next = this.#sweep.next();
+      if (next.done === true) {
+        this.#sweep = this.#owners.entries();
+        return;
+      }
+      const [name, { shares, floor }] = next.value;
+      const isIdle = shares.every(({ generation }) => generation.forgotten);
+      if (!isIdle || !(floor + CLOCK_SLACK < now)) continue;
+      this.#owners.delete(name);
+      this.#floor = Math.max(this.#floor, floor);
+    }
+  }
+
+  /** Also for what expired: a clock that is set back must not bring to life what was forgotten. */
+  #forget(end: number): void {
+    const generation = this.#generations.get(end) as Generation;
+    this.#generations.delete(end);
+    generation.forgotten = true;
+    this.#size -= generation.nonces.size;
+    this.#floor = Math.max(this.#floor, generation.latest);
+  }
+}

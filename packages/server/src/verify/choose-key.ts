@@ -1,0 +1,185 @@
+import {
+  type Algorithm,
+  isAlgorithm,
+  quote,
+  type Scheme,
+  type SignatureErrorCode,
+  type SignatureParams,
+  type VerifyKey,
+} from '@countersign/shared';
+import { type FoundAccessKey, LATEST_TIME } from './key-store.ts';
+import type { Session } from './session-source.ts';
+import { type KeyMaterial, SigningKeys } from './signing-keys.ts';
+
+/** Why a key cannot be accepted, whatever the signature. */
+export interface KeyFlaw {
+  readonly code: SignatureErrorCode;
+  readonly text: string;
+}
+
+/** An access key, or what a session token says of one. */
+export type AnyKey = FoundAccessKey & { readonly session?: Session | undefined };
+
+/** The key to verify a signature with. */
+export interface FoundKey {
+  readonly verifyKey: VerifyKey;
+  readonly accessKey: AnyKey | undefined;
+  readonly flaw: KeyFlaw | undefined;
+}
+
+/** Chooses the key to verify with, of what a key store gave. */
+export type ChooseKey = (
+  accessKey: AnyKey | undefined,
+  scheme: Scheme,
+  params: SignatureParams,
+  scope: string,
+  now: number,
+) => FoundKey;
+
+const UNKNOWN: KeyFlaw = { code: 'ERR_KEY_UNKNOWN', text: 'there is no such key' };
+const INACTIVE: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it is not active' };
+const NOT_YET_VALID: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it is not valid yet' };
+const MALFORMED: KeyFlaw = {
+  code: 'ERR_KEY_INACTIVE',
+  text: 'its record is malformed: expected times in Unix seconds, and a list of scopes',
+};
+const ELSEWHERE: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it is not for this audience' };
+const REVOKED: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it is revoked' };
+const SIGNED_BEFORE: KeyFlaw = {
+  code: 'ERR_KEY_INACTIVE',
+  text: 'what it signed until then is revoked',
+};
+const EXPIRED: KeyFlaw = { code: 'ERR_KEY_INACTIVE', text: 'it has expired' };
+const NO_PUBLIC_KEY: KeyFlaw = {
+  code: 'ERR_KEY_INACTIVE',
+  text: 'its record is malformed: expected a secret, or a public key as { algorithm, key }',
+};
+
+/** Judged in the place of a key that there is not. */
+const NOBODYS: AnyKey = {
+  accessKeyId: '',
+  secretAccessKey: '',
+  subject: '',
+  scopes: [],
+  status: 'active',
+};
+
+/**
+ * Builds the choice of keys. Where there is no usable key it gives one that nobody has, and the flaw to tell of once the
+ * signature was computed all the same: strangers cannot tell an unknown key from a wrong signature, by its time either.
+ */
+export function createChooseKey(audience: string): ChooseKey {
+  const signingKeys = new SigningKeys();
+
+  return (accessKey, scheme, params, scope, now) => {
+    const flaw = judge(accessKey, scheme, params, audience, now);
+    const material = flaw === undefined ? materialOf(accessKey as AnyKey, scope) : undefined;
+    const verifyKey = signingKeys.get(scheme, params, scope, material);
+    if (typeof verifyKey !== 'string') return { verifyKey, accessKey, flaw };
+    const decoy = signingKeys.get(scheme, params, scope, undefined) as VerifyKey;
+    return { verifyKey: decoy, accessKey, flaw: { code: 'ERR_KEY_INACTIVE', text: verifyKey } };
+  };
+}
+
+/** A public key; or the secret; or, where a store gives neither, the key that was derived of it for this scheme, day and audience. */
+function materialOf(
+  { secretAccessKey, signingKeys, publicKey }: AnyKey,
+  scope: string,
+): KeyMaterial {
+  if (publicKey !== undefined && publicKey !== null) return publicKey;
+  const secret: unknown = secretAccessKey ?? undefined;
+  if (secret === undefined) {
+    const derived: unknown = signingKeys?.[scope];
+    // Text in its place is none: it would be taken for the secret.
+    return derived instanceof Uint8Array ? derived : NO_KEY;
+  }
+  // Bytes in place of the secret are none: taken for a signing key, a buffer of zeros would be one.
+  return typeof secret === 'string' ? secret : '';
+}
+
+const NO_KEY = new Uint8Array();
+
+/**
+ * The record alone decides: a public key taken for the secret of an HMAC would let anybody sign.
+ *
+ * @returns `undefined` if the record holds a public key that is none, or a secret too
+ */
+function algorithmOf({ publicKey, secretAccessKey, signingKeys }: AnyKey): Algorithm | undefined {
+  if ((publicKey ?? undefined) === undefined) return 'hmac-sha256';
+  const algorithm: unknown = publicKey?.algorithm;
+  const isAlone = (secretAccessKey ?? signingKeys ?? undefined) === undefined;
+  return isAlone && isAlgorithm(algorithm) && algorithm !== 'hmac-sha256' ? algorithm : undefined;
+}
+
+function judge(
+  key: AnyKey | undefined,
+  scheme: Scheme,
+  params: SignatureParams,
+  audience: string,
+  now: number,
+): KeyFlaw | undefined {
+  // The scheme was told the audience, and has refused others.
+  if (params.audience !== undefined && params.audience !== audience) {
+    return {
+      code: 'ERR_SIGNATURE_MISMATCH',
+      text: `the request is for audience ${quote(params.audience)}, this server is ${quote(audience)}`,
+    };
+  }
+  // A store that looks up names in a plain object finds `__proto__`.
+  const isKnown = key?.accessKeyId === params.accessKeyId;
+  // Where there is none another is judged in its place: a shorter time would tell.
+  const flaw = judgeRecord(isKnown ? key : NOBODYS, scheme, params, audience, now);
+  return isKnown ? flaw : UNKNOWN;
+}
+
+function judgeRecord(
+  key: AnyKey,
+  scheme: Scheme,
+  params: SignatureParams,
+  audience: string,
+  now: number,
+): KeyFlaw | undefined {
+  if (key.status !== 'active') return key.status === 'revoked' ? REVOKED : INACTIVE;
+  // Stores of somebody's own hand out what their database does: a Date, milliseconds, a list written as text.
+  const { notBefore, expiresAt, signedSince, scopes, audiences } = key;
+  const hasTimes = isTime(notBefore) && isTime(expiresAt) && isTime(signedSince);
+  if (!hasTimes || !Array.isArray(scopes)) return MALFORMED;
+  if (audiences !== undefined && audiences !== null && !isAmong(audiences, audience))
+    return ELSEWHERE;
+  if (!(params.signedAt >= (signedSince ?? 0))) return SIGNED_BEFORE;
+  // Of a session another server's clock has said when it begins: see session-begin.
+  if (key.session === undefined && !(now >= (notBefore ?? 0))) return NOT_YET_VALID;
+  if (!(now < (expiresAt ?? Number.POSITIVE_INFINITY))) return EXPIRED;
+  return judgeAlgorithm(key, scheme, params);
+}
+
+function judgeAlgorithm(
+  key: AnyKey,
+  scheme: Scheme,
+  { algorithm: claimed }: SignatureParams,
+): KeyFlaw | undefined {
+  const algorithm = algorithmOf(key);
+  if (algorithm === undefined) return NO_PUBLIC_KEY;
+  if (claimed !== undefined && claimed !== algorithm) {
+    return {
+      code: 'ERR_SIGNATURE_MISMATCH',
+      text: `the request is signed with ${claimed}, the key is for ${quote(algorithm)}`,
+    };
+  }
+  if (scheme.algorithms.includes(algorithm)) return undefined;
+  return {
+    code: 'ERR_SIGNATURE_MISMATCH',
+    text: `the key is for ${quote(algorithm)}, which ${scheme.name} has no form for`,
+  };
+}
+
+/** Text that happens to hold the name is no list of names. */
+function isAmong(audiences: readonly string[], audience: string): boolean {
+  return Array.isArray(audiences) && audiences.includes(audience);
+}
+
+/** Whether a value is a time in Unix seconds, or none. */
+function isTime(value: unknown): boolean {
+  const isNone = value === undefined || value === null;
+  return isNone || (typeof value === 'number' && value >= 0 && value <= LATEST_TIME);
+}

@@ -1,0 +1,143 @@
+import { constants, createPublicKey, type JsonWebKey, KeyObject, verify } from 'node:crypto';
+import {
+  algorithmsOf,
+  FEWEST_RSA_BITS,
+  MOST_RSA_BITS,
+  type PublicKeyAlgorithm,
+  quote,
+  type VerifyKey,
+} from '@countersign/shared';
+import { isOfSmallOrder } from '../lib/small-order.ts';
+
+/** A public key, as a key store holds it. It is no secret. */
+export interface PublicKey {
+  /** What its signatures are verified with. A request that says otherwise is refused. */
+  readonly algorithm: PublicKeyAlgorithm;
+  /** In PEM, as our stores give it; a JWK or a `KeyObject` is taken too. */
+  readonly key: string | JsonWebKey | KeyObject;
+}
+
+/** A public key, as it is handed in. */
+export interface PublicKeyInput {
+  /** What the key says by itself if not given; `rsa-pss-sha512` for an RSA key. */
+  readonly algorithm?: PublicKeyAlgorithm | undefined;
+  /** PEM that begins with `BEGIN PUBLIC KEY` or `BEGIN RSA PUBLIC KEY`, a JWK, or a `KeyObject`. */
+  readonly key: string | JsonWebKey | KeyObject;
+}
+
+const PEM =
+  /^\s*-----BEGIN (?:RSA )?PUBLIC KEY-----[\sA-Za-z0-9+/=]{1,4096}-----END (?:RSA )?PUBLIC KEY-----\s*$/;
+
+/**
+ * Reads a public key where it enters a store.
+ *
+ * @returns what is wrong with it, as what is expected; or the key in one form: PEM (SPKI, RFC 5280 section 4.1)
+ */
+export function readPublicKey(
+  input: unknown,
+): { readonly algorithm: PublicKeyAlgorithm; readonly key: string } | string {
+  const { algorithm, key } = (input ?? {}) as Partial<PublicKeyInput>;
+  const read = readKeyObject(key);
+  if (typeof read === 'string') return read;
+  const possible = algorithmsOf(read.export({ format: 'jwk' }));
+  const chosen = algorithm ?? possible[0];
+  if (chosen === undefined || !possible.includes(chosen))
+    return wrongAlgorithm(possible, algorithm);
+  return { algorithm: chosen, key: String(read.export({ format: 'pem', type: 'spki' })) };
+}
+
+/**
+ * Makes a public key ready to verify with.
+ *
+ * @returns what is wrong with it, in the words of a refusal
+ */
+export function importPublicKey(publicKey: PublicKey): VerifyKey | string {
+  const flaw = (expected: string): string => `its public key is unusable: expected ${expected}`;
+  const { algorithm } = publicKey;
+  const key = readKeyObject(publicKey.key);
+  if (typeof key === 'string') return flaw(key);
+  const possible = algorithmsOf(key.export({ format: 'jwk' }));
+  if (!possible.includes(algorithm)) return flaw(wrongAlgorithm(possible, algorithm));
+  const { hash, ...how } = VERIFICATIONS[algorithm];
+  const options = { key, ...how };
+  const { modulusLength } = key.asymmetricKeyDetails ?? {};
+  if (modulusLength === undefined)
+    return { algorithm, verify: (data, signature) => verify(hash, data, options, signature) };
+  const length = Math.ceil(modulusLength / 8);
+  return {
+    algorithm,
+    // OpenSSL takes a PSS signature without the zeros in front, too: a second way to write it.
+    verify: (data, signature) =>
+      signature.length === length && verify(hash, data, options, signature),
+  };
+}
+
+/** Of ECDSA r and s one after the other; of PSS a salt as long as the hash (RFC 9421 section 3.3). */
+const VERIFICATIONS: Readonly<
+  Record<
+    PublicKeyAlgorithm,
+    {
+      readonly hash: string | null;
+      readonly dsaEncoding?: 'ieee-p1363';
+      readonly padding?: number;
+      readonly saltLength?: number;
+    }
+  >
+> = {
+  ed25519: { hash: null },
+  'ecdsa-p256-sha256': { hash: 'sha256', dsaEncoding: 'ieee-p1363' },
+  'ecdsa-p384-sha384': { hash: 'sha384', dsaEncoding: 'ieee-p1363' },
+  'rsa-pss-sha512': {
+    hash: 'sha512',
+    padding: constants.RSA_PKCS1_PSS_PADDING,
+    saltLength: 64,
+  },
+  'rsa-v1_5-sha256': { hash: 'sha256', padding: constants.RSA_PKCS1_PADDING },
+};
+
+/** A private key has a public half, which Node would take: but whoever hands it in here has lost it to a server. */
+function readKeyObject(key: unknown): KeyObject | string {
+  const read = readAny(key);
+  if (read === undefined) return 'a public key in PEM, as a JWK, or a KeyObject; no private key';
+  return findKeyFlaw(read) ?? read;
+}
+
+function readAny(key: unknown): KeyObject | undefined {
+  if (key instanceof KeyObject) return key.type === 'public' ? key : undefined;
+  try {
+    if (typeof key === 'string') return PEM.test(key) ? createPublicKey(key) : undefined;
+    if (typeof key !== 'object' || key === null || 'd' in key) return undefined;
+    return createPublicKey({ key: key as JsonWebKey, format: 'jwk' });
+  } catch {
+    // What OpenSSL says of it helps nobody.
+    return undefined;
+  }
+}
+
+/** What is expected in place of a key that cannot be relied on; `undefined` if nothing is wrong. */
+function findKeyFlaw(key: KeyObject): string | undefined {
+  const { asymmetricKeyType, asymmetricKeyDetails = {} } = key;
+  if (asymmetricKeyType === 'ed25519') {
+    const { x = '' } = key.export({ format: 'jwk' });
+    return isOfSmallOrder(Buffer.from(x, 'base64url'))
+      ? 'a key that was generated: this one is a point of small order, for which anybody can sign'
+      : undefined;
+  }
+  if (asymmetricKeyType === 'rsa') {
+    const { modulusLength = 0, publicExponent = 0n } = asymmetricKeyDetails;
+    if (!(modulusLength >= FEWEST_RSA_BITS && modulusLength <= MOST_RSA_BITS))
+      return `an RSA key of ${FEWEST_RSA_BITS} to ${MOST_RSA_BITS} bits: this one has ${modulusLength}`;
+    // With the exponent 1 each signature is what is signed.
+    return publicExponent >= 3n && publicExponent % 2n === 1n
+      ? undefined
+      : `an RSA key with an odd exponent of at least 3: this one has ${publicExponent}`;
+  }
+  const curve = asymmetricKeyDetails.namedCurve;
+  if (asymmetricKeyType === 'ec' && (curve === 'prime256v1' || curve === 'secp384r1'))
+    return undefined;
+  return `a key of Ed25519, P-256, P-384 or RSA: this one is ${[asymmetricKeyType, curve].filter((it) => it !== undefined).join(' ')}`;
+}
+
+function wrongAlgorithm(possible: readonly string[], algorithm: unknown): string {
+  return `"algorithm" ${possible.join(' or ')} for this key, not ${quote(algorithm)}`;
+}

@@ -1,0 +1,270 @@
+import {
+  type HeadersInput,
+  quote,
+  type RefusalReason,
+  type SignableRequest,
+  SignatureError,
+} from '@countersign/shared';
+import { callHook, watchPromise } from '../lib/call-hook.ts';
+import { kindOf } from '../lib/options.ts';
+import { checkBody, hashUndeclared, type ReceivedBody } from './check-body.ts';
+import { checkCoverage } from './check-coverage.ts';
+import { failureRefusal, noteFailure } from './check-failures.ts';
+import { checkSessionBegin } from './check-session-begin.ts';
+import { checkSignature } from './check-signature.ts';
+import { checkWindow } from './check-window.ts';
+import { type AnyKey, createChooseKey, type FoundKey } from './choose-key.ts';
+import { checkClaim, nameRequest, nonceClaim } from './claim-nonce.ts';
+import { describeAttempt, type Explanation } from './explanation.ts';
+import type { Identity } from './identity.ts';
+import type { ClaimOutcome } from './nonce-store.ts';
+import { readRequest } from './read-request.ts';
+import { readSignature, type SchemedSignature } from './read-signature.ts';
+import { storeFailed } from './store-failed.ts';
+import { parseVerifierOptions, type VerifierOptions } from './verifier-options.ts';
+
+/** A request as a server received it. */
+export interface ReceivedRequest {
+  readonly method: string;
+  /** The request target as it stands on the request line, such as `/VideoParser/?lang=en`. */
+  readonly url: string;
+  /** Raw pairs or `req.rawHeaders` where they can be had: in other forms duplicates are joined or gone. */
+  readonly headers: HeadersInput;
+  /**
+   * The header fields as the application reads them, such as `req.headers`, if it reads another
+   * form than `headers`: a field that is not among them is refused. Node leaves out of
+   * `req.headers` what exceeds `server.maxHeadersCount`, and joins or drops duplicates.
+   */
+  readonly parsedHeaders?: Readonly<Record<string, unknown>> | undefined;
+  /** The host of the URL that the application reads, if it reads one: it must be that of `Host`, unless `publicOrigin` is set. */
+  readonly urlHost?: string | undefined;
+  /** The body as it came over the wire; empty if not given. */
+  readonly body?: ReceivedBody;
+  /**
+   * The network address of the caller, which failures are limited by. Not what a header says, unless a proxy of one's own has
+   * written it. Where it is not known nothing is limited.
+   */
+  readonly source?: string | undefined;
+}
+
+/** Says who signed a request, or why it is refused. */
+export interface Verifier {
+  /** The service whose requests are verified. */
+  readonly audience: string;
+  /** What `WWW-Authenticate` says of a refusal: a challenge of each scheme. Of our own scheme if not given. */
+  readonly challenge?: ((reason: RefusalReason) => string) | undefined;
+  /**
+   * Verifies a request and claims its nonce: the same request is refused from then on.
+   *
+   * @returns who signed it
+   * @throws SignatureError with the code of the check that failed; see `docs/errors.md`
+   */
+  verify(request: ReceivedRequest): Promise<Identity>;
+  /**
+   * Says what would become of a request, and why, component by component. Claims no nonce. For developers and operators: it
+   * shows what was signed, though no secret and no expected signature, and is not meant for callers.
+   */
+  explain(request: ReceivedRequest): Promise<Explanation>;
+}
+
+/** Seconds that a body may take without its key being looked at anew. */
+const LONGEST_GLANCE = 1;
+
+/** What the steps have seen so far, for an explanation. */
+export interface Attempt {
+  /** Unix seconds, when verification began. */
+  readonly now: number;
+  /** The network address of the caller, as the application says it. */
+  source: unknown;
+  request: SignableRequest | undefined;
+  signed: SchemedSignature | undefined;
+  /** Of a body whose hash the request does not declare. */
+  bodyHash: string | undefined;
+  key: FoundKey | undefined;
+  claimed: boolean;
+  isReported: boolean;
+}
+
+/**
+ * Builds a verifier.
+ *
+ * @param options what to verify against; durations in seconds
+ * @throws TypeError or RangeError naming the option that cannot be used, and its value
+ *
+ * @example
+ * ```ts
+ * import { createVerifier, generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ *
+ * const verifier = createVerifier({
+ *   audience: 'video-api',
+ *   keys: new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]),
+ *   nonces: new MemoryNonceStore(),
+ * });
+ * const { code } = await verifier.verify({ method: 'GET', url: '/', headers: { host: 'api.test' } }).catch((error) => error);
+ * console.assert(code === 'ERR_SIGNATURE_MISSING');
+ * ```
+ * @see docs/wire-format.md, "What a verifier checks, in this order"
+ */
+export function createVerifier(options: VerifierOptions): Verifier {
+  const policy = parseVerifierOptions(options);
+  const chooseKey = createChooseKey(policy.audience);
+
+  async function lookUp(accessKeyId: string, scope: string, sessionToken: string | undefined) {
+    try {
+      if (sessionToken === undefined) return await policy.keys.find(accessKeyId, scope);
+      return await policy.sessions?.find(sessionToken);
+    } catch (cause) {
+      throw storeFailed('key', cause);
+    }
+  }
+
+  /** Of a request that is refused, the body may still pass, and prove wrong: it is reported once. */
+  function report(attempt: Attempt, error: SignatureError): void {
+    if (policy.onRefused === undefined || attempt.isReported) return;
+    attempt.isReported = true;
+    const explanation = describeAttempt(attempt, policy, error);
+    callHook(policy.onRefused, explanation, 'COUNTERSIGN_ON_REFUSED');
+  }
+
+  /** The steps, in their order: cheap before dear, and nothing is read, buffered or stored for strangers. */
+  async function run(
+    attempt: Attempt,
+    received: ReceivedRequest,
+    claims: boolean,
+  ): Promise<Identity> {
+    const { now } = attempt;
+    if (typeof received !== 'object' || received === null)
+      throw new TypeError(
+        `Cannot verify request: expected { method, url, headers }, got ${kindOf(received)}`,
+      );
+    attempt.source = received.source;
+    // An application may look it up by a promise, which is no address.
+    watchPromise(received.source, 'COUNTERSIGN_SOURCE');
+    const request = readRequest(received, policy);
+    attempt.request = request;
+    const signed = readSignature(request, policy);
+    attempt.signed = signed;
+    const { scheme, params, signature } = signed;
+    checkWindow(params, policy, now);
+    const blocked = failureRefusal(policy.failures, received.source, params);
+    // Not thrown: that would take V8 as long as all the steps so far, and somebody who guesses is refused here each time.
+    if (blocked !== undefined) return Promise.reject(blocked);
+    checkCoverage(request, params, policy.signedHeaders);
+    const { body: claim } = params;
+    if (claim === undefined)
+      attempt.bodyHash = await hashUndeclared(received.body, params, policy, now);
+    const stringToSign = scheme.stringToSign(request, params, attempt.bodyHash);
+    const scope = scheme.derive?.scope(params) ?? '';
+    const { sessionToken } = params;
+    const found = await lookUp(params.accessKeyId, scope, sessionToken);
+    const key = chooseKey(found, scheme, params, scope, now);
+    attempt.key = key;
+    // Others may have failed while the key was looked up: a hundred guesses at once are a hundred guesses.
+    const blockedMeanwhile = failureRefusal(policy.failures, received.source, params);
+    if (blockedMeanwhile !== undefined) throw blockedMeanwhile;
+    let accessKey: AnyKey;
+    try {
+      accessKey = checkSignature(stringToSign, signature, params.accessKeyId, key);
+    } catch (error) {
+      if (claims) noteFailure(policy.failures, received.source, params);
+      throw error;
+    }
+    const reading =
+      claim === undefined
+        ? undefined
+        : checkBody(received.body, claim, params, policy, now, (error) => {
+            if (claims) report(attempt, error);
+          });
+    if (reading !== undefined) {
+      await reading;
+      const later = policy.clock();
+      // An attacker who has stolen a key could send the headers, and the body after the key was revoked or replaced.
+      if (!(later - now <= LONGEST_GLANCE)) {
+        const found = await lookUp(params.accessKeyId, scope, sessionToken);
+        const present = chooseKey(found, scheme, params, scope, later);
+        accessKey = checkSignature(stringToSign, signature, params.accessKeyId, present);
+      }
+    }
+    // The body may have taken its time: freshness is judged when the nonce is claimed.
+    checkWindow(params, policy, policy.clock());
+    const name = nameRequest(params, stringToSign, policy.audience);
+    let epoch: string | undefined;
+    // The form decides, never an expiry: headers of some schemes have one too.
+    const reusable = params.inUrl === true && policy.presignedUrls !== 'once';
+    if (claims && !reusable) {
+      let answer: ClaimOutcome;
+      try {
+        answer = await policy.nonces.claim(nonceClaim(params, name, accessKey, policy));
+      } catch (cause) {
+        throw storeFailed('nonce', cause);
+      }
+      epoch = checkClaim(answer, `subject ${quote(accessKey.subject)}`);
+      attempt.claimed = true;
+    }
+    checkSessionBegin(accessKey, policy, policy.clock());
+    const { accessKeyId, signedAt, signedHeaders } = params;
+    const { audience, nonce } = name;
+    const { subject, scopes, expiresAt, session } = accessKey;
+    // A session is in no store; what it was lent out on may be.
+    const used = session === undefined ? accessKeyId : session.parent;
+    if (claims && used !== undefined)
+      callHook((id) => policy.keys.noteUse?.(id, now), used, 'COUNTERSIGN_KEY_USE_NOT_NOTED');
+    return {
+      accessKeyId,
+      subject,
+      scopes,
+      scheme: scheme.name,
+      audience,
+      signedAt,
+      nonce,
+      signedHeaders,
+      host: request.headers.get('host') as string,
+      bodySigned: claim !== 'unsigned',
+      reusable,
+      epoch,
+      expiresAt,
+      session,
+    };
+  }
+
+  return {
+    audience: policy.audience,
+
+    challenge: (reason) =>
+      policy.schemes.map((scheme) => scheme.challenge(policy.audience, reason)).join(', '),
+
+    verify(received) {
+      const attempt = newAttempt(policy.clock());
+      const verification = run(attempt, received, true);
+      if (policy.onRefused === undefined) return verification;
+      return verification.catch((error) => {
+        if (error instanceof SignatureError) report(attempt, error);
+        throw error;
+      });
+    },
+
+    async explain(received) {
+      const attempt = newAttempt(policy.clock());
+      try {
+        await run(attempt, received, false);
+        return describeAttempt(attempt, policy, undefined);
+      } catch (error) {
+        if (!(error instanceof SignatureError)) throw error;
+        return describeAttempt(attempt, policy, error);
+      }
+    },
+  };
+}
+
+function newAttempt(now: number): Attempt {
+  return {
+    now,
+    source: undefined,
+    request: undefined,
+    signed: undefined,
+    bodyHash: undefined,
+    key: undefined,
+    claimed: false,
+    isReported: false,
+  };
+}
