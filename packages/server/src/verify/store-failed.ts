@@ -1,4 +1,5 @@
 import { quote, SignatureError } from '@countersign/shared';
+import { withoutCommand } from '../lib/without-command.ts';
 
 /**
  * The refusal where a store failed. Only whoever runs the server sees why; callers are told that it is so.
@@ -18,13 +19,4 @@ export function storeFailed(
     cause: withoutCommand(cause),
     retryAfter: 1,
   });
-}
-
-/** What errors of ioredis say beside their message: the command that failed, and the error of a node of a cluster, with its command. */
-const TELLTALES = ['command', 'lastNodeError', 'previousErrors'];
-
-/** The command that failed may have been AUTH: logs must not show the password. */
-export function withoutCommand(error: unknown): unknown {
-  if (!(error instanceof Error && TELLTALES.some((it) => it in error))) return error;
-  return Object.assign(new Error(error.message), { name: error.name });
 }

@@ -10,6 +10,7 @@ import { ConnectionHold } from '../connection-hold.ts';
 import { HeldBody } from '../held-body.ts';
 import { answerProblem } from '../node/answer.ts';
 import { verifiedBody } from '../node/body.ts';
+import { identityOf } from '../node/verified-requests.ts';
 import { problemOf } from '../problem-details.ts';
 
 /** How session credentials are handed out. */
@@ -30,13 +31,31 @@ const optionsSchema = z.strictObject({
 const LONGEST_BODY = 16_384;
 
 /**
- * Builds a handler that lends session credentials to whoever signed the request.
+ * Lends session credentials to whoever signed the request: for no more than the access key may do, and a while only. Mount it
+ * below `requireSignature()`. `sessionCredentials()` of the client asks it.
  *
- * @param identityOf who signed a request
+ * It takes `POST` with `{ scopes?, ttl? }` as JSON, also where no body parser stands above, and answers 201 with
+ * `{ accessKeyId, secretAccessKey, sessionToken, expiresAt }`.
+ *
+ * @param sessions what `createSessions()` gives
+ * @param options see {@link SessionEndpointOptions}
  * @throws TypeError where what is given are no sessions, or an option cannot be used
+ *
+ * @example
+ * ```ts
+ * import { createVerifier, generateMasterKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import { requireSignature, sessionEndpoint } from '@countersign/server/express';
+ * import { createSessions } from '@countersign/server/sessions';
+ * import express from 'express';
+ *
+ * const keys = new MemoryKeyStore();
+ * const sessions = createSessions({ issuer: 'video-api', masterKey: generateMasterKey(), revocations: keys });
+ * const verifier = createVerifier({ audience: 'video-api', keys, sessions, nonces: new MemoryNonceStore() });
+ * const app = express();
+ * app.post('/session', requireSignature(verifier), sessionEndpoint(sessions));
+ * ```
  */
-export function createSessionEndpoint(
-  identityOf: (req: Request) => Identity,
+export function sessionEndpoint(
   sessions: Sessions,
   options: SessionEndpointOptions = {},
 ): RequestHandler {
@@ -45,7 +64,7 @@ export function createSessionEndpoint(
       `Cannot build session endpoint: expected what createSessions() gives, got ${kindOf(sessions)}`,
     );
   const { transport } = parseOptions('session endpoint', optionsSchema, options);
-  return function sessionEndpoint(req, res, next) {
+  return function sessionLent(req, res, next) {
     const identity = identityOf(req);
     if (transport === 'tls' && !req.secure) {
       next(

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
-import { withoutCommand } from '../../verify/store-failed.ts';
 import type { OperatorWarnings } from '../operator-warning.ts';
+import { withoutCommand } from '../without-command.ts';
 import {
   lastFailure,
   NOT_CONNECTED,

@@ -1,0 +1,78 @@
+import type { IncomingMessage } from 'node:http';
+import { SignatureError } from '@countersign/shared';
+import type { Request, RequestHandler } from 'express';
+import * as z from 'zod';
+import { toError } from '../../lib/thrown.ts';
+import type { Verifier } from '../../verify/verifier.ts';
+import type { VerifierOptions } from '../../verify/verifier-options.ts';
+import { type AdapterOptions, adapterSchema, parseVerifierOrOptions } from '../adapter-options.ts';
+import { authenticate } from '../node/adapter.ts';
+import { answerProblem } from '../node/answer.ts';
+import { isVerifiedBy } from '../node/verified-requests.ts';
+import { problemOf } from '../problem-details.ts';
+
+/** What `requireSignature()` does around a verifier. */
+export interface RequireSignatureOptions extends AdapterOptions {
+  /**
+   * CORS preflight requests, which browsers never sign: refused if not given, or let through without an identity. Let
+   * through, they reach whatever answers `OPTIONS` below: mount what answers CORS next.
+   */
+  readonly preflight?: 'refuse' | 'pass' | undefined;
+}
+
+const expressSchema = adapterSchema.extend({
+  preflight: z.enum(['refuse', 'pass']).default('refuse'),
+});
+
+/**
+ * Lets signed requests through and answers all others, for Express 5 and 4. Mount it above body parsers: they parse
+ * afterwards as if it were not there. Mounted once more with the same verifier, it does nothing.
+ *
+ * @param given a verifier, or the options of one
+ * @param options what to do around it
+ * @throws TypeError or RangeError naming the option that cannot be used
+ *
+ * @example
+ * ```ts
+ * import { generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import { identityOf, requireSignature } from '@countersign/server/express';
+ * import express from 'express';
+ *
+ * const keys = new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]);
+ * const app = express();
+ * app.use(requireSignature({ audience: 'video-api', keys, nonces: new MemoryNonceStore() }));
+ * app.get('/whoami', (req, res) => void res.send(identityOf(req).subject));
+ * ```
+ */
+export function requireSignature(
+  given: Verifier | (VerifierOptions & RequireSignatureOptions),
+  options: RequireSignatureOptions = {},
+): RequestHandler {
+  const { verifier, policy } = parseVerifierOrOptions(expressSchema, given, options);
+  return function signatureRequired(req, res, next) {
+    // Mounted twice, it would find the nonce used by itself.
+    if (isVerifiedBy(req, verifier)) return next();
+    if (policy.preflight === 'pass' && isPreflight(req)) return next();
+    authenticate(verifier, policy, req, res, sourceOf, {
+      accept: () => next(),
+      refuse(error) {
+        if (!(error instanceof SignatureError)) throw error;
+        answerProblem(req, res, problemOf(error, verifier.audience, verifier.challenge));
+      },
+    }).catch((error) => next(toError(error)));
+  };
+}
+
+/** The address that Express tells: of the connection, or what proxies say where its `trust proxy` believes them. */
+function sourceOf(req: IncomingMessage): string | undefined {
+  return (req as Request).ip;
+}
+
+/** @see Fetch standard, section 3.2.2 */
+function isPreflight({ method, headers }: Request): boolean {
+  return (
+    method === 'OPTIONS' &&
+    headers.origin !== undefined &&
+    headers['access-control-request-method'] !== undefined
+  );
+}
