@@ -1,103 +1,76 @@
 // Checks who may import whom, types included: a file that knows another's types depends on it. The
-// table in ARCHITECTURE.md says what each folder may import. Files directly in `src` of the server
-// are doors: they contain named re-exports only.
+// table in ARCHITECTURE.md says what the files of each folder may import.
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { parseSync, Visitor } from 'oxc-parser';
 
 const root = resolve(process.argv[2] ?? '.');
+const page = readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8');
+const rows = [...page.matchAll(/^\| `([\w/*.-]+)` \|.*\|(.*)\|$/gm)];
+const table = new Map(
+  rows.map(([, folder, may]) => [folder, [...may.matchAll(/`(.+?)`/g)].map((it) => it[1])]),
+);
+const imports = new Map();
+const floors = new Map();
 const problems = [];
 
-/** Folder → the folders and packages that its files may import. */
-const allowed = new Map(
-  [
-    ...readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8').matchAll(
-      /^\| `([\w/-]+)` \|.*\|(.*)\|$/gm,
-    ),
-  ].map(([, folder, cell]) => [folder, [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name)]),
-);
-
-/** Every source file, as `server/keys/seal.ts`, and what it imports. */
-const imports = new Map();
 for (const name of readdirSync(join(root, 'packages')))
   for (const path of readdirSync(join(root, `packages/${name}/src`), { recursive: true }))
-    if (path.endsWith('.ts'))
-      imports.set(`${name}/${path}`, importsOf(`packages/${name}/src/${path}`));
+    if (path.endsWith('.ts')) imports.set(`${name}/${path}`, read(`packages/${name}/src/${path}`));
 
-for (const [file, targets] of imports) {
-  const folder = dirname(file);
-  const may = allowed.get(folder);
-  if (may === undefined)
-    problems.push(`${file}: its folder is not in the table of ARCHITECTURE.md`);
+for (const [file, { targets, isDoor }] of imports) {
+  const may = table.get(layerOf(file));
+  if (may === undefined) problems.push(`${file}: ARCHITECTURE.md does not list its folder`);
   for (const target of targets)
     if (!may?.some((it) => isIn(it, target))) problems.push(`${file}: must not import ${target}`);
+  if (dirname(file) === 'server' && !isDoor) problems.push(`${file}: a door only re-exports names`);
+  floorOf(file, []);
 }
-
-const floors = new Map();
-for (const file of imports.keys()) floorOf(file, []);
-const stated = /from the door down to the lowest file are (\d+) floors/;
-const [, number] = stated.exec(readFileSync(join(root, 'ARCHITECTURE.md'), 'utf8')) ?? [];
-const highest = Math.max(...[...floors].map(([file, floor]) => (/^server/.test(file) ? floor : 0)));
-if (number !== undefined && Number(number) !== highest)
-  problems.push(`ARCHITECTURE.md says ${number} floors, the server has ${highest}`);
+const [, stated] = /door to the lowest file are (\d+) floors/.exec(page) ?? [];
+const highest = Math.max(...[...floors].map(([file, it]) => (file.startsWith('server/') ? it : 0)));
+if (stated !== undefined && Number(stated) !== highest)
+  problems.push(`ARCHITECTURE.md says ${stated} floors, the server has ${highest}`);
 
 for (const problem of problems) console.error(problem);
 process.exitCode = problems.length === 0 ? 0 : 1;
 
-/** Whether an import is of a folder, or of a package with its subpaths. */
-function isIn(name, target) {
-  if (name === 'node') return target.startsWith('node:');
-  return target.endsWith('.ts')
-    ? dirname(target) === name
-    : target === name || target.startsWith(`${name}/`);
+/** A folder. A file of one platform, as `digest.node.ts`, has a row of its own: `shared/*.node`. */
+function layerOf(file) {
+  const [, platform] = /\.(node|browser)\.ts$/.exec(file) ?? [];
+  return platform === undefined ? dirname(file) : `${dirname(file)}/*.${platform}`;
 }
 
-/** One more than the highest floor below. A circle has no floor. */
+/** Whether `target` is a file of the folder `name`, or the package `name`, or a subpath of it. */
+function isIn(name, target) {
+  if (target.endsWith('.ts')) return dirname(target) === name;
+  return target === name || target.startsWith(name === 'node' ? 'node:' : `${name}/`);
+}
+
+/** One more than the highest floor below. A file that imports itself, through others too, has none. */
 function floorOf(file, above) {
-  if (above.includes(file)) {
-    problems.push(
-      `${file}: imports itself, through ${above.slice(above.indexOf(file) + 1).join(', ')}`,
-    );
-    return 0;
-  }
-  if (!floors.has(file)) {
-    const below = [...(imports.get(file) ?? [])].filter((it) => imports.has(it));
+  if (above.includes(file)) problems.push(`${file}: imports itself through ${above.at(-1)}`);
+  else if (!floors.has(file)) {
+    const below = [...imports.get(file).targets].filter((it) => imports.has(it));
     floors.set(file, 1 + Math.max(0, ...below.map((it) => floorOf(it, [...above, file]))));
   }
-  return floors.get(file);
+  return floors.get(file) ?? 0;
 }
 
-function importsOf(path) {
+/** What a file imports, files as `server/keys/seal.ts`, and whether it only re-exports names. */
+function read(path) {
   const { program, errors } = parseSync(path, readFileSync(join(root, path), 'utf8'));
   if (errors.length > 0) throw new Error(`Cannot parse ${path}: ${errors[0].message}`);
-  if (/^packages\/server\/src\/[^/]+$/.test(path) && !program.body.every(isDoor))
-    problems.push(
-      `${path.replace(/^packages\/(\w+)\/src/, '$1')}: a door contains named re-exports only`,
-    );
-  const found = new Set();
+  const targets = new Set();
   const add = ({ source }) => {
     const name = source?.value;
-    if (name?.startsWith('.'))
-      found.add(
-        relative(root, resolve(root, dirname(path), name)).replace(
-          /^packages\/(\w+)\/src\//,
-          '$1/',
-        ),
-      );
-    else if (name !== undefined) found.add(name);
+    const file = relative(root, resolve(root, dirname(path), name ?? ''));
+    if (name !== undefined)
+      targets.add(name.startsWith('.') ? file.replace(/^packages\/(\w+)\/src/, '$1') : name);
   };
-  const nodes = [
-    'ImportDeclaration',
-    'ExportNamedDeclaration',
-    'ExportAllDeclaration',
-    'ImportExpression',
-    'TSImportType',
-  ];
-  new Visitor(Object.fromEntries(nodes.map((node) => [node, add]))).visit(program);
-  return found;
-}
-
-function isDoor({ type, source }) {
-  return type === 'ExportNamedDeclaration' && source !== null;
+  const statements = ['ImportDeclaration', 'ExportNamedDeclaration', 'ExportAllDeclaration'];
+  const kinds = [...statements, 'ImportExpression', 'TSImportType'];
+  new Visitor(Object.fromEntries(kinds.map((kind) => [kind, add]))).visit(program);
+  const isDoor = program.body.every((it) => it.type === 'ExportNamedDeclaration' && it.source);
+  return { targets, isDoor };
 }

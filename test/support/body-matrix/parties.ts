@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createFetch, createSigner } from '@countersign/client';
 import { signing } from '@countersign/client/undici';
-import { signing } from '@countersign/client/undici';
 import {
   createVerifier,
   generateAccessKey,
