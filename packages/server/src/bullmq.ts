@@ -1,4 +1,2 @@
-export {
-  BullmqCallbackQueue,
-  type BullmqCallbackQueueOptions,
-} from './callbacks/send/queue/bullmq-callback-queue.ts';
+export { BullmqCallbackQueue } from './callbacks/send/queue/bullmq-callback-queue.ts';
+export type { BullmqCallbackQueueOptions } from './callbacks/send/queue/bullmq-options.ts';
