@@ -1,25 +1,21 @@
-import {
-  type HeadersInput,
-  quote,
-  type RefusalReason,
-  type SignableRequest,
-  SignatureError,
-} from '@countersign/shared';
+import { type HeadersInput, quote, type RefusalReason, SignatureError } from '@countersign/shared';
 import { callHook, watchPromise } from '../lib/call-hook.ts';
 import { kindOf } from '../lib/options.ts';
+import { type Attempt, goOn, newAttempt } from './attempt.ts';
 import { checkBody, hashUndeclared, type ReceivedBody } from './check-body.ts';
 import { checkCoverage } from './check-coverage.ts';
 import { failureRefusal, noteFailure } from './check-failures.ts';
 import { checkSessionBegin } from './check-session-begin.ts';
 import { checkSignature } from './check-signature.ts';
 import { checkWindow } from './check-window.ts';
-import { type AnyKey, createChooseKey, type FoundKey } from './choose-key.ts';
+import { type AnyKey, createChooseKey } from './choose-key.ts';
 import { checkClaim, nameRequest, nonceClaim } from './claim-nonce.ts';
-import { describeAttempt, type Explanation } from './explanation.ts';
+import { describeAttempt } from './describe-attempt.ts';
+import type { Explanation } from './explanation.ts';
 import type { Identity } from './identity.ts';
 import type { ClaimOutcome } from './nonce-store.ts';
 import { readRequest } from './read-request.ts';
-import { readSignature, type SchemedSignature } from './read-signature.ts';
+import { readSignature } from './read-signature.ts';
 import { storeFailed } from './store-failed.ts';
 import { parseVerifierOptions, type VerifierOptions } from './verifier-options.ts';
 
@@ -69,21 +65,6 @@ export interface Verifier {
 
 /** Seconds that a body may take without its key being looked at anew. */
 const LONGEST_GLANCE = 1;
-
-/** What the steps have seen so far, for an explanation. */
-export interface Attempt {
-  /** Unix seconds, when verification began. */
-  readonly now: number;
-  /** The network address of the caller, as the application says it. */
-  source: unknown;
-  request: SignableRequest | undefined;
-  signed: SchemedSignature | undefined;
-  /** Of a body whose hash the request does not declare. */
-  bodyHash: string | undefined;
-  key: FoundKey | undefined;
-  claimed: boolean;
-  isReported: boolean;
-}
 
 /**
  * Builds a verifier.
@@ -145,14 +126,20 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const signed = readSignature(request, policy);
     attempt.signed = signed;
     const { scheme, params, signature } = signed;
+    goOn(attempt, 'time');
     checkWindow(params, policy, now);
+    goOn(attempt, 'failures');
     const blocked = failureRefusal(policy.failures, received.source, params);
     // Not thrown: that would take V8 as long as all the steps so far, and somebody who guesses is refused here each time.
     if (blocked !== undefined) return Promise.reject(blocked);
+    goOn(attempt, 'coverage');
     checkCoverage(request, params, policy.signedHeaders);
     const { body: claim } = params;
-    if (claim === undefined)
+    if (claim === undefined) {
+      goOn(attempt, 'body');
       attempt.bodyHash = await hashUndeclared(received.body, params, policy, now);
+    }
+    goOn(attempt, 'key');
     const stringToSign = scheme.stringToSign(request, params, attempt.bodyHash);
     const scope = scheme.derive?.scope(params) ?? '';
     const { sessionToken } = params;
@@ -161,7 +148,12 @@ export function createVerifier(options: VerifierOptions): Verifier {
     attempt.key = key;
     // Others may have failed while the key was looked up: a hundred guesses at once are a hundred guesses.
     const blockedMeanwhile = failureRefusal(policy.failures, received.source, params);
-    if (blockedMeanwhile !== undefined) throw blockedMeanwhile;
+    if (blockedMeanwhile !== undefined) {
+      attempt.check = 'failures';
+      throw blockedMeanwhile;
+    }
+    // What is wrong with a key is said together with the signature.
+    if (key.flaw === undefined) goOn(attempt, 'signature');
     let accessKey: AnyKey;
     try {
       accessKey = checkSignature(stringToSign, signature, params.accessKeyId, key);
@@ -169,10 +161,12 @@ export function createVerifier(options: VerifierOptions): Verifier {
       if (claims) noteFailure(policy.failures, received.source, params);
       throw error;
     }
+    if (claim !== undefined) goOn(attempt, 'body');
     const reading =
       claim === undefined
         ? undefined
         : checkBody(received.body, claim, params, policy, now, (error) => {
+            attempt.check = 'body';
             if (claims) report(attempt, error);
           });
     if (reading !== undefined) {
@@ -180,18 +174,21 @@ export function createVerifier(options: VerifierOptions): Verifier {
       const later = policy.clock();
       // An attacker who has stolen a key could send the headers, and the body after the key was revoked or replaced.
       if (!(later - now <= LONGEST_GLANCE)) {
+        goOn(attempt, 'key');
         const found = await lookUp(params.accessKeyId, scope, sessionToken);
         const present = chooseKey(found, scheme, params, scope, later);
         accessKey = checkSignature(stringToSign, signature, params.accessKeyId, present);
       }
     }
     // The body may have taken its time: freshness is judged when the nonce is claimed.
+    goOn(attempt, 'time');
     checkWindow(params, policy, policy.clock());
     const name = nameRequest(params, stringToSign, policy.audience);
     let epoch: string | undefined;
     // The form decides, never an expiry: headers of some schemes have one too.
     const reusable = params.inUrl === true && policy.presignedUrls !== 'once';
     if (claims && !reusable) {
+      goOn(attempt, 'nonce');
       let answer: ClaimOutcome;
       try {
         answer = await policy.nonces.claim(nonceClaim(params, name, accessKey, policy));
@@ -199,9 +196,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
         throw storeFailed('nonce', cause);
       }
       epoch = checkClaim(answer, `subject ${quote(accessKey.subject)}`);
-      attempt.claimed = true;
     }
+    goOn(attempt, 'time');
     checkSessionBegin(accessKey, policy, policy.clock());
+    attempt.passed.push('time');
     const { accessKeyId, signedAt, signedHeaders } = params;
     const { audience, nonce } = name;
     const { subject, scopes, expiresAt, session } = accessKey;
@@ -253,18 +251,5 @@ export function createVerifier(options: VerifierOptions): Verifier {
         return describeAttempt(attempt, policy, error);
       }
     },
-  };
-}
-
-function newAttempt(now: number): Attempt {
-  return {
-    now,
-    source: undefined,
-    request: undefined,
-    signed: undefined,
-    bodyHash: undefined,
-    key: undefined,
-    claimed: false,
-    isReported: false,
   };
 }

@@ -1,0 +1,56 @@
+import type { SignableRequest } from '@countersign/shared';
+import type { FoundKey } from './choose-key.ts';
+import type { SchemedSignature } from './read-signature.ts';
+
+/** The checks of a verifier, in their order. */
+export const CHECKS = [
+  'syntax',
+  'time',
+  'failures',
+  'coverage',
+  'key',
+  'signature',
+  'body',
+  'nonce',
+] as const;
+
+export type Check = (typeof CHECKS)[number];
+
+/** What the checks have seen so far, for an explanation. */
+export interface Attempt {
+  /** Unix seconds, when verification began. */
+  readonly now: number;
+  /** The check that is being made. */
+  check: Check;
+  /** The checks that were passed. Some are made twice. */
+  readonly passed: Check[];
+  /** The network address of the caller, as the application says it. */
+  source: unknown;
+  request: SignableRequest | undefined;
+  signed: SchemedSignature | undefined;
+  /** Of a body whose hash the request does not declare. */
+  bodyHash: string | undefined;
+  key: FoundKey | undefined;
+  isReported: boolean;
+}
+
+/** @param now Unix seconds */
+export function newAttempt(now: number): Attempt {
+  return {
+    now,
+    check: 'syntax',
+    passed: [],
+    source: undefined,
+    request: undefined,
+    signed: undefined,
+    bodyHash: undefined,
+    key: undefined,
+    isReported: false,
+  };
+}
+
+/** Goes on to a check. The one before it was passed. */
+export function goOn(attempt: Attempt, check: Check): void {
+  attempt.passed.push(attempt.check);
+  attempt.check = check;
+}

@@ -1,0 +1,164 @@
+import {
+  type BodyClaim,
+  mustBeSigned,
+  type SignableRequest,
+  SignatureError,
+  type TargetPart,
+} from '@countersign/shared';
+import { clientAddress } from '../lib/client-address.ts';
+import { type Attempt, CHECKS } from './attempt.ts';
+import { lifetime } from './check-window.ts';
+import type { Component, Explanation } from './explanation.ts';
+import type { VerifierPolicy } from './verifier-options.ts';
+
+/** Headers that carry something which lets its bearer in, whatever the scheme. */
+const CONFIDENTIAL = [
+  'authorization',
+  'cookie',
+  'proxy-authorization',
+  'x-countersign-session-token',
+];
+const REDACTED = '(redacted)';
+
+/** Tells what the steps saw. Pure: it looks nothing up and changes nothing. */
+export function describeAttempt(
+  attempt: Attempt,
+  policy: VerifierPolicy,
+  error: SignatureError | undefined,
+): Explanation {
+  const { request, signed, key } = attempt;
+  return {
+    outcome: error === undefined ? 'accepted' : 'refused',
+    code: error?.code,
+    reason: error?.reason,
+    message: error?.message,
+    checks: tellChecks(error, attempt),
+    scheme: signed?.scheme.name,
+    clientAddress: clientAddress(attempt.source),
+    epoch: error?.epoch,
+    echoedEpoch: signed?.params.epoch,
+    accessKeyId: signed?.params.accessKeyId,
+    subject: key?.accessKey?.subject,
+    components: request === undefined ? [] : tellComponents(request, attempt, policy),
+    ...tellCanonical(attempt, policy),
+  };
+}
+
+function tellChecks(
+  error: SignatureError | undefined,
+  { check: current, passed }: Attempt,
+): Explanation['checks'] {
+  const results = CHECKS.map((check) => {
+    if (error !== undefined && check === current) return [check, 'failed'];
+    return [check, passed.includes(check) ? 'passed' : 'not made'];
+  });
+  return Object.fromEntries(results) as Explanation['checks'];
+}
+
+function tellComponents(
+  request: SignableRequest,
+  { signed, now, bodyHash }: Attempt,
+  policy: VerifierPolicy,
+): Component[] {
+  const covered = new Set(signed?.params.signedHeaders);
+  const isCovered = (part: TargetPart): boolean => signed?.params.covers?.includes(part) === true;
+  const confidential = confidentialOf(policy);
+  const withoutSecret = (pair: string): string => redactPair(pair, confidential);
+  const components: Component[] = [
+    { component: 'method', saw: request.method, signed: isCovered('method') },
+    { component: 'path', saw: request.path, signed: isCovered('path') },
+    {
+      component: 'query',
+      saw: request.query.split('&').map(withoutSecret).join('&'),
+      signed: isCovered('query'),
+    },
+  ];
+  for (const [index, name] of request.headers.names.entries()) {
+    const shown =
+      !confidential.has(name) &&
+      (covered.has(name) || mustBeSigned(name) || policy.signedHeaders.has(name));
+    components.push({
+      component: `header ${name}`,
+      saw: shown ? (request.headers.raw[2 * index + 1] as string) : REDACTED,
+      signed: covered.has(name),
+    });
+  }
+  for (const name of covered) {
+    if (!request.headers.names.includes(name))
+      components.push({ component: `header ${name}`, saw: '(absent)', signed: true });
+  }
+  if (signed !== undefined) {
+    const { signedAt, body } = signed.params;
+    const allowed = lifetime(signed.params, policy);
+    const age = Math.round((now - signedAt) * 10) / 10;
+    components.push({
+      component: 'body hash',
+      saw: body === undefined ? (bodyHash ?? '(not declared)') : tellBody(body),
+      signed: body !== 'unsigned',
+    });
+    components.push({
+      component: 'time',
+      saw: `signed at ${signedAt}, ${age} s ago by this server's clock; ${allowed} s are allowed, ${policy.ahead} s ahead`,
+      signed: true,
+    });
+  }
+  return components;
+}
+
+function tellBody(body: BodyClaim): string {
+  if (body === 'unsigned') return 'UNSIGNED-PAYLOAD';
+  return 'sha256' in body ? body.sha256 : body.sha512;
+}
+
+/** What can be built is shown also where the request was refused before it was needed. */
+function tellCanonical(
+  { request, signed, bodyHash }: Attempt,
+  policy: VerifierPolicy,
+): Pick<Explanation, 'canonicalRequest' | 'stringToSign'> {
+  if (request === undefined || signed === undefined) return {};
+  const { scheme, params } = signed;
+  // It cannot be told without the hash of the body.
+  if (params.body === undefined && bodyHash === undefined) return {};
+  const hide = createRedaction(request, confidentialOf(policy));
+  try {
+    const stringToSign = scheme.stringToSign(request, params, bodyHash);
+    return {
+      canonicalRequest: hide(scheme.canonicalRequest(request, params, bodyHash)),
+      stringToSign: hide(new TextDecoder().decode(stringToSign)),
+    };
+  } catch (error) {
+    if (error instanceof SignatureError) return {};
+    throw error;
+  }
+}
+
+/** In some schemes the string to sign is no hash, but holds what was signed. */
+function createRedaction(
+  { headers, query }: SignableRequest,
+  confidential: ReadonlySet<string>,
+): (text: string) => string {
+  const values: string[] = [];
+  for (let index = 0; index < headers.raw.length; index += 2) {
+    if (confidential.has((headers.raw[index] as string).toLowerCase()))
+      values.push((headers.raw[index + 1] as string).trim());
+  }
+  for (const pair of query.split('&')) {
+    const redacted = redactPair(pair, confidential);
+    if (redacted !== pair) values.push(pair.slice(redacted.length - REDACTED.length));
+  }
+  // The longest first: one may be a part of another.
+  const secrets = values.filter((it) => it !== '').sort((a, b) => b.length - a.length);
+  return (text) => secrets.reduce((shown, secret) => shown.replaceAll(secret, REDACTED), text);
+}
+
+function confidentialOf({ schemes }: VerifierPolicy): ReadonlySet<string> {
+  return new Set([...CONFIDENTIAL, ...schemes.flatMap((scheme) => scheme.confidential ?? [])]);
+}
+
+/** However its name is written: a reader that decodes names would find it. */
+function redactPair(pair: string, confidential: ReadonlySet<string>): string {
+  const [name = ''] = pair.split('=', 1);
+  const decoded = decodeURIComponent(name).toLowerCase();
+  const isSecret = decoded.includes('signature') || confidential.has(decoded);
+  return isSecret ? `${name}=${REDACTED}` : pair;
+}
