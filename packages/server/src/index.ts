@@ -36,9 +36,10 @@ export type {
   GivenAccessKey,
   KeyStore,
   PublicAccessKey,
+  PublicKey,
+  PublicKeyInput,
 } from './verify/key-store.ts';
 export type { ClaimOutcome, NonceClaim, NonceStore } from './verify/nonce-store.ts';
-export type { PublicKey, PublicKeyInput } from './verify/public-key.ts';
 export type { Session, SessionKey, SessionSource } from './verify/session-source.ts';
 export { createVerifier, type ReceivedRequest, type Verifier } from './verify/verifier.ts';
 export type { VerifierOptions } from './verify/verifier-options.ts';

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { given } from '../lib/options.ts';
-import { accessKeyPolicySchema, time } from '../verify/key-store.ts';
+import { accessKeyPolicySchema, time } from './access-key.ts';
 import { RecordCache } from './record-cache.ts';
 import {
   type Change,

@@ -7,8 +7,8 @@ import {
   type PublicKeyAlgorithm,
 } from '@countersign/shared';
 import { kindOf } from '../lib/options.ts';
-import type { AccessKey, PublicAccessKey } from '../verify/key-store.ts';
-import { type PublicKeyInput, readPublicKey } from '../verify/public-key.ts';
+import type { AccessKey, PublicAccessKey, PublicKeyInput } from '../verify/key-store.ts';
+import { readPublicKey } from '../verify/public-key.ts';
 
 /** Crockford's base32: no I, L, O or U, so that an id survives being read aloud. */
 const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';

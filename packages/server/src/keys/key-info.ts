@@ -1,5 +1,4 @@
-import { type AccessKeyPolicy, LATEST_TIME } from '../verify/key-store.ts';
-import type { PublicKey } from '../verify/public-key.ts';
+import { type AccessKeyPolicy, LATEST_TIME, type PublicKey } from '../verify/key-store.ts';
 import type { StoredKey } from './key-record.ts';
 import { isUnreadable } from './key-store-error.ts';
 

@@ -1,16 +1,14 @@
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
 import { given, parseOptions } from '../lib/options.ts';
+import type { AccessKey, AccessKeyPolicy, PublicAccessKey } from '../verify/key-store.ts';
 import {
-  type AccessKey,
-  type AccessKeyPolicy,
   accessKeyPolicySchema,
   accessKeySchema,
   keptPublicKeySchema,
-  type PublicAccessKey,
   publicAccessKeySchema,
   time,
-} from '../verify/key-store.ts';
+} from './access-key.ts';
 import { parsePolicy, type StoredRecord } from './record-store.ts';
 import { SESSION_PREFIX } from './revocations.ts';
 

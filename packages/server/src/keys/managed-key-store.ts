@@ -2,8 +2,13 @@ import { type PublicKeyAlgorithm, quote } from '@countersign/shared';
 import * as z from 'zod';
 import { OperatorWarnings } from '../lib/operator-warning.ts';
 import { parseOptions } from '../lib/options.ts';
-import type { AccessKey, GivenAccessKey, KeyStore, PublicAccessKey } from '../verify/key-store.ts';
-import type { PublicKeyInput } from '../verify/public-key.ts';
+import type {
+  AccessKey,
+  GivenAccessKey,
+  KeyStore,
+  PublicAccessKey,
+  PublicKeyInput,
+} from '../verify/key-store.ts';
 import { type Cutoff, Cutoffs, type Revocation, revocationSchema } from './cutoffs.ts';
 import {
   type AccessKeyOwner,

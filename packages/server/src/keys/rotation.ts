@@ -1,7 +1,6 @@
 import { quote } from '@countersign/shared';
 import { given } from '../lib/options.ts';
-import { LATEST_TIME } from '../verify/key-store.ts';
-import type { PublicKeyInput } from '../verify/public-key.ts';
+import { LATEST_TIME, type PublicKeyInput } from '../verify/key-store.ts';
 import { generateAccessKey } from './generate-access-key.ts';
 import { type KeptKey, type StoredKey, withFields } from './key-record.ts';
 import { KeyStoreError } from './key-store-error.ts';

@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { quote, SignatureError } from '@countersign/shared';
 import * as z from 'zod';
+import { accessKeyPolicySchema } from '../keys/access-key.ts';
 import { encodeCrockford } from '../keys/generate-access-key.ts';
 import { type MasterKeySource, MasterKeys } from '../keys/master-keys.ts';
 import { LONGEST_SESSION, type Revocations, SESSION_PREFIX } from '../keys/revocations.ts';
 import { clockOption, objectOption, parseOptions } from '../lib/options.ts';
 import type { Identity } from '../verify/identity.ts';
-import { accessKeyPolicySchema, LATEST_TIME } from '../verify/key-store.ts';
+import { LATEST_TIME } from '../verify/key-store.ts';
 import type { SessionKey, SessionSource } from '../verify/session-source.ts';
 import { storeFailed } from '../verify/store-failed.ts';
 import { openToken, type SessionClaims, sealToken } from './session-token.ts';

@@ -1,20 +1,7 @@
 import type { SignableRequest } from '@countersign/shared';
 import type { FoundKey } from './choose-key.ts';
+import type { Check } from './explanation.ts';
 import type { SchemedSignature } from './read-signature.ts';
-
-/** The checks of a verifier, in their order. */
-export const CHECKS = [
-  'syntax',
-  'time',
-  'failures',
-  'coverage',
-  'key',
-  'signature',
-  'body',
-  'nonce',
-] as const;
-
-export type Check = (typeof CHECKS)[number];
 
 /** What the checks have seen so far, for an explanation. */
 export interface Attempt {

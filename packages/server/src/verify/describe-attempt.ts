@@ -6,9 +6,9 @@ import {
   type TargetPart,
 } from '@countersign/shared';
 import { clientAddress } from '../lib/client-address.ts';
-import { type Attempt, CHECKS } from './attempt.ts';
+import type { Attempt } from './attempt.ts';
 import { lifetime } from './check-window.ts';
-import type { Component, Explanation } from './explanation.ts';
+import { CHECKS, type Component, type Explanation } from './explanation.ts';
 import type { VerifierPolicy } from './verifier-options.ts';
 
 /** Headers that carry something which lets its bearer in, whatever the scheme. */

@@ -1,5 +1,18 @@
 import type { RefusalReason, SignatureErrorCode } from '@countersign/shared';
-import type { Check } from './attempt.ts';
+
+/** The checks of a verifier, in their order. */
+export const CHECKS = [
+  'syntax',
+  'time',
+  'failures',
+  'coverage',
+  'key',
+  'signature',
+  'body',
+  'nonce',
+] as const;
+
+export type Check = (typeof CHECKS)[number];
 
 /** One thing that a signature covers, or should. */
 export interface Component {

@@ -1,12 +1,21 @@
-import {
-  ALGORITHMS,
-  isAccessKeyId,
-  isAudience,
-  type PublicKeyAlgorithm,
-} from '@countersign/shared';
-import * as z from 'zod';
-import { secretOption } from '../lib/options.ts';
-import { type PublicKey, type PublicKeyInput, readPublicKey } from './public-key.ts';
+import type { JsonWebKey, KeyObject } from 'node:crypto';
+import type { PublicKeyAlgorithm } from '@countersign/shared';
+
+/** A public key, as a key store holds it. It is no secret. */
+export interface PublicKey {
+  /** What its signatures are verified with. A request that says otherwise is refused. */
+  readonly algorithm: PublicKeyAlgorithm;
+  /** In PEM, as our stores give it; a JWK or a `KeyObject` is taken too. */
+  readonly key: string | JsonWebKey | KeyObject;
+}
+
+/** A public key, as it is handed in. */
+export interface PublicKeyInput {
+  /** What the key says by itself if not given; `rsa-pss-sha512` for an RSA key. */
+  readonly algorithm?: PublicKeyAlgorithm | undefined;
+  /** PEM that begins with `BEGIN PUBLIC KEY` or `BEGIN RSA PUBLIC KEY`, a JWK, or a `KeyObject`. */
+  readonly key: string | JsonWebKey | KeyObject;
+}
 
 /** What is known of an access key beside its secret. */
 export interface AccessKeyPolicy {
@@ -97,52 +106,3 @@ export interface KeyStore {
 
 /** The last second that has four digits of a year. Milliseconds are beyond it. */
 export const LATEST_TIME = 253_402_300_799;
-
-export const time = z.number().min(0).max(LATEST_TIME);
-
-/** What is checked of an access key where it enters a store, but for its secret. */
-export const accessKeyPolicySchema = z.strictObject({
-  accessKeyId: z.string().refine(isAccessKeyId, '1 to 128 of A-Z a-z 0-9 . _ -'),
-  subject: z.string().min(1).max(1_024),
-  // In a session token they stand with spaces between them (RFC 8693 section 4.2).
-  scopes: z.array(z.string().regex(/^\S+$/, 'a name without spaces')),
-  audiences: z
-    .array(z.string().refine(isAudience, 'a service name: 1 to 128 of A-Z a-z 0-9 . _ : -'))
-    .min(1)
-    .optional(),
-  label: z.string().max(1_024).optional(),
-  status: z.enum(['active', 'disabled', 'revoked']),
-  created: time.optional(),
-  notBefore: time.optional(),
-  expiresAt: time.optional(),
-});
-
-/** What is checked of an access key with a secret where it enters a store. */
-export const accessKeySchema = z.strictObject({
-  accessKeyId: accessKeyPolicySchema.shape.accessKeyId,
-  secretAccessKey: secretOption,
-  publicKey: z.undefined().optional(),
-  ...accessKeyPolicySchema.omit({ accessKeyId: true }).shape,
-});
-
-/** A public key in any form; in one form afterwards. */
-const publicKeyOption = z.unknown().transform((given, context): PublicKey => {
-  const key = readPublicKey(given);
-  if (typeof key !== 'string') return key;
-  context.addIssue({ code: 'custom', message: key });
-  return z.NEVER;
-});
-
-/** The same of one with a public key. */
-export const publicAccessKeySchema = z.strictObject({
-  accessKeyId: accessKeyPolicySchema.shape.accessKeyId,
-  secretAccessKey: z.undefined().optional(),
-  publicKey: publicKeyOption,
-  ...accessKeyPolicySchema.omit({ accessKeyId: true }).shape,
-});
-
-/** A public key as a store keeps it. */
-export const keptPublicKeySchema = z.strictObject({
-  algorithm: z.enum(ALGORITHMS.filter((it): it is PublicKeyAlgorithm => it !== 'hmac-sha256')),
-  key: z.string(),
-});

@@ -8,22 +8,7 @@ import {
   type VerifyKey,
 } from '@countersign/shared';
 import { isOfSmallOrder } from '../lib/small-order.ts';
-
-/** A public key, as a key store holds it. It is no secret. */
-export interface PublicKey {
-  /** What its signatures are verified with. A request that says otherwise is refused. */
-  readonly algorithm: PublicKeyAlgorithm;
-  /** In PEM, as our stores give it; a JWK or a `KeyObject` is taken too. */
-  readonly key: string | JsonWebKey | KeyObject;
-}
-
-/** A public key, as it is handed in. */
-export interface PublicKeyInput {
-  /** What the key says by itself if not given; `rsa-pss-sha512` for an RSA key. */
-  readonly algorithm?: PublicKeyAlgorithm | undefined;
-  /** PEM that begins with `BEGIN PUBLIC KEY` or `BEGIN RSA PUBLIC KEY`, a JWK, or a `KeyObject`. */
-  readonly key: string | JsonWebKey | KeyObject;
-}
+import type { PublicKey, PublicKeyInput } from './key-store.ts';
 
 const PEM =
   /^\s*-----BEGIN (?:RSA )?PUBLIC KEY-----[\sA-Za-z0-9+/=]{1,4096}-----END (?:RSA )?PUBLIC KEY-----\s*$/;

@@ -8,7 +8,8 @@ import {
   type VerifyKey,
   verifyHmacSha256,
 } from '@countersign/shared';
-import { importPublicKey, type PublicKey } from './public-key.ts';
+import type { PublicKey } from './key-store.ts';
+import { importPublicKey } from './public-key.ts';
 
 const MOST_KEYS = 10_000;
 

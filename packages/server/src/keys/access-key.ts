@@ -1,0 +1,59 @@
+import {
+  ALGORITHMS,
+  isAccessKeyId,
+  isAudience,
+  type PublicKeyAlgorithm,
+} from '@countersign/shared';
+import * as z from 'zod';
+import { secretOption } from '../lib/options.ts';
+import { LATEST_TIME, type PublicKey } from '../verify/key-store.ts';
+import { readPublicKey } from '../verify/public-key.ts';
+
+export const time = z.number().min(0).max(LATEST_TIME);
+
+/** What is checked of an access key where it enters a store, but for its secret. */
+export const accessKeyPolicySchema = z.strictObject({
+  accessKeyId: z.string().refine(isAccessKeyId, '1 to 128 of A-Z a-z 0-9 . _ -'),
+  subject: z.string().min(1).max(1_024),
+  // In a session token they stand with spaces between them (RFC 8693 section 4.2).
+  scopes: z.array(z.string().regex(/^\S+$/, 'a name without spaces')),
+  audiences: z
+    .array(z.string().refine(isAudience, 'a service name: 1 to 128 of A-Z a-z 0-9 . _ : -'))
+    .min(1)
+    .optional(),
+  label: z.string().max(1_024).optional(),
+  status: z.enum(['active', 'disabled', 'revoked']),
+  created: time.optional(),
+  notBefore: time.optional(),
+  expiresAt: time.optional(),
+});
+
+/** What is checked of an access key with a secret where it enters a store. */
+export const accessKeySchema = z.strictObject({
+  accessKeyId: accessKeyPolicySchema.shape.accessKeyId,
+  secretAccessKey: secretOption,
+  publicKey: z.undefined().optional(),
+  ...accessKeyPolicySchema.omit({ accessKeyId: true }).shape,
+});
+
+/** A public key in any form; in one form afterwards. */
+const publicKeyOption = z.unknown().transform((given, context): PublicKey => {
+  const key = readPublicKey(given);
+  if (typeof key !== 'string') return key;
+  context.addIssue({ code: 'custom', message: key });
+  return z.NEVER;
+});
+
+/** The same of one with a public key. */
+export const publicAccessKeySchema = z.strictObject({
+  accessKeyId: accessKeyPolicySchema.shape.accessKeyId,
+  secretAccessKey: z.undefined().optional(),
+  publicKey: publicKeyOption,
+  ...accessKeyPolicySchema.omit({ accessKeyId: true }).shape,
+});
+
+/** A public key as a store keeps it. */
+export const keptPublicKeySchema = z.strictObject({
+  algorithm: z.enum(ALGORITHMS.filter((it): it is PublicKeyAlgorithm => it !== 'hmac-sha256')),
+  key: z.string(),
+});
