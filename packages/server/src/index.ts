@@ -6,17 +6,16 @@ export {
   type SignatureErrorCode,
 } from '@countersign/shared';
 export { standardWebhooks } from './callbacks/schemes/standard-webhooks.ts';
+export type { Revocation } from './keys/cutoffs.ts';
 export { deriveAccessKey } from './keys/derive-access-key.ts';
-export { generateAccessKey } from './keys/generate-access-key.ts';
+export {
+  type AccessKeyOwner,
+  type GeneratedKeyPair,
+  generateAccessKey,
+} from './keys/generate-access-key.ts';
+export type { AccessKeyInfo, UnreadableKeyInfo } from './keys/key-info.ts';
 export { KeyStoreError, type KeyStoreErrorCode } from './keys/key-store-error.ts';
-export type {
-  AccessKeyInfo,
-  AccessKeyOwner,
-  GeneratedKeyPair,
-  ManagedKeyStore,
-  Revocation,
-  UnreadableKeyInfo,
-} from './keys/managed-key-store.ts';
+export type { ManagedKeyStore } from './keys/managed-key-store.ts';
 export { generateMasterKey, type MasterKeySource } from './keys/master-keys.ts';
 export { MemoryKeyStore } from './keys/memory/memory-key-store.ts';
 export type { Revocations, SessionBeginning, SessionFacts } from './keys/revocations.ts';

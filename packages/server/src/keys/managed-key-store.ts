@@ -1,4 +1,4 @@
-import { type PublicKeyAlgorithm, quote } from '@countersign/shared';
+import type { PublicKeyAlgorithm } from '@countersign/shared';
 import * as z from 'zod';
 import { OperatorWarnings } from '../lib/operator-warning.ts';
 import { parseOptions } from '../lib/options.ts';
@@ -9,7 +9,7 @@ import type {
   PublicAccessKey,
   PublicKeyInput,
 } from '../verify/key-store.ts';
-import { type Cutoff, Cutoffs, type Revocation, revocationSchema } from './cutoffs.ts';
+import { Cutoffs, type Revocation, revocationSchema } from './cutoffs.ts';
 import {
   type AccessKeyOwner,
   type GeneratedKey,
@@ -30,44 +30,26 @@ import {
   checkKey,
   type KeptKey,
   keyName,
-  readKey,
   revoke,
   type StoredKey,
   TOMBSTONE,
-  toRecord,
   withFields,
 } from './key-record.ts';
-import { isNotReplicated, KeyStoreError } from './key-store-error.ts';
+import { KeyRecords, limited, notFound } from './key-records.ts';
 import { LastUses } from './last-uses.ts';
 import { RecordCache } from './record-cache.ts';
-import type { Change, RecordStore, UpdateOptions } from './record-store.ts';
+import { type Change, notResealed, type RecordStore } from './record-store.ts';
 import {
   isSessionId,
   type Revocations,
   type SessionBeginning,
   type SessionFacts,
 } from './revocations.ts';
-import { rotate, successorOf, unrotate } from './rotation.ts';
-
-export type { Revocation } from './cutoffs.ts';
-export type { AccessKeyOwner, GeneratedKeyPair } from './generate-access-key.ts';
-export type { AccessKeyInfo, UnreadableKeyInfo } from './key-info.ts';
+import { type RotateOptions, rotateSchema } from './rotation.ts';
 
 /** Seconds for which an answer is kept that was put together of records: with their age, how long a revocation takes where no message comes. */
 const ANSWER_AGE = 1;
 
-const rotateSchema = z.strictObject({
-  overlap: z
-    .number()
-    .min(0)
-    .max(366 * 86_400),
-  publicKey: z.custom<PublicKeyInput>().optional(),
-});
-
-interface RotateOptions {
-  readonly overlap: number;
-  readonly publicKey?: PublicKeyInput | undefined;
-}
 const listSchema = z.strictObject({ subject: z.string().optional() });
 
 /**
@@ -79,8 +61,9 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   readonly #clock: () => number;
   /** What is found, put together of what follows. */
   readonly #answers: RecordCache<StoredKey>;
-  readonly #keys: RecordCache<KeptKey>;
+  readonly #kept: RecordCache<KeptKey>;
   readonly #cutoffs: Cutoffs;
+  readonly #keys: KeyRecords;
   readonly #lastUses: LastUses;
 
   /** @param clock Unix seconds */
@@ -91,8 +74,9 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   ) {
     this.#records = records;
     this.#clock = clock;
-    this.#keys = new RecordCache((name) => this.#read(name));
+    this.#kept = new RecordCache((name) => this.#keys.read(name));
     this.#cutoffs = new Cutoffs(records, clock);
+    this.#keys = new KeyRecords(records, this.#cutoffs);
     this.#lastUses = new LastUses(records, warnings);
     this.#answers = new RecordCache((accessKeyId) => this.#find(accessKeyId), ANSWER_AGE);
     records.watch((name) => this.#forget(name));
@@ -171,7 +155,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     const key = checkKey(accessKey);
     await this.#records.create('first-record');
     const { keyVersion } = await this.#cutoffs.present(key.subject);
-    await this.#insert(key, keyVersion);
+    await this.#keys.insert(key, keyVersion);
   }
 
   /** What is known of a key, without its secret. */
@@ -216,28 +200,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   rotate(accessKeyId: string, options: RotateOptions): Promise<StoredKey>;
   async rotate(accessKeyId: string, options: RotateOptions): Promise<StoredKey> {
     const { overlap, publicKey } = parseOptions('rotation', rotateSchema, options);
-    const old = await this.#present(accessKeyId);
-    const now = this.#clock();
-    const fresh = successorOf(old, now, publicKey);
-    const to = fresh.accessKeyId;
-    // Of the same version: where all keys of the subject are revoked meanwhile, it is among them.
-    await this.#insert(fresh, old.version);
-    let before: KeptKey | undefined;
-    try {
-      await this.#change(accessKeyId, (key) => {
-        before = key;
-        return rotate(key, to, now + overlap);
-      });
-    } catch (error) {
-      // Somebody has revoked the old one meanwhile: nobody may get a new one of it. Or its end may be lost again.
-      const was = before;
-      await Promise.allSettled([
-        this.#takeBack(fresh),
-        was && this.#change(accessKeyId, (key) => unrotate(key, to, was)),
-      ]);
-      throw error;
-    }
-    return fresh;
+    return this.#keys.rotate(accessKeyId, { overlap, publicKey, now: this.#clock() });
   }
 
   /**
@@ -247,7 +210,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    */
   async disable(accessKeyId: string): Promise<void> {
     const disabled = (key: KeptKey): KeptKey => withFields(key, { status: 'disabled' });
-    await this.#change(accessKeyId, disabled, { revokes: true });
+    await this.#keys.change(accessKeyId, disabled, { revokes: true });
   }
 
   /**
@@ -256,7 +219,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    * @throws KeyStoreError `ERR_KEY_NOT_FOUND`, `ERR_KEY_REVOKED`
    */
   async enable(accessKeyId: string): Promise<void> {
-    await this.#change(accessKeyId, (key) => withFields(key, { status: 'active' }));
+    await this.#keys.change(accessKeyId, (key) => withFields(key, { status: 'active' }));
   }
 
   /**
@@ -287,7 +250,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    */
   async rewrap(): Promise<number> {
     const { total, failures } = await this.#records.reseal();
-    if (failures.size > 0) throw notRewrapped(failures, total);
+    if (failures.size > 0) throw notResealed({ total, failures });
     return total;
   }
 
@@ -315,17 +278,12 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   /** Forgets what was read of a record, or of all. */
   #forget(name?: string): void {
     this.#answers.forget();
-    this.#keys.forget(name);
+    this.#kept.forget(name);
     this.#cutoffs.forget(name);
   }
 
-  /** A key as it is now, not as it was a moment ago. */
-  async #read(name: string): Promise<KeptKey | undefined> {
-    return readKey(name, await this.#records.read(name));
-  }
-
   async #find(accessKeyId: string): Promise<StoredKey | undefined> {
-    const key = await this.#keys.get(keyName(accessKeyId));
+    const key = await this.#kept.get(keyName(accessKeyId));
     // Also where there is none: strangers must not be able to tell by the time that it takes.
     const [own, all] = await this.#cutoffs.of(key?.accessKey.subject ?? '');
     return key === undefined ? undefined : limited(key, own, all);
@@ -338,102 +296,4 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     const key = await this.find(accessKeyId);
     return key && infoOf(key, uses.get(accessKeyId));
   }
-
-  async #insert(key: StoredKey, version: number | undefined): Promise<void> {
-    const { accessKeyId } = key;
-    try {
-      await this.#records.update(keyName(accessKeyId), (current) => {
-        if (current !== undefined)
-          throw new KeyStoreError(
-            'ERR_KEY_EXISTS',
-            `Cannot add access key ${quote(accessKeyId)}: there is one of this id`,
-          );
-        return toRecord(key, version);
-      });
-    } catch (error) {
-      // Its owner is not told of it, or will add it again.
-      if (isNotReplicated(error)) await this.#takeBack(key).catch(() => undefined);
-      throw error;
-    }
-  }
-
-  /** Removes a key that was just stored, if nobody has changed it since. */
-  async #takeBack(key: StoredKey): Promise<void> {
-    const name = keyName(key.accessKeyId);
-    await this.#records.update(name, (current) => {
-      const stored = readKey(name, current)?.accessKey;
-      const isAsStored =
-        stored?.status === 'active' &&
-        stored.secretAccessKey === key.secretAccessKey &&
-        publicTextOf(stored) === publicTextOf(key);
-      return isAsStored ? undefined : current;
-    });
-  }
-
-  /**
-   * A key as it is now, not as it was a moment ago.
-   *
-   * @throws KeyStoreError where there is none, or it is revoked: by itself, or with all keys of its subject
-   */
-  async #present(accessKeyId: string): Promise<KeptKey> {
-    const key = await this.#read(keyName(accessKeyId));
-    if (key === undefined) throw notFound(accessKeyId);
-    const own = await this.#cutoffs.present(key.accessKey.subject);
-    if (limited(key, own, undefined).status === 'revoked') throw revoked(accessKeyId);
-    return key;
-  }
-
-  async #change(
-    accessKeyId: string,
-    change: (key: KeptKey) => KeptKey,
-    how?: UpdateOptions,
-  ): Promise<void> {
-    const name = keyName(accessKeyId);
-    await this.#present(accessKeyId);
-    const changeRecord: Change = (current) => {
-      const key = readKey(name, current);
-      if (key === undefined) throw notFound(accessKeyId);
-      if (key.accessKey.status === 'revoked') throw revoked(accessKeyId);
-      const { accessKey, version, rotated } = change(key);
-      return toRecord(accessKey, version, rotated);
-    };
-    await this.#records.update(name, changeRecord, how);
-  }
-}
-
-/** A key, and what was revoked of all that its subject, or everybody, had. */
-function limited(
-  { accessKey, version }: KeptKey,
-  own: Cutoff | undefined,
-  all: Cutoff | undefined,
-): StoredKey {
-  if (own === undefined && all === undefined) return accessKey;
-  if (!(version >= (own?.keyVersion ?? 0))) return { ...accessKey, status: 'revoked' };
-  const signedSince = Math.max(own?.signedSince ?? 0, all?.signedSince ?? 0);
-  return signedSince > 0 ? { ...accessKey, signedSince } : accessKey;
-}
-
-function publicTextOf(key: StoredKey): unknown {
-  return 'publicKey' in key ? key.publicKey.key : undefined;
-}
-
-function notRewrapped(failures: ReadonlyMap<string, KeyStoreError>, total: number): KeyStoreError {
-  const [{ code, message }] = [...failures.values()] as [KeyStoreError];
-  const names = Array.from(failures.keys(), (name) => quote(name, 160)).join(', ');
-  return new KeyStoreError(
-    code,
-    `Sealed ${total - failures.size} of ${total} records anew, but not ${names}: ${message}`,
-    { cause: new AggregateError(failures.values()) },
-  );
-}
-
-function notFound(accessKeyId: string): KeyStoreError {
-  return new KeyStoreError('ERR_KEY_NOT_FOUND', `There is no access key ${quote(accessKeyId)}`);
-}
-
-export function revoked(accessKeyId: string): KeyStoreError {
-  return new KeyStoreError(
-    'ERR_KEY_REVOKED',
-    `Access key ${quote(accessKeyId)} is revoked, for good: make a new one`,
-  );
 }

@@ -67,6 +67,17 @@ export interface Resealed {
   readonly failures: ReadonlyMap<string, KeyStoreError>;
 }
 
+/** The error if some records could not be sealed again. */
+export function notResealed({ total, failures }: Resealed): KeyStoreError {
+  const [{ code, message }] = [...failures.values()] as [KeyStoreError];
+  const names = Array.from(failures.keys(), (name) => quote(name, 160)).join(', ');
+  return new KeyStoreError(
+    code,
+    `Sealed ${total - failures.size} of ${total} records anew, but not ${names}: ${message}`,
+    { cause: new AggregateError(failures.values()) },
+  );
+}
+
 /** What shall become of a record. A policy may say `until` (Unix seconds): then the record may go. */
 export type Change = (current: StoredRecord | undefined) => StoredRecord | undefined;
 

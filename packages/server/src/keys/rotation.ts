@@ -1,9 +1,23 @@
 import { quote } from '@countersign/shared';
+import * as z from 'zod';
 import { given } from '../lib/options.ts';
 import { LATEST_TIME, type PublicKeyInput } from '../verify/key-store.ts';
 import { generateAccessKey } from './generate-access-key.ts';
 import { type KeptKey, type StoredKey, withFields } from './key-record.ts';
 import { KeyStoreError } from './key-store-error.ts';
+
+export const rotateSchema = z.strictObject({
+  overlap: z
+    .number()
+    .min(0)
+    .max(366 * 86_400),
+  publicKey: z.custom<PublicKeyInput>().optional(),
+});
+
+export interface RotateOptions {
+  readonly overlap: number;
+  readonly publicKey?: PublicKeyInput | undefined;
+}
 
 /**
  * The key that takes the place of an old one: like it, and made to live as long.

@@ -3,7 +3,8 @@ import { clockOption, kindOf, parseOptions } from '../../lib/options.ts';
 import type { GivenAccessKey } from '../../verify/key-store.ts';
 import { subjectName } from '../cutoffs.ts';
 import { checkKey, type KeptKey, keyName, readKey, toRecord } from '../key-record.ts';
-import { ManagedKeyStore, revoked } from '../managed-key-store.ts';
+import { revoked } from '../key-records.ts';
+import { ManagedKeyStore } from '../managed-key-store.ts';
 import { MemoryRecords } from './memory-records.ts';
 
 export interface MemoryKeyStoreOptions {

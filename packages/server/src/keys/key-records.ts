@@ -1,0 +1,143 @@
+import { quote } from '@countersign/shared';
+import type { Cutoff, Cutoffs } from './cutoffs.ts';
+import { type KeptKey, keyName, readKey, type StoredKey, toRecord } from './key-record.ts';
+import { isNotReplicated, KeyStoreError } from './key-store-error.ts';
+import type { Change, RecordStore, UpdateOptions } from './record-store.ts';
+import { type RotateOptions, rotate, successorOf, unrotate } from './rotation.ts';
+
+/** Access keys over a store of records, and each change of one in one step. */
+export class KeyRecords {
+  readonly #records: RecordStore;
+  readonly #cutoffs: Cutoffs;
+
+  constructor(records: RecordStore, cutoffs: Cutoffs) {
+    this.#records = records;
+    this.#cutoffs = cutoffs;
+  }
+
+  /** A key as it is now, not as it was a moment ago. */
+  async read(name: string): Promise<KeptKey | undefined> {
+    return readKey(name, await this.#records.read(name));
+  }
+
+  async insert(key: StoredKey, version: number | undefined): Promise<void> {
+    const { accessKeyId } = key;
+    try {
+      await this.#records.update(keyName(accessKeyId), (current) => {
+        if (current !== undefined)
+          throw new KeyStoreError(
+            'ERR_KEY_EXISTS',
+            `Cannot add access key ${quote(accessKeyId)}: there is one of this id`,
+          );
+        return toRecord(key, version);
+      });
+    } catch (error) {
+      // Its owner is not told of it, or will add it again.
+      if (isNotReplicated(error)) await this.takeBack(key).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** Removes a key that was just stored, if nobody has changed it since. */
+  async takeBack(key: StoredKey): Promise<void> {
+    const name = keyName(key.accessKeyId);
+    await this.#records.update(name, (current) => {
+      const stored = readKey(name, current)?.accessKey;
+      const isAsStored =
+        stored?.status === 'active' &&
+        stored.secretAccessKey === key.secretAccessKey &&
+        publicTextOf(stored) === publicTextOf(key);
+      return isAsStored ? undefined : current;
+    });
+  }
+
+  /**
+   * A key as it is now, not as it was a moment ago.
+   *
+   * @throws KeyStoreError where there is none, or it is revoked: by itself, or with all keys of its subject
+   */
+  async present(accessKeyId: string): Promise<KeptKey> {
+    const key = await this.read(keyName(accessKeyId));
+    if (key === undefined) throw notFound(accessKeyId);
+    const own = await this.#cutoffs.present(key.accessKey.subject);
+    if (limited(key, own, undefined).status === 'revoked') throw revoked(accessKeyId);
+    return key;
+  }
+
+  async change(
+    accessKeyId: string,
+    change: (key: KeptKey) => KeptKey,
+    how?: UpdateOptions,
+  ): Promise<void> {
+    const name = keyName(accessKeyId);
+    await this.present(accessKeyId);
+    const changeRecord: Change = (current) => {
+      const key = readKey(name, current);
+      if (key === undefined) throw notFound(accessKeyId);
+      if (key.accessKey.status === 'revoked') throw revoked(accessKeyId);
+      const { accessKey, version, rotated } = change(key);
+      return toRecord(accessKey, version, rotated);
+    };
+    await this.#records.update(name, changeRecord, how);
+  }
+
+  /**
+   * Makes a successor of a key, which goes on working for a while.
+   *
+   * @param overlap seconds for which the old key still works
+   * @param now Unix seconds
+   */
+  async rotate(
+    accessKeyId: string,
+    { overlap, publicKey, now }: RotateOptions & { readonly now: number },
+  ): Promise<StoredKey> {
+    const old = await this.present(accessKeyId);
+    const fresh = successorOf(old, now, publicKey);
+    const to = fresh.accessKeyId;
+    // Of the same version: where all keys of the subject are revoked meanwhile, it is among them.
+    await this.insert(fresh, old.version);
+    let before: KeptKey | undefined;
+    try {
+      await this.change(accessKeyId, (key) => {
+        before = key;
+        return rotate(key, to, now + overlap);
+      });
+    } catch (error) {
+      // Somebody has revoked the old one meanwhile: nobody may get a new one of it. Or its end may be lost again.
+      const was = before;
+      await Promise.allSettled([
+        this.takeBack(fresh),
+        was && this.change(accessKeyId, (key) => unrotate(key, to, was)),
+      ]);
+      throw error;
+    }
+    return fresh;
+  }
+}
+
+/** A key, and what was revoked of all that its subject, or everybody, had. */
+export function limited(
+  { accessKey, version }: KeptKey,
+  own: Cutoff | undefined,
+  all: Cutoff | undefined,
+): StoredKey {
+  if (own === undefined && all === undefined) return accessKey;
+  if (!(version >= (own?.keyVersion ?? 0))) return { ...accessKey, status: 'revoked' };
+  const signedSince = Math.max(own?.signedSince ?? 0, all?.signedSince ?? 0);
+  return signedSince > 0 ? { ...accessKey, signedSince } : accessKey;
+}
+
+function publicTextOf(key: StoredKey): unknown {
+  return 'publicKey' in key ? key.publicKey.key : undefined;
+}
+
+export function notFound(accessKeyId: string): KeyStoreError {
+  return new KeyStoreError('ERR_KEY_NOT_FOUND', `There is no access key ${quote(accessKeyId)}`);
+}
+
+export function revoked(accessKeyId: string): KeyStoreError {
+  return new KeyStoreError(
+    'ERR_KEY_REVOKED',
+    `Access key ${quote(accessKeyId)} is revoked, for good: make a new one`,
+  );
+}
