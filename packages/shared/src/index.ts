@@ -49,10 +49,10 @@ export {
 } from './scheme.ts';
 export {
   type CountersignParams,
-  countersign,
   EMPTY_SHA256,
   UNSIGNED_PAYLOAD,
-} from './schemes/countersign.ts';
+} from './schemes/countersign/params.ts';
+export { countersign } from './schemes/countersign/scheme.ts';
 export { findSecretFlaw, findTextFlaw } from './secret.ts';
 export { deriveMacKey, type MakeSignature, signRequest } from './sign-request.ts';
 export { formatTimestamp, parseTimestamp } from './timestamp.ts';
