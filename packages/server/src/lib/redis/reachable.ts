@@ -120,3 +120,31 @@ export function reasonOf(
   const node = lastNodeError instanceof Error ? ` (${reasonOf(lastNodeError)})` : '';
   return `${(message || code).replace(ARGUMENTS, '').replace(/\.$/, '')}${node}`;
 }
+
+/**
+ * Waits for an answer of Redis.
+ *
+ * @param milliseconds for how long
+ * @throws Error that says that there was none
+ */
+export function within<T>(
+  redis: Redis | Cluster,
+  answer: Promise<T>,
+  milliseconds: number,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void => reject(noAnswer(redis, milliseconds));
+    // If the process itself was held up, the answer may lie there already: it is read first.
+    const timer = setTimeout(() => setImmediate(giveUp), milliseconds);
+    answer.then(
+      (value) => {
+        clearTimeout(timer);
+        resolve(value);
+      },
+      (error) => {
+        clearTimeout(timer);
+        reject(error);
+      },
+    );
+  });
+}

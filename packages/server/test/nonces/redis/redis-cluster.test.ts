@@ -255,7 +255,7 @@ describe('RedisNonceStore on a cluster', () => {
     const sizes = await Promise.all(
       keys.map(({ name, master }) => (masters[master] as Redis).zcard(name)),
     );
-    const { name, master } = keys[sizes.indexOf(22)] as (typeof keys)[number];
+    const { name, master } = keys[sizes.indexOf(23)] as (typeof keys)[number];
     const [source, target] = [masters[master], masters[(master + 1) % 3]] as [Redis, Redis];
     const slot = await source.cluster('KEYSLOT', name);
     const [sourceId, targetId] = [await source.cluster('MYID'), await target.cluster('MYID')] as [

@@ -1,0 +1,135 @@
+import { randomBytes } from 'node:crypto';
+import type { Cluster, Redis } from 'ioredis';
+import type { TestedRedis } from '../../lib/redis/checked-redis.ts';
+import { evalAndWait, tellLack, type Waited } from '../../lib/redis/eval-and-wait.ts';
+import type { NonceClaim } from '../../verify/nonce-store.ts';
+import { CLAIM_SCRIPT } from './claim-script.ts';
+import type { RedisNonceSettings } from './redis-nonce-options.ts';
+import type { RedisNonceWarnings } from './redis-nonce-warnings.ts';
+import type { RedisPartition } from './redis-partition.ts';
+import { parseReply, REPLICA, type ScriptReply } from './redis-reply.ts';
+
+/** How many clock slacks may pass without an acknowledgement. Fewer than the two for which a birth is uncertain. */
+const LEASE = 1.5;
+
+/** What the script decides on. */
+export interface NamedClaim
+  extends Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'acceptableUntil' | 'presigned'> {
+  readonly epoch?: string | undefined;
+  /** What stands for the nonce. */
+  readonly name: string;
+  /** The owner whose earlier requests are refused if this one finds no room; empty for a presigned URL. */
+  readonly owner: string;
+  /** Seconds until the owner has room again; 0 if it has. */
+  readonly fullFor: number;
+  /** What stands for the audience. */
+  readonly limitsOf: string;
+  /** Milliseconds: the widest that are known of the audience. */
+  readonly window: number;
+  readonly ahead: number;
+}
+
+export const NO_CLAIM: NamedClaim = {
+  signedAt: 0,
+  acceptableFrom: 0,
+  acceptableUntil: 0,
+  name: '',
+  owner: '',
+  fullFor: 0,
+  limitsOf: '',
+  window: 0,
+  ahead: 0,
+};
+
+interface Commands {
+  claimNonce(key: string, ...args: (string | number)[]): Promise<unknown>;
+}
+
+/** Calls the script that decides claims, with what this server knows of a partition. */
+export class ClaimCall {
+  readonly #connection: TestedRedis;
+  readonly #redis: (Redis | Cluster) & Commands;
+  readonly #warnings: RedisNonceWarnings;
+  readonly #settings: RedisNonceSettings;
+  readonly #timeout: number;
+  readonly #epochs = randomBytes(12).toString('base64url');
+  #calls = 0;
+
+  constructor(connection: TestedRedis, warnings: RedisNonceWarnings, settings: RedisNonceSettings) {
+    this.#connection = connection;
+    this.#redis = connection.redis as (Redis | Cluster) & Commands;
+    this.#redis.defineCommand('claimNonce', { numberOfKeys: 1, lua: CLAIM_SCRIPT });
+    this.#warnings = warnings;
+    this.#settings = settings;
+    this.#timeout = settings.timeout * 1000;
+  }
+
+  /** Looks after a partition without a claim, and confirms its epoch if need be. */
+  async look(partition: RedisPartition): Promise<void> {
+    const { outcome, replicas } = await this.#call(partition, NO_CLAIM);
+    this.#connection.noteReplicas(replicas);
+    if (outcome === 'pending') await this.#call(partition, NO_CLAIM, true);
+  }
+
+  /** Claims a nonce, and confirms the epoch before if need be. */
+  async ask(partition: RedisPartition, named: NamedClaim): Promise<ScriptReply> {
+    const reply = await this.#call(partition, named);
+    if (reply.outcome !== 'pending') return reply;
+    await this.#call(partition, NO_CLAIM, true);
+    return this.#call(partition, named);
+  }
+
+  /** One call of the script: a claim, or one that only looks after the partition. */
+  async #call(
+    partition: RedisPartition,
+    {
+      name,
+      signedAt,
+      acceptableFrom,
+      acceptableUntil,
+      epoch = '',
+      owner,
+      fullFor,
+      limitsOf,
+      window,
+      ahead,
+    }: NamedClaim,
+    confirms = false,
+  ): Promise<ScriptReply> {
+    const { waitForReplicas, slack, clock } = this.#settings;
+    const replicas = waitForReplicas ?? (this.#connection.hasReplicas ? 1 : 0);
+    const args: (string | number)[] = [name, signedAt, acceptableFrom, acceptableUntil, epoch];
+    args.push(this.#newEpoch(), partition.seen, clock(), this.#timeout / 1000, slack);
+    args.push(owner, fullFor, limitsOf, window, ahead);
+    if (replicas > 0) args.push(LEASE * slack, partition.epoch, partition.acked, confirms ? 1 : 0);
+    const { key } = partition;
+    const waited: Waited =
+      replicas === 0
+        ? { answer: await this.#redis.claimNonce(key, ...args), acknowledged: 0 }
+        : await evalAndWait(this.#redis, CLAIM_SCRIPT, [key], args, replicas, this.#timeout / 4);
+    const reply = this.#read(waited.answer);
+    if (!(waited.acknowledged >= replicas))
+      throw new Error(tellLack(waited, replicas, 'the claim'));
+    this.#warnings.answered(partition, reply, reply.epoch.startsWith(this.#epochs));
+    partition.hear(reply);
+    partition.acked = reply.tick;
+    return reply;
+  }
+
+  #read(answer: unknown): ScriptReply {
+    try {
+      return parseReply(answer);
+    } catch (error) {
+      // Another connection may lead to the master: through Sentinel, or by its name.
+      if ((error as Error).message === REPLICA && !this.#redis.isCluster)
+        (this.#redis as Redis).disconnect(true);
+      throw error;
+    }
+  }
+
+  /** Never the same, also where the answer was lost: a name that came twice would vouch for the life that had it first. */
+  #newEpoch(): string {
+    this.#calls++;
+    return this.#epochs + this.#calls.toString(36).padStart(6, '0');
+  }
+}

@@ -1,0 +1,94 @@
+import type { TestedRedis } from '../../lib/redis/checked-redis.ts';
+import { isLost, within } from '../../lib/redis/reachable.ts';
+import type { ClaimCall } from './claim-call.ts';
+import type { RedisNonceSettings } from './redis-nonce-options.ts';
+import type { RedisNonceWarnings } from './redis-nonce-warnings.ts';
+import type { RedisPartition } from './redis-partition.ts';
+
+/** Looks after the partitions of a store, also while nothing is claimed. */
+export class PartitionWatch {
+  readonly #connection: TestedRedis;
+  readonly #claims: ClaimCall;
+  readonly #warnings: RedisNonceWarnings;
+  readonly #partitions: readonly RedisPartition[];
+  readonly #slack: number;
+  readonly #timeout: number;
+  readonly #beat: NodeJS.Timeout;
+
+  constructor(
+    connection: TestedRedis,
+    claims: ClaimCall,
+    warnings: RedisNonceWarnings,
+    partitions: readonly RedisPartition[],
+    { slack, timeout }: RedisNonceSettings,
+  ) {
+    this.#connection = connection;
+    this.#claims = claims;
+    this.#warnings = warnings;
+    this.#partitions = partitions;
+    this.#slack = slack;
+    this.#timeout = timeout * 1000;
+    this.#beat = setInterval(() => this.#watchQuiet(), (slack * 1000) / 4).unref();
+  }
+
+  /** Looks after all partitions. If that fails, claims fail and say so. */
+  lookUpAll(): void {
+    for (const partition of this.#partitions) this.#lookUp(partition);
+  }
+
+  /** @throws Error if one of the partitions cannot be relied on */
+  async all(): Promise<void> {
+    await Promise.all(this.#partitions.map((partition) => this.#watch(partition)));
+  }
+
+  /** What a connection fails with that is gone, or has failed its test, the connection itself tells the operator. */
+  noteFailure(partition: RedisPartition, error: unknown): void {
+    const isConnected = this.#connection.isFit && this.#connection.redis.status === 'ready';
+    const isTold = isConnected && !(error instanceof Error && isLost(error.message));
+    this.#warnings.failed(partition, error, isTold);
+  }
+
+  close(): void {
+    clearInterval(this.#beat);
+  }
+
+  /**
+   * Looks after partitions that nobody has claimed in for a moment, that have failed, and now and then all. So a server knows of every claim
+   * until shortly before a rollback, though others made it; epochs begin before somebody calls; replicas acknowledge that they
+   * are there; and what was given up is found to be back.
+   */
+  #watchQuiet(): void {
+    if (!this.#connection.isFit) {
+      this.#connection.retest();
+      return;
+    }
+    const now = performance.now();
+    for (const partition of this.#partitions) {
+      const isQuiet = partition.heardAt < now - (this.#slack * 1000) / 2;
+      if (partition.isOpen || isQuiet || partition.watchedAt < now - this.#slack * 1000)
+        this.#lookUp(partition);
+    }
+  }
+
+  /** Where that fails, claims do. */
+  #lookUp(partition: RedisPartition): void {
+    this.#watch(partition).catch(() => undefined);
+  }
+
+  #watch(partition: RedisPartition): Promise<unknown> {
+    partition.watch ??= this.#lookAfter(partition)
+      .catch((error) => {
+        this.noteFailure(partition, error);
+        throw error;
+      })
+      .finally(() => {
+        partition.watch = undefined;
+      });
+    return partition.watch;
+  }
+
+  #lookAfter(partition: RedisPartition): Promise<void> {
+    partition.watchedAt = performance.now();
+    return within(this.#connection.redis, this.#claims.look(partition), this.#timeout);
+  }
+}

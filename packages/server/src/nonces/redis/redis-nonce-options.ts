@@ -1,0 +1,58 @@
+import type { Cluster, Redis } from 'ioredis';
+import * as z from 'zod';
+import { type WarningHook, warningOption } from '../../lib/operator-warning.ts';
+import { clockOption, parseOptions } from '../../lib/options.ts';
+import { redisOption } from '../../lib/redis/own-connection.ts';
+import { CLOCK_SLACK } from '../../verify/nonce-store.ts';
+
+export interface RedisNonceStoreOptions {
+  /** A connection of ioredis. The store makes one of its own of it, at once, with the settings that nonces need. */
+  readonly redis: Redis | Cluster;
+  /** What the names of the store's keys begin with: `countersign:nonces` if not given. */
+  readonly prefix?: string | undefined;
+  /** Seconds for which a claim waits for Redis, all in all: 0.4 if not given. */
+  readonly timeout?: number | undefined;
+  /**
+   * How many replicas must have a claim before it counts, so that none is lost where one of them takes over. If not given: one
+   * where this store has seen Redis have any, none otherwise. `0` where that is known to be wrong: a failover may then let a request
+   * in twice.
+   */
+  readonly waitForReplicas?: number | undefined;
+  /**
+   * Seconds by which the clocks of servers and Redis may differ: 1 if not given. Where they differ by more, nothing is claimed. The
+   * same on all servers.
+   */
+  readonly slack?: number | undefined;
+  /**
+   * The most live nonces of one subject, and as many of its one-time presigned URLs. Beyond it the subject is refused,
+   * `ERR_TOO_MANY_REQUESTS`, and others are not. If not given: 250,000, which is 1,800 requests a second, or fewer if both together
+   * could take more than a quarter of the `maxmemory` of Redis. Raise it if one key makes most requests. The same on all servers.
+   */
+  readonly perSubject?: number | undefined;
+  /** Unix seconds, by the clock of this server; the system's if not given. */
+  readonly clock?: (() => number) | undefined;
+  /**
+   * Called if the operator must know something of Redis: it is unfit or unreachable, it refuses claims, its clock is apart, or a new
+   * epoch began. If not given, process warnings say so. See docs/errors.md, "Process warnings".
+   */
+  readonly onWarning?: WarningHook | undefined;
+}
+
+const optionsSchema = z.strictObject({
+  redis: redisOption,
+  prefix: z.string().min(1).default('countersign:nonces'),
+  timeout: z.number().min(0.05).max(10).default(0.4),
+  waitForReplicas: z.int().min(0).max(100).optional(),
+  slack: z.number().min(0.01).max(60).default(CLOCK_SLACK),
+  perSubject: z.int().min(1).max(1_000_000_000).optional(),
+  clock: clockOption,
+  onWarning: warningOption,
+});
+
+/** Options with their defaults. */
+export type RedisNonceSettings = z.output<typeof optionsSchema>;
+
+/** @throws TypeError or RangeError naming the option that cannot be used */
+export function parseRedisNonceOptions(options: RedisNonceStoreOptions): RedisNonceSettings {
+  return parseOptions('RedisNonceStore', optionsSchema, options);
+}
