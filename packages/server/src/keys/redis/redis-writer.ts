@@ -1,7 +1,8 @@
 import type { Cluster, Redis } from 'ioredis';
-import { evalAndWait, type Waited } from '../../lib/redis/eval-and-wait.ts';
+import { evalAndWait, tellLack, type Waited } from '../../lib/redis/eval-and-wait.ts';
 import { duplicate } from '../../lib/redis/own-connection.ts';
 import { rememberFailures, whenReady } from '../../lib/redis/reachable.ts';
+import { KeyStoreError } from '../key-store-error.ts';
 
 /** A connection to make a change over, and how scripts are run there. */
 export interface Line {
@@ -84,4 +85,38 @@ export class RedisWriter {
       await whenReady(this.#redis, this.#timeout, ' to change a key');
     return this.#redis;
   }
+}
+
+/** A connection for changes that no replica needs to have. */
+export function plainLine(redis: Redis | Cluster): Line {
+  return {
+    redis,
+    run: async (script, keys, args) => ({
+      answer: await redis.eval(script, keys.length, ...keys, ...args),
+      acknowledged: 0,
+    }),
+  };
+}
+
+/** @throws KeyStoreError `ERR_NOT_REPLICATED` */
+export function checkReplicas(what: string, waited: Waited, replicas: number): void {
+  if (waited.acknowledged >= replicas) return;
+  const lack = tellLack(waited, replicas, what);
+  throw new KeyStoreError(
+    'ERR_NOT_REPLICATED',
+    `${lack}; do it again, or it may be lost where one of them takes over`,
+  );
+}
+
+/** Whether Redis has refused a command because it is full. */
+export function isFull({ name, message }: Error): boolean {
+  return name === 'ReplyError' && message.includes('OOM command not allowed');
+}
+
+/** The error if Redis is full. @param what was to be made */
+export function full(what: string): KeyStoreError {
+  return new KeyStoreError(
+    'ERR_STORE_FULL',
+    `Cannot make ${what}: Redis is full, so it was not made. Raise its maxmemory, or move nonces and queues to a Redis of their own; keys and sessions can be revoked meanwhile`,
+  );
 }
