@@ -325,7 +325,7 @@ describe('a server in a process of its own', () => {
     const source = (path: string) => new URL(`../../../${path}.ts`, import.meta.url).pathname;
     const outfile = join(folder, 'server.cjs');
     await build({
-      entryPoints: [source('server/test/memory-server')],
+      entryPoints: [source('server/test/http/express/memory-server')],
       outfile,
       bundle: true,
       platform: 'node',

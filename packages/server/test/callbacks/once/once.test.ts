@@ -220,7 +220,7 @@ describe('a process that is killed while its handler runs', () => {
     const source = (path: string) => new URL(`../../../../${path}.ts`, import.meta.url).pathname;
     const outfile = join(folder, 'victim.cjs');
     await build({
-      entryPoints: [source('server/test/once-victim')],
+      entryPoints: [source('server/test/callbacks/once/once-victim')],
       outfile,
       bundle: true,
       platform: 'node',
