@@ -105,6 +105,7 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
   const { queue, clock, schedule, jitter, random, warnings } = policy;
   const gate = new EndpointGate(policy);
   const poster = createPoster();
+  let isClosing = false;
   const counters = { queued: 0, attempts: 0, delivered: 0, failed: 0, disabled: 0, dead: 0 };
 
   async function findEndpoint(endpointId: string): Promise<CheckedEndpoint | undefined> {
@@ -135,6 +136,8 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
 
   /** Holds a place until all is done, hooks included: those of one owner cannot keep the others waiting. */
   async function handle(callback: QueuedCallback, progress: DeliveryProgress): Promise<Verdict> {
+    // A queue may have it in hand. It comes again, here or in another process.
+    if (isClosing) return { outcome: 'again', at: clock(), progress };
     const place = gate.enter(callback.endpointId, ownerOf(callback), clock());
     if (typeof place === 'number') return { outcome: 'again', at: place, progress };
     let result: AttemptResult | undefined;
@@ -240,6 +243,7 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
     counters: () => ({ ...counters }),
 
     async close() {
+      isClosing = true;
       await queue.close();
       poster.close();
     },

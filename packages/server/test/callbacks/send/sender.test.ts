@@ -13,6 +13,7 @@ import {
   type CallbackSenderOptions,
   createCallbackSender,
   type DeliveryReport,
+  type Handler,
   MemoryCallbackQueue,
   standardWebhooks,
 } from '@countersign/server/callbacks';
@@ -649,6 +650,31 @@ describe('STANDARD_SCHEDULE', () => {
     const all = STANDARD_SCHEDULE.reduce((sum, pause) => sum + pause, 0);
     expect(all).toBe(75 * 3_600 + 35 * 60 + 5);
   });
+});
+
+it('begins no attempt after close(), though the queue has it in hand', async () => {
+  const { url, received } = await startReceiver();
+  const queue = new MemoryCallbackQueue();
+  const handlers: Handler[] = [];
+  const start = queue.start.bind(queue);
+  queue.start = (handle, concurrency) => {
+    handlers.push(handle);
+    start(handle, concurrency);
+  };
+  const { sender } = senderTo({ url }, { queue });
+  await sender.close();
+  const callback = {
+    id: 'dlv_1',
+    endpointId: 'alice',
+    eventId: 'evt_1',
+    contentType: 'text/plain',
+  };
+  const progress = { attempts: [], tried: 0 };
+  const [handle] = handlers as [Handler];
+  const verdict = await handle({ ...callback, body: Buffer.from('{}'), createdAt: NOW }, progress);
+  expect(verdict).toMatchObject({ outcome: 'again', progress });
+  expect(received).toHaveLength(0);
+  expect(sender.counters().attempts).toBe(0);
 });
 
 describe('parseRetryAfter()', () => {
