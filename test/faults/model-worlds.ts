@@ -141,8 +141,8 @@ export class ThreeVerifiers implements RedisWorld {
   async lookAfter(by: number): Promise<boolean> {
     const store = this.#stores[by] as RedisNonceStore;
     // The first may be one that was under way before what has just happened.
-    await store.ready().catch(() => undefined);
-    return store.ready().then(
+    await store.ready(0).catch(() => undefined);
+    return store.ready(0).then(
       () => true,
       () => false,
     );
@@ -189,10 +189,9 @@ export class ThreeVerifiers implements RedisWorld {
 
   /** How late it is by the state of the store, of whatever form: the one member that is no nonce. */
   async #tick(): Promise<number> {
-    const members = await this.#admin.zrange(this.#key, '0', '-1');
-    const state = members.find((member) => member.includes(':'));
-    if (state === undefined) return 0;
-    return Math.abs(Number(await this.#admin.zscore(this.#key, state)));
+    // The state lies behind all else.
+    const [, score = 0] = await this.#admin.zrange(this.#key, '-1', '-1', 'WITHSCORES');
+    return Number(score);
   }
 }
 

@@ -118,10 +118,15 @@ export class TestedRedis {
    *
    * @param seconds for how long to try
    * @param look what else must succeed
+   * @param isFinal whether waiting cannot mend an error
    * @throws Error that says what is wrong, and what to do
    * @throws RangeError if `seconds` is not from 0 to 3,600
    */
-  async ready(seconds: number, look?: () => Promise<unknown>): Promise<void> {
+  async ready(
+    seconds: number,
+    look?: () => Promise<unknown>,
+    isFinal: (error: unknown) => boolean = () => false,
+  ): Promise<void> {
     if (!(seconds >= 0 && seconds <= 3_600))
       throw new RangeError(
         `Cannot wait for Redis: expected 0 to 3,600 seconds, got ${quote(seconds)}`,
@@ -136,7 +141,7 @@ export class TestedRedis {
         this.checkOpen();
         const reason = await this.explain(error);
         // Settings do not change by waiting.
-        if (this.#isUnfit || !(performance.now() < end)) throw reason;
+        if (this.#isUnfit || isFinal(reason) || !(performance.now() < end)) throw reason;
       }
       await sleep(20);
     }

@@ -26,7 +26,7 @@ import {
 } from './redis-nonce-options.ts';
 import { RedisNonceWarnings } from './redis-nonce-warnings.ts';
 import { RedisPartition } from './redis-partition.ts';
-import type { ScriptReply } from './redis-reply.ts';
+import { ClocksApartError, type ScriptReply } from './redis-reply.ts';
 
 const PER_SUBJECT = 250_000;
 
@@ -119,7 +119,11 @@ export class RedisNonceStore implements NonceStore {
    * @throws RangeError if `seconds` is not from 0 to 3,600
    */
   async ready(seconds = 10): Promise<void> {
-    await this.#connection.ready(seconds, () => this.#watch.all());
+    await this.#connection.ready(
+      seconds,
+      () => this.#watch.all(),
+      (error) => error instanceof ClocksApartError,
+    );
   }
 
   /** Claims a nonce. Rejects where Redis fails, or does not answer in time. */
