@@ -57,6 +57,8 @@ export interface Lab {
 interface Verifiers {
   readonly ports: readonly number[];
   readonly accessKeys: readonly AccessKey[];
+  /** The last warnings of each verifier, for a test that fails. */
+  warnings(): string;
   restart(meanwhile: () => Promise<void>): Promise<void>;
 }
 
@@ -83,6 +85,8 @@ export async function startVerifiers({
   return {
     ports: verifiers.map(({ port }) => port),
     accessKeys,
+    warnings: () =>
+      verifiers.map(({ port, warnings }) => [port, ...warnings.slice(-5)].join('\n  ')).join('\n'),
     async restart(meanwhile) {
       await Promise.all(verifiers.map(({ kill }) => kill()));
       await meanwhile();
@@ -96,7 +100,7 @@ export async function startVerifiers({
 /** Starts verifiers, and traffic to them, until the test is over. */
 export async function openLab(options: LabOptions): Promise<Lab> {
   const { window, ahead } = SCALE;
-  const { ports, accessKeys, restart } = await startVerifiers(options);
+  const { ports, accessKeys, warnings, restart } = await startVerifiers(options);
   const memory = window + ahead + 1;
   const traffic = new Traffic(ports, { audience: AUDIENCE, accessKeys, ahead, memory });
   let hasLostVerifiers = false;
@@ -131,7 +135,7 @@ export async function openLab(options: LabOptions): Promise<Lab> {
       while (!isServed()) {
         if (performance.now() - since > 30_000) {
           const { refused } = judge(traffic.log.filter(({ at }) => at >= since));
-          throw new Error(`Nobody is served: ${JSON.stringify(refused)}`);
+          throw new Error(`No client is served: ${JSON.stringify(refused)}\n${warnings()}`);
         }
         await sleep(20);
       }
@@ -149,6 +153,8 @@ export async function openLab(options: LabOptions): Promise<Lab> {
 
 interface Verifier {
   readonly port: number;
+  /** What it told its operator. */
+  readonly warnings: readonly string[];
   kill(): Promise<void>;
 }
 
@@ -164,11 +170,18 @@ async function startVerifier(settings: object): Promise<Verifier> {
     await exit;
   };
   onTestFinished(kill);
-  const [{ port }] = await Promise.race([
-    once(child, 'message'),
+  const warnings: string[] = [];
+  const listening = new Promise<number>((resolve) => {
+    child.on('message', ({ port, warning }: { port?: number; warning?: string }) => {
+      if (port !== undefined) resolve(port);
+      if (warning !== undefined) warnings.push(`${new Date().toISOString()} ${warning}`);
+    });
+  });
+  const port = await Promise.race([
+    listening,
     exit.then(() => Promise.reject(new Error('Cannot start a verifier: run tsc -b first'))),
   ]);
-  return { port: port as number, kill };
+  return { port, warnings, kill };
 }
 
 /**
