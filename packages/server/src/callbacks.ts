@@ -32,7 +32,7 @@ export { standardWebhooks } from './callbacks/schemes/standard-webhooks.ts';
 export { stripeWebhooks } from './callbacks/schemes/stripe-webhooks.ts';
 export {
   type CallbackAddress,
-  type CallbackAddressPolicy,
+  type CallbackAddressOptions,
   checkCallbackUrl,
 } from './callbacks/send/callback-address.ts';
 export {
@@ -46,7 +46,7 @@ export {
   type Delivery,
   type SenderCounters,
 } from './callbacks/send/callback-sender.ts';
-export type { CallbackUrlPolicy } from './callbacks/send/callback-url.ts';
+export type { CallbackUrlOptions } from './callbacks/send/callback-url.ts';
 export type { CallbackEndpoint, FindEndpoint } from './callbacks/send/endpoint.ts';
 export type { PrivateAddresses } from './callbacks/send/public-address.ts';
 export type {

@@ -79,16 +79,16 @@ export interface ClosableFailureLimit extends FailureLimit {
  * @see docs/errors.md, "ERR_TOO_MANY_FAILURES"
  */
 export function createFailureLimit(options: FailureLimitOptions = {}): ClosableFailureLimit {
-  const policy = parseOptions('failure limit', optionsSchema, options);
-  const { perSource, perKey, per, maxEntries, clock } = policy;
+  const settings = parseOptions('failure limit', optionsSchema, options);
+  const { perSource, perKey, per, maxEntries, clock } = settings;
   const kinds: Record<SignatureKind, OwnCounts> = {
     headers: newCounts('headers'),
     presigned: newCounts('presigned'),
   };
-  const { redis, onWarning } = policy;
+  const { redis, onWarning } = settings;
   const warnings = new OperatorWarnings(onWarning);
   const shared =
-    redis === undefined ? undefined : new RedisFailures({ ...policy, redis, warnings });
+    redis === undefined ? undefined : new RedisFailures({ ...settings, redis, warnings });
 
   function newCounts(kind: SignatureKind): OwnCounts {
     const milliseconds = (): number => clock() * 1000;

@@ -108,10 +108,10 @@ const schema = z.strictObject({
 });
 
 /** Options with their defaults, as the verifier reads them. */
-export type VerifierPolicy = z.output<typeof schema>;
+export type VerifierSettings = z.output<typeof schema>;
 
 /** @throws TypeError or RangeError naming the option that cannot be used */
-export function parseVerifierOptions(options: VerifierOptions): VerifierPolicy {
+export function parseVerifierOptions(options: VerifierOptions): VerifierSettings {
   return parseOptions('verifier', schema, options);
 }
 

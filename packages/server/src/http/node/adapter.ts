@@ -6,7 +6,7 @@ import type { Verifier } from '../../verify/verifier.ts';
 import type { VerifierOptions } from '../../verify/verifier-options.ts';
 import {
   type AdapterOptions,
-  type AdapterPolicy,
+  type AdapterSettings,
   adapterSchema,
   checkHandler,
   parseVerifierOrOptions,
@@ -77,19 +77,19 @@ export function withSignature<
   given: Verifier | (VerifierOptions & NodeOptions<Req>),
   options: NodeOptions<Req> = {},
 ): (req: Req, res: Res) => void {
-  const { verifier, policy } = parseVerifierOrOptions(
+  const { verifier, settings } = parseVerifierOrOptions(
     nodeSchema,
     given as Verifier | (VerifierOptions & NodeOptions),
     options as NodeOptions,
   );
-  const sourceOf = policy.source ?? ((req) => req.socket.remoteAddress);
+  const sourceOf = settings.source ?? ((req) => req.socket.remoteAddress);
   const problem = (error: SignatureError): ProblemAnswer =>
     problemOf(error, verifier.audience, verifier.challenge);
   checkHandler('listener', listener);
   return function signedRequestListener(req, res) {
     // HTTP/2 has the same names for everything that is used here.
     const [incoming, answer] = [req as IncomingMessage, res as ServerResponse];
-    authenticate(verifier, policy, incoming, answer, sourceOf, {
+    authenticate(verifier, settings, incoming, answer, sourceOf, {
       accept: (identity) => callListener(incoming, answer, () => listener(req, res, identity)),
       refuse: (error) => answerRefusal(incoming, answer, error, problem),
     }).catch((error) => answerFailure(incoming, answer, error, 'COUNTERSIGN_VERIFIER_FAILED'));
@@ -105,15 +105,15 @@ export function withSignature<
  */
 export function authenticate(
   verifier: Verifier,
-  policy: AdapterPolicy,
+  settings: AdapterSettings,
   req: IncomingMessage,
   res: ServerResponse,
   sourceOf: (req: IncomingMessage) => string | undefined,
   outcome: Outcome<Identity>,
 ): Promise<void> {
   const hold = new ConnectionHold(req);
-  const options = { limit: policy.limit, middleware: 'requireSignature()', hold };
-  const isStreamed = policy.body === 'stream';
+  const options = { limit: settings.limit, middleware: 'requireSignature()', hold };
+  const isStreamed = settings.body === 'stream';
   const body = isStreamed
     ? streamedBody(req, options, (error) => failStream(req, res, error, verifier))
     : heldBody(req, options);

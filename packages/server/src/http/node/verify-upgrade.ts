@@ -90,8 +90,8 @@ export function verifyUpgrade(
   given: Verifier | (VerifierOptions & UpgradeOptions),
   options: UpgradeOptions = {},
 ): (req: IncomingMessage, socket: Duplex, head: Buffer) => void {
-  const { verifier, policy } = parseVerifierOrOptions(upgradeSchema, given, options);
-  const sourceOf = policy.source ?? ((req) => req.socket.remoteAddress);
+  const { verifier, settings } = parseVerifierOrOptions(upgradeSchema, given, options);
+  const sourceOf = settings.source ?? ((req) => req.socket.remoteAddress);
   checkHandler('listener', listener);
 
   async function verify(req: IncomingMessage): Promise<Identity> {
@@ -106,7 +106,7 @@ export function verifyUpgrade(
   }
 
   async function handOn(req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    const identity = await within(policy.timeout, verify(req));
+    const identity = await within(settings.timeout, verify(req));
     if (!socket.writable) return void socket.destroy();
     // Nothing waits in the socket, and its end is over. The listener would wait for it forever.
     if (!socket.readable) throw closedEarly();
