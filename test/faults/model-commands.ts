@@ -297,7 +297,8 @@ export async function attackThrough(model: Model, world: World, by: number): Pro
   if (model.isGivenUp(by) && !model.mayReject(by)) await lookAfter(model, world, by);
   const requests = model.requests.filter((claim) => model.isSent(by, claim));
   const answers = await Promise.all(requests.map((claim) => world.claim(by, claim)));
-  for (const [index, claim] of requests.entries()) model.hear(by, claim, answers[index] as Answer);
+  for (const [index, claim] of requests.entries())
+    model.record(by, claim, answers[index] as Answer);
 }
 
 /** Sends a request, which from then on can be replayed, to a verifier. */
@@ -312,7 +313,7 @@ async function ask(model: Model, world: World, by: number, claim: NonceClaim) {
   const before = model.mustRejectAll ? await world.contents() : undefined;
   const answer = await world.claim(by, claim);
   if (model.mustRejectAll) expect(await world.contents()).toEqual(before);
-  model.hear(by, claim, answer);
+  model.record(by, claim, answer);
   return answer;
 }
 

@@ -112,7 +112,7 @@ export function createFailureLimit(options: FailureLimitOptions = {}): ClosableF
       return blockOf(counts, namesOf(nameOf(source), accessKeyId));
     },
 
-    note(source, accessKeyId, kind = 'headers') {
+    record(source, accessKeyId, kind = 'headers') {
       const counts = kinds[kind];
       const names = namesOf(nameOf(source), accessKeyId);
       // Ids are the caller's to invent: where its source is blocked, none is remembered.

@@ -75,7 +75,7 @@ export class RedisFailures {
     });
     this.#redis.on('close', () => {
       this.#test = undefined;
-      if (this.#lostSince !== undefined) this.#noteLost();
+      if (this.#lostSince !== undefined) this.#recordLost();
     });
     this.#milliseconds = per * 1000;
     this.#mostOfHash = Math.ceil(maxEntries / 2);
@@ -86,7 +86,7 @@ export class RedisFailures {
     if (this.#closed) return;
     // A cluster would keep for later what is counted while it is away.
     if (this.#redis.status !== 'ready') {
-      this.#noteLost();
+      this.#recordLost();
       return;
     }
     try {
@@ -97,21 +97,21 @@ export class RedisFailures {
       const limits = [this.#milliseconds, this.#mostOfHash];
       const answer = await this.#redis.countFailure(...keys, source, pair, ...limits);
       const [failures, left, pairFailures, pairLeft] = answer as [number, number, number, number];
-      own.sources.hear(source, failures, left);
-      own.pairs.hear(pair, pairFailures, pairLeft);
+      own.sources.record(source, failures, left);
+      own.pairs.record(pair, pairFailures, pairLeft);
       this.#warnings.end('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE');
     } catch (error) {
       // It was taken away meanwhile.
       if (isRefusal(error)) this.#test = undefined;
       if (isRefusal(error) && !(await this.#isAllowed())) return;
       const reason = reasonOf(error as Error);
-      if (isLost(reason)) this.#noteLost();
+      if (isLost(reason)) this.#recordLost();
       else this.#warnUnreachable(reason);
     }
   }
 
   /** A Redis that is gone has one cause: it is reported once it is known. */
-  #noteLost(): void {
+  #recordLost(): void {
     const now = performance.now();
     this.#lostSince ??= now;
     const reason = lastFailure(this.#redis) ?? NOT_CONNECTED;

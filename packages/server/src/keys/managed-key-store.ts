@@ -109,7 +109,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     await this.#records.acceptRestore();
   }
 
-  noteUse(accessKeyId: string, now: number): void {
+  recordUse(accessKeyId: string, now: number): void {
     this.#lastUses.add(accessKeyId, now);
   }
 
@@ -269,7 +269,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    * shuts down.
    */
   async close(): Promise<void> {
-    await this.#lastUses.note();
+    await this.#lastUses.record();
     await this.#records.close();
     // Or what was read a moment ago would be found for a moment longer.
     this.#forget();

@@ -212,7 +212,7 @@ export class MasterKeys {
   }
 
   /** Asks the function. A list that it gives late is taken all the same: a key may be gone from it. */
-  async #hear(id: string | undefined): Promise<KeyList | string | undefined> {
+  async #callProvider(id: string | undefined): Promise<KeyList | string | undefined> {
     const answer = await this.#ask(id);
     if (!Array.isArray(answer)) return answer as string | undefined;
     const keys = parseList(answer);
@@ -222,7 +222,7 @@ export class MasterKeys {
 
   async #load(id: string | undefined): Promise<MasterKey | undefined> {
     try {
-      const answer = await settled(this.#hear(id), LONGEST_WAIT);
+      const answer = await settled(this.#callProvider(id), LONGEST_WAIT);
       if (answer instanceof Map) {
         const keys: KeyList = answer;
         return id === undefined ? keys.values().next().value : keys.get(id);

@@ -47,7 +47,7 @@ export interface RecordStore {
   reseal(): Promise<Resealed>;
   /** When keys were last used, in Unix seconds, by the names of their records. */
   readUses(names: readonly string[]): Promise<ReadonlyMap<string, number>>;
-  /** Notes that keys were used: the latest time of each counts. */
+  /** Records that keys were used: the latest time of each counts. */
   writeUses(uses: ReadonlyMap<string, number>): Promise<void>;
   /** Calls `listener` whenever somebody, here or elsewhere, has changed a record, or without a name perhaps any. */
   watch(listener: (name?: string) => void): void;

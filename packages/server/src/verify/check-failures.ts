@@ -19,8 +19,8 @@ export function failureRefusal(
   return block === undefined ? undefined : refusalOf(block, accessKeyId, kind);
 }
 
-/** Notes that a signature was refused: it did not match, or its key is unknown or inactive. */
-export function noteFailure(
+/** Records that a signature was refused: it did not match, or its key is unknown or inactive. */
+export function recordFailure(
   failures: FailureLimit | undefined,
   source: string | undefined,
   params: SignatureParams,
@@ -28,7 +28,7 @@ export function noteFailure(
   if (!isSource(source)) return;
   const { accessKeyId } = params;
   callHook(
-    (kind) => failures?.note(source, accessKeyId, kind),
+    (kind) => failures?.record(source, accessKeyId, kind),
     kindOf(params),
     'COUNTERSIGN_FAILURES',
   );

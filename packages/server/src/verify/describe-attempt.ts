@@ -32,19 +32,19 @@ export function describeAttempt(
     code: error?.code,
     reason: error?.reason,
     message: error?.message,
-    checks: tellChecks(error, attempt),
+    checks: formatChecks(error, attempt),
     scheme: signed?.scheme.name,
     clientAddress: clientAddress(attempt.source),
     epoch: error?.epoch,
     echoedEpoch: signed?.params.epoch,
     accessKeyId: signed?.params.accessKeyId,
     subject: key?.accessKey?.subject,
-    components: request === undefined ? [] : tellComponents(request, attempt, settings),
-    ...tellCanonical(attempt, settings),
+    components: request === undefined ? [] : formatComponents(request, attempt, settings),
+    ...formatCanonical(attempt, settings),
   };
 }
 
-function tellChecks(
+function formatChecks(
   error: SignatureError | undefined,
   { check: current, passed }: Attempt,
 ): Explanation['checks'] {
@@ -55,7 +55,7 @@ function tellChecks(
   return Object.fromEntries(results) as Explanation['checks'];
 }
 
-function tellComponents(
+function formatComponents(
   request: SignableRequest,
   { signed, now, bodyHash }: Attempt,
   settings: VerifierSettings,
@@ -93,7 +93,7 @@ function tellComponents(
     const age = Math.round((now - signedAt) * 10) / 10;
     components.push({
       component: 'body hash',
-      saw: body === undefined ? (bodyHash ?? '(not declared)') : tellBody(body),
+      saw: body === undefined ? (bodyHash ?? '(not declared)') : formatBody(body),
       signed: body !== 'unsigned',
     });
     components.push({
@@ -105,13 +105,13 @@ function tellComponents(
   return components;
 }
 
-function tellBody(body: BodyClaim): string {
+function formatBody(body: BodyClaim): string {
   if (body === 'unsigned') return 'UNSIGNED-PAYLOAD';
   return 'sha256' in body ? body.sha256 : body.sha512;
 }
 
 /** What can be built is shown also where the request was refused before it was needed. */
-function tellCanonical(
+function formatCanonical(
   { request, signed, bodyHash }: Attempt,
   settings: VerifierSettings,
 ): Pick<Explanation, 'canonicalRequest' | 'stringToSign'> {

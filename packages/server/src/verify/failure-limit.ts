@@ -23,6 +23,6 @@ export interface FailureLimit {
    * @returns nothing where it may
    */
   check(source: string, accessKeyId: string, kind?: SignatureKind): FailureBlock | undefined;
-  /** Notes that a signature was wrong, or its key. Never throws, and nobody waits for it. */
-  note(source: string, accessKeyId: string, kind?: SignatureKind): void;
+  /** Records that a signature was wrong, or its key. Never throws, and nobody waits for it. */
+  record(source: string, accessKeyId: string, kind?: SignatureKind): void;
 }

@@ -101,7 +101,7 @@ export interface KeyStore {
    *
    * @param now Unix seconds
    */
-  noteUse?(accessKeyId: string, now: number): void;
+  recordUse?(accessKeyId: string, now: number): void;
 }
 
 /** The last second that has four digits of a year. Milliseconds are beyond it. */

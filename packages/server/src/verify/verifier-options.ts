@@ -120,8 +120,8 @@ function haveDistinctNames(schemes: readonly Scheme[]): boolean {
 }
 
 function isFailureLimit(value: unknown): boolean {
-  const { check, note } = (value ?? {}) as Partial<FailureLimit>;
-  return typeof check === 'function' && typeof note === 'function';
+  const { check, record } = (value ?? {}) as Partial<FailureLimit>;
+  return typeof check === 'function' && typeof record === 'function';
 }
 
 function isOrigin(text: string): boolean {

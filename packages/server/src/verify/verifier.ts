@@ -4,7 +4,7 @@ import { kindOf } from '../lib/options.ts';
 import { type Attempt, goOn, newAttempt } from './attempt.ts';
 import { checkBody, hashUndeclared, type ReceivedBody } from './check-body.ts';
 import { checkCoverage } from './check-coverage.ts';
-import { failureRefusal, noteFailure } from './check-failures.ts';
+import { failureRefusal, recordFailure } from './check-failures.ts';
 import { checkSessionBegin } from './check-session-begin.ts';
 import { checkSignature } from './check-signature.ts';
 import { checkWindow } from './check-window.ts';
@@ -63,8 +63,8 @@ export interface Verifier {
   explain(request: ReceivedRequest): Promise<Explanation>;
 }
 
-/** Seconds that a body may take without its key being looked at anew. */
-const LONGEST_GLANCE = 1;
+/** If the body took longer, the key is looked up and checked again. */
+const MAX_BODY_SECONDS_WITHOUT_KEY_CHECK = 1;
 
 /**
  * Builds a verifier.
@@ -158,7 +158,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     try {
       accessKey = checkSignature(stringToSign, signature, params.accessKeyId, key);
     } catch (error) {
-      if (claims) noteFailure(settings.failures, received.source, params);
+      if (claims) recordFailure(settings.failures, received.source, params);
       throw error;
     }
     if (claim !== undefined) goOn(attempt, 'body');
@@ -173,7 +173,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       await reading;
       const later = settings.clock();
       // An attacker who has stolen a key could send the headers, and the body after the key was revoked or replaced.
-      if (!(later - now <= LONGEST_GLANCE)) {
+      if (!(later - now <= MAX_BODY_SECONDS_WITHOUT_KEY_CHECK)) {
         goOn(attempt, 'key');
         const found = await lookUp(params.accessKeyId, scope, sessionToken);
         const present = chooseKey(found, scheme, params, scope, later);
@@ -206,7 +206,11 @@ export function createVerifier(options: VerifierOptions): Verifier {
     // A session is in no store; what it was lent out on may be.
     const used = session === undefined ? accessKeyId : session.parent;
     if (claims && used !== undefined)
-      callHook((id) => settings.keys.noteUse?.(id, now), used, 'COUNTERSIGN_KEY_USE_NOT_NOTED');
+      callHook(
+        (id) => settings.keys.recordUse?.(id, now),
+        used,
+        'COUNTERSIGN_KEY_USE_NOT_RECORDED',
+      );
     return {
       accessKeyId,
       subject,

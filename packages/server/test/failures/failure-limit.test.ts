@@ -275,7 +275,7 @@ describe('createFailureLimit()', () => {
     };
     expect((await verifier.explain(received)).code).toBe('ERR_SIGNATURE_MISMATCH');
     expect((await verifier.explain(received)).code).toBe('ERR_SIGNATURE_MISMATCH');
-    failures.note(HERE, key.accessKeyId, 'headers');
+    failures.record(HERE, key.accessKeyId, 'headers');
     expect((await verifier.explain(received)).code).toBe('ERR_TOO_MANY_FAILURES');
   });
 
@@ -416,15 +416,15 @@ describe('FailureCounts', () => {
 
   it('hears of too much only, for no longer than it counts itself', () => {
     const counts = new FailureCounts(10, 60, 100, () => performance.now());
-    counts.hear('a', 9, 60_000);
-    counts.hear('b', Number.NaN, 60_000);
-    counts.hear('c', 10, Number.NaN);
-    counts.hear('d', 10, -1);
+    counts.record('a', 9, 60_000);
+    counts.record('b', Number.NaN, 60_000);
+    counts.record('c', 10, Number.NaN);
+    counts.record('d', 10, -1);
     expect(counts.blocks).toBe(false);
-    counts.hear('e', 10, 1e9);
+    counts.record('e', 10, 1e9);
     expect(counts.blockedFor('e')).toBeGreaterThan(59_000);
     expect(counts.blockedFor('e')).toBeLessThanOrEqual(60_000);
-    counts.hear('e', 11, 5);
+    counts.record('e', 11, 5);
     expect(counts.blockedFor('e'), 'never shorter').toBeGreaterThan(59_000);
   });
 
@@ -630,8 +630,8 @@ describe('createFailureLimit() with Redis', () => {
     const seen = warnings();
     const failures = createFailureLimit({ redis: admin, perKey: 2 });
     failures.close();
-    failures.note(HERE, 'a');
-    failures.note(HERE, 'a');
+    failures.record(HERE, 'a');
+    failures.record(HERE, 'a');
     expect(failures.check(HERE, 'a')).toEqual({ of: 'access key', seconds: 60 });
     await admin.ping();
     expect(await admin.dbsize()).toBe(0);
@@ -654,18 +654,18 @@ describe('createFailureLimit() with Redis', () => {
     await expect
       .poll(
         () => {
-          one.note(HERE, 'a');
-          other.note(HERE, 'a');
+          one.record(HERE, 'a');
+          other.record(HERE, 'a');
           return one.check(HERE, 'a') !== undefined && other.check(HERE, 'a') !== undefined;
         },
         { timeout: 10_000 },
       )
       .toBe(true);
-    for (let index = 0; index < 4; index++) one.note(ELSEWHERE, 'b');
+    for (let index = 0; index < 4; index++) one.record(ELSEWHERE, 'b');
     await expect
       .poll(() => given.hget('{countersign:failures}:headers:keys', `b ${ELSEWHERE}`))
       .toMatch(/^4 /);
-    other.note(ELSEWHERE, 'b');
+    other.record(ELSEWHERE, 'b');
     await expect.poll(() => other.check(ELSEWHERE, 'b')).toEqual({ of: 'access key', seconds: 60 });
   });
 });

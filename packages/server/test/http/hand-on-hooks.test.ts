@@ -142,16 +142,16 @@ describe.each(REJECTING)('a function of the application that %s', (_, hook) => {
     expect(seen).toEqual(['COUNTERSIGN_TARGET']);
   });
 
-  it('leaves what was accepted as it is, as noteUse of a key store', async () => {
+  it('leaves what was accepted as it is, as recordUse of a key store', async () => {
     const { statuses, seen } = await outcomeOf(({ keys }) => {
-      keys.noteUse = hook;
+      keys.recordUse = hook;
     });
     expect(statuses).toEqual([200, 200]);
-    expect(seen).toEqual(twice('COUNTERSIGN_KEY_USE_NOT_NOTED'));
+    expect(seen).toEqual(twice('COUNTERSIGN_KEY_USE_NOT_RECORDED'));
   });
 
-  it('leaves a refusal as it is, as note of what counts failures', async () => {
-    const failures = { check: () => undefined, note: hook };
+  it('leaves a refusal as it is, as record() of what counts failures', async () => {
+    const failures = { check: () => undefined, record: hook };
     const { statuses, seen } = await outcomeOf({ failures }, { isForged: true });
     expect(statuses).toEqual([401, 401]);
     expect(seen).toEqual(twice('COUNTERSIGN_FAILURES'));
@@ -163,16 +163,16 @@ describe('bookkeeping that throws', () => {
     throw new Error('the disk is full');
   };
 
-  it('refuses nothing that was accepted, as noteUse of a key store', async () => {
+  it('refuses nothing that was accepted, as recordUse of a key store', async () => {
     const { statuses, seen } = await outcomeOf(({ keys }) => {
-      keys.noteUse = fail;
+      keys.recordUse = fail;
     });
     expect(statuses).toEqual([200, 200]);
-    expect(seen).toEqual(twice('COUNTERSIGN_KEY_USE_NOT_NOTED'));
+    expect(seen).toEqual(twice('COUNTERSIGN_KEY_USE_NOT_RECORDED'));
   });
 
-  it('leaves a refusal as it is, as note of what counts failures', async () => {
-    const failures = { check: () => undefined, note: fail };
+  it('leaves a refusal as it is, as record() of what counts failures', async () => {
+    const failures = { check: () => undefined, record: fail };
     const { statuses, seen } = await outcomeOf({ failures }, { isForged: true });
     expect(statuses).toEqual([401, 401]);
     expect(seen).toEqual(twice('COUNTERSIGN_FAILURES'));

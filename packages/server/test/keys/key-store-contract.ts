@@ -347,14 +347,14 @@ export function keyStoreContract(
       const { place, keys } = await openStore();
       const { accessKeyId } = await keys.create();
       expect((await keys.show(accessKeyId))?.lastUsedAt).toBeUndefined();
-      keys.noteUse(accessKeyId, NOW);
-      keys.noteUse('CSAK-unknown', NOW);
+      keys.recordUse(accessKeyId, NOW);
+      keys.recordUse('CSAK-unknown', NOW);
       expect((await keys.show(accessKeyId))?.lastUsedAt).toBe(NOW);
       await keys.close();
       expect((await keys.show(accessKeyId).catch(() => undefined))?.lastUsedAt ?? NOW).toBe(NOW);
       if (!place.isShared) return;
       const other = place.open();
-      other.noteUse(accessKeyId, NOW - 60);
+      other.recordUse(accessKeyId, NOW - 60);
       await other.close();
       const third = place.open();
       expect((await third.show(accessKeyId))?.lastUsedAt).toBe(NOW);

@@ -136,7 +136,7 @@ describe('a wrong signature', () => {
     const kinds: unknown[] = [];
     const failures: FailureLimit = {
       check: () => undefined,
-      note: (_source, _accessKeyId, kind) => void kinds.push(kind),
+      record: (_source, _accessKeyId, kind) => void kinds.push(kind),
     };
     const { sign, verifier } = createPlainApi({ inUrl, expiresIn: 60 }, { failures });
     const request = { ...(await sign()), url: '/videos?id=2', source: '192.0.2.1' };

@@ -2,7 +2,7 @@ import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { OperatorWarnings, type WarningHook, warningOption } from '../../lib/operator-warning.ts';
 import { parseOptions } from '../../lib/options.ts';
-import { TestedRedis } from '../../lib/redis/checked-redis.ts';
+import { CheckedRedis } from '../../lib/redis/checked-redis.ts';
 import { duplicate, redisOption } from '../../lib/redis/own-connection.ts';
 import { commandsOf } from '../../lib/redis/redis-commands.ts';
 import { refusalOf } from '../../lib/redis/redis-permissions.ts';
@@ -70,7 +70,7 @@ interface OnceCommands {
  * ```
  */
 export class RedisOnceStore implements OnceStore {
-  readonly #connection: TestedRedis;
+  readonly #connection: CheckedRedis;
   readonly #redis: (Redis | Cluster) & OnceCommands;
   readonly #prefix: string;
   readonly #perSender: number;
@@ -90,7 +90,7 @@ export class RedisOnceStore implements OnceStore {
     own.defineCommand('onceFinish', { numberOfKeys: 3, lua: FINISH_SCRIPT });
     own.defineCommand('onceGiveUp', { numberOfKeys: 3, lua: GIVE_UP_SCRIPT });
     this.#redis = own as (Redis | Cluster) & OnceCommands;
-    this.#connection = new TestedRedis(own, {
+    this.#connection = new CheckedRedis(own, {
       what: 'handled callbacks',
       store: 'ONCE_STORE',
       warnings: new OperatorWarnings(onWarning),

@@ -64,7 +64,7 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
   /** The steps, in their order: nothing is read for what is malformed or stale, and nothing is stored for strangers. */
   async function run(
     { headers, parsedHeaders, body }: CallbackRequest,
-    note: (received: ReceivedCallback) => void,
+    recordCallback: (received: ReceivedCallback) => void,
   ): Promise<CallbackIdentity> {
     const received = scheme.read(readFields(headers, parsedHeaders, settings));
     if (received === undefined)
@@ -72,7 +72,7 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
         'ERR_SIGNATURE_MISSING',
         `The callback is not signed: expected the headers of ${scheme.name}`,
       );
-    note(received);
+    recordCallback(received);
     const now = clock();
     checkWindow(received, settings, now);
     let keys: readonly NamedCallbackKey[];

@@ -114,7 +114,7 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
   }
 
   /** A hook that fails must not make a delivery repeated that has happened. */
-  async function tell(
+  async function report(
     hook: ((report: never) => unknown) | undefined,
     callback: QueuedCallback,
     { attempts, reason }: DeliveryProgress,
@@ -130,7 +130,7 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
 
   async function giveUp(callback: QueuedCallback, progress: DeliveryProgress): Promise<Verdict> {
     counters.dead += 1;
-    await tell(settings.onDead, callback, progress);
+    await report(settings.onDead, callback, progress);
     return { outcome: 'dead', progress };
   }
 
@@ -177,11 +177,11 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
     };
     if (outcome === 'delivered') {
       counters.delivered += 1;
-      await tell(settings.onDelivered, callback, after);
+      await report(settings.onDelivered, callback, after);
       return { outcome, progress: after };
     }
     counters.failed += 1;
-    await tell(settings.onFailed, callback, after);
+    await report(settings.onFailed, callback, after);
     if (outcome === 'gone') {
       try {
         await (settings.onDisabled as ((id: string) => unknown) | undefined)?.(callback.endpointId);

@@ -203,7 +203,7 @@ export class FileRecords implements RecordStore {
     });
     this.#warnings.end(UNFIT);
     this.#warnings.end(UNREACHABLE);
-    if (contents !== undefined) this.#history.note(seen, lookAt(contents.history, seen));
+    if (contents !== undefined) this.#history.recordLook(seen, lookAt(contents.history, seen));
     // The operator hears of a loss also while no request comes.
     if (this.#presence.wasThere) {
       if (contents === undefined) this.#presence.missing();

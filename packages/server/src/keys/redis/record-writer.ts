@@ -90,7 +90,7 @@ export class RecordWriter {
       if (written.answer === -1) throw this.#presence.missing();
       // Somebody else has changed it meanwhile.
       if (written.answer !== 1) continue;
-      this.#changes.tell(name);
+      this.#changes.notify(name);
       if (together) return [written];
       if (next === undefined) await this.#removeName(redis, name);
       // Once more, for who saw no record yet and removed the name; it may lie with other replicas.

@@ -1,7 +1,7 @@
 import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import type { OperatorWarnings } from '../../lib/operator-warning.ts';
-import { TestedRedis } from '../../lib/redis/checked-redis.ts';
+import { CheckedRedis } from '../../lib/redis/checked-redis.ts';
 import type { Waited } from '../../lib/redis/eval-and-wait.ts';
 import { duplicate } from '../../lib/redis/own-connection.ts';
 import { isRefusal } from '../../lib/redis/redis-permissions.ts';
@@ -39,7 +39,7 @@ export interface RedisRecordsOptions {
  * Redis has lost records: all of them, or those on one node of a cluster.
  */
 export class RedisRecords implements RecordStore {
-  readonly #connection: TestedRedis;
+  readonly #connection: CheckedRedis;
   readonly #redis: Redis | Cluster;
   readonly #reader: RecordReader;
   readonly #writer: RecordWriter;
@@ -65,10 +65,10 @@ export class RedisRecords implements RecordStore {
       access: this.#access,
       presence: this.#presence,
       history: this.#history,
-      forget: () => this.#changes.tell(),
+      forget: () => this.#changes.notify(),
     });
     this.#redis = duplicate(redis, this.#timeout);
-    this.#connection = new TestedRedis(this.#redis, {
+    this.#connection = new CheckedRedis(this.#redis, {
       what: 'access keys',
       store: 'KEY_STORE',
       warnings,
@@ -150,7 +150,7 @@ export class RedisRecords implements RecordStore {
       if (accepted.answer !== 1) throw this.#presence.missing();
       return [accepted];
     });
-    this.#changes.tell();
+    this.#changes.notify();
   }
 
   async #read(name: string): Promise<StoredRecord | undefined> {
@@ -190,7 +190,7 @@ export class RedisRecords implements RecordStore {
     if (this.#waitForReplicas !== undefined) return this.#waitForReplicas;
     if (!this.#connection.hasReplicas) {
       const { replicas } = await testRedis(this.#redis, NOEVICTION);
-      this.#connection.noteReplicas(replicas);
+      this.#connection.recordReplicas(replicas);
     }
     return this.#connection.hasReplicas ? 1 : 0;
   }
@@ -203,7 +203,7 @@ export class RedisRecords implements RecordStore {
     });
   }
 
-  /** A server that may only find keys notes nothing. */
+  /** A server that may only find keys records nothing. */
   async writeUses(uses: ReadonlyMap<string, number>): Promise<void> {
     await this.#asking(async () => {
       if (this.#access.isReadOnly) return;

@@ -1,5 +1,5 @@
 import type { Cluster, Redis } from 'ioredis';
-import { evalAndWait, tellLack, type Waited } from '../../lib/redis/eval-and-wait.ts';
+import { evalAndWait, formatLack, type Waited } from '../../lib/redis/eval-and-wait.ts';
 import { duplicate } from '../../lib/redis/own-connection.ts';
 import { rememberFailures, whenReady } from '../../lib/redis/reachable.ts';
 import { KeyStoreError } from '../key-store-error.ts';
@@ -101,7 +101,7 @@ export function plainLine(redis: Redis | Cluster): Line {
 /** @throws KeyStoreError `ERR_NOT_REPLICATED` */
 export function checkReplicas(what: string, waited: Waited, replicas: number): void {
   if (waited.acknowledged >= replicas) return;
-  const lack = tellLack(waited, replicas, what);
+  const lack = formatLack(waited, replicas, what);
   throw new KeyStoreError(
     'ERR_NOT_REPLICATED',
     `${lack}; do it again, or it may be lost where one of them takes over`,

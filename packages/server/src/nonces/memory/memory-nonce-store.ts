@@ -110,7 +110,7 @@ export class MemoryNonceStore implements NonceStore {
       return { outcome: 'stale', epoch: this.epoch };
     if (!(claim.acceptableFrom <= now + CLOCK_SLACK))
       return { outcome: 'early', epoch: this.epoch };
-    const limits = this.#limits.note(claim);
+    const limits = this.#limits.record(claim);
     if (limits.isWider) {
       // What a narrower window let be forgotten could come again.
       this.#epoch = newEpoch();

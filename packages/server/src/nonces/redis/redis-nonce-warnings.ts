@@ -33,7 +33,7 @@ export class RedisNonceWarnings {
   }
 
   /**
-   * Takes note of an answer, before the partition does: it may say that an epoch began.
+   * Records an answer, before the partition does: it may say that an epoch began.
    *
    * @param isOwn whether this server began the epoch
    */
@@ -49,7 +49,7 @@ export class RedisNonceWarnings {
   }
 
   /**
-   * Takes note of a claim, or a look, that failed.
+   * Records a claim, or a look, that failed.
    *
    * @param isConnected whether there is a connection that has passed its test
    */

@@ -83,9 +83,9 @@ async function received(client: RawClient, length: number): Promise<string> {
 /** Collects the exceptions that would end the process. */
 function crashes(): string[] {
   const seen: string[] = [];
-  const note = (error: Error): void => void seen.push(error.message);
-  process.on('uncaughtException', note);
-  onTestFinished(() => void process.off('uncaughtException', note));
+  const record = (error: Error): void => void seen.push(error.message);
+  process.on('uncaughtException', record);
+  onTestFinished(() => void process.off('uncaughtException', record));
   return seen;
 }
 

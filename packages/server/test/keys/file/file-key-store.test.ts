@@ -119,9 +119,9 @@ describe('FileKeyStore', () => {
     expect(await judge(keys, key)).toBe('accepted');
     const copy = await readFile(path);
     const warnings: Error[] = [];
-    const hear = (warning: Error) => void warnings.push(warning);
-    process.on('warning', hear);
-    onTestFinished(() => void process.off('warning', hear));
+    const record = (warning: Error) => void warnings.push(warning);
+    process.on('warning', record);
+    onTestFinished(() => void process.off('warning', record));
 
     await lose(path);
     await vi.waitFor(async () => expect(await judge(keys, key)).toMatch(/^ERR_KEY_STORE_FAILED: /));
@@ -129,7 +129,7 @@ describe('FileKeyStore', () => {
     for (const store of [keys, openFile({ path, masterKey, clock: () => NOW })]) {
       expect(await judge(store, key)).toMatch(/^ERR_KEY_STORE_FAILED: /);
       expect(await judge(store, session)).toMatch(/^ERR_KEY_STORE_FAILED: /);
-      keys.noteUse(key.accessKeyId, NOW);
+      keys.recordUse(key.accessKeyId, NOW);
     }
     for (const act of [
       () => keys.create(),

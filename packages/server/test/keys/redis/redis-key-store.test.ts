@@ -505,9 +505,9 @@ describe('RedisKeyStore', () => {
       onTestFinished(() => running.stop());
       const redis = connect(server.url);
       const warnings: Error[] = [];
-      const hear = (warning: Error) => void warnings.push(warning);
-      process.on('warning', hear);
-      onTestFinished(() => void process.off('warning', hear));
+      const record = (warning: Error) => void warnings.push(warning);
+      process.on('warning', record);
+      onTestFinished(() => void process.off('warning', record));
 
       const prefix = newPrefix();
       const keys = storeOn(redis, { prefix, clock: () => NOW });

@@ -112,7 +112,7 @@ export class MemoryCallbackQueue implements CallbackQueue {
     };
     this.#entries.set(callback.id, entry);
     this.#countWaiting(entry, 1);
-    this.#noteFill();
+    this.#recordFill();
     if (callback.lane !== undefined) {
       const lane = this.#lanes.get(callback.lane);
       lane?.push(entry);
@@ -188,7 +188,7 @@ export class MemoryCallbackQueue implements CallbackQueue {
   }
 
   /** Looks at each callback that is added: a queue that fills again after it was nearly empty has had some between. */
-  #noteFill(): void {
+  #recordFill(): void {
     const { maxWaiting } = this.#options;
     const waiting = this.#allWaiting;
     const message = () =>
