@@ -32,7 +32,7 @@ function api(options: Partial<VerifierOptions> & { maxEntries?: number } = {}) {
   const verifier = createVerifier({ audience: AUDIENCE, keys, nonces, clock: time, ...more });
 
   const verify = (received: { url: string; headers: Record<string, string> }) =>
-    verifier.verify({ method: 'GET', ...received, source: '192.0.2.1' }).then(
+    verifier.verify({ method: 'GET', ...received, clientAddress: '192.0.2.1' }).then(
       () => 'accepted',
       (error) => error.code as string,
     );

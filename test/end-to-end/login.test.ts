@@ -125,12 +125,12 @@ describe('checkPassword()', () => {
 });
 
 describe('createLoginLimits()', () => {
-  const fail = async (...sources: string[]) => {
+  const fail = async (...addresses: string[]) => {
     const module = pathToFileURL('examples/login/limits.mjs').href;
     const { createLoginLimits } = await import(/* @vite-ignore */ module);
     const limits = createLoginLimits();
     const attempts = [];
-    for (const source of sources) attempts.push(await limits.begin(source, 'alice'));
+    for (const address of addresses) attempts.push(await limits.begin(address, 'alice'));
     return attempts.filter(({ retryAfter }) => retryAfter > 0).length;
   };
 
@@ -264,7 +264,7 @@ describe('node examples/login/server.mjs', () => {
     expect(statusesOf(await Promise.all(guesses))).toEqual([...Array(5).fill(401), 429]);
   });
 
-  it('lets twenty guesses of one source through, for whatever names', async () => {
+  it('lets twenty guesses of one address through, for whatever names', async () => {
     const guesses = Array.from({ length: 23 }, (_, index) =>
       logIn(`user-${index}`, 'password', '127.0.0.7'),
     );

@@ -23,9 +23,9 @@ const LOST_AFTER = 1_000;
 /** What the user of the limit must be allowed to run. */
 const COMMANDS = ['EVAL', 'EVALSHA', 'INFO', ...commandsOf(COUNT_SCRIPT)];
 
-/** What failed: a signature of a source, with an access key. */
+/** What failed: a signature from a client address, with an access key. */
 export interface FailureNames {
-  readonly source: string;
+  readonly clientAddress: string;
   readonly pair: string;
 }
 
@@ -33,7 +33,7 @@ export interface FailureNames {
 export interface OwnCounts {
   /** The name of the kind. */
   readonly kind: string;
-  readonly sources: FailureCounts;
+  readonly clientAddresses: FailureCounts;
   readonly pairs: FailureCounts;
 }
 
@@ -82,7 +82,7 @@ export class RedisFailures {
   }
 
   /** Counts a failure. Never rejects. */
-  async add({ source, pair }: FailureNames, own: OwnCounts): Promise<void> {
+  async add({ clientAddress, pair }: FailureNames, own: OwnCounts): Promise<void> {
     if (this.#closed) return;
     // A cluster would keep for later what is counted while it is away.
     if (this.#redis.status !== 'ready') {
@@ -95,9 +95,9 @@ export class RedisFailures {
         (name) => `${this.#prefix}:${own.kind}:${name}`,
       );
       const limits = [this.#milliseconds, this.#mostOfHash];
-      const answer = await this.#redis.countFailure(...keys, source, pair, ...limits);
+      const answer = await this.#redis.countFailure(...keys, clientAddress, pair, ...limits);
       const [failures, left, pairFailures, pairLeft] = answer as [number, number, number, number];
-      own.sources.record(source, failures, left);
+      own.clientAddresses.record(clientAddress, failures, left);
       own.pairs.record(pair, pairFailures, pairLeft);
       this.#warnings.end('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE');
     } catch (error) {

@@ -23,7 +23,7 @@ export const adapterSchema = z.strictObject({
 });
 
 /** For adapters that do not find out by themselves where a request comes from. */
-export const sourceSchema = <Args extends unknown[]>() =>
+export const clientAddressSchema = <Args extends unknown[]>() =>
   functionOption<(...args: Args) => string | undefined>(
     "a function that tells the caller's network address",
   ).optional();

@@ -5,7 +5,7 @@ import {
   SignatureError,
   type TargetPart,
 } from '@countersign/shared';
-import { clientAddress } from '../lib/client-address.ts';
+import { formatClientAddress } from '../lib/format-client-address.ts';
 import type { Attempt } from './attempt.ts';
 import { lifetime } from './check-window.ts';
 import { CHECKS, type Component, type Explanation } from './explanation.ts';
@@ -34,7 +34,7 @@ export function describeAttempt(
     message: error?.message,
     checks: formatChecks(error, attempt),
     scheme: signed?.scheme.name,
-    clientAddress: clientAddress(attempt.source),
+    clientAddress: formatClientAddress(attempt.clientAddress),
     epoch: error?.epoch,
     echoedEpoch: signed?.params.epoch,
     accessKeyId: signed?.params.accessKeyId,

@@ -25,7 +25,7 @@ export interface VerifierOptions {
   /** Where nonces are claimed: shared by all servers that accept the same keys for the same audience. */
   readonly nonces: NonceStore;
   /**
-   * Limits failed signatures by where they come from: `createFailureLimit()`. Without it, or where a request's `source` is not
+   * Limits failed signatures by where they come from: `createFailureLimit()`. Without it, or where a request's `clientAddress` is not
    * known, nothing is limited.
    */
   readonly failures?: FailureLimit | undefined;

@@ -40,7 +40,7 @@ export interface ReceivedRequest {
    * The network address of the caller, which failures are limited by. Not what a header says, unless a proxy of one's own has
    * written it. Where it is not known nothing is limited.
    */
-  readonly source?: string | undefined;
+  readonly clientAddress?: string | undefined;
 }
 
 /** Says who signed a request, or why it is refused. */
@@ -118,9 +118,9 @@ export function createVerifier(options: VerifierOptions): Verifier {
       throw new TypeError(
         `Cannot verify request: expected { method, url, headers }, got ${kindOf(received)}`,
       );
-    attempt.source = received.source;
+    attempt.clientAddress = received.clientAddress;
     // An application may look it up by a promise, which is no address.
-    watchPromise(received.source, 'COUNTERSIGN_SOURCE');
+    watchPromise(received.clientAddress, 'COUNTERSIGN_CLIENT_ADDRESS');
     const request = readRequest(received, settings);
     attempt.request = request;
     const signed = readSignature(request, settings);
@@ -129,7 +129,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     goOn(attempt, 'time');
     checkWindow(params, settings, now);
     goOn(attempt, 'failures');
-    const blocked = failureRefusal(settings.failures, received.source, params);
+    const blocked = failureRefusal(settings.failures, received.clientAddress, params);
     // Not thrown: that would take V8 as long as all the steps so far, and somebody who guesses is refused here each time.
     if (blocked !== undefined) return Promise.reject(blocked);
     goOn(attempt, 'coverage');
@@ -147,7 +147,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const key = chooseKey(found, scheme, params, scope, now);
     attempt.key = key;
     // Others may have failed while the key was looked up: a hundred guesses at once are a hundred guesses.
-    const blockedMeanwhile = failureRefusal(settings.failures, received.source, params);
+    const blockedMeanwhile = failureRefusal(settings.failures, received.clientAddress, params);
     if (blockedMeanwhile !== undefined) {
       attempt.check = 'failures';
       throw blockedMeanwhile;
@@ -158,7 +158,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     try {
       accessKey = checkSignature(stringToSign, signature, params.accessKeyId, key);
     } catch (error) {
-      if (claims) recordFailure(settings.failures, received.source, params);
+      if (claims) recordFailure(settings.failures, received.clientAddress, params);
       throw error;
     }
     if (claim !== undefined) goOn(attempt, 'body');

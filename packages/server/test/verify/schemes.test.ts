@@ -136,10 +136,10 @@ describe('a wrong signature', () => {
     const kinds: unknown[] = [];
     const failures: FailureLimit = {
       check: () => undefined,
-      record: (_source, _accessKeyId, kind) => void kinds.push(kind),
+      record: (_clientAddress, _accessKeyId, kind) => void kinds.push(kind),
     };
     const { sign, verifier } = createPlainApi({ inUrl, expiresIn: 60 }, { failures });
-    const request = { ...(await sign()), url: '/videos?id=2', source: '192.0.2.1' };
+    const request = { ...(await sign()), url: '/videos?id=2', clientAddress: '192.0.2.1' };
     expect(await outcome(verifier, request)).toBe('ERR_SIGNATURE_MISMATCH');
     expect(kinds).toEqual([kind]);
   });

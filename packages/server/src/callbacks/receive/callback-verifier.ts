@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { encodeUtf8, quote, SignatureError } from '@countersign/shared';
 import { callHook } from '../../lib/call-hook.ts';
-import { clientAddress } from '../../lib/client-address.ts';
+import { formatClientAddress } from '../../lib/format-client-address.ts';
 import { checkClaim } from '../../verify/claim-nonce.ts';
 import type { ClaimOutcome } from '../../verify/nonce-store.ts';
 import { readFields } from '../../verify/read-request.ts';
@@ -117,7 +117,7 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
             sender,
             id,
             signedAt,
-            clientAddress: clientAddress(request.source),
+            clientAddress: formatClientAddress(request.clientAddress),
           };
           callHook(onRefused, refusal, 'COUNTERSIGN_ON_REFUSED');
         }

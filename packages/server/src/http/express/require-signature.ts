@@ -53,7 +53,7 @@ export function requireSignature(
     // Mounted twice, it would find the nonce used by itself.
     if (isVerifiedBy(req, verifier)) return next();
     if (settings.preflight === 'pass' && isPreflight(req)) return next();
-    authenticate(verifier, settings, req, res, sourceOf, {
+    authenticate(verifier, settings, req, res, clientAddressOf, {
       accept: () => next(),
       refuse(error) {
         if (!(error instanceof SignatureError)) throw error;
@@ -64,7 +64,7 @@ export function requireSignature(
 }
 
 /** The address that Express tells: of the connection, or what proxies say where its `trust proxy` believes them. */
-function sourceOf(req: IncomingMessage): string | undefined {
+function clientAddressOf(req: IncomingMessage): string | undefined {
   return (req as Request).ip;
 }
 

@@ -9,9 +9,9 @@ import {
   type AdapterOptions,
   adapterSchema,
   checkHandler,
+  clientAddressSchema,
   isVerifier,
   parseVerifierOrOptions,
-  sourceSchema,
 } from '../adapter-options.ts';
 import { ConnectionHold } from '../connection-hold.ts';
 import { problemOf } from '../problem-details.ts';
@@ -31,7 +31,7 @@ export interface FetchOptions<Rest extends unknown[] = []> extends AdapterOption
    * address, but most runtimes pass one in a further argument. Do not return `X-Forwarded-For`
    * unchecked, because any client can write it. If not given, nothing is limited.
    */
-  readonly source?: ((request: Request, ...rest: Rest) => string | undefined) | undefined;
+  readonly clientAddress?: ((request: Request, ...rest: Rest) => string | undefined) | undefined;
   /**
    * Returns the request target on the request line, such as `(request, env) => env.incoming.url`,
    * if the runtime knows it. A `Request` does not: `new URL()` has resolved dot segments and
@@ -42,7 +42,7 @@ export interface FetchOptions<Rest extends unknown[] = []> extends AdapterOption
 }
 
 const fetchSchema = adapterSchema.extend({
-  source: sourceSchema<[request: Request, ...rest: unknown[]]>(),
+  clientAddress: clientAddressSchema<[request: Request, ...rest: unknown[]]>(),
   target: functionOption<(request: Request, ...rest: unknown[]) => string | undefined>(
     'a function that tells the request target',
   ).optional(),
@@ -178,7 +178,7 @@ async function verifyWith(
       headers,
       urlHost: host,
       body,
-      source: settings.source?.(received, ...rest),
+      clientAddress: settings.clientAddress?.(received, ...rest),
     });
   const identity = await whileHeld(hold, incoming, verify);
   const request = withHost(body.request(), parsed, identity.host);

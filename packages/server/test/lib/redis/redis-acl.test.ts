@@ -254,12 +254,14 @@ function openOnce(redis: Redis | Cluster): Opened {
 }
 
 function openFailures(redis: Redis): Opened {
-  const limit = createFailureLimit({ redis, perSource: 1_000, maxEntries: 2, per: 60 });
+  const limit = createFailureLimit({ redis, perClientAddress: 1_000, maxEntries: 2, per: 60 });
   closing(limit);
   const isOfRule = (warning: string) => warning.includes('ACL SETUSER');
   let tries = 0;
-  const counted = async (source: string) =>
-    Object.keys(await admin.hgetall('countersign:failures:headers:sources')).includes(source);
+  const counted = async (clientAddress: string) =>
+    Object.keys(await admin.hgetall('countersign:failures:headers:sources')).includes(
+      clientAddress,
+    );
   const ready = async () => {
     await until(async () => {
       limit.record('192.0.2.1', `CSAK${tries++}`);
@@ -462,7 +464,7 @@ describe('in a cluster', { timeout: 120_000 }, () => {
       limit.record('192.0.2.1', 'CSAK1');
       other.record('192.0.2.1', 'CSAK1');
       return other.check('192.0.2.1', 'CSAK1') !== undefined;
-    }, 'the source is blocked');
+    }, 'the client address is blocked');
     expect(warnings.filter((it) => it.includes('ACL'))).toEqual([]);
   });
 });
