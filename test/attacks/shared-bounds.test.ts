@@ -6,7 +6,7 @@ import {
   createVerifier,
   generateAccessKey,
   generateMasterKey,
-  type MasterKeySource,
+  type MasterKeyProvider,
   MemoryKeyStore,
   MemoryNonceStore,
   type VerifierOptions,
@@ -195,7 +195,7 @@ describe('no caller uses up what all callers share', () => {
       return file(id);
     };
     const given = generateMasterKey('old');
-    const sources: MasterKeySource[] = [counted, [generateMasterKey('new'), given]];
+    const sources: MasterKeyProvider[] = [counted, [generateMasterKey('new'), given]];
     for (const masterKey of sources) {
       const keys = new MemoryKeyStore();
       const options = { issuer: AUDIENCE, revocations: keys };

@@ -16,7 +16,7 @@ export {
 export type { AccessKeyInfo, UnreadableKeyInfo } from './keys/key-info.ts';
 export { KeyStoreError, type KeyStoreErrorCode } from './keys/key-store-error.ts';
 export type { ManagedKeyStore } from './keys/managed-key-store.ts';
-export { generateMasterKey, type MasterKeySource } from './keys/master-keys.ts';
+export { generateMasterKey, type MasterKeyProvider } from './keys/master-keys.ts';
 export { MemoryKeyStore } from './keys/memory/memory-key-store.ts';
 export type { Revocations, SessionBeginning, SessionFacts } from './keys/revocations.ts';
 export type { OperatorWarning, WarningHook } from './lib/operator-warning.ts';
@@ -39,6 +39,6 @@ export type {
   PublicKeyInput,
 } from './verify/key-store.ts';
 export type { ClaimOutcome, NonceClaim, NonceStore } from './verify/nonce-store.ts';
-export type { Session, SessionKey, SessionSource } from './verify/session-source.ts';
+export type { Session, SessionKey, SessionProvider } from './verify/session-provider.ts';
 export { createVerifier, type ReceivedRequest, type Verifier } from './verify/verifier.ts';
 export type { VerifierOptions } from './verify/verifier-options.ts';

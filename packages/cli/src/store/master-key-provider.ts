@@ -1,5 +1,5 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
-import type { MasterKeySource } from '@countersign/server';
+import type { MasterKeyProvider } from '@countersign/server';
 import { masterKeyFile } from '@countersign/server/file';
 import { findTextFlaw, quote } from '@countersign/shared';
 import { UsageError } from '../lib/errors.ts';
@@ -8,7 +8,7 @@ import type { Place } from './store-url.ts';
 
 /** Master keys, and the file that they come from. */
 export interface ChosenMasterKeys {
-  readonly source: MasterKeySource;
+  readonly source: MasterKeyProvider;
   readonly path?: string;
 }
 

@@ -9,7 +9,7 @@ import { KeyStoreError } from './key-store-error.ts';
  * `undefined` if there is none of that id, or the list of all keys that there are. With a list, ids that strangers make up cost
  * nothing. Without one, the function is asked for each of them, for up to 64 at a time.
  */
-export type MasterKeySource =
+export type MasterKeyProvider =
   | string
   | readonly string[]
   | ((id: string | undefined) => MasterKeyAnswer | Promise<MasterKeyAnswer>);
@@ -95,7 +95,7 @@ export class MasterKeys {
   #sealing: Answer | undefined;
 
   /** @throws TypeError where a key that is given directly is none. No key is part of the message */
-  constructor(source: MasterKeySource) {
+  constructor(source: MasterKeyProvider) {
     if (typeof source === 'function') {
       this.#ask = source;
       return;

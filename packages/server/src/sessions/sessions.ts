@@ -3,12 +3,12 @@ import { quote, SignatureError } from '@countersign/shared';
 import * as z from 'zod';
 import { accessKeyPolicySchema } from '../keys/access-key.ts';
 import { encodeCrockford } from '../keys/generate-access-key.ts';
-import { type MasterKeySource, MasterKeys } from '../keys/master-keys.ts';
+import { type MasterKeyProvider, MasterKeys } from '../keys/master-keys.ts';
 import { LONGEST_SESSION, type Revocations, SESSION_PREFIX } from '../keys/revocations.ts';
 import { clockOption, objectOption, parseOptions } from '../lib/options.ts';
 import type { Identity } from '../verify/identity.ts';
 import { LATEST_TIME } from '../verify/key-store.ts';
-import type { SessionKey, SessionSource } from '../verify/session-source.ts';
+import type { SessionKey, SessionProvider } from '../verify/session-provider.ts';
 import { storeFailed } from '../verify/store-failed.ts';
 import { openToken, type SessionClaims, sealToken } from './session-token.ts';
 
@@ -33,7 +33,7 @@ export interface SessionGrant {
 }
 
 /** Lends credentials out for minutes, and opens what it lent. */
-export interface Sessions extends SessionSource {
+export interface Sessions extends SessionProvider {
   /**
    * Issues session credentials: for a server that knows by its own means who somebody is, as by a password.
    *
@@ -69,8 +69,8 @@ const wantedSchema = z.strictObject({
 export interface SessionsOptions {
   /** Who issues them: a server opens only those of its own issuer. */
   readonly issuer: string;
-  /** What tokens are sealed with, the same on all servers: see {@link MasterKeySource}. */
-  readonly masterKey: MasterKeySource;
+  /** What tokens are sealed with, the same on all servers: see {@link MasterKeyProvider}. */
+  readonly masterKey: MasterKeyProvider;
   /** Where what is revoked stands: the key store, the one that has the keys on which sessions are lent. */
   readonly revocations: Revocations;
   /** The most seconds that a session may live: 43,200 (12 hours) if not given, at most 604,800. */
@@ -81,7 +81,7 @@ export interface SessionsOptions {
 
 const optionsSchema = z.strictObject({
   issuer: z.string().min(1).max(256),
-  masterKey: z.custom<MasterKeySource>(
+  masterKey: z.custom<MasterKeyProvider>(
     (source) => source !== undefined && source !== null,
     'a master key, as generateMasterKey() makes it, or a function that gives one',
   ),

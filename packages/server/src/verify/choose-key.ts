@@ -8,7 +8,7 @@ import {
   type VerifyKey,
 } from '@countersign/shared';
 import { type FoundAccessKey, LATEST_TIME } from './key-store.ts';
-import type { Session } from './session-source.ts';
+import type { Session } from './session-provider.ts';
 import { type KeyMaterial, SigningKeys } from './signing-keys.ts';
 
 /** Why a key cannot be accepted, whatever the signature. */

@@ -12,7 +12,7 @@ import type { FailureLimit } from './failure-limit.ts';
 import type { KeyStore } from './key-store.ts';
 import type { NonceStore } from './nonce-store.ts';
 import { schemeOption } from './scheme-option.ts';
-import type { SessionSource } from './session-source.ts';
+import type { SessionProvider } from './session-provider.ts';
 
 /** What a verifier is built from. Durations are seconds. */
 export interface VerifierOptions {
@@ -21,7 +21,7 @@ export interface VerifierOptions {
   /** Where access keys are looked up. */
   readonly keys: KeyStore;
   /** What opens session tokens: `createSessions()`. Without it requests with session credentials are refused. */
-  readonly sessions?: SessionSource | undefined;
+  readonly sessions?: SessionProvider | undefined;
   /** Where nonces are claimed: shared by all servers that accept the same keys for the same audience. */
   readonly nonces: NonceStore;
   /**
@@ -75,7 +75,7 @@ const schema = z.strictObject({
     (store) => !Array.isArray(store) && typeof (store as KeyStore | undefined)?.find === 'function',
     'a key store with find(), such as new MemoryKeyStore([accessKey])',
   ),
-  sessions: objectOption<SessionSource>('find', 'what createSessions() gives').optional(),
+  sessions: objectOption<SessionProvider>('find', 'what createSessions() gives').optional(),
   nonces: objectOption<NonceStore>('claim', 'a nonce store with claim()'),
   failures: z.custom<FailureLimit>(isFailureLimit, 'what createFailureLimit() gives').optional(),
   schemes: z

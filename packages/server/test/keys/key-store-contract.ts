@@ -9,7 +9,7 @@ import {
   KeyStoreError,
   type ManagedKeyStore,
   MemoryNonceStore,
-  type SessionSource,
+  type SessionProvider,
 } from '@countersign/server';
 import { createSessions, type SessionCredentials } from '@countersign/server/sessions';
 import { describe, expect, it, vi } from 'vitest';
@@ -33,7 +33,7 @@ export async function judge(
     signedAt = NOW,
     now = signedAt,
     sessions = createTestSessions(keys),
-  }: { signedAt?: number; now?: number; sessions?: SessionSource } = {},
+  }: { signedAt?: number; now?: number; sessions?: SessionProvider } = {},
 ): Promise<string> {
   const signer = createSigner({ credentials, audience: AUDIENCE, clock: () => signedAt });
   const { headers } = await signer.sign({ method: 'GET', url: 'http://api.test/' });

@@ -4,7 +4,7 @@ import {
   generateMasterKey,
   KeyStoreError,
   type ManagedKeyStore,
-  type MasterKeySource,
+  type MasterKeyProvider,
 } from '@countersign/server';
 import { describe, expect, it, vi } from 'vitest';
 import { NOW } from '../../../../test/support/now.ts';
@@ -18,7 +18,7 @@ type Edit = (record: Sealed[string]) => void;
 /** A place where sealed keys lie, and whoever has got at it. */
 export interface SealedPlace {
   /** A server with master keys. It is closed when the test is over. */
-  open(masterKey: MasterKeySource, clock?: () => number): ManagedKeyStore;
+  open(masterKey: MasterKeyProvider, clock?: () => number): ManagedKeyStore;
   /** All that lies there. */
   dump(): Promise<string>;
   /** Changes what lies there. */
@@ -154,7 +154,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       const place = await make();
       const old = await place.open(first).create();
       const fresh = await place.open([second, first]).create();
-      const states = async (source: MasterKeySource) =>
+      const states = async (source: MasterKeyProvider) =>
         Object.fromEntries(
           (await place.open(source).list()).map(({ accessKeyId, status }) => [accessKeyId, status]),
         );
