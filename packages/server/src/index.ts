@@ -6,7 +6,6 @@ export {
   type SignatureErrorCode,
 } from '@countersign/shared';
 export { standardWebhooks } from './callbacks/schemes/standard-webhooks.ts';
-export type { Revocation } from './keys/cutoffs.ts';
 export { deriveAccessKey } from './keys/derive-access-key.ts';
 export {
   type AccessKeyOwner,
@@ -18,7 +17,12 @@ export { KeyStoreError, type KeyStoreErrorCode } from './keys/key-store-error.ts
 export type { ManagedKeyStore } from './keys/managed-key-store.ts';
 export { generateMasterKey, type MasterKeyProvider } from './keys/master-keys.ts';
 export { MemoryKeyStore } from './keys/memory/memory-key-store.ts';
-export type { Revocations, SessionBeginning, SessionFacts } from './keys/revocations.ts';
+export type { Revocation } from './keys/revocation-records.ts';
+export type {
+  SessionBeginning,
+  SessionFacts,
+  SessionRevocations,
+} from './keys/session-revocations.ts';
 export type { OperatorWarning, WarningHook } from './lib/operator-warning.ts';
 export type { WarningCode } from './lib/warning-codes.ts';
 export {

@@ -10,7 +10,7 @@ import {
   time,
 } from './access-key.ts';
 import { parsePolicy, type StoredRecord } from './record-store.ts';
-import { SESSION_PREFIX } from './revocations.ts';
+import { SESSION_PREFIX } from './session-revocations.ts';
 
 /** A key as our stores keep it. */
 export type StoredKey = AccessKey | PublicAccessKey;

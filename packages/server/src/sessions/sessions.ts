@@ -4,7 +4,11 @@ import * as z from 'zod';
 import { accessKeyPolicySchema } from '../keys/access-key.ts';
 import { encodeCrockford } from '../keys/generate-access-key.ts';
 import { type MasterKeyProvider, MasterKeys } from '../keys/master-keys.ts';
-import { LONGEST_SESSION, type Revocations, SESSION_PREFIX } from '../keys/revocations.ts';
+import {
+  LONGEST_SESSION,
+  SESSION_PREFIX,
+  type SessionRevocations,
+} from '../keys/session-revocations.ts';
 import { clockOption, objectOption, parseOptions } from '../lib/options.ts';
 import type { Identity } from '../verify/identity.ts';
 import { LATEST_TIME } from '../verify/key-store.ts';
@@ -72,7 +76,7 @@ export interface SessionsOptions {
   /** What tokens are sealed with, the same on all servers: see {@link MasterKeyProvider}. */
   readonly masterKey: MasterKeyProvider;
   /** Where what is revoked stands: the key store, the one that has the keys on which sessions are lent. */
-  readonly revocations: Revocations;
+  readonly revocations: SessionRevocations;
   /** The most seconds that a session may live: 43,200 (12 hours) if not given, at most 604,800. */
   readonly maxTtl?: number | undefined;
   /** Unix seconds: when sessions begin, and so when they end. The clock of `revocations` if not given. */
@@ -85,7 +89,7 @@ const optionsSchema = z.strictObject({
     (source) => source !== undefined && source !== null,
     'a master key, as generateMasterKey() makes it, or a function that gives one',
   ),
-  revocations: objectOption<Revocations>(
+  revocations: objectOption<SessionRevocations>(
     'isSessionRevoked',
     'a key store that remembers revocations, such as new RedisKeyStore(…)',
   ),

@@ -11,7 +11,7 @@ import {
   type Identity,
   MemoryKeyStore,
   MemoryNonceStore,
-  type Revocations,
+  type SessionRevocations,
 } from '@countersign/server';
 import {
   identityOf,
@@ -498,7 +498,7 @@ async function otherwise({
 describe('sessionEndpoint() and sessionCredentials()', () => {
   async function serve(
     before: express.RequestHandler[] = [],
-    revocations?: Revocations,
+    revocations?: SessionRevocations,
     [makeApp, body]: readonly [typeof express, 'buffer' | 'stream'] = [express, 'buffer'],
     options: SessionEndpointOptions = { transport: 'allow-plain-http' },
   ) {
@@ -610,7 +610,7 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
 
   it('are not lent for all that there is where what is wanted did not arrive', async () => {
     let begun = 0;
-    const counting: Revocations = {
+    const counting: SessionRevocations = {
       beginSession: async () => {
         begun++;
         return { now: 0, issuedAt: 0, signedSince: 0, versions: { subject: 0, all: 0 } };

@@ -24,7 +24,7 @@ import {
   BULLMQ_SCRIPTS,
 } from '../../../src/callbacks/send/queue/bullmq-commands.ts';
 import { RedisChanges } from '../../../src/keys/redis/redis-changes.ts';
-import { SESSION_PREFIX } from '../../../src/keys/revocations.ts';
+import { SESSION_PREFIX } from '../../../src/keys/session-revocations.ts';
 import { OperatorWarnings } from '../../../src/lib/operator-warning.ts';
 import { CheckedRedis } from '../../../src/lib/redis/checked-redis.ts';
 import { duplicate } from '../../../src/lib/redis/own-connection.ts';
