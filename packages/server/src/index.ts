@@ -34,7 +34,7 @@ export type { Component, Explanation } from './verify/explanation.ts';
 export type { Identity } from './verify/identity.ts';
 export type {
   AccessKey,
-  AccessKeyPolicy,
+  AccessKeyMetadata,
   DerivedAccessKey,
   GivenAccessKey,
   KeyStore,

@@ -1,10 +1,10 @@
 import * as z from 'zod';
 import { given } from '../lib/options.ts';
-import { accessKeyPolicySchema, time } from './access-key.ts';
+import { accessKeyMetadataSchema, time } from './access-key.ts';
 import { RecordCache } from './record-cache.ts';
 import {
   type Change,
-  parsePolicy,
+  parseMetadata,
   type RecordStore,
   type StoredRecord,
   type UpdateOptions,
@@ -30,7 +30,7 @@ export type Revocation =
   | { readonly everybody: 'sessions' }
   | { readonly subject?: string | undefined; readonly signedBefore: number };
 
-const { accessKeyId, subject } = accessKeyPolicySchema.shape;
+const { accessKeyId, subject } = accessKeyMetadataSchema.shape;
 export const revocationSchema = z.union(
   [
     z.strictObject({ accessKeyId }),
@@ -186,9 +186,9 @@ export class RevocationRecords {
 }
 
 function toRecord(record: RevocationRecord): StoredRecord {
-  return { policy: record, secret: '' };
+  return { metadata: record, secret: '' };
 }
 
 function parse(name: string, record: StoredRecord | undefined): RevocationRecord | undefined {
-  return record && parsePolicy(name, recordSchema, record.policy);
+  return record && parseMetadata(name, recordSchema, record.metadata);
 }

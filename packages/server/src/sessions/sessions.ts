@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { quote, SignatureError } from '@countersign/shared';
 import * as z from 'zod';
-import { accessKeyPolicySchema } from '../keys/access-key.ts';
+import { accessKeyMetadataSchema } from '../keys/access-key.ts';
 import { encodeCrockford } from '../keys/generate-access-key.ts';
 import { type MasterKeyProvider, MasterKeys } from '../keys/master-keys.ts';
 import {
@@ -129,9 +129,9 @@ export function createSessions(options: SessionsOptions): Sessions {
   );
   const masterKeys = new MasterKeys(masterKey);
   const grantSchema = z.strictObject({
-    subject: accessKeyPolicySchema.shape.subject,
-    scopes: accessKeyPolicySchema.shape.scopes,
-    audience: accessKeyPolicySchema.shape.audiences.unwrap().element,
+    subject: accessKeyMetadataSchema.shape.subject,
+    scopes: accessKeyMetadataSchema.shape.scopes,
+    audience: accessKeyMetadataSchema.shape.audiences.unwrap().element,
     ttl: z.number().min(1).max(maxTtl).default(Math.min(3_600, maxTtl)),
   });
   /** A client sends the same token all the time. Opened anew now and then, in case that its master key is there no more. */

@@ -260,9 +260,9 @@ export function keyStoreContract(
       });
       now += 100;
       const fresh = await keys.rotate(old.accessKeyId, { overlap: 60 });
-      const { accessKeyId: _, secretAccessKey: __, ...policy } = old;
+      const { accessKeyId: _, secretAccessKey: __, ...metadata } = old;
       // It lives as long as the old one was to live.
-      expect(fresh).toMatchObject({ ...policy, created: now, expiresAt: now + 1_000 });
+      expect(fresh).toMatchObject({ ...metadata, created: now, expiresAt: now + 1_000 });
       expect(fresh.secretAccessKey).not.toBe(old.secretAccessKey);
       for (const key of [old, fresh])
         expect(await judge(keys, key, { signedAt: now })).toBe('accepted');

@@ -27,13 +27,13 @@ export interface SealedPlace {
 
 /** What somebody does to a record who has no master key. */
 const forgeries: Record<string, Edit> = {
-  'another policy': (record) => {
+  'other metadata': (record) => {
     record.policy = record.policy.replace('Laptop', 'Forged');
   },
-  'a policy that is none': (record) => {
+  'metadata that are none': (record) => {
     record.policy = 'Forged';
   },
-  'a policy of nothing': (record) => {
+  'metadata of nothing': (record) => {
     record.policy = 'null';
   },
   'no seal': (record) => {
@@ -66,7 +66,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       expect(text).not.toContain(first.split(':')[1]);
     });
 
-    it('open under their own name only, and with their own policy', async () => {
+    it('open under their own name only, and with their own metadata', async () => {
       const place = await make();
       const keys = place.open(first);
       const mine = await keys.create({ subject: 'mallory', scopes: ['videos:parse'] });
@@ -84,7 +84,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
             [two]: { ...b, sealed: a.sealed },
           });
         },
-        'a wider policy': (records, one) => {
+        'wider metadata': (records, one) => {
           const it = records[one] as Sealed[string];
           it.policy = it.policy.replace('videos:parse', 'videos:delete');
         },
@@ -92,7 +92,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
           const it = records[one] as Sealed[string];
           it.policy = it.policy.replace('mallory', 'admin');
         },
-        'a space in the policy': (records, one) => {
+        'a space in the metadata': (records, one) => {
           const it = records[one] as Sealed[string];
           it.policy += ' ';
         },
@@ -263,9 +263,9 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       const keys = place.open(first);
       const { accessKeyId } = await keys.create();
       const { accessKeyId: other } = await keys.create();
-      const policy = { subject: 'alice', scopes: [], status: 'active', version: 0, color: 'red' };
+      const metadata = { subject: 'alice', scopes: [], status: 'active', version: 0, color: 'red' };
       const name = `key/${accessKeyId}`;
-      const later = await seal(name, { policy, secret: 'hush' }, new MasterKeys(first));
+      const later = await seal(name, { metadata, secret: 'hush' }, new MasterKeys(first));
       await place.change((records) => Object.assign(records, { [name]: later }));
       const server = place.open(first);
       await expect(server.find(accessKeyId)).rejects.toMatchObject({

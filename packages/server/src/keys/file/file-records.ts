@@ -253,7 +253,7 @@ export class FileRecords implements RecordStore {
   }
 }
 
-/** What somebody has changed so that it is no policy any more stays there: it must be seen. */
+/** What somebody has changed so that it is no metadata any more stays there: it must be seen. */
 function hasHadItsTime({ policy }: SealedRecord, now: number): boolean {
   try {
     return isOver(JSON.parse(policy), now);

@@ -78,6 +78,6 @@ export class MemoryKeyStore extends ManagedKeyStore {
   }
 
   #keyVersion(subject: string): number {
-    return Number(this.#records.peek(subjectName(subject))?.policy['keyVersion'] ?? 0);
+    return Number(this.#records.peek(subjectName(subject))?.metadata['keyVersion'] ?? 0);
   }
 }

@@ -66,7 +66,7 @@ export class RecordWriter {
         await checkMasterKeys(this.#reader.anyRecords(redis), this.#masterKeys);
       const sealed = next && (await seal(name, next, this.#masterKeys));
       const { policy = '', sealed: text = '' } = sealed ?? {};
-      const { until } = next?.policy ?? {};
+      const { until } = next?.metadata ?? {};
       const till = typeof until === 'number' ? Math.ceil(until) : '';
       const forHowLong = till === '' ? '+inf' : till;
       const isNamed = next !== undefined && (found === undefined || till !== '');
