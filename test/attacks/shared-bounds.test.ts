@@ -195,8 +195,8 @@ describe('no caller uses up what all callers share', () => {
       return file(id);
     };
     const given = generateMasterKey('old');
-    const sources: MasterKeyProvider[] = [counted, [generateMasterKey('new'), given]];
-    for (const masterKey of sources) {
+    const providers: MasterKeyProvider[] = [counted, [generateMasterKey('new'), given]];
+    for (const masterKey of providers) {
       const keys = new MemoryKeyStore();
       const options = { issuer: AUDIENCE, revocations: keys };
       const grant = { subject: 'alice', scopes: [], audience: AUDIENCE };

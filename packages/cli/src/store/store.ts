@@ -48,7 +48,7 @@ export async function withStore(
   const prefix = choosePrefix(io, options, place);
   const name = prefix === undefined ? url : `${url} under prefix ${quote(prefix, 200)}`;
   const tls = chooseTls(io, options, place);
-  const { source: masterKey, path } = chooseMasterKeys(io, options, place);
+  const { provider: masterKey, path } = chooseMasterKeys(io, options, place);
   const isNew = path !== undefined && !existsSync(path);
   try {
     // A store would wait for one that does not answer, and for its own connections when it is closed.

@@ -95,13 +95,13 @@ export class MasterKeys {
   #sealing: Answer | undefined;
 
   /** @throws TypeError where a key that is given directly is none. No key is part of the message */
-  constructor(source: MasterKeyProvider) {
-    if (typeof source === 'function') {
-      this.#ask = source;
+  constructor(provider: MasterKeyProvider) {
+    if (typeof provider === 'function') {
+      this.#ask = provider;
       return;
     }
     this.#ask = () => undefined;
-    this.#given = parseList(Array.isArray(source) ? source : [source]);
+    this.#given = parseList(Array.isArray(provider) ? provider : [provider]);
   }
 
   /**

@@ -86,7 +86,7 @@ export interface SessionsOptions {
 const optionsSchema = z.strictObject({
   issuer: z.string().min(1).max(256),
   masterKey: z.custom<MasterKeyProvider>(
-    (source) => source !== undefined && source !== null,
+    (provider) => provider !== undefined && provider !== null,
     'a master key, as generateMasterKey() makes it, or a function that gives one',
   ),
   revocations: objectOption<SessionRevocations>(

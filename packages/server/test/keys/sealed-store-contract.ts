@@ -154,9 +154,9 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       const place = await make();
       const old = await place.open(first).create();
       const fresh = await place.open([second, first]).create();
-      const states = async (source: MasterKeyProvider) =>
+      const states = async (provider: MasterKeyProvider) =>
         Object.fromEntries(
-          (await place.open(source).list()).map(({ accessKeyId, status }) => [accessKeyId, status]),
+          (await place.open(provider).list()).map(({ accessKeyId, status }) => [accessKeyId, status]),
         );
       expect(await states(second)).toEqual({
         [old.accessKeyId]: 'unreadable',
@@ -252,8 +252,8 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       const server = place.open(second);
       await expect(server.find(accessKeyId)).rejects.toMatchObject({ code: 'ERR_MASTER_KEY' });
       await server.revoke({ accessKeyId });
-      for (const source of [second, [first, second]])
-        expect(await judge(place.open(source), key)).toBe('ERR_KEY_INACTIVE: it is revoked');
+      for (const provider of [second, [first, second]])
+        expect(await judge(place.open(provider), key)).toBe('ERR_KEY_INACTIVE: it is revoked');
       expect(await server.rewrap()).toBe(1);
       expect(await judge(server, await server.create())).toBe('accepted');
     });
@@ -384,12 +384,12 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       const place = await make();
       await place.open(first).createEmpty();
       const asked: (string | undefined)[] = [];
-      const source = async (id: string | undefined): Promise<string> => {
+      const provider = async (id: string | undefined): Promise<string> => {
         asked.push(id);
         return first;
       };
-      const key = await place.open(source).create();
-      const other = place.open(source);
+      const key = await place.open(provider).create();
+      const other = place.open(provider);
       for (let round = 0; round < 3; round++) expect(await judge(other, key)).toBe('accepted');
       expect(asked).toEqual([undefined, 'first']);
       const failing = place.open(() => Promise.reject(new Error('The vault is locked')));

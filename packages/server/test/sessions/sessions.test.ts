@@ -125,11 +125,11 @@ describe('session credentials', () => {
     );
     const locked = open({ masterKey: () => Promise.reject(new Error('The vault is locked')) });
     expect(await locked.verify(credentials)).toBe('ERR_KEY_STORE_FAILED');
-    const source = { find: () => Promise.reject(new Error('The vault is locked')) };
+    const provider = { find: () => Promise.reject(new Error('The vault is locked')) };
     const verifier = createVerifier({
       audience: AUDIENCE,
       keys,
-      sessions: source,
+      sessions: provider,
       nonces: new MemoryNonceStore({ clock: () => NOW, bornAt: 0 }),
       clock: () => NOW,
     });

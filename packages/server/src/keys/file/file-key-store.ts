@@ -22,7 +22,7 @@ export interface FileKeyStoreOptions {
 const optionsSchema = z.strictObject({
   path: z.string().min(1),
   masterKey: z.custom<MasterKeyProvider>(
-    (source) => source !== undefined && source !== null,
+    (provider) => provider !== undefined && provider !== null,
     'a master key, as generateMasterKey() makes it, or masterKeyFile(path)',
   ),
   clock: clockOption,

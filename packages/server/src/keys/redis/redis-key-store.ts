@@ -34,7 +34,7 @@ export interface RedisKeyStoreOptions {
 const optionsSchema = z.strictObject({
   redis: redisOption,
   masterKey: z.custom<MasterKeyProvider>(
-    (source) => source !== undefined && source !== null,
+    (provider) => provider !== undefined && provider !== null,
     'a master key, as generateMasterKey() makes it, or a function that gives one',
   ),
   prefix: z.string().min(1).default('countersign:keys'),

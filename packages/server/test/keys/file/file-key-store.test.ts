@@ -22,7 +22,7 @@ sealedStoreContract('FileKeyStore', async () => {
   const path = join(await newFolder(), 'keys.json');
   const read = async () => JSON.parse(await readFile(path, 'utf8'));
   return {
-    open: (source, clock) => openFile({ path, masterKey: source, clock }),
+    open: (provider, clock) => openFile({ path, masterKey: provider, clock }),
     dump: () => readFile(path, 'utf8'),
     async change(edit) {
       const contents = await read();
@@ -209,12 +209,12 @@ describe('masterKeyFile()', () => {
     expect(await keys.rewrap()).toBe(1);
     // However many there are, in one go.
     let asked = 0;
-    const source = masterKeyFile(path);
+    const provider = masterKeyFile(path);
     const many = openFile({
       path: store,
       masterKey: (id) => {
         asked++;
-        return source(id);
+        return provider(id);
       },
     });
     for (let made = 0; made < 20; made++) await many.create();

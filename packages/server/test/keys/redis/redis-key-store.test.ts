@@ -62,7 +62,7 @@ function contracts(name: string, open: () => Promise<{ redis: Redis | Cluster; n
     const prefix = newPrefix();
     const { redis, nodes } = await open();
     return {
-      open: (source, clock) => storeOn(redis, { prefix, masterKey: source, clock }),
+      open: (provider, clock) => storeOn(redis, { prefix, masterKey: provider, clock }),
       async dump() {
         const hashes = await hashesOf(nodes, prefix);
         return JSON.stringify(hashes.map(({ key, fields }) => [key, fields]));
