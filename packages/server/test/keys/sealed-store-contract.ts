@@ -156,7 +156,10 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       const fresh = await place.open([second, first]).create();
       const states = async (provider: MasterKeyProvider) =>
         Object.fromEntries(
-          (await place.open(provider).list()).map(({ accessKeyId, status }) => [accessKeyId, status]),
+          (await place.open(provider).list()).map(({ accessKeyId, status }) => [
+            accessKeyId,
+            status,
+          ]),
         );
       expect(await states(second)).toEqual({
         [old.accessKeyId]: 'unreadable',

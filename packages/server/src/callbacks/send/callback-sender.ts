@@ -128,7 +128,10 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
     }
   }
 
-  async function giveUp(callback: QueuedCallback, progress: DeliveryProgress): Promise<Verdict> {
+  async function deadLetter(
+    callback: QueuedCallback,
+    progress: DeliveryProgress,
+  ): Promise<Verdict> {
     counters.dead += 1;
     await report(settings.onDead, callback, progress);
     return { outcome: 'dead', progress };
@@ -146,7 +149,7 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
       warnings.end('COUNTERSIGN_CALLBACK_ENDPOINTS');
       if (endpoint === undefined || endpoint.disabled) {
         const reason = `The endpoint is ${endpoint === undefined ? 'unknown' : 'disabled'}`;
-        return await giveUp(callback, { ...progress, reason });
+        return await deadLetter(callback, { ...progress, reason });
       }
       result = await makeAttempt(callback, endpoint, progress, { poster, settings });
       return await judge(callback, progress, result);
@@ -193,9 +196,9 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
         return { outcome: 'again', at: clock() + AFTER_OWN_FAILURE, progress };
       }
       counters.disabled += 1;
-      return giveUp(callback, { ...after, reason: 'The receiver wants no more callbacks' });
+      return deadLetter(callback, { ...after, reason: 'The receiver wants no more callbacks' });
     }
-    if (nextAt === undefined) return giveUp(callback, after);
+    if (nextAt === undefined) return deadLetter(callback, after);
     return { outcome: 'again', at: nextAt, progress: after };
   }
 

@@ -31,9 +31,9 @@ export function rememberFailures(redis: Redis | Cluster): void {
  */
 export async function whenReady(redis: Redis | Cluster, timeout: number, what = ''): Promise<void> {
   const waiting = new AbortController();
-  const giveUp = (): void => waiting.abort();
-  const timer = setTimeout(giveUp, timeout);
-  redis.once('end', giveUp);
+  const stopWaiting = (): void => waiting.abort();
+  const timer = setTimeout(stopWaiting, timeout);
+  redis.once('end', stopWaiting);
   try {
     await once(redis, 'ready', { signal: waiting.signal });
   } catch (error) {
@@ -42,7 +42,7 @@ export async function whenReady(redis: Redis | Cluster, timeout: number, what = 
     throw unreachable(redis, cause, timeout, what);
   } finally {
     clearTimeout(timer);
-    redis.off('end', giveUp);
+    redis.off('end', stopWaiting);
   }
 }
 
@@ -133,9 +133,9 @@ export function within<T>(
   milliseconds: number,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
-    const giveUp = (): void => reject(noAnswer(redis, milliseconds));
+    const timeOut = (): void => reject(noAnswer(redis, milliseconds));
     // If the process itself was held up, the answer may lie there already: it is read first.
-    const timer = setTimeout(() => setImmediate(giveUp), milliseconds);
+    const timer = setTimeout(() => setImmediate(timeOut), milliseconds);
     answer.then(
       (value) => {
         clearTimeout(timer);

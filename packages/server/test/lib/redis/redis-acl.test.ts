@@ -247,7 +247,7 @@ function openOnce(redis: Redis | Cluster): Opened {
       'the lease is over',
     );
     expect(await store.begin(key('c'), 'one', 60, scope)).toMatchObject({ state: 'full' });
-    await store.giveUp(key('b'), 'two', scope);
+    await store.release(key('b'), 'two', scope);
     expect(await store.begin(key('c'), 'one', 60, scope)).toEqual({ state: 'begun' });
   };
   return { ready: () => store.ready(), use };
