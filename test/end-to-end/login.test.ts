@@ -105,10 +105,10 @@ describe('checkPassword()', () => {
     expect(await checkPassword('wrong horse', record)).toBe(false);
     expect(await checkPassword('correct horse', undefined)).toBe(false);
 
-    const forSomebody = await workOf(() => checkPassword('wrong horse', record));
-    const forNobody = await workOf(() => checkPassword('wrong horse', undefined));
-    expect(forSomebody).toHaveLength(1);
-    expect(forNobody).toEqual(forSomebody);
+    const forKnownUser = await workOf(() => checkPassword('wrong horse', record));
+    const forUnknownUser = await workOf(() => checkPassword('wrong horse', undefined));
+    expect(forKnownUser).toHaveLength(1);
+    expect(forUnknownUser).toEqual(forKnownUser);
   });
 
   it('salts: the same password is never hashed alike, and its accents may be written in both ways', async () => {

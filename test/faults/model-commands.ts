@@ -151,7 +151,7 @@ function commands<W extends World>(): fc.WeightedArbitrary<Command<W>>[] {
   ];
 }
 
-const startedAnew = fc.constant(
+const processRestarted = fc.constant(
   command<World>(
     'the process is started anew',
     async (model, world) => {
@@ -201,7 +201,7 @@ const worst = fc.constant(
 );
 
 /** What happens to a store in the memory of a process. */
-export const memoryStory = storyOf(commands<World>(), [{ weight: 2, arbitrary: startedAnew }]);
+export const memoryStory = storyOf(commands<World>(), [{ weight: 2, arbitrary: processRestarted }]);
 
 /** What happens to a Redis, and to those who claim there. */
 export const redisStory = storyOf(commands<RedisWorld>(), [

@@ -10,7 +10,7 @@ import type { StorePresence } from '../store-presence.ts';
 import type { RecordReader } from './record-reader.ts';
 import type { RedisChanges } from './redis-changes.ts';
 import { COUNT_SCRIPT, NAME_SCRIPT, UPDATE_SCRIPT } from './redis-scripts.ts';
-import { isFull, type Line } from './redis-writer.ts';
+import { isFull, type WriteConnection } from './redis-writer.ts';
 
 /** Times that others may change a record while it is changed. */
 const MOST_ROUNDS = 1_000;
@@ -43,7 +43,7 @@ export class RecordWriter {
 
   /** @returns what became of each write that replicas must have */
   async make(
-    { redis, run }: Line,
+    { redis, run }: WriteConnection,
     name: string,
     change: Change,
     { instead, revokes = false }: UpdateOptions,

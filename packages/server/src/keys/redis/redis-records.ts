@@ -23,7 +23,14 @@ import { RecordWriter, randomName } from './record-writer.ts';
 import { RedisAccess } from './redis-access.ts';
 import { RedisChanges } from './redis-changes.ts';
 import { ACCEPT_SCRIPT, CREATE_SCRIPT, MARKER, USE_SCRIPT } from './redis-scripts.ts';
-import { checkReplicas, full, isFull, type Line, plainLine, RedisWriter } from './redis-writer.ts';
+import {
+  checkReplicas,
+  full,
+  isFull,
+  plainConnection,
+  RedisWriter,
+  type WriteConnection,
+} from './redis-writer.ts';
 
 export interface RedisRecordsOptions {
   readonly redis: Redis | Cluster;
@@ -43,7 +50,7 @@ export class RedisRecords implements RecordStore {
   readonly #redis: Redis | Cluster;
   readonly #reader: RecordReader;
   readonly #writer: RecordWriter;
-  readonly #lines: RedisWriter;
+  readonly #redisWriter: RedisWriter;
   readonly #changes: RedisChanges;
   readonly #timeout: number;
   readonly #waitForReplicas: number | undefined;
@@ -79,7 +86,7 @@ export class RedisRecords implements RecordStore {
       whenFit: () => void this.#reader.look(this.#redis, MARKER).catch(() => undefined),
       toError: (message) => new KeyStoreError('ERR_STORE_UNFIT', message),
     });
-    this.#lines = new RedisWriter(redis, this.#timeout);
+    this.#redisWriter = new RedisWriter(redis, this.#timeout);
     this.#changes = new RedisChanges(
       redis,
       `${prefix}:changes`,
@@ -162,9 +169,15 @@ export class RedisRecords implements RecordStore {
   }
 
   /** Writes what replicas must have too, if there are any. */
-  async #write(what: string, make: (line: Line) => Promise<Waited[]>): Promise<void> {
+  async #write(
+    what: string,
+    make: (connection: WriteConnection) => Promise<Waited[]>,
+  ): Promise<void> {
     const replicas = await this.#replicas();
-    const making = replicas === 0 ? make(plainLine(this.#redis)) : this.#lines.turn(replicas, make);
+    const making =
+      replicas === 0
+        ? make(plainConnection(this.#redis))
+        : this.#redisWriter.enqueue(replicas, make);
     const writes = await making.catch((error: Error) => {
       throw isFull(error) ? full(what) : error;
     });
@@ -222,7 +235,7 @@ export class RedisRecords implements RecordStore {
   async close(): Promise<void> {
     this.#closed = true;
     this.#connection.close();
-    this.#lines.close();
+    this.#redisWriter.close();
     this.#changes.close();
   }
 
