@@ -8,7 +8,7 @@ import {
   keptPublicKeySchema,
   publicAccessKeySchema,
   time,
-} from './access-key.ts';
+} from './access-key-schema.ts';
 import { parseMetadata, type StoredRecord } from './record-store.ts';
 import { SESSION_PREFIX } from './session-revocations.ts';
 

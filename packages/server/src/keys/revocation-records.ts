@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { given } from '../lib/options.ts';
-import { accessKeyMetadataSchema, time } from './access-key.ts';
+import { accessKeyMetadataSchema, time } from './access-key-schema.ts';
 import { RecordCache } from './record-cache.ts';
 import {
   type Change,

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { quote, SignatureError } from '@countersign/shared';
 import * as z from 'zod';
-import { accessKeyMetadataSchema } from '../keys/access-key.ts';
+import { accessKeyMetadataSchema } from '../keys/access-key-schema.ts';
 import { encodeCrockford } from '../keys/generate-access-key.ts';
 import { type MasterKeyProvider, MasterKeys } from '../keys/master-keys.ts';
 import {

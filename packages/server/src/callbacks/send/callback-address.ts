@@ -1,8 +1,8 @@
 import { isIP } from 'node:net';
 import { quote } from '@countersign/shared';
+import { findAddressFlaw } from './address-flaw.ts';
 import { CallbackAddressError } from './callback-address-error.ts';
 import { type CallbackUrlOptions, hostOf, parseCallbackUrl } from './callback-url.ts';
-import { findAddressFlaw } from './public-address.ts';
 import { createResolver, type ResolveHost } from './resolve-host.ts';
 
 /** How a URL is checked. */

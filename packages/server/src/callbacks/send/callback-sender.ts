@@ -1,11 +1,11 @@
 import { quote } from '@countersign/shared';
 import { describeThrown } from '../../lib/thrown.ts';
-import { type AttemptResult, makeAttempt } from './attempt.ts';
+import { type CheckedEndpoint, checkEndpoint } from './callback-endpoint.ts';
 import { type CallbackEvent, deliveryId, toContent } from './callback-event.ts';
 import { parseCallbackUrl } from './callback-url.ts';
-import { type CheckedEndpoint, checkEndpoint } from './endpoint.ts';
 import { EndpointGate, type PlaceOutcome } from './endpoint-gate.ts';
-import { createPoster } from './pinned-post.ts';
+import { type AttemptResult, makeAttempt } from './make-attempt.ts';
+import { createPoster } from './poster.ts';
 import {
   type DeliveryAttempt,
   type DeliveryProgress,

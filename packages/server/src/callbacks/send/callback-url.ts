@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { quote } from '@countersign/shared';
+import type { PrivateAddresses } from './address-flaw.ts';
 import { CallbackAddressError } from './callback-address-error.ts';
-import type { PrivateAddresses } from './public-address.ts';
 
 /** What may be allowed, by a name that says what it weakens. */
 export interface CallbackUrlOptions {

@@ -4,7 +4,7 @@ import { clockOption, functionOption, objectOption, parseOptions } from '../../l
 import type { CallbackScheme } from '../schemes/callback-scheme.ts';
 import { standardWebhooks } from '../schemes/standard-webhooks.ts';
 import type { CallbackAddressOptions } from './callback-address.ts';
-import type { FindEndpoint } from './endpoint.ts';
+import type { FindEndpoint } from './callback-endpoint.ts';
 import type { CallbackQueue, DeliveryAttempt } from './queue/callback-queue.ts';
 import { MemoryCallbackQueue } from './queue/memory-callback-queue.ts';
 import { STANDARD_SCHEDULE } from './retry-schedule.ts';

@@ -7,7 +7,7 @@ import { CLAIM_SCRIPT } from './claim-script.ts';
 import type { RedisNonceSettings } from './redis-nonce-options.ts';
 import type { RedisNonceWarnings } from './redis-nonce-warnings.ts';
 import type { RedisPartition } from './redis-partition.ts';
-import { parseReply, REPLICA, type ScriptReply } from './redis-reply.ts';
+import { parseReply, REPLICA, type ScriptReply } from './script-reply.ts';
 
 /** How many clock slacks may pass without an acknowledgement. Fewer than the two for which a birth is uncertain. */
 const LEASE = 1.5;

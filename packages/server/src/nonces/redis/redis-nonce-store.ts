@@ -26,7 +26,7 @@ import {
 } from './redis-nonce-options.ts';
 import { RedisNonceWarnings } from './redis-nonce-warnings.ts';
 import { RedisPartition } from './redis-partition.ts';
-import { ClocksApartError, type ScriptReply } from './redis-reply.ts';
+import { ClocksApartError, type ScriptReply } from './script-reply.ts';
 
 const PER_SUBJECT = 250_000;
 

@@ -4,7 +4,7 @@ import { isNoAnswer, reasonOf, unreachableCause } from '../../lib/redis/reachabl
 import type { WarningCode } from '../../lib/warning-codes.ts';
 import { epochCause, epochWarning } from '../epoch-warning.ts';
 import type { RedisPartition } from './redis-partition.ts';
-import { ClocksApartError, type ScriptReply } from './redis-reply.ts';
+import { ClocksApartError, type ScriptReply } from './script-reply.ts';
 
 /** What each failure of Redis means for callers. */
 const REFUSED = 'Requests are answered 503 until that is mended';

@@ -1,5 +1,5 @@
 import type { WarningCode } from '../../lib/warning-codes.ts';
-import type { ScriptReply } from './redis-reply.ts';
+import type { ScriptReply } from './script-reply.ts';
 
 /** Failures in a row after which nobody waits for a partition any more. */
 const MOST_FAILURES = 3;

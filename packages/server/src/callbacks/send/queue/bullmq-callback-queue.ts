@@ -6,7 +6,6 @@ import { CheckedRedis } from '../../../lib/redis/checked-redis.ts';
 import { isNoAnswer, reasonOf } from '../../../lib/redis/reachable.ts';
 import { refusalOf } from '../../../lib/redis/redis-permissions.ts';
 import { QUEUE_COMMANDS } from './bullmq-commands.ts';
-import { duplicateForQueue } from './bullmq-connection.ts';
 import {
   type CallbackJob,
   type JobData,
@@ -32,6 +31,7 @@ import type {
   QueuedCallback,
   QueueEntry,
 } from './callback-queue.ts';
+import { duplicateForQueue } from './duplicate-for-queue.ts';
 
 /** Milliseconds: who is not the first of its lane is called when it is; where that call is lost it looks itself. */
 const LOOK_AGAIN = 5_000;

@@ -1,7 +1,7 @@
 import { quote } from '@countersign/shared';
 import { checkCallbackUrl } from './callback-address.ts';
-import type { CheckedEndpoint } from './endpoint.ts';
-import type { PostAnswer, Poster } from './pinned-post.ts';
+import type { CheckedEndpoint } from './callback-endpoint.ts';
+import type { PostAnswer, Poster } from './poster.ts';
 import type { DeliveryAttempt, DeliveryProgress, QueuedCallback } from './queue/callback-queue.ts';
 import { parseRetryAfter } from './retry-schedule.ts';
 import type { SenderSettings } from './sender-options.ts';
