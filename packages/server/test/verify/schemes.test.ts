@@ -65,7 +65,7 @@ const refusal = (promise: Promise<unknown>): Promise<SignatureError> =>
   );
 
 describe('a signature in headers', () => {
-  it('T15: that expires is accepted once, whatever the policy for URLs', async () => {
+  it('T15: that expires is accepted once, whatever the setting for URLs', async () => {
     for (const expiresIn of [60, 120, 3_600]) {
       for (const presignedUrls of ['until-expiry', 'once', 'refuse'] as const) {
         const { sign, verifier } = createPlainApi({ expiresIn }, { presignedUrls });
