@@ -19,10 +19,11 @@ export {
   type SignKey,
   type VerifyKey,
 } from './algorithms.ts';
+export type { BodyJudge } from './body-judge.ts';
 export { encodeBase64Url, encodeHex, isSha256Hex } from './bytes.ts';
 export { mustBeSigned, OWN_PREFIX } from './canonical-headers.ts';
 export type { SignableRequest } from './canonical-request.ts';
-export { parseTarget, type Target } from './canonical-uri.ts';
+export { checkEscapes, parseTarget, type Target } from './canonical-uri.ts';
 export { findClockFlaw, strictClock } from './clock.ts';
 export { isAccessKeyId, isAudience } from './credential-scope.ts';
 export type { MacKey, Sha256 } from './digest.ts';
@@ -39,8 +40,14 @@ export { checkHost, httpOriginOf } from './host.ts';
 export {
   type BodyClaim,
   type KeyDerivation,
+  type ParsedResponse,
   type ParsedSignature,
+  type ResponseForm,
+  type ResponseIntent,
+  type ResponseParams,
+  type ResponsePart,
   type Scheme,
+  type SignableResponse,
   type SignatureParams,
   type SigningIntent,
   type TargetPart,
@@ -54,6 +61,13 @@ export {
 } from './schemes/countersign/params.ts';
 export { countersign } from './schemes/countersign/scheme.ts';
 export { findSecretFlaw, findTextFlaw } from './secret.ts';
-export { deriveMacKey, type MakeSignature, signRequest } from './sign-request.ts';
+export {
+  deriveMacKey,
+  type MakeSignature,
+  type SealedRequest,
+  signRequest,
+  signStreamedRequest,
+} from './sign-request.ts';
+export { signResponse, verifyResponse } from './sign-response.ts';
 export { formatTimestamp, parseTimestamp } from './timestamp.ts';
 export type { Jwk, NodeKeyObject, PrivateKeyInput, WebCryptoKey } from './web-keys.ts';

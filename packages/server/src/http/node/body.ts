@@ -1,10 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest } from 'node:http2';
 import { quote, SignatureError } from '@countersign/shared';
-import type { BodyCheck, IncomingBody } from '../../verify/check-body.ts';
-import { cutShort, tooLarge, tooSlow } from '../body-errors.ts';
+import type { BodyCheck, FieldChanges, IncomingBody } from '../../verify/check-body.ts';
+import { tooLarge } from '../../verify/too-large.ts';
+import { cutShort, tooSlow } from '../body-errors.ts';
 import { type ConnectionHold, hasEnded } from '../connection-hold.ts';
 import { HeldBody } from '../held-body.ts';
+import { showBody } from './headers.ts';
 
 /**
  * Bodies whose bytes are known: read here and put back, or kept by a parser through the hook below.
@@ -66,7 +68,10 @@ export interface NodeBodyOptions {
  * then given back to the request.
  */
 export function heldBody(req: IncomingMessage, options: NodeBodyOptions): IncomingBody {
-  return { bytes: (seconds) => deliver(req, options, seconds) };
+  return {
+    bytes: (seconds) => deliver(req, options, seconds),
+    replace: (bytes, changes) => replace(req, options.middleware, bytes, changes),
+  };
 }
 
 /**
@@ -80,17 +85,44 @@ export function streamedBody(
   onFailure: (error: SignatureError) => void,
 ): IncomingBody {
   return {
-    bytes: (seconds) => deliver(req, options, seconds),
+    ...heldBody(req, options),
+    limit: options.limit,
     stream(check) {
       const bytes = knownBody(req, options.middleware) ?? takeWhole(req);
       if (bytes === undefined) {
         checkOnTheWay(req, check, onFailure);
         return options.hold.renew();
       }
-      check.push(bytes);
+      const released = check.push(bytes);
       check.end();
+      if (released !== undefined)
+        replace(req, options.middleware, Buffer.concat(released), check.changes);
     },
   };
+}
+
+/**
+ * Puts other bytes in the place of a whole body that waits in a request.
+ *
+ * @throws SignatureError `ERR_BODY_CONSUMED` if a parser has read the body as it came
+ */
+function replace(
+  req: IncomingMessage,
+  middleware: string,
+  bytes: Uint8Array,
+  changes: FieldChanges = {},
+): void {
+  const waiting = known.get(req)?.length ?? 0;
+  const wasRead = waiting === 0 && req.readableDidRead;
+  if (wasRead || req.readableLength !== waiting || req.readableEncoding !== null)
+    throw consumed(middleware);
+  take(req);
+  known.delete(req);
+  if (bytes.length > 0) {
+    req.unshift(bytes);
+    known.set(req, bytes);
+  }
+  showBody(req, changes, bytes.length);
 }
 
 function deliver(
@@ -163,6 +195,13 @@ function takeWhole(req: IncomingMessage): Uint8Array | undefined {
 
 /** Reads the bytes that wait in a request, and puts them back. */
 function peek(req: IncomingMessage): Uint8Array {
+  const bytes = take(req);
+  if (bytes.length > 0) req.unshift(bytes);
+  return bytes;
+}
+
+/** Takes the bytes that wait in a request. */
+function take(req: IncomingMessage): Uint8Array {
   const { readableLength } = req;
   if (readableLength === 0) return EMPTY;
   // read() also emits `data`. A listener above must get the bytes only when the application reads.
@@ -171,7 +210,6 @@ function peek(req: IncomingMessage): Uint8Array {
   // Asking for more bytes than there are would end the stream permanently.
   const bytes = req.read(readableLength) as Buffer;
   if (isHeard) delete (req as Partial<IncomingMessage>).emit;
-  req.unshift(bytes);
   return bytes;
 }
 
@@ -237,27 +275,42 @@ function checkOnTheWay(
   onFailure: (error: SignatureError) => void,
 ): void {
   const { push } = req;
-  const early = peek(req);
+  const early = take(req);
   if (early.length > 0) {
-    check.push(early);
+    const released = check.push(early) ?? [early];
+    for (const piece of released.toReversed()) req.unshift(piece);
     putBack.add(req);
   }
+  if (check.changes !== undefined) showBody(req, check.changes);
+  const fail = (error: unknown): boolean => {
+    // HTTP/2 pushes the end again when the stream closes.
+    req.push = () => false;
+    onFailure(error as SignatureError);
+    return false;
+  };
   catchPush(req, (bytes) => {
-    if (bytes !== null) {
-      check.push(bytes);
-      return push.call(req, bytes);
-    }
+    let released: readonly Uint8Array[] | undefined;
     try {
-      check.end();
+      if (bytes === null) check.end();
+      else released = check.push(bytes);
     } catch (error) {
-      // HTTP/2 pushes the end again when the stream closes.
-      req.push = () => false;
-      onFailure(error as SignatureError);
-      return false;
+      return fail(error);
     }
-    req.push = push;
-    return req.push(null);
+    if (released !== undefined) return pushAll(req, push, released);
+    if (bytes === null) req.push = push;
+    return push.call(req, bytes);
   });
+}
+
+/** Without a byte the stream has to hear of it, too, or it would wait for these bytes forever. */
+function pushAll(
+  req: IncomingMessage,
+  push: IncomingMessage['push'],
+  pieces: readonly Uint8Array[],
+): boolean {
+  let mayGoOn = pieces.length > 0 || push.call(req, EMPTY);
+  for (const piece of pieces) mayGoOn = push.call(req, piece);
+  return mayGoOn;
 }
 
 /**

@@ -132,6 +132,6 @@ const scheme: Scheme<CountersignParams> = {
 
 function formatBody(body: BodyClaim): string {
   if (body === 'unsigned') return UNSIGNED_PAYLOAD;
-  if ('sha256' in body) return body.sha256;
-  throw new TypeError('Cannot sign a body with another hash than SHA-256');
+  if (typeof body === 'object' && 'sha256' in body) return body.sha256;
+  throw new TypeError('Cannot sign a body by anything but its SHA-256');
 }
