@@ -8,17 +8,16 @@ interface PlainResponseParams extends ResponseParams {
   readonly text: string;
 }
 
-/** Signs responses in a header, beside what they say of themselves. @param covers as it claims */
-export function plainResponses(
-  covers: ResponseParams['covers'] = ['status', 'request'],
-): ResponseForm {
+/** Signs responses in a header, beside what they say of themselves. */
+export function plainResponses(): ResponseForm {
   return {
     prepare({ headers }, { signedAt, algorithm, signedHeaders: further }) {
       const signedHeaders = headers.names.filter(
         (name) => name === 'content-type' || further?.has(name),
       );
+      const covers = ['status', 'request'];
       const said = { algorithm, signedAt, covers, signedHeaders };
-      return { headers, params: { ...said, text: JSON.stringify(said) } as ResponseParams };
+      return { headers, params: { ...said, text: JSON.stringify(said) } as PlainResponseParams };
     },
 
     stringToSign({ status, headers, signed }, params, bodyHash) {

@@ -38,7 +38,8 @@ export function checkChunks(
   onMismatch: (error: SignatureError) => void,
 ): Promise<void> | void {
   const judge = openJudge(head);
-  if (isIncoming(body) && body.stream !== undefined)
+  // An adapter that cannot replace bytes would hand the framing on.
+  if (isIncoming(body) && body.stream !== undefined && body.replace !== undefined)
     return body.stream(new ChunkCheck(judge, body.limit ?? DEFAULT_LIMIT, onMismatch));
   return replaceBytes(body, judge, head, policy, now);
 }

@@ -23,7 +23,7 @@ import { AUDIENCE, listenOn, NOW, type Parties, parties } from '../sockets.ts';
 export const MODES = ['buffer', 'stream'] as const;
 export type Mode = (typeof MODES)[number];
 
-const plain = plainScheme() as Scheme;
+export const plain = plainScheme() as Scheme;
 
 /** Verifies our own scheme and one that signs bodies in chunks. */
 export function chunkParties(options: Partial<VerifierOptions> = {}): Parties {
