@@ -72,7 +72,7 @@ describe.each(cases)('%s, body: %s', (name, mode, serve) => {
     expect(other).toEqual({ status: 200, body: 'read two' });
   });
 
-  it('sees no end if the connection breaks within a chunk', async () => {
+  it('V12: sees no end if the connection breaks within a chunk', async () => {
     const all = chunkParties();
     const server = await startServer(serve, all.verifier, { body: mode });
     for (const reset of [true, false]) {
