@@ -94,11 +94,15 @@ describe('a scheme that signs targets as they were sent', () => {
     const malformed = addHeader({ ...ours, headers: [] }, 'authorization', 'COUNTERSIGN1-X');
     const plain = await signPlain(target);
     const twice = { ...plain, headers: [...plain.headers, ...ours.headers.slice(1)] };
+    const nearly = addHeader(plain, 'authorization', 'COUNTERSIGN1-X');
     const unsigned = { ...ours, headers: ours.headers.slice(0, 1) };
     for (const verifier of [verifierOf(countersign()), verifierOf(countersign(), asSent)]) {
-      for (const request of [ours, malformed, twice, unsigned])
+      for (const request of [ours, malformed, twice, nearly, unsigned])
         expect(await outcome(verifier, request)).toBe('ERR_TARGET_AMBIGUOUS');
     }
+    // The target is still looked at first.
+    const hosts = addHeader(ours, 'host', 'evil.example');
+    expect(await outcome(verifierOf(countersign()), hosts)).toBe('ERR_TARGET_AMBIGUOUS');
     const strict = verifierOf(countersign(), plainScheme() as Scheme);
     expect(await outcome(strict, plain)).toBe('ERR_TARGET_AMBIGUOUS');
   });
