@@ -7,7 +7,7 @@ import { continueWhenVerified, withSignature } from '@countersign/server/node';
 import { describe, expect, it } from 'vitest';
 import { until } from '../../../../../test/support/deadline.ts';
 import { turns } from '../hand-on-support.ts';
-import { listen, RawClient } from '../sockets.ts';
+import { listen, NOW, RawClient } from '../sockets.ts';
 import {
   ADAPTERS,
   chunkParties,
@@ -121,6 +121,20 @@ describe.each(cases)('%s, body: %s', (name, mode, serve) => {
       clearInterval(timer);
     }
     expect(server.handled.every((it) => it.text === undefined)).toBe(true);
+  });
+});
+
+describe.each(HTTP1)('%s, body: buffer', (_, serve) => {
+  it('waits for chunks no longer than their request is valid', async () => {
+    const all = chunkParties();
+    const server = await startServer(serve, all.verifier, { body: 'buffer' });
+    const sealed = await seal(all, server.port, ['one', 'more'], { signedAt: NOW - 120 });
+    const client = new RawClient(server.port);
+    client.write(head(sealed, { 'content-length': Buffer.concat(sealed.frames).length }));
+    client.write(sealed.frames[0] ?? '');
+    const answer = await client.answer();
+    expect(answer).toMatchObject({ status: 401, body: expect.stringContaining('clock-skew') });
+    expect(server.handled).toEqual([]);
   });
 });
 
