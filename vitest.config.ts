@@ -14,7 +14,7 @@ const REDIS = [
   ...['binary', 'callbacks', 'completion', 'keys', 'store', 'topologies'].map(cli),
   'packages/client/test/browser.test.ts',
   ...['callbacks-verifier', 'failure-limit', 'file-*', 'once', 'once-store'].map(server),
-  ...['redis-*', 'sender-owners', 'sender-queue', 'stream'].map(server),
+  ...['redis-*', 'checked-redis', 'sender-owners', 'sender-queue', 'stream'].map(server),
   ...['callbacks', 'end-to-end', 'house', 'support'].map((name) => `test/${name}/**/*.test.ts`),
   ...['faults/model', 'vectors/python'].map((name) => `test/${name}.test.ts`),
 ];

@@ -23,7 +23,6 @@ export type { BodyJudge } from './body-judge.ts';
 export { encodeBase64Url, encodeHex, isSha256Hex } from './bytes.ts';
 export { mustBeSigned, OWN_PREFIX } from './canonical-headers.ts';
 export type { SignableRequest } from './canonical-request.ts';
-export { checkEscapes, parseTarget, type Target } from './canonical-uri.ts';
 export { findClockFlaw, strictClock } from './clock.ts';
 export { isAccessKeyId, isAudience } from './credential-scope.ts';
 export type { MacKey, Sha256 } from './digest.ts';
@@ -69,5 +68,6 @@ export {
   signStreamedRequest,
 } from './sign-request.ts';
 export { signResponse, verifyResponse } from './sign-response.ts';
+export { checkEscapes, parseTarget, type Target } from './target.ts';
 export { formatTimestamp, parseTimestamp } from './timestamp.ts';
 export type { Jwk, NodeKeyObject, PrivateKeyInput, WebCryptoKey } from './web-keys.ts';

@@ -6,7 +6,7 @@ import {
   SignatureError,
   type VerifyKey,
 } from '@countersign/shared';
-import { type BodyPolicy, LARGEST_PIECE, type ReceivedBody, readBytes } from './check-body.ts';
+import { type BodySettings, LARGEST_PIECE, type ReceivedBody, readBytes } from './check-body.ts';
 import { ChunkCheck, toRefusal } from './chunk-check.ts';
 import type { SchemedSignature } from './read-signature.ts';
 
@@ -33,7 +33,7 @@ export interface VerifiedHead {
 export function checkChunks(
   body: ReceivedBody,
   head: VerifiedHead,
-  policy: BodyPolicy,
+  settings: BodySettings,
   now: number,
   onMismatch: (error: SignatureError) => void,
 ): Promise<void> | void {
@@ -41,7 +41,7 @@ export function checkChunks(
   // An adapter that cannot replace bytes would hand the framing on.
   if (isIncoming(body) && body.stream !== undefined && body.replace !== undefined)
     return body.stream(new ChunkCheck(judge, body.limit ?? DEFAULT_LIMIT, onMismatch));
-  return replaceBytes(body, judge, head, policy, now);
+  return replaceBytes(body, judge, head, settings, now);
 }
 
 function openJudge({ request, signed, verifyKey }: VerifiedHead): BodyJudge {
@@ -64,11 +64,13 @@ async function replaceBytes(
   body: ReceivedBody,
   judge: BodyJudge,
   { signed }: VerifiedHead,
-  policy: BodyPolicy,
+  settings: BodySettings,
   now: number,
 ): Promise<void> {
   const isText = typeof body === 'string' || body === undefined;
-  const wire = isText ? Buffer.from(body ?? '') : await readBytes(body, signed.params, policy, now);
+  const wire = isText
+    ? Buffer.from(body ?? '')
+    : await readBytes(body, signed.params, settings, now);
   const incoming = isIncoming(body) ? body : undefined;
   // Bytes with the framing among them are not what was signed, and no caller should parse them.
   if (wire.length > 0 && incoming?.replace === undefined) {

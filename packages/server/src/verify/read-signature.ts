@@ -15,7 +15,7 @@ export interface SchemedSignature extends ParsedSignature {
 }
 
 /** What the server allows of the forms that there are. */
-export interface MechanismPolicy extends TargetRules {
+export interface SignatureSettings extends TargetRules {
   readonly schemes: readonly Scheme[];
   readonly presignedUrls: 'until-expiry' | 'once' | 'refuse';
 }
@@ -25,10 +25,13 @@ export interface MechanismPolicy extends TargetRules {
  *
  * @throws SignatureError `ERR_SIGNATURE_MISSING`, `ERR_SIGNATURE_AMBIGUOUS`, and what the scheme throws
  */
-export function readSignature(request: SignableRequest, policy: MechanismPolicy): SchemedSignature {
-  if (policy.targets === 'as-sent') checkTarget(request, policy.schemes);
+export function readSignature(
+  request: SignableRequest,
+  settings: SignatureSettings,
+): SchemedSignature {
+  if (settings.targets === 'as-sent') checkTarget(request, settings.schemes);
   let found: SchemedSignature | undefined;
-  for (const scheme of policy.schemes) {
+  for (const scheme of settings.schemes) {
     const parsed = scheme.read(request);
     if (parsed === undefined) continue;
     if (found !== undefined) {
@@ -54,7 +57,7 @@ export function readSignature(request: SignableRequest, policy: MechanismPolicy)
     );
   }
   // Not said is not denied.
-  if (policy.presignedUrls === 'refuse' && inUrl !== false) {
+  if (settings.presignedUrls === 'refuse' && inUrl !== false) {
     throw new SignatureError(
       'ERR_SIGNATURE_MISSING',
       'Presigned URLs are not accepted here: expected an Authorization header',
