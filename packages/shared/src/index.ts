@@ -36,23 +36,15 @@ export {
 } from './errors.ts';
 export { HeaderFields, type HeadersInput, isNamed, readHeaders } from './header-fields.ts';
 export { checkHost, httpOriginOf } from './host.ts';
-export {
-  type BodyClaim,
-  type KeyDerivation,
-  type ParsedResponse,
-  type ParsedSignature,
-  type ResponseForm,
-  type ResponseIntent,
-  type ResponseParams,
-  type ResponsePart,
-  type Scheme,
-  type SignableResponse,
-  type SignatureParams,
-  type SigningIntent,
-  type TargetPart,
-  WHOLE_TARGET,
-  type WireFields,
-} from './scheme.ts';
+export type {
+  ParsedResponse,
+  ResponseForm,
+  ResponseIntent,
+  ResponseParams,
+  ResponsePart,
+  SignableResponse,
+} from './response-form.ts';
+export type { KeyDerivation, Scheme } from './scheme.ts';
 export {
   type CountersignParams,
   EMPTY_SHA256,
@@ -68,6 +60,15 @@ export {
   signStreamedRequest,
 } from './sign-request.ts';
 export { signResponse, verifyResponse } from './sign-response.ts';
+export {
+  type BodyClaim,
+  type ParsedSignature,
+  type SignatureParams,
+  type SigningIntent,
+  type TargetPart,
+  WHOLE_TARGET,
+  type WireFields,
+} from './signature-params.ts';
 export { checkEscapes, parseTarget, type Target } from './target.ts';
 export { formatTimestamp, parseTimestamp } from './timestamp.ts';
 export type { Jwk, NodeKeyObject, PrivateKeyInput, WebCryptoKey } from './web-keys.ts';

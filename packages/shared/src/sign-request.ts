@@ -1,7 +1,8 @@
 import { encodeUtf8, importMacKey } from '#digest';
 import type { SignableRequest } from './canonical-request.ts';
 import type { MacKey } from './digest.ts';
-import type { Scheme, SignatureParams, SigningIntent, WireFields } from './scheme.ts';
+import type { Scheme } from './scheme.ts';
+import type { SignatureParams, SigningIntent, WireFields } from './signature-params.ts';
 
 /** Makes a signature of what a scheme asks to be signed. */
 export type MakeSignature = (

@@ -7,11 +7,11 @@ import type {
   ResponseIntent,
   ResponseParams,
   ResponsePart,
-  Scheme,
   SignableResponse,
-  WireFields,
-} from './scheme.ts';
+} from './response-form.ts';
+import type { Scheme } from './scheme.ts';
 import type { MakeSignature } from './sign-request.ts';
+import type { WireFields } from './signature-params.ts';
 
 const WHOLE_RESPONSE: readonly ResponsePart[] = ['status', 'request'];
 
