@@ -23,7 +23,7 @@ export interface Received {
   body?: Uint8Array | undefined;
 }
 
-/** An API with one access key, at `NOW`, with a nonce store of its own that is old enough to be certain. */
+/** An API with one access key, at `NOW`. Its nonce store is old enough to be certain. */
 export function createApi(
   options: Partial<VerifierOptions> = {},
   changes: Partial<AccessKey> = {},
@@ -100,7 +100,7 @@ export async function outcome(verifier: Verifier, request: Received): Promise<st
   }
 }
 
-/** Expects that a good request is refused with this code after the change, and accepted without it. */
+/** Expects that a good request is refused after the change, and accepted without it. */
 export async function expectRefused(
   code: string,
   change: (request: Received) => Received,
