@@ -52,6 +52,7 @@ export default defineConfig({
           include: ALL,
           exclude: [...NONE, ...REDIS, ...FAULTS, ...DOCS],
           execArgv: MOVED_CLOCK,
+          setupFiles: ['test/support/own-globals.ts'],
         },
       },
       { extends: true, test: { name: 'redis', include: REDIS, exclude: NONE, globalSetup } },
