@@ -52,7 +52,7 @@ export default defineConfig({
           include: ALL,
           exclude: [...NONE, ...REDIS, ...FAULTS, ...DOCS],
           execArgv: MOVED_CLOCK,
-          // A path of its own: test/house/clocks.test.ts runs tests of another folder.
+          // Absolute, since test/house/clocks.test.ts runs the tests of another folder.
           setupFiles: [new URL('test/support/own-globals.ts', import.meta.url).pathname],
         },
       },
