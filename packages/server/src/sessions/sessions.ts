@@ -9,6 +9,7 @@ import {
   SESSION_PREFIX,
   type SessionRevocations,
 } from '../keys/session-revocations.ts';
+import { BoundedMap } from '../lib/bounded-map.ts';
 import { clockOption, objectOption, parseOptions } from '../lib/options.ts';
 import type { Identity } from '../verify/identity.ts';
 import { LATEST_TIME } from '../verify/key-store.ts';
@@ -135,7 +136,9 @@ export function createSessions(options: SessionsOptions): Sessions {
     ttl: z.number().min(1).max(maxTtl).default(Math.min(3_600, maxTtl)),
   });
   /** A client sends the same token all the time. Opened anew now and then, in case that its master key is there no more. */
-  const opened = new Map<string, { readonly claims: SessionClaims; readonly at: number }>();
+  const opened = new BoundedMap<string, { readonly claims: SessionClaims; readonly at: number }>(
+    MOST_OPENED,
+  );
 
   /** @param signer who asks for it, if somebody does who signed */
   async function issueFor(grant: SessionGrant, signer?: Identity): Promise<SessionCredentials> {
@@ -186,7 +189,6 @@ export function createSessions(options: SessionsOptions): Sessions {
     opened.delete(token);
     const claims = await openToken(token, masterKeys);
     if (claims?.iss !== issuer) return undefined;
-    if (opened.size >= MOST_OPENED) opened.delete(opened.keys().next().value as string);
     opened.set(token, { claims, at: now });
     return claims;
   }
