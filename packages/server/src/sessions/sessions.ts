@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { quote, SignatureError } from '@countersign/shared';
+import { LATEST_TIME, quote, SignatureError } from '@countersign/shared';
 import * as z from 'zod';
 import { accessKeyMetadataSchema } from '../keys/access-key-schema.ts';
 import { encodeCrockford } from '../keys/generate-access-key.ts';
@@ -12,7 +12,6 @@ import {
 import { BoundedMap } from '../lib/bounded-map.ts';
 import { clockOption, objectOption, parseOptions } from '../lib/options.ts';
 import type { Identity } from '../verify/identity.ts';
-import { LATEST_TIME } from '../verify/key-store.ts';
 import type { SessionKey, SessionProvider } from '../verify/session-provider.ts';
 import { storeFailed } from '../verify/store-failed.ts';
 import { openToken, type SessionClaims, sealToken } from './session-token.ts';
