@@ -23,7 +23,7 @@ export type { BodyJudge } from './body-judge.ts';
 export { encodeBase64Url, encodeHex, isSha256Hex } from './bytes.ts';
 export { mustBeSigned, OWN_PREFIX } from './canonical-headers.ts';
 export type { SignableRequest } from './canonical-request.ts';
-export { findClockFlaw, strictClock } from './clock.ts';
+export { findClockFlaw, isTime, LATEST_TIME, strictClock } from './clock.ts';
 export { isAccessKeyId, isAudience } from './credential-scope.ts';
 export type { MacKey, Sha256 } from './digest.ts';
 export {
@@ -36,6 +36,8 @@ export {
 } from './errors.ts';
 export { HeaderFields, type HeadersInput, isNamed, readHeaders } from './header-fields.ts';
 export { checkHost, httpOriginOf } from './host.ts';
+export { isMethod } from './method.ts';
+export { isEpoch, isNonce } from './nonce.ts';
 export type {
   ParsedResponse,
   ResponseForm,

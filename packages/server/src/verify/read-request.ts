@@ -3,14 +3,13 @@ import {
   describeValue,
   type HeaderFields,
   type HeadersInput,
+  isMethod,
   parseTarget,
   quote,
   readHeaders,
   type SignableRequest,
   SignatureError,
 } from '@countersign/shared';
-
-const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}$/;
 
 /** Where clients think that they call, as the server's owner configured it: never as a client says. */
 export interface PublicAddress {
@@ -54,7 +53,7 @@ export function readRequest(
     throw new TypeError(
       `Cannot verify request: expected { method, url, headers }, got method ${describeValue(method)} and url ${describeValue(url)}`,
     );
-  if (!METHOD.test(method)) {
+  if (!isMethod(method)) {
     throw new SignatureError(
       'ERR_SIGNATURE_MALFORMED',
       `Cannot verify method ${quote(method)}: it is not a token`,
