@@ -56,4 +56,5 @@ export { countersign } from './schemes/countersign/scheme.ts';
 export { findSecretFlaw, findTextFlaw } from './secret.ts';
 export { deriveMacKey, type MakeSignature, signRequest } from './sign-request.ts';
 export { formatTimestamp, parseTimestamp } from './timestamp.ts';
+export { toUrl } from './to-url.ts';
 export type { Jwk, NodeKeyObject, PrivateKeyInput, WebCryptoKey } from './web-keys.ts';
