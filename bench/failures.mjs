@@ -33,12 +33,12 @@ const TURNS = 15;
 const GUESSES = 10_000;
 const AT_ONCE = 10;
 const CONNECTIONS = 50;
-const LIMITS = { perKey: 10, perSource: 100 };
+const LIMITS = { perKey: 10, perClientAddress: 100 };
 /** What each guess names, how many of them are told apart, and how many of them may be verified. */
 const ATTACKERS = [
   { guesses: 'one key', from: '127.0.0.2', keys: 1, verified: LIMITS.perKey },
   // More than anybody would keep in mind.
-  { guesses: 'new keys', from: '127.0.0.3', keys: 3_000, verified: LIMITS.perSource },
+  { guesses: 'new keys', from: '127.0.0.3', keys: 3_000, verified: LIMITS.perClientAddress },
 ];
 /** Milliseconds of guesses that are sent at once. */
 const MOST_BEHIND = 5;

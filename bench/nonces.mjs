@@ -10,7 +10,7 @@
 import { MemoryNonceStore } from '@countersign/server';
 import { RedisNonceStore } from '@countersign/server/redis';
 import { accessKeyId, gc, makeClaims, WINDOW } from './support/claims.mjs';
-import { processorTimeOf, startRedis, tell } from './support/redis.mjs';
+import { processorTimeOf, readInfo, startRedis } from './support/redis.mjs';
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 9);
 const CLAIMS = 20_000;
@@ -59,9 +59,9 @@ async function benchRedis() {
     for (const [name, [make, call]] of Object.entries(contenders)) {
       const inputs = make(IN_REDIS);
       await callAll(call, make(BATCH), 500);
-      const before = await tell(redis, 'used_memory');
+      const before = await readInfo(redis, 'used_memory');
       await callAll(call, inputs, 500);
-      const bytes = ((await tell(redis, 'used_memory')) - before) / IN_REDIS;
+      const bytes = ((await readInfo(redis, 'used_memory')) - before) / IN_REDIS;
       console.log(`${name.padEnd(17)} ${bytes.toFixed(1)} bytes a nonce`);
       if (name === 'RedisNonceStore') hold('bytes in Redis', bytes, bytes <= 130, 'at most 130');
     }

@@ -219,9 +219,11 @@ const [cost, costUncollected] = [medians(times), medians(uncollected)];
 // The bars are for the whole cost; what it is without the garbage is told beside it.
 for (const name of Object.keys(contenders)) {
   const bare = name.endsWith('verify') ? 'bare verify' : 'bare sign';
-  const tell = (costs) =>
+  const formatCost = (costs) =>
     `${costs[name].toFixed(2).padStart(7)} µs  ${(costs[name] / costs[bare]).toFixed(2)} × bare`;
-  console.log(`${name.padEnd(12)} ${tell(cost)}   without garbage ${tell(costUncollected)}`);
+  console.log(
+    `${name.padEnd(12)} ${formatCost(cost)}   without garbage ${formatCost(costUncollected)}`,
+  );
 }
 const beyond = [
   ['verify', cost.verify / cost['bare verify'], BAR],

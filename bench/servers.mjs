@@ -16,7 +16,7 @@ import { generateAccessKey } from '@countersign/server';
 import { Contender } from './servers/contender.mjs';
 import { bars, baseOf, contenders } from './servers/contenders.mjs';
 import { endAll, OTHER_CPU, pin, requirePrograms } from './servers/processes.mjs';
-import { startRedis, tell } from './support/redis.mjs';
+import { readInfo, startRedis } from './support/redis.mjs';
 
 const {
   BENCH_ROUNDS = 7,
@@ -57,7 +57,7 @@ report();
 async function measure() {
   if (running.some((it) => it.redis)) {
     redis = await startRedis();
-    pin(OTHER_CPU, await tell(redis.redis, 'process_id'));
+    pin(OTHER_CPU, await readInfo(redis.redis, 'process_id'));
   }
   for (const contender of running) await contender.start(redis?.redis.options.port);
   const connections = Number(BENCH_CONNECTIONS);

@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MemoryNonceStore } from '@countersign/server';
 import { RedisNonceStore } from '@countersign/server/redis';
 import { gc, makeClaims } from './support/claims.mjs';
-import { startRedis, tell } from './support/redis.mjs';
+import { readInfo, startRedis } from './support/redis.mjs';
 
 const SECONDS = Number(process.env.SOAK_SECONDS ?? 300);
 const WARM_UP = 60;
@@ -69,7 +69,7 @@ async function look() {
   const row = [
     rss,
     heapUsed + arrayBuffers,
-    await tell(redis, 'used_memory'),
+    await readInfo(redis, 'used_memory'),
     await redis.dbsize(),
     await redis.zcard('soak:0'),
     most,

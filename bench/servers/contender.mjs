@@ -36,7 +36,7 @@ export class Contender {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       env: { ...process.env, NODE_ENV: 'production' },
     });
-    this.#port = (await this.#hear()).port;
+    this.#port = (await this.#nextMessage()).port;
     if (flags.length > 0) console.log(`${id}: process ${this.#server.pid}`);
     if (this.signs !== undefined) await this.#prove();
   }
@@ -51,7 +51,7 @@ export class Contender {
       this.#server.send('begin', () => undefined);
       const told = await runWrk(file, { ...options, port });
       this.#server.send('end', () => undefined);
-      const { handled, microseconds } = await this.#hear();
+      const { handled, microseconds } = await this.#nextMessage();
       if (told.ranOut) {
         this.#expected *= 2;
         continue;
@@ -73,7 +73,7 @@ export class Contender {
   }
 
   /** What the server tells next. @throws Error if it ends instead */
-  async #hear() {
+  async #nextMessage() {
     const listening = new AbortController();
     const { signal } = listening;
     const server = this.#server;

@@ -18,20 +18,20 @@ function answered() {
 }
 
 /** Nobody may be there any more: `disconnect` is on its way then. */
-function tell(message) {
+function report(message) {
   process.send(message, () => undefined);
 }
 
 const parts = { key, ...createStores({ id, key, redisPort }) };
 const create = framework === 'node:http' ? createListener : createApp;
 const server = createServer(create(app, parts, answered));
-server.listen(0, '127.0.0.1', () => tell({ port: server.address().port }));
+server.listen(0, '127.0.0.1', () => report({ port: server.address().port }));
 
 process.on('message', (message) => {
   if (message === 'begin') handled = 0;
   else {
     const { user, system } = process.cpuUsage(before);
-    tell({ handled, microseconds: user + system });
+    report({ handled, microseconds: user + system });
   }
 });
 // So a profile is written, if Node was told to make one.

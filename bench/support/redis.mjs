@@ -31,7 +31,7 @@ export async function startRedis() {
 }
 
 /** A number out of what `INFO` tells. */
-export async function tell(redis, field) {
+export async function readInfo(redis, field) {
   return Number(new RegExp(`^${field}:(\\d+)`, 'm').exec(await redis.info())[1]);
 }
 

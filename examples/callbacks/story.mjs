@@ -79,47 +79,49 @@ const ROTATED = { ...REGISTERED, status: 200 };
 console.log(paint('bold', '\nA video API calls back when a parse is done.\n'));
 
 for (const url of [wireUrl, wireUrl.replace('http:', 'https:'), 'https://169.254.169.254/latest/'])
-  await tell(
+  await runStep(
     `Somebody registers ${new URL(url).protocol}//${new URL(url).hostname}`,
     URL_REFUSED,
     () => careful('PUT', '/callback-endpoint', { url }),
   );
-await tell(
+await runStep(
   'Where its own machine is allowed by name, Alice registers her receiver there',
   REGISTERED,
   () => api('PUT', '/callback-endpoint', { url: wireUrl }),
 );
-await tell('The credentials of a cloud are not to be had all the same', URL_REFUSED, () =>
+await runStep('The credentials of a cloud are not to be had all the same', URL_REFUSED, () =>
   api('PUT', '/callback-endpoint', { url: 'http://169.254.169.254/latest/' }),
 );
-await tellParse('Alice has a video parsed, and is called back', { attempts: [200], signatures: 1 });
+await runParse('Alice has a video parsed, and is called back', { attempts: [200], signatures: 1 });
 
 console.log(paint('bold', 'Somebody watches the wire.\n'));
 
 const [seen] = captured;
 const spam = Buffer.from('{"type":"video.parsed","data":{"title":"spam"}}');
-await tell(
+await runStep(
   'They send the very same bytes again: nothing runs',
   { status: 200, saying: /^done$/ },
   () => post(seen),
 );
-await tell('They put a body of their own under the signature', FORGED, () =>
+await runStep('They put a body of their own under the signature', FORGED, () =>
   post({ ...seen, body: spam }),
 );
-await tell('They give it another id, to have it handled again', FORGED, () =>
+await runStep('They give it another id, to have it handled again', FORGED, () =>
   post({ ...seen, headers: { ...seen.headers, 'webhook-id': 'msg_2' } }),
 );
-await tell('They sign with a secret of their own', FORGED, () =>
+await runStep('They sign with a secret of their own', FORGED, () =>
   post(signed(`whsec_${Buffer.from('0123456789abcdefghijklmn').toString('base64')}`, spam)),
 );
-await tell('They send it without a signature', { status: 401, saying: /^signature-missing$/ }, () =>
-  post({ headers: {}, body: spam }),
+await runStep(
+  'They send it without a signature',
+  { status: 401, saying: /^signature-missing$/ },
+  () => post({ headers: {}, body: spam }),
 );
 
 console.log(paint('bold', 'The receiver has a bad day.\n'));
 
 isBadDay = true;
-await tellParse('It fails, and is called again: the same id, signed anew', {
+await runParse('It fails, and is called again: the same id, signed anew', {
   attempts: [500, 200],
   signatures: 1,
 });
@@ -127,16 +129,16 @@ await tellParse('It fails, and is called again: the same id, signed anew', {
 console.log(paint('bold', 'The secret changes, and nothing stops.\n'));
 
 const [old] = secrets;
-await tell('Alice asks for a new one', ROTATED, () => api('POST', '/callback-endpoint/secret'));
+await runStep('Alice asks for a new one', ROTATED, () => api('POST', '/callback-endpoint/secret'));
 const [next] = secrets;
 secrets = [old];
-await tellParse('Both sign: her receiver, with the old one, accepts', {
+await runParse('Both sign: her receiver, with the old one, accepts', {
   attempts: [200],
   signatures: 2,
 });
 secrets = [next];
-await tellParse('With the new one alone, it accepts as well', { attempts: [200], signatures: 2 });
-await tell('Who has found the old one can do nothing with it', FORGED, () =>
+await runParse('With the new one alone, it accepts as well', { attempts: [200], signatures: 2 });
+await runStep('Who has found the old one can do nothing with it', FORGED, () =>
   post(signed(old, spam)),
 );
 
@@ -192,7 +194,7 @@ function signed(secret, body) {
 }
 
 /** Makes a call, and shows what came back: never a secret. */
-async function tell(title, expected, makeCall) {
+async function runStep(title, expected, makeCall) {
   const before = handled.length;
   const response = await makeCall();
   const answer = await response.json();
@@ -211,7 +213,7 @@ async function tell(title, expected, makeCall) {
 }
 
 /** Has a video parsed, waits for what becomes of the callback, and shows each attempt as it went over the wire. */
-async function tellParse(title, expected) {
+async function runParse(title, expected) {
   captured = [];
   handled = [];
   console.log(paint('bold', title));

@@ -3,16 +3,16 @@ import { isIPv6 } from 'node:net';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
 
 /** Failures, and the seconds in which they are counted. */
-const OF_SOURCE = { points: 20, duration: 60 };
-const OF_SOURCE_AND_USER = { points: 5, duration: 900 };
+const OF_ADDRESS = { points: 20, duration: 60 };
+const OF_ADDRESS_AND_USER = { points: 5, duration: 900 };
 
 /**
- * Limits failures by source, and by source and user name. By user name alone anybody could lock anybody out; so whoever has
- * many sources has many tries, which is what long passwords, second factors and alarms are for.
+ * Limits failures by client address, and by client address and user name. By user name alone anybody could lock anybody out; so whoever has
+ * many addresses has many tries, which is what long passwords, second factors and alarms are for.
  */
 export function createLoginLimits() {
-  const bySource = new RateLimiterMemory(OF_SOURCE);
-  const byBoth = new RateLimiterMemory(OF_SOURCE_AND_USER);
+  const byAddress = new RateLimiterMemory(OF_ADDRESS);
+  const byBoth = new RateLimiterMemory(OF_ADDRESS_AND_USER);
 
   return {
     /**
@@ -21,14 +21,14 @@ export function createLoginLimits() {
      * @returns seconds to wait, where there were too many; or what takes the failure back
      */
     async begin(ip, user) {
-      const source = sourceOf(ip);
-      const both = `${source} ${user}`;
+      const address = addressName(ip);
+      const both = `${address} ${user}`;
       try {
-        // First, so that a source that tries name after name cannot fill the memory.
-        await bySource.consume(source);
+        // First, so that an address that tries name after name cannot fill the memory.
+        await byAddress.consume(address);
         // A program that goes on with an old password must not use up the tries of all behind its router.
         await byBoth.consume(both).catch(async (limit) => {
-          await bySource.reward(source);
+          await byAddress.reward(address);
           throw limit;
         });
       } catch (limit) {
@@ -37,7 +37,7 @@ export function createLoginLimits() {
       }
       return {
         async succeeded() {
-          await Promise.all([bySource.reward(source), byBoth.delete(both)]);
+          await Promise.all([byAddress.reward(address), byBoth.delete(both)]);
         },
       };
     },
@@ -45,7 +45,7 @@ export function createLoginLimits() {
 }
 
 /** Who has one IPv6 address has 2^64 of them. */
-function sourceOf(ip) {
+function addressName(ip) {
   const address = ip.replace(/^::ffff:(?=\d+\.)/, '');
   if (!isIPv6(address)) return address;
   const [head, tail] = address.split('::').map((part) => part.split(':'));

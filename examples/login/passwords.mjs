@@ -14,11 +14,11 @@ export async function hashPassword(password) {
 }
 
 /** Of nobody's password: what an unknown user is checked against, so that they take as long as others. */
-const nobody = await hashPassword(randomBytes(32).toString('base64url'));
+const unknownUser = await hashPassword(randomBytes(32).toString('base64url'));
 
 /** Tells whether a password is the one that was hashed; never, where there is no record. */
 export async function checkPassword(password, record) {
-  const { hash: expected, ...parameters } = record ?? nobody;
+  const { hash: expected, ...parameters } = record ?? unknownUser;
   const isEqual = timingSafeEqual(await hash(password, parameters), expected);
   return isEqual && record !== undefined;
 }

@@ -46,24 +46,24 @@ const INVALID = { status: 401, saying: 'signature-invalid' };
 
 console.log(paint('bold', '\nA desktop program ships without a secret. Its user logs in.\n'));
 
-await tell('Alice logs in at her desktop, over TLS', LENT, () =>
+await runStep('Alice logs in at her desktop, over TLS', LENT, () =>
   desktop.logIn('alice', alicesPassword),
 );
-await tell('The program calls, signed with what it was lent', ACCEPTED, () =>
+await runStep('The program calls, signed with what it was lent', ACCEPTED, () =>
   desktop.parseVideo(video),
 );
 
 console.log(paint('bold', 'Somebody guesses.\n'));
 
 for (const guess of ['alice', 'password', '123456', 'letmein', 'qwerty'])
-  await tell(`Somebody tries "${guess}"`, WRONG, () => elsewhere.logIn('alice', guess));
-await tell('Somebody has no more tries, whatever they send', TOO_MANY, () =>
+  await runStep(`Somebody tries "${guess}"`, WRONG, () => elsewhere.logIn('alice', guess));
+await runStep('Somebody has no more tries, whatever they send', TOO_MANY, () =>
   elsewhere.logIn('alice', alicesPassword),
 );
-await tell('Bob, on the same machine, logs in as if nothing had happened', LENT, () =>
+await runStep('Bob, on the same machine, logs in as if nothing had happened', LENT, () =>
   elsewhere.logIn('bob', bobsPassword),
 );
-await tell('Alice, at her laptop, too: nobody can lock her out', LENT, () =>
+await runStep('Alice, at her laptop, too: nobody can lock her out', LENT, () =>
   laptop.logIn('alice', alicesPassword),
 );
 
@@ -82,40 +82,45 @@ const asHolderOf = (credentials) => {
   return (path, body) => signedFetch(origin + path, { method: 'POST', body });
 };
 
-await tell('They send it without a signature', { status: 401, saying: 'signature-missing' }, () =>
-  overTls(`${origin}/VideoParser/`, {
-    method: 'POST',
-    headers: { ...json, 'x-countersign-session-token': lent.sessionToken },
-    body: JSON.stringify({ videoUrl: video }),
-  }),
+await runStep(
+  'They send it without a signature',
+  { status: 401, saying: 'signature-missing' },
+  () =>
+    overTls(`${origin}/VideoParser/`, {
+      method: 'POST',
+      headers: { ...json, 'x-countersign-session-token': lent.sessionToken },
+      body: JSON.stringify({ videoUrl: video }),
+    }),
 );
-await tell('They sign with a secret of their own', INVALID, () => {
+await runStep('They sign with a secret of their own', INVALID, () => {
   const secretAccessKey = randomBytes(32).toString('base64url');
   return asHolderOf({ ...lent, secretAccessKey })('/VideoParser/', { videoUrl: video });
 });
 const holder = asHolderOf(lent);
-await tell('With its secret it is good', ACCEPTED, () =>
+await runStep('With its secret it is good', ACCEPTED, () =>
   holder('/VideoParser/', { videoUrl: video }),
 );
-await tell('Its owner logs out', GONE, () => holder('/logout'));
-await tell('It is good for nothing from now on, though it has not expired', INVALID, () =>
+await runStep('Its owner logs out', GONE, () => holder('/logout'));
+await runStep('It is good for nothing from now on, though it has not expired', INVALID, () =>
   holder('/VideoParser/', { videoUrl: video }),
 );
 
 console.log(paint('bold', 'Alice has lost her laptop.\n'));
 
-await tell('Her other sessions go on: the desktop', ACCEPTED, () => desktop.parseVideo(video));
-await tell('And the laptop', ACCEPTED, () => laptop.parseVideo(video));
+await runStep('Her other sessions go on: the desktop', ACCEPTED, () => desktop.parseVideo(video));
+await runStep('And the laptop', ACCEPTED, () => laptop.parseVideo(video));
 const stillHere = new VideoClient(origin, { connect });
-await tell('She logs in once more, at a third machine', LENT, () =>
+await runStep('She logs in once more, at a third machine', LENT, () =>
   stillHere.logIn('alice', alicesPassword),
 );
-await tell('There she logs out everywhere', GONE, () => stillHere.logOut({ everywhere: true }));
-await tell('The laptop is out', INVALID, () => laptop.parseVideo(video));
-await tell('The desktop, too', INVALID, () => desktop.parseVideo(video));
-await tell('She logs in again, at her desktop', LENT, () => desktop.logIn('alice', alicesPassword));
-await tell('And works on', ACCEPTED, () => desktop.parseVideo(video));
-await tell('She logs out', GONE, () => desktop.logOut());
+await runStep('There she logs out everywhere', GONE, () => stillHere.logOut({ everywhere: true }));
+await runStep('The laptop is out', INVALID, () => laptop.parseVideo(video));
+await runStep('The desktop, too', INVALID, () => desktop.parseVideo(video));
+await runStep('She logs in again, at her desktop', LENT, () =>
+  desktop.logIn('alice', alicesPassword),
+);
+await runStep('And works on', ACCEPTED, () => desktop.parseVideo(video));
+await runStep('She logs out', GONE, () => desktop.logOut());
 
 server.close();
 server.closeAllConnections();
@@ -127,7 +132,7 @@ console.log(
 process.exitCode = surprises === 0 ? 0 : 1;
 
 /** Makes a call, and shows what came back: never a password, a secret or a token. */
-async function tell(title, expected, makeCall) {
+async function runStep(title, expected, makeCall) {
   const response = await makeCall();
   const said = await whatItSays(response);
   // Who is told to wait is told for how long.

@@ -36,8 +36,8 @@ export class PostgresKeyStore {
   async find(accessKeyId) {
     const { rows } = await this.#pool.query({ ...FIND, values: [accessKeyId] });
     if (rows.length === 0) return undefined;
-    const { sealed, ...policy } = rows[0];
-    return { ...policy, secretAccessKey: open(sealed, policy, this.#masterKey) };
+    const { sealed, ...metadata } = rows[0];
+    return { ...metadata, secretAccessKey: open(sealed, metadata, this.#masterKey) };
   }
 
   close() {

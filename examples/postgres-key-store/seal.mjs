@@ -13,26 +13,26 @@ export function parseMasterKey(text = '') {
   );
 }
 
-/** Encrypts the secret of an access key, so that it opens together with this id and this policy only. */
-export function seal({ secretAccessKey, ...policy }, masterKey) {
+/** Encrypts the secret of an access key, so that it opens together with this id and this metadata only. */
+export function seal({ secretAccessKey, ...metadata }, masterKey) {
   const nonce = randomBytes(NONCE_BYTES);
-  const cipher = createCipheriv(CIPHER, masterKey, nonce).setAAD(associatedData(policy));
+  const cipher = createCipheriv(CIPHER, masterKey, nonce).setAAD(associatedData(metadata));
   const encrypted = [cipher.update(secretAccessKey, 'utf8'), cipher.final()];
   return Buffer.concat([nonce, ...encrypted, cipher.getAuthTag()]);
 }
 
 /** Decrypts what `seal()` made. Throws where anything in the row was changed since. */
-export function open(sealed, policy, masterKey) {
+export function open(sealed, metadata, masterKey) {
   try {
     const nonce = sealed.subarray(0, NONCE_BYTES);
     const decipher = createDecipheriv(CIPHER, masterKey, nonce, { authTagLength: TAG_BYTES })
-      .setAAD(associatedData(policy))
+      .setAAD(associatedData(metadata))
       .setAuthTag(sealed.subarray(-TAG_BYTES));
     const encrypted = sealed.subarray(NONCE_BYTES, -TAG_BYTES);
     return Buffer.concat([decipher.update(encrypted), decipher.final()]).toString();
   } catch (cause) {
     throw new Error(
-      `Cannot open access key "${policy.accessKeyId}": its row was changed, or sealed with another master key`,
+      `Cannot open access key "${metadata.accessKeyId}": its row was changed, or sealed with another master key`,
       { cause },
     );
   }
@@ -40,6 +40,6 @@ export function open(sealed, policy, masterKey) {
 
 /** As JSON none of it can be taken for another; what is not given is `null`, as in the database. */
 function associatedData({ accessKeyId, subject, scopes, audiences, status, notBefore, expiresAt }) {
-  const policy = [accessKeyId, subject, scopes, audiences, status, notBefore, expiresAt];
-  return Buffer.from(JSON.stringify(policy));
+  const metadata = [accessKeyId, subject, scopes, audiences, status, notBefore, expiresAt];
+  return Buffer.from(JSON.stringify(metadata));
 }

@@ -5,10 +5,10 @@ const COLUMNS = 'subject, scopes, audiences, status, not_before, expires_at, sea
 /** Stores an access key, sealed, or replaces the one of its id: whatever changes in a key, it is sealed anew. */
 export async function writeKey(client, key, masterKey) {
   const { accessKeyId, subject, scopes, audiences, status, notBefore, expiresAt } = key;
-  const policy = [accessKeyId, subject, scopes, audiences, status, notBefore, expiresAt];
+  const metadata = [accessKeyId, subject, scopes, audiences, status, notBefore, expiresAt];
   await client.query(
     `INSERT INTO access_keys (access_key_id, ${COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
      ON CONFLICT (access_key_id) DO UPDATE SET (${COLUMNS}) = ($2, $3, $4, $5, $6, $7, $8)`,
-    [...policy, seal(key, masterKey)],
+    [...metadata, seal(key, masterKey)],
   );
 }

@@ -52,23 +52,23 @@ console.log(
   paint('bold', '\nA desktop program posts a videoUrl to its API. Somebody watches the wire.\n'),
 );
 
-await tell(
+await runStep(
   'The program calls, signed with the key of its user',
   { status: 200, saying: 'parsedFor "alice"' },
   callAsProgram,
 );
 const call = captured;
-await tell(
+await runStep(
   'The watcher sends the very same bytes again',
   { status: 401, saying: 'nonce-reused' },
   () => replay(call),
 );
-await tell(
+await runStep(
   'The watcher puts a URL of their own under the captured signature',
   { status: 401, saying: 'body-mismatch' },
   () => replay({ ...call, body: Buffer.from(spam) }),
 );
-await tell(
+await runStep(
   'The watcher declares the hash of that body, too',
   { status: 401, saying: 'signature-invalid' },
   () => {
@@ -81,13 +81,13 @@ await tell(
   },
 );
 later = 180;
-await tell(
+await runStep(
   'The watcher tries the captured call three minutes later',
   { status: 401, saying: 'clock-skew' },
   () => replay(call),
 );
 later = 0;
-await tell(
+await runStep(
   'The watcher calls without a signature',
   { status: 401, saying: 'signature-missing' },
   () =>
@@ -97,7 +97,7 @@ await tell(
       body: Buffer.from(spam),
     }),
 );
-await tell(
+await runStep(
   'The program goes on as if nothing had happened',
   { status: 200, saying: 'parsedFor "alice"' },
   callAsProgram,
@@ -125,7 +125,7 @@ function replay(request) {
 }
 
 /** Makes a call, and shows what was sent and what came back. */
-async function tell(title, expected, makeCall) {
+async function runStep(title, expected, makeCall) {
   const response = await makeCall();
   const answer = await response.json();
   const said = answer.reason ?? (answer.parsedFor && `parsedFor "${answer.parsedFor}"`);

@@ -131,7 +131,7 @@ describe('coverage', () => {
     expect(await outcome(lax.verifier, swapped)).toBe('ERR_SIGNATURE_MISMATCH');
   });
 
-  it('V10: two mechanisms in one request are refused', async () => {
+  it('V10: two kinds of signature in one request are refused', async () => {
     const { sign, presign, verifier } = createApi();
     const signed = await sign({ method: 'GET', body: undefined });
     const presigned = await presign(60);

@@ -272,16 +272,16 @@ describe('keys and comparison', () => {
   });
 
   it('K8: guessing is limited by where it comes from, so that nobody can be locked out by failing in their name', async () => {
-    const failures = createFailureLimit({ perKey: 5, perSource: 20 });
+    const failures = createFailureLimit({ perKey: 5, perClientAddress: 20 });
     const { key, sign, verifier } = createApi({ failures });
-    const from = (source: string, request: Received) => ({ ...request, source });
-    const guess = async (accessKeyId: string, source: string): Promise<string> => {
+    const from = (clientAddress: string, request: Received) => ({ ...request, clientAddress });
+    const guess = async (accessKeyId: string, clientAddress: string): Promise<string> => {
       const { secretAccessKey } = generateAccessKey();
       const request = await signerFor({ accessKeyId, secretAccessKey }).sign();
-      return outcome(verifier, from(source, request));
+      return outcome(verifier, from(clientAddress, request));
     };
-    const guesses = (count: number, accessKeyId: () => string, source: string) =>
-      Promise.all(Array.from({ length: count }, () => guess(accessKeyId(), source)));
+    const guesses = (count: number, accessKeyId: () => string, clientAddress: string) =>
+      Promise.all(Array.from({ length: count }, () => guess(accessKeyId(), clientAddress)));
     const howMany = (ends: string[], code: string) => ends.filter((end) => end === code).length;
 
     const atOne = await guesses(50, () => key.accessKeyId, '192.0.2.66');
@@ -294,16 +294,18 @@ describe('keys and comparison', () => {
     expect(howMany(atMany, 'ERR_KEY_UNKNOWN')).toBe(15);
     expect(howMany(atMany, 'ERR_TOO_MANY_FAILURES')).toBe(35);
 
-    // A thousand addresses of one network are one source, written in whatever way.
+    // A thousand addresses of one network are one client address, written in whatever way.
     const addresses = Array.from({ length: 1000 }, (_, index) => `2001:db8::${index.toString(16)}`);
-    const spread = await Promise.all(addresses.map((source) => guess(key.accessKeyId, source)));
+    const spread = await Promise.all(
+      addresses.map((clientAddress) => guess(key.accessKeyId, clientAddress)),
+    );
     expect(howMany(spread, 'ERR_SIGNATURE_MISMATCH')).toBe(5);
     for (const same of ['::ffff:192.0.2.66', '::FFFF:C000:0242', '192.0.2.66:50000'])
       expect(await guess(key.accessKeyId, same)).toBe('ERR_TOO_MANY_FAILURES');
 
     // The owner of the key is served, and the failures of others are not forgiven by that.
-    for (const source of ['198.51.100.7', '2001:db8:0:1::1'])
-      expect(await outcome(verifier, from(source, await sign()))).toBe(ACCEPTED);
+    for (const clientAddress of ['198.51.100.7', '2001:db8:0:1::1'])
+      expect(await outcome(verifier, from(clientAddress, await sign()))).toBe(ACCEPTED);
     expect(await guess(key.accessKeyId, '192.0.2.66')).toBe('ERR_TOO_MANY_FAILURES');
   });
 

@@ -281,10 +281,10 @@ describe('what was verified is what runs', () => {
     const { verifier, signer } = parties();
     const { headers } = await signer.sign({ method: 'GET', url: 'https://api.test/videos/1' });
     const request = new Request('https://api.test/videos/1', { headers });
-    const tell = (raw: string) =>
+    const verify = (raw: string) =>
       fetchAdapter.verifyRequest(verifier, request, { target: () => raw });
-    await expect(tell('/a/../videos/1')).rejects.toMatchObject({ code: 'ERR_TARGET_AMBIGUOUS' });
-    await expect(tell('/videos/1')).resolves.toMatchObject({ identity: { subject: 'alice' } });
+    await expect(verify('/a/../videos/1')).rejects.toMatchObject({ code: 'ERR_TARGET_AMBIGUOUS' });
+    await expect(verify('/videos/1')).resolves.toMatchObject({ identity: { subject: 'alice' } });
   });
 });
 

@@ -6,7 +6,7 @@ import {
   createVerifier,
   generateAccessKey,
   generateMasterKey,
-  type MasterKeySource,
+  type MasterKeyProvider,
   MemoryKeyStore,
   MemoryNonceStore,
   type VerifierOptions,
@@ -33,7 +33,7 @@ function api(options: Partial<VerifierOptions> & { maxEntries?: number } = {}) {
   const verifier = createVerifier({ audience: AUDIENCE, keys, nonces, clock: time, ...more });
 
   const verify = (received: { url: string; headers: Record<string, string> }) =>
-    verifier.verify({ method: 'GET', ...received, source: '192.0.2.1' }).then(
+    verifier.verify({ method: 'GET', ...received, clientAddress: '192.0.2.1' }).then(
       () => 'accepted',
       (error) => error.code as string,
     );
@@ -164,8 +164,8 @@ describe('no caller uses up what all callers share', () => {
       return file(id);
     };
     const given = generateMasterKey('old');
-    const sources: MasterKeySource[] = [counted, [generateMasterKey('new'), given]];
-    for (const masterKey of sources) {
+    const providers: MasterKeyProvider[] = [counted, [generateMasterKey('new'), given]];
+    for (const masterKey of providers) {
       const keys = new MemoryKeyStore();
       const options = { issuer: AUDIENCE, revocations: keys };
       const grant = { subject: 'alice', scopes: [], audience: AUDIENCE };

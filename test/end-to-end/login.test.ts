@@ -105,10 +105,10 @@ describe('checkPassword()', () => {
     expect(await checkPassword('wrong horse', record)).toBe(false);
     expect(await checkPassword('correct horse', undefined)).toBe(false);
 
-    const forSomebody = await workOf(() => checkPassword('wrong horse', record));
-    const forNobody = await workOf(() => checkPassword('wrong horse', undefined));
-    expect(forSomebody).toHaveLength(1);
-    expect(forNobody).toEqual(forSomebody);
+    const forKnownUser = await workOf(() => checkPassword('wrong horse', record));
+    const forUnknownUser = await workOf(() => checkPassword('wrong horse', undefined));
+    expect(forKnownUser).toHaveLength(1);
+    expect(forUnknownUser).toEqual(forKnownUser);
   });
 
   it('salts: the same password is never hashed alike, and its accents may be written in both ways', async () => {
@@ -125,12 +125,12 @@ describe('checkPassword()', () => {
 });
 
 describe('createLoginLimits()', () => {
-  const fail = async (...sources: string[]) => {
+  const fail = async (...addresses: string[]) => {
     const module = pathToFileURL('examples/login/limits.mjs').href;
     const { createLoginLimits } = await import(/* @vite-ignore */ module);
     const limits = createLoginLimits();
     const attempts = [];
-    for (const source of sources) attempts.push(await limits.begin(source, 'alice'));
+    for (const address of addresses) attempts.push(await limits.begin(address, 'alice'));
     return attempts.filter(({ retryAfter }) => retryAfter > 0).length;
   };
 
@@ -264,7 +264,7 @@ describe('node examples/login/server.mjs', () => {
     expect(statusesOf(await Promise.all(guesses))).toEqual([...Array(5).fill(401), 429]);
   });
 
-  it('lets twenty guesses of one source through, for whatever names', async () => {
+  it('lets twenty guesses of one address through, for whatever names', async () => {
     const guesses = Array.from({ length: 23 }, (_, index) =>
       logIn(`user-${index}`, 'password', '127.0.0.7'),
     );

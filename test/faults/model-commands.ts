@@ -151,7 +151,7 @@ function commands<W extends World>(): fc.WeightedArbitrary<Command<W>>[] {
   ];
 }
 
-const startedAnew = fc.constant(
+const processRestarted = fc.constant(
   command<World>(
     'the process is started anew',
     async (model, world) => {
@@ -201,7 +201,7 @@ const worst = fc.constant(
 );
 
 /** What happens to a store in the memory of a process. */
-export const memoryStory = storyOf(commands<World>(), [{ weight: 2, arbitrary: startedAnew }]);
+export const memoryStory = storyOf(commands<World>(), [{ weight: 2, arbitrary: processRestarted }]);
 
 /** What happens to a Redis, and to those who claim there. */
 export const redisStory = storyOf(commands<RedisWorld>(), [
@@ -297,7 +297,8 @@ export async function attackThrough(model: Model, world: World, by: number): Pro
   if (model.isGivenUp(by) && !model.mayReject(by)) await lookAfter(model, world, by);
   const requests = model.requests.filter((claim) => model.isSent(by, claim));
   const answers = await Promise.all(requests.map((claim) => world.claim(by, claim)));
-  for (const [index, claim] of requests.entries()) model.hear(by, claim, answers[index] as Answer);
+  for (const [index, claim] of requests.entries())
+    model.record(by, claim, answers[index] as Answer);
 }
 
 /** Sends a request, which from then on can be replayed, to a verifier. */
@@ -312,7 +313,7 @@ async function ask(model: Model, world: World, by: number, claim: NonceClaim) {
   const before = model.mustRejectAll ? await world.contents() : undefined;
   const answer = await world.claim(by, claim);
   if (model.mustRejectAll) expect(await world.contents()).toEqual(before);
-  model.hear(by, claim, answer);
+  model.record(by, claim, answer);
   return answer;
 }
 

@@ -268,7 +268,7 @@ export class Model {
   }
 
   /** Checks an answer, and takes note of it. */
-  hear(by: number, claim: NonceClaim, answer: Answer): void {
+  record(by: number, claim: NonceClaim, answer: Answer): void {
     this.#count(answer.outcome);
     if (answer.outcome === 'rejected') {
       if (!this.mayReject(by)) throw answer.error;
@@ -279,7 +279,7 @@ export class Model {
     const { outcome, epoch } = answer;
     const mustRemember = this.mustRemember(by, claim);
     this.reach(by);
-    this.#hearEpoch(epoch);
+    this.#recordEpoch(epoch);
     if (outcome === 'claimed') this.#checkClaimed(claim, epoch);
     if (outcome === 'uncertain') this.#checkRetryAfter(answer.retryAfter);
     if (mustRemember) {
@@ -303,7 +303,7 @@ export class Model {
     expect(permitted, 'an honest request').toContain(answer?.outcome);
   }
 
-  #hearEpoch(epoch: string): void {
+  #recordEpoch(epoch: string): void {
     expect([...this.#former], 'an epoch that has ended').not.toContain(epoch);
     if (this.isSettled && this.#present !== undefined)
       expect(epoch, 'an epoch goes on while nothing happens').toBe(this.#present);

@@ -21,7 +21,7 @@ const WIDE: string[] = [
   ...['bench', 'examples', 'scripts', 'test'],
 ];
 /** Folders and files that still name no actor. */
-const UNNAMED: string[] = ['packages', 'docs', 'README.md'];
+const UNNAMED: string[] = ['packages', 'docs'];
 /**
  * "where" is for a place. For a condition there is "if", for a time "when". There are fewer than 40
  * places: this number falls to 40 with the comments that are rewritten.

@@ -30,15 +30,17 @@ export { githubWebhooks } from './callbacks/schemes/github-webhooks.ts';
 export { slackWebhooks } from './callbacks/schemes/slack-webhooks.ts';
 export { standardWebhooks } from './callbacks/schemes/standard-webhooks.ts';
 export { stripeWebhooks } from './callbacks/schemes/stripe-webhooks.ts';
+export type { PrivateAddresses } from './callbacks/send/address-flaw.ts';
 export {
   type CallbackAddress,
-  type CallbackAddressPolicy,
+  type CallbackAddressOptions,
   checkCallbackUrl,
 } from './callbacks/send/callback-address.ts';
 export {
   CallbackAddressError,
   type CallbackAddressErrorCode,
 } from './callbacks/send/callback-address-error.ts';
+export type { CallbackEndpoint, FindEndpoint } from './callbacks/send/callback-endpoint.ts';
 export type { CallbackEvent, EventOfType, EventWithBody } from './callbacks/send/callback-event.ts';
 export {
   type CallbackSender,
@@ -46,9 +48,7 @@ export {
   type Delivery,
   type SenderCounters,
 } from './callbacks/send/callback-sender.ts';
-export type { CallbackUrlPolicy } from './callbacks/send/callback-url.ts';
-export type { CallbackEndpoint, FindEndpoint } from './callbacks/send/endpoint.ts';
-export type { PrivateAddresses } from './callbacks/send/public-address.ts';
+export type { CallbackUrlOptions } from './callbacks/send/callback-url.ts';
 export type {
   CallbackQueue,
   DeliveryAttempt,

@@ -6,7 +6,6 @@ export {
   type SignatureErrorCode,
 } from '@countersign/shared';
 export { standardWebhooks } from './callbacks/schemes/standard-webhooks.ts';
-export type { Revocation } from './keys/cutoffs.ts';
 export { deriveAccessKey } from './keys/derive-access-key.ts';
 export {
   type AccessKeyOwner,
@@ -16,9 +15,14 @@ export {
 export type { AccessKeyInfo, UnreadableKeyInfo } from './keys/key-info.ts';
 export { KeyStoreError, type KeyStoreErrorCode } from './keys/key-store-error.ts';
 export type { ManagedKeyStore } from './keys/managed-key-store.ts';
-export { generateMasterKey, type MasterKeySource } from './keys/master-keys.ts';
+export { generateMasterKey, type MasterKeyProvider } from './keys/master-keys.ts';
 export { MemoryKeyStore } from './keys/memory/memory-key-store.ts';
-export type { Revocations, SessionBeginning, SessionFacts } from './keys/revocations.ts';
+export type { Revocation } from './keys/revocation-records.ts';
+export type {
+  SessionBeginning,
+  SessionFacts,
+  SessionRevocations,
+} from './keys/session-revocations.ts';
 export type { OperatorWarning, WarningHook } from './lib/operator-warning.ts';
 export type { WarningCode } from './lib/warning-codes.ts';
 export {
@@ -30,7 +34,7 @@ export type { Component, Explanation } from './verify/explanation.ts';
 export type { Identity } from './verify/identity.ts';
 export type {
   AccessKey,
-  AccessKeyPolicy,
+  AccessKeyMetadata,
   DerivedAccessKey,
   GivenAccessKey,
   KeyStore,
@@ -39,6 +43,6 @@ export type {
   PublicKeyInput,
 } from './verify/key-store.ts';
 export type { ClaimOutcome, NonceClaim, NonceStore } from './verify/nonce-store.ts';
-export type { Session, SessionKey, SessionSource } from './verify/session-source.ts';
+export type { Session, SessionKey, SessionProvider } from './verify/session-provider.ts';
 export { createVerifier, type ReceivedRequest, type Verifier } from './verify/verifier.ts';
 export type { VerifierOptions } from './verify/verifier-options.ts';

@@ -22,7 +22,6 @@ export {
 export { encodeBase64Url, encodeHex, isSha256Hex } from './bytes.ts';
 export { mustBeSigned, OWN_PREFIX } from './canonical-headers.ts';
 export type { SignableRequest } from './canonical-request.ts';
-export { parseTarget, type Target } from './canonical-uri.ts';
 export { findClockFlaw, strictClock } from './clock.ts';
 export { isAccessKeyId, isAudience } from './credential-scope.ts';
 export type { MacKey, Sha256 } from './digest.ts';
@@ -55,6 +54,7 @@ export {
 export { countersign } from './schemes/countersign/scheme.ts';
 export { findSecretFlaw, findTextFlaw } from './secret.ts';
 export { deriveMacKey, type MakeSignature, signRequest } from './sign-request.ts';
+export { parseTarget, type Target } from './target.ts';
 export { formatTimestamp, parseTimestamp } from './timestamp.ts';
 export { toUrl } from './to-url.ts';
 export type { Jwk, NodeKeyObject, PrivateKeyInput, WebCryptoKey } from './web-keys.ts';

@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises';
 import {
   CallbackAddressError,
-  type CallbackAddressPolicy,
+  type CallbackAddressOptions,
   checkCallbackUrl,
   createCallbackSender,
   type DeliveryAttempt,
@@ -70,8 +70,8 @@ async function sendOnce(
   io: Io,
 ): Promise<{ eventId: string; attempt: DeliveryAttempt }> {
   const secrets = callbackSecrets(io, 'sign');
-  const policy = policyOf(allowed);
-  await checkCallbackUrl(url, policy).catch(async (error: CallbackAddressError) => {
+  const options = addressOptionsOf(allowed);
+  await checkCallbackUrl(url, options).catch(async (error: CallbackAddressError) => {
     if (error.code === 'ERR_CALLBACK_HOST_UNRESOLVED') throw error;
     throw await explainRefusal(error, url, allowed);
   });
@@ -80,7 +80,7 @@ async function sendOnce(
     settle = resolve;
   });
   const sender = createCallbackSender({
-    ...policy,
+    ...options,
     endpoints: (endpointId) => ({ id: endpointId, url, secrets }),
     // One attempt: what fails is told.
     schedule: [],
@@ -99,7 +99,10 @@ async function sendOnce(
   }
 }
 
-function policyOf({ allowPlainHttp, allowPrivateAddresses }: Options): CallbackAddressPolicy {
+function addressOptionsOf({
+  allowPlainHttp,
+  allowPrivateAddresses,
+}: Options): CallbackAddressOptions {
   return {
     ...(allowPlainHttp ? { http: 'allow-plain-http' as const } : {}),
     ...(allowPrivateAddresses
@@ -127,7 +130,7 @@ const ALLOWANCES: readonly (readonly [Options, string])[] = [
 async function explainRefusal(error: CallbackAddressError, url: string, allowed: Options) {
   let { message } = error;
   for (const [more, advice] of ALLOWANCES) {
-    if (await isRefused(url, policyOf({ ...allowed, ...more }))) continue;
+    if (await isRefused(url, addressOptionsOf({ ...allowed, ...more }))) continue;
     message += `; ${advice}`;
     break;
   }
@@ -135,8 +138,8 @@ async function explainRefusal(error: CallbackAddressError, url: string, allowed:
   return new CallbackAddressError(error.code, message, { cause: error });
 }
 
-async function isRefused(url: string, policy: CallbackAddressPolicy): Promise<boolean> {
-  const error = await checkCallbackUrl(url, policy).catch((it: unknown) => it);
+async function isRefused(url: string, options: CallbackAddressOptions): Promise<boolean> {
+  const error = await checkCallbackUrl(url, options).catch((it: unknown) => it);
   return error instanceof CallbackAddressError && error.code !== 'ERR_CALLBACK_HOST_UNRESOLVED';
 }
 

@@ -3,7 +3,7 @@ import { chown, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/
 import { dirname } from 'node:path';
 import { quote } from '@countersign/shared';
 import { OperationError } from '../lib/errors.ts';
-import { isMasterKey } from '../store/master-key-source.ts';
+import { isMasterKey } from '../store/master-key-provider.ts';
 
 /**
  * Puts a master key on top of a file, where it seals from then on; the file is readable by its owner only.

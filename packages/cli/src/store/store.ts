@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
-import type { ManagedKeyStore, MasterKeySource } from '@countersign/server';
+import type { ManagedKeyStore, MasterKeyProvider } from '@countersign/server';
 import { FileKeyStore } from '@countersign/server/file';
 import { RedisKeyStore } from '@countersign/server/redis';
 import { quote } from '@countersign/shared';
 import { UsageError } from '../lib/errors.ts';
 import type { Io } from '../terminal/io.ts';
 import type { Output } from '../terminal/output.ts';
-import { chooseMasterKeys } from './master-key-source.ts';
+import { chooseMasterKeys } from './master-key-provider.ts';
 import { connectionOf, reach, TIMEOUT } from './redis-connection.ts';
 import { chooseTls, type RedisTls } from './redis-tls.ts';
 import { explained } from './store-failure.ts';
@@ -23,7 +23,7 @@ export interface StoreOptions {
 /** A store, while a command works with it. */
 export interface OpenStore {
   readonly keys: ManagedKeyStore;
-  readonly masterKey: MasterKeySource;
+  readonly masterKey: MasterKeyProvider;
   /** The store as messages name it: its URL without a password, and its prefix. */
   readonly name: string;
 }
@@ -48,7 +48,7 @@ export async function withStore(
   const prefix = choosePrefix(io, options, place);
   const name = prefix === undefined ? url : `${url} under prefix ${quote(prefix, 200)}`;
   const tls = chooseTls(io, options, place);
-  const { source: masterKey, path } = chooseMasterKeys(io, options, place);
+  const { provider: masterKey, path } = chooseMasterKeys(io, options, place);
   const isNew = path !== undefined && !existsSync(path);
   try {
     // A store would wait for one that does not answer, and for its own connections when it is closed.
@@ -87,7 +87,7 @@ function choosePrefix({ env }: Io, { prefix }: StoreOptions, { kind }: Place): s
 function build(
   place: Place,
   { prefix, tls }: { prefix: string | undefined; tls: RedisTls | undefined },
-  masterKey: MasterKeySource,
+  masterKey: MasterKeyProvider,
   { clock }: Io,
 ): ManagedKeyStore {
   try {

@@ -574,10 +574,10 @@ describe('callbacks list, show and redeliver', () => {
     const wrong = await here('callbacks list --queue a:b');
     expect(wrong).toMatchObject({ code: 2, stdout: '' });
     expect(wrong.stderr).toContain('"name"');
-    const nobody = createTcpServer().listen(0, '127.0.0.1');
-    await once(nobody, 'listening');
-    const { port } = nobody.address() as AddressInfo;
-    nobody.close();
+    const silent = createTcpServer().listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    silent.close();
     const gone = await here(`callbacks list --store redis://127.0.0.1:${port}`);
     expect([gone.code, gone.stderr]).toEqual([
       1,

@@ -469,7 +469,7 @@ it('keys tell when they were used last', async () => {
   const { run, json } = runner(env, NOW);
   const { accessKeyId } = await json('keys create --subject alice');
   const server = open();
-  server.noteUse(accessKeyId, NOW + 30);
+  server.recordUse(accessKeyId, NOW + 30);
   await server.close();
   expect((await json(`keys show ${accessKeyId}`)).lastUsedAt).toBe(NOW + 30);
   expect((await run(`keys show ${accessKeyId}`)).stdout).toMatch(

@@ -461,10 +461,10 @@ describe('signedFetch() and epochs', () => {
   });
 
   it('echoes the epoch from then on, to the origin that told it', async () => {
-    const tell = (epoch: string) => () =>
+    const reply = (epoch: string) => () =>
       HttpResponse.text('ok', { headers: { 'countersign-epoch': epoch } });
-    serve('https://api.test', tell('epoch-a'));
-    serve('https://other.test', tell('epoch-o'));
+    serve('https://api.test', reply('epoch-a'));
+    serve('https://other.test', reply('epoch-o'));
     const signedFetch = buildFetch();
     for (const url of [
       'https://api.test/1',

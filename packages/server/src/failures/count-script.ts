@@ -1,13 +1,13 @@
 /**
- * Counts a failure of a source and one of a pair of source and access key, in Redis, at once. Both are kept as `FailureCounts`
+ * Counts a failure of a client address and one of a pair of client address and access key, in Redis, at once. Both are kept as `FailureCounts`
  * keeps them: by name, in two hashes, of which the older is forgotten when the younger is full or old. So however many names
  * attackers come from, Redis never holds more than it may.
  *
- * `KEYS`: the younger and the older of sources, and of pairs, all in one slot of a cluster. `ARGV`: the source; the pair; for how
+ * `KEYS`: the younger and the older of client addresses, and of pairs, all in one slot of a cluster. `ARGV`: the client address; the pair; for how
  * many milliseconds a name counts; the most names of one hash.
  *
- * A name has `<failures> <end>`, in milliseconds of Unix time. The empty name, which no source has, tells since when a hash is the
- * younger one. The answer: the failures of the source and the milliseconds until its count ends, and those of the pair.
+ * A name has `<failures> <end>`, in milliseconds of Unix time. The empty name, which no client address has, tells since when a hash is the
+ * younger one. The answer: the failures of the client address and the milliseconds until its count ends, and those of the pair.
  */
 export const COUNT_SCRIPT = `
 local clock = redis.call('TIME')
@@ -35,7 +35,7 @@ local function count(young, old, name)
   return failures, ends - now
 end
 
-local source, sourceLeft = count(KEYS[1], KEYS[2], ARGV[1])
+local failures, left = count(KEYS[1], KEYS[2], ARGV[1])
 local pair, pairLeft = count(KEYS[3], KEYS[4], ARGV[2])
-return {source, sourceLeft, pair, pairLeft}
+return {failures, left, pair, pairLeft}
 `;

@@ -4,20 +4,20 @@ import { OperatorWarnings, type WarningHook, warningOption } from '../lib/operat
 import { clockOr, parseOptions } from '../lib/options.ts';
 import { redisOption } from '../lib/redis/own-connection.ts';
 import type { FailureBlock, FailureLimit, SignatureKind } from '../verify/failure-limit.ts';
+import { clientAddressName } from './client-address-name.ts';
 import { FailureCounts } from './failure-counts.ts';
 import { type FailureNames, type OwnCounts, RedisFailures } from './redis-failures.ts';
-import { sourceName } from './source-name.ts';
 
 /** What a limit is built from. */
 export interface FailureLimitOptions {
-  /** Failures from one source, after which nothing more is verified that comes from it: 100 if not given. */
-  readonly perSource?: number | undefined;
-  /** Failures from one source with one access key, after which nothing more is verified of the two: 10 if not given. */
+  /** Failures from one client address, after which nothing more is verified that comes from it: 100 if not given. */
+  readonly perClientAddress?: number | undefined;
+  /** Failures from one client address with one access key, after which nothing more is verified of the two: 10 if not given. */
   readonly perKey?: number | undefined;
   /** Seconds for which failures count, from the first one on: 60 if not given. */
   readonly per?: number | undefined;
   /**
-   * The most sources, and the most pairs of source and access key, that are counted at once: 100,000 if not given. The same holds for
+   * The most client addresses, and the most pairs of client address and access key, that are counted at once: 100,000 if not given. The same holds for
    * what servers count together in Redis.
    */
   readonly maxEntries?: number | undefined;
@@ -32,7 +32,7 @@ export interface FailureLimitOptions {
 }
 
 const optionsSchema = z.strictObject({
-  perSource: z.int().min(1).max(1_000_000).default(100),
+  perClientAddress: z.int().min(1).max(1_000_000).default(100),
   perKey: z.int().min(1).max(1_000_000).default(10),
   per: z.int().min(1).max(86_400).default(60),
   maxEntries: z.int().min(1).max(10_000_000).default(100_000),
@@ -49,7 +49,7 @@ export interface ClosableFailureLimit extends FailureLimit {
 }
 
 /**
- * Limits failed signatures, by source and by source and access key: give it to a verifier as `failures`. A request that is
+ * Limits failed signatures, by client address, and by client address and access key: give it to a verifier as `failures`. A request that is
  * accepted writes nothing and asks nobody.
  *
  * Presigned URLs are counted apart: a page of an attacker can make its visitors send wrong ones, which must block neither their own
@@ -79,45 +79,46 @@ export interface ClosableFailureLimit extends FailureLimit {
  * @see docs/errors.md, "ERR_TOO_MANY_FAILURES"
  */
 export function createFailureLimit(options: FailureLimitOptions = {}): ClosableFailureLimit {
-  const policy = parseOptions('failure limit', optionsSchema, options);
-  const { perSource, perKey, per, maxEntries, clock } = policy;
+  const settings = parseOptions('failure limit', optionsSchema, options);
+  const { perClientAddress, perKey, per, maxEntries, clock } = settings;
   const kinds: Record<SignatureKind, OwnCounts> = {
     headers: newCounts('headers'),
     presigned: newCounts('presigned'),
   };
-  const { redis, onWarning } = policy;
+  const { redis, onWarning } = settings;
   const warnings = new OperatorWarnings(onWarning);
   const shared =
-    redis === undefined ? undefined : new RedisFailures({ ...policy, redis, warnings });
+    redis === undefined ? undefined : new RedisFailures({ ...settings, redis, warnings });
 
   function newCounts(kind: SignatureKind): OwnCounts {
     const milliseconds = (): number => clock() * 1000;
-    const sources = new FailureCounts(perSource, per, maxEntries, milliseconds);
+    const clientAddresses = new FailureCounts(perClientAddress, per, maxEntries, milliseconds);
     const pairs = new FailureCounts(perKey, per, maxEntries, milliseconds);
-    return { kind, sources, pairs };
+    return { kind, clientAddresses, pairs };
   }
 
-  let last = { source: '', name: '' };
+  let last = { clientAddress: '', name: '' };
   /** Of each request it is asked twice or more. */
-  function nameOf(source: string): string {
-    if (source !== last.source) last = { source, name: sourceName(source) };
+  function nameOf(clientAddress: string): string {
+    if (clientAddress !== last.clientAddress)
+      last = { clientAddress, name: clientAddressName(clientAddress) };
     return last.name;
   }
 
   return {
-    check(source, accessKeyId, kind = 'headers') {
+    check(clientAddress, accessKeyId, kind = 'headers') {
       const counts = kinds[kind];
       // Nearly always: who behaves pays for nothing.
-      if (!counts.sources.blocks && !counts.pairs.blocks) return undefined;
-      return blockOf(counts, namesOf(nameOf(source), accessKeyId));
+      if (!counts.clientAddresses.blocks && !counts.pairs.blocks) return undefined;
+      return blockOf(counts, namesOf(nameOf(clientAddress), accessKeyId));
     },
 
-    note(source, accessKeyId, kind = 'headers') {
+    record(clientAddress, accessKeyId, kind = 'headers') {
       const counts = kinds[kind];
-      const names = namesOf(nameOf(source), accessKeyId);
-      // Ids are the caller's to invent: where its source is blocked, none is remembered.
+      const names = namesOf(nameOf(clientAddress), accessKeyId);
+      // Ids are the caller's to invent: where its client address is blocked, none is remembered.
       if (blockOf(counts, names) !== undefined) return;
-      counts.sources.add(names.source);
+      counts.clientAddresses.add(names.clientAddress);
       counts.pairs.add(names.pair);
       void shared?.add(names, counts);
     },
@@ -127,16 +128,17 @@ export function createFailureLimit(options: FailureLimitOptions = {}): ClosableF
 }
 
 /** No access key id has a space in it, so no two pairs have one name. */
-function namesOf(source: string, accessKeyId: string): FailureNames {
-  return { source, pair: `${accessKeyId} ${source}` };
+function namesOf(clientAddress: string, accessKeyId: string): FailureNames {
+  return { clientAddress, pair: `${accessKeyId} ${clientAddress}` };
 }
 
 function blockOf(
-  { sources, pairs }: OwnCounts,
-  { source, pair }: FailureNames,
+  { clientAddresses, pairs }: OwnCounts,
+  { clientAddress, pair }: FailureNames,
 ): FailureBlock | undefined {
   return (
-    toBlock('source', sources.blockedFor(source)) ?? toBlock('access key', pairs.blockedFor(pair))
+    toBlock('client address', clientAddresses.blockedFor(clientAddress)) ??
+    toBlock('access key', pairs.blockedFor(pair))
   );
 }
 

@@ -52,7 +52,7 @@ export class FailureCounts {
     const count = this.#get(name);
     if (count !== undefined && count.endsAt > now) {
       count.failures += 1;
-      this.#noteBlock(count);
+      this.#recordBlock(count);
     } else this.#set(name, { failures: 1, endsAt: now + this.#milliseconds }, now);
   }
 
@@ -61,7 +61,7 @@ export class FailureCounts {
    *
    * @param milliseconds until their count ends
    */
-  hear(name: string, failures: number, milliseconds: number): void {
+  record(name: string, failures: number, milliseconds: number): void {
     if (!(failures >= this.#limit && milliseconds > this.blockedFor(name))) return;
     const now = this.#now();
     // Other servers may be set up to count for longer.
@@ -82,10 +82,10 @@ export class FailureCounts {
     }
     // A copy: text that was cut out of a header keeps all of it.
     this.#young.set(JSON.parse(JSON.stringify(name)) as string, count);
-    this.#noteBlock(count);
+    this.#recordBlock(count);
   }
 
-  #noteBlock({ failures, endsAt }: Count): void {
+  #recordBlock({ failures, endsAt }: Count): void {
     if (failures >= this.#limit) this.#lastBlockEndsAt = Math.max(this.#lastBlockEndsAt, endsAt);
   }
 }

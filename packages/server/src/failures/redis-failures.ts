@@ -23,9 +23,9 @@ const LOST_AFTER = 1_000;
 /** What the user of the limit must be allowed to run. */
 const COMMANDS = ['EVAL', 'EVALSHA', 'INFO', ...commandsOf(COUNT_SCRIPT)];
 
-/** What failed: a signature of a source, with an access key. */
+/** What failed: a signature from a client address, with an access key. */
 export interface FailureNames {
-  readonly source: string;
+  readonly clientAddress: string;
   readonly pair: string;
 }
 
@@ -33,7 +33,7 @@ export interface FailureNames {
 export interface OwnCounts {
   /** The name of the kind. */
   readonly kind: string;
-  readonly sources: FailureCounts;
+  readonly clientAddresses: FailureCounts;
   readonly pairs: FailureCounts;
 }
 
@@ -75,18 +75,18 @@ export class RedisFailures {
     });
     this.#redis.on('close', () => {
       this.#test = undefined;
-      if (this.#lostSince !== undefined) this.#noteLost();
+      if (this.#lostSince !== undefined) this.#recordLost();
     });
     this.#milliseconds = per * 1000;
     this.#mostOfHash = Math.ceil(maxEntries / 2);
   }
 
   /** Counts a failure. Never rejects. */
-  async add({ source, pair }: FailureNames, own: OwnCounts): Promise<void> {
+  async add({ clientAddress, pair }: FailureNames, own: OwnCounts): Promise<void> {
     if (this.#closed) return;
     // A cluster would keep for later what is counted while it is away.
     if (this.#redis.status !== 'ready') {
-      this.#noteLost();
+      this.#recordLost();
       return;
     }
     try {
@@ -95,23 +95,23 @@ export class RedisFailures {
         (name) => `${this.#prefix}:${own.kind}:${name}`,
       );
       const limits = [this.#milliseconds, this.#mostOfHash];
-      const answer = await this.#redis.countFailure(...keys, source, pair, ...limits);
+      const answer = await this.#redis.countFailure(...keys, clientAddress, pair, ...limits);
       const [failures, left, pairFailures, pairLeft] = answer as [number, number, number, number];
-      own.sources.hear(source, failures, left);
-      own.pairs.hear(pair, pairFailures, pairLeft);
+      own.clientAddresses.record(clientAddress, failures, left);
+      own.pairs.record(pair, pairFailures, pairLeft);
       this.#warnings.end('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE');
     } catch (error) {
       // It was taken away meanwhile.
       if (isRefusal(error)) this.#test = undefined;
       if (isRefusal(error) && !(await this.#isAllowed())) return;
       const reason = reasonOf(error as Error);
-      if (isLost(reason)) this.#noteLost();
+      if (isLost(reason)) this.#recordLost();
       else this.#warnUnreachable(reason);
     }
   }
 
   /** A Redis that is gone has one cause: it is reported once it is known. */
-  #noteLost(): void {
+  #recordLost(): void {
     const now = performance.now();
     this.#lostSince ??= now;
     const reason = lastFailure(this.#redis) ?? NOT_CONNECTED;

@@ -23,13 +23,13 @@ export const adapterSchema = z.strictObject({
 });
 
 /** For adapters that do not find out by themselves where a request comes from. */
-export const sourceSchema = <Args extends unknown[]>() =>
+export const clientAddressSchema = <Args extends unknown[]>() =>
   functionOption<(...args: Args) => string | undefined>(
     "a function that tells the caller's network address",
   ).optional();
 
 /** Adapter options with their defaults. */
-export type AdapterPolicy = z.output<typeof adapterSchema>;
+export type AdapterSettings = z.output<typeof adapterSchema>;
 
 /**
  * Takes a verifier and the options of an adapter, or builds the verifier of options that hold both.
@@ -41,20 +41,20 @@ export function parseVerifierOrOptions<S extends z.ZodObject>(
   schema: S,
   given: Verifier | (VerifierOptions & z.input<S>),
   options: z.input<S>,
-): { readonly verifier: Verifier; readonly policy: z.output<S> } {
+): { readonly verifier: Verifier; readonly settings: z.output<S> } {
   if (typeof given !== 'object' || given === null) {
     throw new TypeError(
       `Cannot build adapter: expected a verifier or its options, got ${kindOf(given)}`,
     );
   }
   if (isVerifier(given))
-    return { verifier: given, policy: parseOptions('adapter', schema, options) };
+    return { verifier: given, settings: parseOptions('adapter', schema, options) };
   const isOwn = ([name]: [string, unknown]): boolean => Object.hasOwn(schema.shape, name);
   const own = Object.fromEntries(Object.entries(given).filter(isOwn));
   const rest = Object.fromEntries(Object.entries(given).filter((entry) => !isOwn(entry)));
   return {
     verifier: createVerifier(rest as unknown as VerifierOptions),
-    policy: parseOptions('adapter', schema, { ...own, ...options }),
+    settings: parseOptions('adapter', schema, { ...own, ...options }),
   };
 }
 

@@ -49,7 +49,7 @@ export function deriveAccessKey(
     throw new RangeError(
       `Cannot derive access key from day ${describeValue(day)} on: expected Unix seconds`,
     );
-  const { secretAccessKey, ...policy } = accessKey;
+  const { secretAccessKey, ...metadata } = accessKey;
   // The edge could not tell: what is derived of an empty secret anybody can derive.
   const flaw = findSecretFlaw(secretAccessKey);
   if (flaw !== undefined)
@@ -67,7 +67,7 @@ export function deriveAccessKey(
     const params = { timestamp, audience } as CountersignParams;
     return [derivation.scope(params), derivation.key(secret, params)] as const;
   });
-  return { ...policy, signingKeys: Object.fromEntries(signingKeys) };
+  return { ...metadata, signingKeys: Object.fromEntries(signingKeys) };
 }
 
 const derivation = countersign().derive as KeyDerivation<CountersignParams>;

@@ -71,7 +71,7 @@ export function generateAccessKey(given: KeyRequest = {}): GeneratedKey {
   const { algorithm, publicKey, ...owner } = given;
   const accessKeyId = `CSAK${encodeCrockford(randomBytes(20))}`;
   // Of its own: keys of one subject share a budget of nonces, and are revoked together.
-  const policy = { subject: accessKeyId, scopes: [], status: 'active', ...owner } as const;
+  const metadata = { subject: accessKeyId, scopes: [], status: 'active', ...owner } as const;
   if (publicKey !== undefined) {
     if (algorithm !== undefined)
       throw new TypeError(
@@ -80,10 +80,10 @@ export function generateAccessKey(given: KeyRequest = {}): GeneratedKey {
     const key = readPublicKey(publicKey);
     if (typeof key === 'string')
       throw new TypeError(`Cannot make access key: its "publicKey" is unusable: expected ${key}`);
-    return { accessKeyId, publicKey: key, ...policy };
+    return { accessKeyId, publicKey: key, ...metadata };
   }
   if (algorithm === undefined || algorithm === 'hmac-sha256')
-    return { accessKeyId, secretAccessKey: randomBytes(32).toString('base64url'), ...policy };
+    return { accessKeyId, secretAccessKey: randomBytes(32).toString('base64url'), ...metadata };
   if (!isAlgorithm(algorithm))
     throw new TypeError(
       `Cannot make access key: "algorithm" is ${describeValue(algorithm)}: expected one of ${ALGORITHMS.join(', ')}`,
@@ -92,7 +92,7 @@ export function generateAccessKey(given: KeyRequest = {}): GeneratedKey {
   const key = String(pair.publicKey.export({ format: 'pem', type: 'spki' }));
   const privateKey = String(pair.privateKey.export({ format: 'pem', type: 'pkcs8' }));
   return {
-    accessKey: { accessKeyId, publicKey: { algorithm, key }, ...policy },
+    accessKey: { accessKeyId, publicKey: { algorithm, key }, ...metadata },
     credentials: { accessKeyId, algorithm, privateKey },
   };
 }

@@ -1,9 +1,9 @@
-import { type AccessKeyPolicy, LATEST_TIME, type PublicKey } from '../verify/key-store.ts';
+import { type AccessKeyMetadata, LATEST_TIME, type PublicKey } from '../verify/key-store.ts';
 import type { StoredKey } from './key-record.ts';
 import { isUnreadable } from './key-store-error.ts';
 
 /** An access key as it can be shown: without its secret. */
-export interface AccessKeyInfo extends AccessKeyPolicy {
+export interface AccessKeyInfo extends AccessKeyMetadata {
   /** Unix seconds, to the minute or so. */
   readonly lastUsedAt?: number | undefined;
   /** If it has no secret. */

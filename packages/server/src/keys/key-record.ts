@@ -1,16 +1,16 @@
 import { quote } from '@countersign/shared';
 import * as z from 'zod';
 import { given, parseOptions } from '../lib/options.ts';
-import type { AccessKey, AccessKeyPolicy, PublicAccessKey } from '../verify/key-store.ts';
+import type { AccessKey, AccessKeyMetadata, PublicAccessKey } from '../verify/key-store.ts';
 import {
-  accessKeyPolicySchema,
+  accessKeyMetadataSchema,
   accessKeySchema,
   keptPublicKeySchema,
   publicAccessKeySchema,
   time,
-} from './access-key.ts';
-import { parsePolicy, type StoredRecord } from './record-store.ts';
-import { SESSION_PREFIX } from './revocations.ts';
+} from './access-key-schema.ts';
+import { parseMetadata, type StoredRecord } from './record-store.ts';
+import { SESSION_PREFIX } from './session-revocations.ts';
 
 /** A key as our stores keep it. */
 export type StoredKey = AccessKey | PublicAccessKey;
@@ -25,12 +25,12 @@ export interface KeptKey {
 
 /** What is left of a key that was revoked though its record could not be read: nobody knows whose it was. */
 export const TOMBSTONE: StoredRecord = {
-  policy: { subject: '', scopes: [], status: 'revoked', version: 0 },
+  metadata: { subject: '', scopes: [], status: 'revoked', version: 0 },
   secret: '',
 };
 
-const keptSchema = accessKeyPolicySchema.extend({
-  subject: accessKeyPolicySchema.shape.subject.or(z.literal('')),
+const keptSchema = accessKeyMetadataSchema.extend({
+  subject: accessKeyMetadataSchema.shape.subject.or(z.literal('')),
   rotated: z.strictObject({ to: z.string(), expiresAt: time.optional() }).optional(),
   publicKey: keptPublicKeySchema.optional(),
 });
@@ -66,14 +66,14 @@ export function checkKey(accessKey: unknown): StoredKey {
  * @param version of its subject's keys: 0 where none of them were ever revoked together
  */
 export function toRecord(
-  { secretAccessKey = '', accessKeyId: _, ...policy }: StoredKey,
+  { secretAccessKey = '', accessKeyId: _, ...metadata }: StoredKey,
   version = 0,
   rotated?: KeptKey['rotated'],
 ): StoredRecord {
   return {
-    policy: given({ ...policy, version, rotated }),
+    metadata: given({ ...metadata, version, rotated }),
     // A revoked key is never used again: its secret goes.
-    secret: policy.status === 'revoked' ? '' : secretAccessKey,
+    secret: metadata.status === 'revoked' ? '' : secretAccessKey,
   };
 }
 
@@ -90,14 +90,14 @@ export function revoke(name: string, record: StoredRecord): StoredRecord {
 /** @throws KeyStoreError `ERR_RECORD_UNREADABLE` */
 export function readKey(name: string, record: StoredRecord | undefined): KeptKey | undefined {
   if (record === undefined) return undefined;
-  const { version, ...fields } = record.policy;
-  const { rotated, ...policy } = parsePolicy(name, keptSchema, {
+  const { version, ...fields } = record.metadata;
+  const { rotated, ...metadata } = parseMetadata(name, keptSchema, {
     ...fields,
     accessKeyId: accessKeyIdOf(name),
   });
-  const { publicKey } = policy;
+  const { publicKey } = metadata;
   const accessKey = (
-    publicKey === undefined ? { ...policy, secretAccessKey: record.secret } : policy
+    publicKey === undefined ? { ...metadata, secretAccessKey: record.secret } : metadata
   ) as StoredKey;
   // Whoever finds a key holds what all other requests are judged by.
   Object.freeze(publicKey);
@@ -106,6 +106,6 @@ export function readKey(name: string, record: StoredRecord | undefined): KeptKey
   return { accessKey: Object.freeze(accessKey), version: Number(version), rotated };
 }
 
-export function withFields(key: KeptKey, fields: Partial<AccessKeyPolicy>): KeptKey {
+export function withFields(key: KeptKey, fields: Partial<AccessKeyMetadata>): KeptKey {
   return { ...key, accessKey: { ...key.accessKey, ...fields } };
 }

@@ -1,18 +1,18 @@
 import { quote } from '@countersign/shared';
-import type { Cutoff, Cutoffs } from './cutoffs.ts';
 import { type KeptKey, keyName, readKey, type StoredKey, toRecord } from './key-record.ts';
 import { isNotReplicated, KeyStoreError } from './key-store-error.ts';
 import type { Change, RecordStore, UpdateOptions } from './record-store.ts';
+import type { RevocationRecord, RevocationRecords } from './revocation-records.ts';
 import { type RotateOptions, rotate, successorOf, unrotate } from './rotation.ts';
 
 /** Access keys over a store of records, and each change of one in one step. */
 export class KeyRecords {
   readonly #records: RecordStore;
-  readonly #cutoffs: Cutoffs;
+  readonly #revocations: RevocationRecords;
 
-  constructor(records: RecordStore, cutoffs: Cutoffs) {
+  constructor(records: RecordStore, revocations: RevocationRecords) {
     this.#records = records;
-    this.#cutoffs = cutoffs;
+    this.#revocations = revocations;
   }
 
   /** A key as it is now, not as it was a moment ago. */
@@ -59,7 +59,7 @@ export class KeyRecords {
   async present(accessKeyId: string): Promise<KeptKey> {
     const key = await this.read(keyName(accessKeyId));
     if (key === undefined) throw notFound(accessKeyId);
-    const own = await this.#cutoffs.present(key.accessKey.subject);
+    const own = await this.#revocations.present(key.accessKey.subject);
     if (limited(key, own, undefined).status === 'revoked') throw revoked(accessKeyId);
     return key;
   }
@@ -118,8 +118,8 @@ export class KeyRecords {
 /** A key, and what was revoked of all that its subject, or everybody, had. */
 export function limited(
   { accessKey, version }: KeptKey,
-  own: Cutoff | undefined,
-  all: Cutoff | undefined,
+  own: RevocationRecord | undefined,
+  all: RevocationRecord | undefined,
 ): StoredKey {
   if (own === undefined && all === undefined) return accessKey;
   if (!(version >= (own?.keyVersion ?? 0))) return { ...accessKey, status: 'revoked' };

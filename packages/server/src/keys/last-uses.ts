@@ -2,16 +2,16 @@ import type { OperatorWarnings } from '../lib/operator-warning.ts';
 import { keyName } from './key-record.ts';
 import type { RecordStore } from './record-store.ts';
 
-/** Seconds between two notes of what keys were used. */
-const NOTE_EVERY = 60;
+/** Seconds between two records of what keys were used. */
+const RECORD_EVERY = 60;
 
-/** When keys were last used: remembered here, and noted in the store once in a while for all of them together. */
+/** When keys were last used: remembered here, and recorded in the store once in a while for all of them together. */
 export class LastUses {
   readonly #records: Pick<RecordStore, 'readUses' | 'writeUses'>;
   readonly #warnings: OperatorWarnings;
-  /** Not noted yet: Unix seconds. */
+  /** Not recorded yet: Unix seconds. */
   readonly #uses = new Map<string, number>();
-  #noting: NodeJS.Timeout | undefined;
+  #recording: NodeJS.Timeout | undefined;
 
   constructor(records: Pick<RecordStore, 'readUses' | 'writeUses'>, warnings: OperatorWarnings) {
     this.#records = records;
@@ -21,32 +21,32 @@ export class LastUses {
   /** @param now Unix seconds */
   add(accessKeyId: string, now: number): void {
     this.#uses.set(accessKeyId, now);
-    this.#noting ??= setTimeout(() => void this.note(), NOTE_EVERY * 1000).unref();
+    this.#recording ??= setTimeout(() => void this.record(), RECORD_EVERY * 1000).unref();
   }
 
   /** @returns Unix seconds by id, of those that were ever used */
   async of(accessKeyIds: readonly string[]): Promise<ReadonlyMap<string, number>> {
-    const noted = await this.#records.readUses(accessKeyIds.map(keyName));
+    const recorded = await this.#records.readUses(accessKeyIds.map(keyName));
     const latest = accessKeyIds.map((id) => {
-      const times = [noted.get(keyName(id)) ?? 0, this.#uses.get(id) ?? 0];
+      const times = [recorded.get(keyName(id)) ?? 0, this.#uses.get(id) ?? 0];
       return [id, Math.max(...times)] as const;
     });
     return new Map(latest.filter(([, time]) => time > 0));
   }
 
-  /** Writes down what is not noted yet. Where that fails it is lost, and said: nothing else depends on it. */
-  async note(): Promise<void> {
-    clearTimeout(this.#noting);
-    this.#noting = undefined;
+  /** Writes down what is not recorded yet. Where that fails it is lost, and said: nothing else depends on it. */
+  async record(): Promise<void> {
+    clearTimeout(this.#recording);
+    this.#recording = undefined;
     const uses = new Map(Array.from(this.#uses, ([id, time]) => [keyName(id), time] as const));
     this.#uses.clear();
     if (uses.size === 0) return;
     try {
       await this.#records.writeUses(uses);
-      this.#warnings.end('COUNTERSIGN_KEY_USE_NOT_NOTED');
+      this.#warnings.end('COUNTERSIGN_KEY_USE_NOT_RECORDED');
     } catch (error) {
-      const message = `Cannot note which keys were used: ${(error as Error).message}`;
-      this.#warnings.begin('COUNTERSIGN_KEY_USE_NOT_NOTED', { message });
+      const message = `Cannot record which keys were used: ${(error as Error).message}`;
+      this.#warnings.begin('COUNTERSIGN_KEY_USE_NOT_RECORDED', { message });
     }
   }
 }

@@ -9,7 +9,6 @@ import type {
   PublicAccessKey,
   PublicKeyInput,
 } from '../verify/key-store.ts';
-import { Cutoffs, type Revocation, revocationSchema } from './cutoffs.ts';
 import {
   type AccessKeyOwner,
   type GeneratedKey,
@@ -39,13 +38,14 @@ import { KeyRecords, limited, notFound } from './key-records.ts';
 import { LastUses } from './last-uses.ts';
 import { RecordCache } from './record-cache.ts';
 import { type Change, notResealed, type RecordStore } from './record-store.ts';
+import { type Revocation, RevocationRecords, revocationSchema } from './revocation-records.ts';
+import { type RotateOptions, rotateSchema } from './rotation.ts';
 import {
   isSessionId,
-  type Revocations,
   type SessionBeginning,
   type SessionFacts,
-} from './revocations.ts';
-import { type RotateOptions, rotateSchema } from './rotation.ts';
+  type SessionRevocations,
+} from './session-revocations.ts';
 
 /** Seconds for which an answer is kept that was put together of records: with their age, how long a revocation takes where no message comes. */
 const ANSWER_AGE = 1;
@@ -56,13 +56,13 @@ const listSchema = z.strictObject({ subject: z.string().optional() });
  * The life of access keys, written once for all places where they are kept: `MemoryKeyStore`, `FileKeyStore` and `RedisKeyStore`
  * are this over records of their own.
  */
-export class ManagedKeyStore implements KeyStore, Revocations {
+export class ManagedKeyStore implements KeyStore, SessionRevocations {
   readonly #records: RecordStore;
   readonly #clock: () => number;
   /** What is found, put together of what follows. */
   readonly #answers: RecordCache<StoredKey>;
   readonly #kept: RecordCache<KeptKey>;
-  readonly #cutoffs: Cutoffs;
+  readonly #revocations: RevocationRecords;
   readonly #keys: KeyRecords;
   readonly #lastUses: LastUses;
 
@@ -75,8 +75,8 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     this.#records = records;
     this.#clock = clock;
     this.#kept = new RecordCache((name) => this.#keys.read(name));
-    this.#cutoffs = new Cutoffs(records, clock);
-    this.#keys = new KeyRecords(records, this.#cutoffs);
+    this.#revocations = new RevocationRecords(records, clock);
+    this.#keys = new KeyRecords(records, this.#revocations);
     this.#lastUses = new LastUses(records, warnings);
     this.#answers = new RecordCache((accessKeyId) => this.#find(accessKeyId), ANSWER_AGE);
     records.watch((name) => this.#forget(name));
@@ -109,7 +109,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
     await this.#records.acceptRestore();
   }
 
-  noteUse(accessKeyId: string, now: number): void {
+  recordUse(accessKeyId: string, now: number): void {
     this.#lastUses.add(accessKeyId, now);
   }
 
@@ -154,7 +154,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   async add(accessKey: GivenAccessKey): Promise<void> {
     const key = checkKey(accessKey);
     await this.#records.create('first-record');
-    const { keyVersion } = await this.#cutoffs.present(key.subject);
+    const { keyVersion } = await this.#revocations.present(key.subject);
     await this.#keys.insert(key, keyVersion);
   }
 
@@ -232,8 +232,8 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    */
   async revoke(what: Revocation): Promise<void> {
     const it = parseOptions('revocation', revocationSchema, what);
-    if (!('accessKeyId' in it)) return this.#cutoffs.revoke(it);
-    if (isSessionId(it.accessKeyId)) return this.#cutoffs.revokeSession(it.accessKeyId);
+    if (!('accessKeyId' in it)) return this.#revocations.revoke(it);
+    if (isSessionId(it.accessKeyId)) return this.#revocations.revokeSession(it.accessKeyId);
     const name = keyName(it.accessKeyId);
     const change: Change = (current) => {
       if (current === undefined) throw notFound(it.accessKeyId);
@@ -255,13 +255,13 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   }
 
   async isSessionRevoked(session: SessionFacts): Promise<boolean> {
-    if (await this.#cutoffs.isOver(session)) return true;
+    if (await this.#revocations.isOver(session)) return true;
     const { parent } = session;
     return parent !== undefined && (await this.find(parent))?.status !== 'active';
   }
 
   beginSession(subject: string): Promise<SessionBeginning> {
-    return this.#cutoffs.beginSession(subject);
+    return this.#revocations.beginSession(subject);
   }
 
   /**
@@ -269,7 +269,7 @@ export class ManagedKeyStore implements KeyStore, Revocations {
    * shuts down.
    */
   async close(): Promise<void> {
-    await this.#lastUses.note();
+    await this.#lastUses.record();
     await this.#records.close();
     // Or what was read a moment ago would be found for a moment longer.
     this.#forget();
@@ -279,13 +279,13 @@ export class ManagedKeyStore implements KeyStore, Revocations {
   #forget(name?: string): void {
     this.#answers.forget();
     this.#kept.forget(name);
-    this.#cutoffs.forget(name);
+    this.#revocations.forget(name);
   }
 
   async #find(accessKeyId: string): Promise<StoredKey | undefined> {
     const key = await this.#kept.get(keyName(accessKeyId));
     // Also where there is none: strangers must not be able to tell by the time that it takes.
-    const [own, all] = await this.#cutoffs.of(key?.accessKey.subject ?? '');
+    const [own, all] = await this.#revocations.of(key?.accessKey.subject ?? '');
     return key === undefined ? undefined : limited(key, own, all);
   }
 

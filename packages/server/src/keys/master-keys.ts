@@ -9,7 +9,7 @@ import { KeyStoreError } from './key-store-error.ts';
  * `undefined` if there is none of that id, or the list of all keys that there are. With a list, ids that strangers make up cost
  * nothing. Without one, the function is asked for each of them, for up to 64 at a time.
  */
-export type MasterKeySource =
+export type MasterKeyProvider =
   | string
   | readonly string[]
   | ((id: string | undefined) => MasterKeyAnswer | Promise<MasterKeyAnswer>);
@@ -95,13 +95,13 @@ export class MasterKeys {
   #sealing: Answer | undefined;
 
   /** @throws TypeError where a key that is given directly is none. No key is part of the message */
-  constructor(source: MasterKeySource) {
-    if (typeof source === 'function') {
-      this.#ask = source;
+  constructor(provider: MasterKeyProvider) {
+    if (typeof provider === 'function') {
+      this.#ask = provider;
       return;
     }
     this.#ask = () => undefined;
-    this.#given = parseList(Array.isArray(source) ? source : [source]);
+    this.#given = parseList(Array.isArray(provider) ? provider : [provider]);
   }
 
   /**
@@ -212,7 +212,7 @@ export class MasterKeys {
   }
 
   /** Asks the function. A list that it gives late is taken all the same: a key may be gone from it. */
-  async #hear(id: string | undefined): Promise<KeyList | string | undefined> {
+  async #callProvider(id: string | undefined): Promise<KeyList | string | undefined> {
     const answer = await this.#ask(id);
     if (!Array.isArray(answer)) return answer as string | undefined;
     const keys = parseList(answer);
@@ -222,7 +222,7 @@ export class MasterKeys {
 
   async #load(id: string | undefined): Promise<MasterKey | undefined> {
     try {
-      const answer = await settled(this.#hear(id), LONGEST_WAIT);
+      const answer = await settled(this.#callProvider(id), LONGEST_WAIT);
       if (answer instanceof Map) {
         const keys: KeyList = answer;
         return id === undefined ? keys.values().next().value : keys.get(id);

@@ -2,9 +2,9 @@ import { quote } from '@countersign/shared';
 import type * as z from 'zod';
 import { KeyStoreError } from './key-store-error.ts';
 
-/** What lies under a name: a policy that may be read, and a secret, or none (`''`). */
+/** What lies under a name: metadata that may be read, and a secret, or none (`''`). */
 export interface StoredRecord {
-  readonly policy: Readonly<Record<string, unknown>>;
+  readonly metadata: Readonly<Record<string, unknown>>;
   readonly secret: string;
 }
 
@@ -47,7 +47,7 @@ export interface RecordStore {
   reseal(): Promise<Resealed>;
   /** When keys were last used, in Unix seconds, by the names of their records. */
   readUses(names: readonly string[]): Promise<ReadonlyMap<string, number>>;
-  /** Notes that keys were used: the latest time of each counts. */
+  /** Records that keys were used: the latest time of each counts. */
   writeUses(uses: ReadonlyMap<string, number>): Promise<void>;
   /** Calls `listener` whenever somebody, here or elsewhere, has changed a record, or without a name perhaps any. */
   watch(listener: (name?: string) => void): void;
@@ -78,7 +78,7 @@ export function notResealed({ total, failures }: Resealed): KeyStoreError {
   );
 }
 
-/** What shall become of a record. A policy may say `until` (Unix seconds): then the record may go. */
+/** What shall become of a record. A metadata may say `until` (Unix seconds): then the record may go. */
 export type Change = (current: StoredRecord | undefined) => StoredRecord | undefined;
 
 /** Seconds beyond its time for which a record is kept: one command whose clock is some days ahead must not bring back what it says is revoked. */
@@ -90,16 +90,16 @@ export function isOver({ until }: Readonly<Record<string, unknown>>, now: number
 }
 
 /**
- * What a policy says, as whoever reads it needs it.
+ * What metadata say, as whoever reads it needs it.
  *
  * @throws KeyStoreError `ERR_RECORD_UNREADABLE`
  */
-export function parsePolicy<S extends z.ZodType>(
+export function parseMetadata<S extends z.ZodType>(
   name: string,
   schema: S,
-  policy: StoredRecord['policy'],
+  metadata: StoredRecord['metadata'],
 ): z.output<S> {
-  const parsed = schema.safeParse(policy);
+  const parsed = schema.safeParse(metadata);
   if (parsed.success) return parsed.data;
   const cause = parsed.error;
   const { path, message } = cause.issues[0] as z.core.$ZodIssue;

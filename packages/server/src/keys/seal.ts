@@ -4,9 +4,9 @@ import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import type { Change, StoredRecord } from './record-store.ts';
 
-/** A record as it lies in a file or in Redis: its policy can be read, its secret not, and neither can be changed. */
+/** A record as it lies in a file or in Redis: its metadata can be read, its secret not, and neither can be changed. */
 export interface SealedRecord {
-  /** JSON. */
+  /** The metadata of the record, as JSON. */
   readonly policy: string;
   /** `v1.<master key id>.<nonce>.<secret, encrypted, and tag>`. */
   readonly sealed: string;
@@ -18,7 +18,7 @@ const TAG_BYTES = 16;
 const SEALED = /^v1\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]{22,})$/;
 
 /**
- * Seals a record with AES-256-GCM. Its name and its policy are associated data: put under another name, or given more scopes, it
+ * Seals a record with AES-256-GCM. Its name and its metadata are associated data: put under another name, or given more scopes, it
  * does not open any more.
  *
  * @throws KeyStoreError `ERR_MASTER_KEY`
@@ -30,7 +30,7 @@ export async function seal(
   masterKeys: Pick<MasterKeys, 'current'>,
 ): Promise<SealedRecord> {
   const { id, bytes } = await masterKeys.current();
-  const policy = JSON.stringify(record.policy);
+  const policy = JSON.stringify(record.metadata);
   const nonce = randomBytes(NONCE_BYTES);
   const cipher = createCipheriv(CIPHER, bytes, nonce);
   cipher.setAAD(associatedData(name, policy));
@@ -60,7 +60,7 @@ export async function open(
     decipher.setAAD(associatedData(name, policy));
     decipher.setAuthTag(text.subarray(-TAG_BYTES));
     const secret = Buffer.concat([decipher.update(text.subarray(0, -TAG_BYTES)), decipher.final()]);
-    return { policy: JSON.parse(policy) as StoredRecord['policy'], secret: secret.toString() };
+    return { metadata: JSON.parse(policy) as StoredRecord['metadata'], secret: secret.toString() };
   } catch {
     throw unreadable(name, `it was changed, or sealed with another master key than ${quote(id)}`);
   }

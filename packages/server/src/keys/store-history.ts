@@ -49,19 +49,19 @@ export class StoreHistory {
     return this.#isBack;
   }
 
-  /** Takes note of an announced change, if it is the next one after what was seen. A look tells about any other. */
-  hear(before: string, change: StoreState): void {
+  /** Records an announced change, if it is the next one after what was seen. A look tells about any other. */
+  recordChange(before: string, change: StoreState): void {
     if (this.#seen.last === '' || before !== this.#seen.last || this.#isBack) return;
     this.#seen = change;
   }
 
   /**
-   * Takes note of an answer.
+   * Records an answer.
    *
    * @param asked what was seen when the store was asked: a change may have been announced meanwhile
    * @returns whether the store has all that was seen then
    */
-  note(asked: StoreState, look: StoreLook): boolean {
+  recordLook(asked: StoreState, look: StoreLook): boolean {
     const isWhole = this.#follows(asked, look);
     if (asked !== this.#seen) return isWhole;
     this.#isBack = !isWhole;

@@ -29,13 +29,13 @@ export class StorePresence {
     return this.#wasThere;
   }
 
-  /** Notes that the store is there. */
+  /** Records that the store is there. */
   found(): void {
     this.#wasThere = true;
     this.#warnings.end('COUNTERSIGN_KEY_STORE_EMPTY');
   }
 
-  /** Notes that a record is there. */
+  /** Records that a record is there. */
   foundRecord(name: string): void {
     if (name !== this.#lost) return;
     this.#lost = undefined;

@@ -66,7 +66,7 @@ export class OperatorWarnings {
     callHook(this.#hook, { code, ...facts }, 'COUNTERSIGN_ON_WARNING');
   }
 
-  /** Notes that a condition has ended. */
+  /** Records that a condition has ended. */
   end(code: WarningCode): void {
     this.#present.delete(code);
   }

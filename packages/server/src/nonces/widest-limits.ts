@@ -24,11 +24,11 @@ export class WidestLimits {
   readonly #limits = new Map<string, Limits>();
 
   /**
-   * Takes note of the limits that a claim was made with. A presigned URL says itself for how long it lives.
+   * Records the limits that a claim was made with. A presigned URL says itself for how long it lives.
    *
    * @returns the widest so far, and whether nonces were kept for less before
    */
-  note(claim: Claimed): Limits & { readonly isWider: boolean } {
+  record(claim: Claimed): Limits & { readonly isWider: boolean } {
     const { audience, signedAt, acceptableFrom, acceptableUntil, presigned } = claim;
     const known = this.#limits.get(audience);
     const window = presigned === true ? 0 : Math.max(0, acceptableUntil - signedAt);

@@ -1,14 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { quote, SignatureError } from '@countersign/shared';
 import * as z from 'zod';
-import { accessKeyPolicySchema } from '../keys/access-key.ts';
+import { accessKeyMetadataSchema } from '../keys/access-key-schema.ts';
 import { encodeCrockford } from '../keys/generate-access-key.ts';
-import { type MasterKeySource, MasterKeys } from '../keys/master-keys.ts';
-import { LONGEST_SESSION, type Revocations, SESSION_PREFIX } from '../keys/revocations.ts';
+import { type MasterKeyProvider, MasterKeys } from '../keys/master-keys.ts';
+import {
+  LONGEST_SESSION,
+  SESSION_PREFIX,
+  type SessionRevocations,
+} from '../keys/session-revocations.ts';
 import { clockOption, objectOption, parseOptions } from '../lib/options.ts';
 import type { Identity } from '../verify/identity.ts';
 import { LATEST_TIME } from '../verify/key-store.ts';
-import type { SessionKey, SessionSource } from '../verify/session-source.ts';
+import type { SessionKey, SessionProvider } from '../verify/session-provider.ts';
 import { storeFailed } from '../verify/store-failed.ts';
 import { openToken, type SessionClaims, sealToken } from './session-token.ts';
 
@@ -33,7 +37,7 @@ export interface SessionGrant {
 }
 
 /** Lends credentials out for minutes, and opens what it lent. */
-export interface Sessions extends SessionSource {
+export interface Sessions extends SessionProvider {
   /**
    * Issues session credentials: for a server that knows by its own means who somebody is, as by a password.
    *
@@ -69,10 +73,10 @@ const wantedSchema = z.strictObject({
 export interface SessionsOptions {
   /** Who issues them: a server opens only those of its own issuer. */
   readonly issuer: string;
-  /** What tokens are sealed with, the same on all servers: see {@link MasterKeySource}. */
-  readonly masterKey: MasterKeySource;
+  /** What tokens are sealed with, the same on all servers: see {@link MasterKeyProvider}. */
+  readonly masterKey: MasterKeyProvider;
   /** Where what is revoked stands: the key store, the one that has the keys on which sessions are lent. */
-  readonly revocations: Revocations;
+  readonly revocations: SessionRevocations;
   /** The most seconds that a session may live: 43,200 (12 hours) if not given, at most 604,800. */
   readonly maxTtl?: number | undefined;
   /** Unix seconds: when sessions begin, and so when they end. The clock of `revocations` if not given. */
@@ -81,11 +85,11 @@ export interface SessionsOptions {
 
 const optionsSchema = z.strictObject({
   issuer: z.string().min(1).max(256),
-  masterKey: z.custom<MasterKeySource>(
-    (source) => source !== undefined && source !== null,
+  masterKey: z.custom<MasterKeyProvider>(
+    (provider) => provider !== undefined && provider !== null,
     'a master key, as generateMasterKey() makes it, or a function that gives one',
   ),
-  revocations: objectOption<Revocations>(
+  revocations: objectOption<SessionRevocations>(
     'isSessionRevoked',
     'a key store that remembers revocations, such as new RedisKeyStore(…)',
   ),
@@ -125,9 +129,9 @@ export function createSessions(options: SessionsOptions): Sessions {
   );
   const masterKeys = new MasterKeys(masterKey);
   const grantSchema = z.strictObject({
-    subject: accessKeyPolicySchema.shape.subject,
-    scopes: accessKeyPolicySchema.shape.scopes,
-    audience: accessKeyPolicySchema.shape.audiences.unwrap().element,
+    subject: accessKeyMetadataSchema.shape.subject,
+    scopes: accessKeyMetadataSchema.shape.scopes,
+    audience: accessKeyMetadataSchema.shape.audiences.unwrap().element,
     ttl: z.number().min(1).max(maxTtl).default(Math.min(3_600, maxTtl)),
   });
   /** A client sends the same token all the time. Opened anew now and then, in case that its master key is there no more. */

@@ -12,7 +12,7 @@ export interface Attempt {
   /** The checks that were passed. Some are made twice. */
   readonly passed: Check[];
   /** The network address of the caller, as the application says it. */
-  source: unknown;
+  clientAddress: unknown;
   request: SignableRequest | undefined;
   signed: SchemedSignature | undefined;
   /** Of a body whose hash the request does not declare. */
@@ -27,7 +27,7 @@ export function newAttempt(now: number): Attempt {
     now,
     check: 'syntax',
     passed: [],
-    source: undefined,
+    clientAddress: undefined,
     request: undefined,
     signed: undefined,
     bodyHash: undefined,

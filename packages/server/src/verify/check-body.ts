@@ -38,7 +38,7 @@ export interface BodyCheck {
 export type ReceivedBody = Uint8Array | string | IncomingBody | undefined;
 
 /** What the server allows of bodies, and for how long it waits for them. */
-export interface BodyPolicy extends Window {
+export interface BodySettings extends Window {
   readonly unsignedPayload: 'refuse' | 'accept-unsigned-bodies';
   readonly undeclaredBody: 'refuse' | 'read-before-verifying';
 }
@@ -62,28 +62,28 @@ const LARGEST_PIECE = 1_048_576;
 export async function hashUndeclared(
   body: ReceivedBody,
   params: SignatureParams,
-  policy: BodyPolicy,
+  settings: BodySettings,
   now: number,
 ): Promise<string> {
-  if (policy.undeclaredBody !== 'read-before-verifying') {
+  if (settings.undeclaredBody !== 'read-before-verifying') {
     throw new SignatureError(
       'ERR_COMPONENT_NOT_COVERED',
       'The request does not declare the hash of its body: bodies are not read here before the signature is verified',
     );
   }
   const isText = typeof body === 'string' || body === undefined;
-  const bytes = isText ? Buffer.from(body ?? '') : await readBytes(body, params, policy, now);
+  const bytes = isText ? Buffer.from(body ?? '') : await readBytes(body, params, settings, now);
   return bytes.length <= LARGEST_PIECE ? hash('sha256', bytes) : hashInPieces('sha256', bytes);
 }
 
 function readBytes(
   body: Uint8Array | IncomingBody,
   params: SignatureParams,
-  policy: BodyPolicy,
+  settings: BodySettings,
   now: number,
 ): Promise<Uint8Array> | Uint8Array {
   if (body instanceof Uint8Array) return body;
-  return body.bytes(params.signedAt + lifetime(params, policy) - now);
+  return body.bytes(params.signedAt + lifetime(params, settings) - now);
 }
 
 /**
@@ -100,12 +100,12 @@ export function checkBody(
   body: ReceivedBody,
   claim: BodyClaim,
   params: SignatureParams,
-  policy: BodyPolicy,
+  settings: BodySettings,
   now: number,
   onMismatch: (error: SignatureError) => void,
 ): Promise<void> | void {
   if (claim === 'unsigned') {
-    if (policy.unsignedPayload === 'accept-unsigned-bodies') return;
+    if (settings.unsignedPayload === 'accept-unsigned-bodies') return;
     throw new SignatureError(
       'ERR_COMPONENT_NOT_COVERED',
       'The body is not signed: UNSIGNED-PAYLOAD is not accepted here',
@@ -117,7 +117,7 @@ export function checkBody(
     return compare(name, hash(name, body ?? ''), declared);
   if (!(body instanceof Uint8Array) && body.stream !== undefined)
     return body.stream(createCheck(name, declared, onMismatch));
-  const bytes = readBytes(body, params, policy, now);
+  const bytes = readBytes(body, params, settings, now);
   if (bytes instanceof Uint8Array) return checkBytes(name, bytes, declared);
   return bytes.then((arrived) => checkBytes(name, arrived, declared));
 }

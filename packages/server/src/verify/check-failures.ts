@@ -3,32 +3,32 @@ import { callHook } from '../lib/call-hook.ts';
 import type { FailureBlock, FailureLimit, SignatureKind } from './failure-limit.ts';
 
 /**
- * The refusal to verify a signature where too many have failed that came from the same source: `ERR_TOO_MANY_FAILURES`.
+ * The refusal to verify a signature where too many have failed that came from the same client address: `ERR_TOO_MANY_FAILURES`.
  *
- * @param source the caller's network address; without one there is nothing to count by
+ * @param clientAddress the caller's network address; without one there is nothing to count by
  */
 export function failureRefusal(
   failures: FailureLimit | undefined,
-  source: string | undefined,
+  clientAddress: string | undefined,
   params: SignatureParams,
 ): SignatureError | undefined {
-  if (failures === undefined || !isSource(source)) return undefined;
+  if (failures === undefined || !isAddress(clientAddress)) return undefined;
   const { accessKeyId } = params;
   const kind = kindOf(params);
-  const block = failures.check(source, accessKeyId, kind);
+  const block = failures.check(clientAddress, accessKeyId, kind);
   return block === undefined ? undefined : refusalOf(block, accessKeyId, kind);
 }
 
-/** Notes that a signature was refused: it did not match, or its key is unknown or inactive. */
-export function noteFailure(
+/** Records that a signature was refused: it did not match, or its key is unknown or inactive. */
+export function recordFailure(
   failures: FailureLimit | undefined,
-  source: string | undefined,
+  clientAddress: string | undefined,
   params: SignatureParams,
 ): void {
-  if (!isSource(source)) return;
+  if (!isAddress(clientAddress)) return;
   const { accessKeyId } = params;
   callHook(
-    (kind) => failures?.note(source, accessKeyId, kind),
+    (kind) => failures?.record(clientAddress, accessKeyId, kind),
     kindOf(params),
     'COUNTERSIGN_FAILURES',
   );
@@ -50,9 +50,9 @@ function refusalOf(
   kind: SignatureKind,
 ): SignatureError {
   // The address is not told: behind a proxy it may be one that nobody outside should know.
-  const what = of === 'source' ? '' : ` of access key ${quote(accessKeyId)}`;
+  const what = of === 'client address' ? '' : ` of access key ${quote(accessKeyId)}`;
   const subject = kind === 'headers' ? 'signatures' : 'presigned URLs';
-  const message = `Cannot verify ${subject}${what} from this source: too many have failed, wait ${seconds} s`;
+  const message = `Cannot verify ${subject}${what} from this client address: too many have failed, wait ${seconds} s`;
   if (last?.message !== message) {
     const refusal = new SignatureError('ERR_TOO_MANY_FAILURES', message, { retryAfter: seconds });
     last = { message, refusal: Object.freeze(refusal) };
@@ -61,6 +61,6 @@ function refusalOf(
 }
 
 /** What an application finds out about its callers may be anything. */
-function isSource(source: unknown): source is string {
-  return typeof source === 'string' && source !== '';
+function isAddress(clientAddress: unknown): clientAddress is string {
+  return typeof clientAddress === 'string' && clientAddress !== '';
 }

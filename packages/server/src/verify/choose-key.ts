@@ -8,7 +8,7 @@ import {
   type VerifyKey,
 } from '@countersign/shared';
 import { type FoundAccessKey, LATEST_TIME } from './key-store.ts';
-import type { Session } from './session-source.ts';
+import type { Session } from './session-provider.ts';
 import { type KeyMaterial, SigningKeys } from './signing-keys.ts';
 
 /** Why a key cannot be accepted, whatever the signature. */
@@ -55,8 +55,8 @@ const NO_PUBLIC_KEY: KeyFlaw = {
   text: 'its record is malformed: expected a secret, or a public key as { algorithm, key }',
 };
 
-/** Judged in the place of a key that there is not. */
-const NOBODYS: AnyKey = {
+/** Judged in the place of an unknown key, so that both take the same time. */
+const DECOY_KEY: AnyKey = {
   accessKeyId: '',
   secretAccessKey: '',
   subject: '',
@@ -128,7 +128,7 @@ function judge(
   // A store that looks up names in a plain object finds `__proto__`.
   const isKnown = key?.accessKeyId === params.accessKeyId;
   // Where there is none another is judged in its place: a shorter time would tell.
-  const flaw = judgeRecord(isKnown ? key : NOBODYS, scheme, params, audience, now);
+  const flaw = judgeRecord(isKnown ? key : DECOY_KEY, scheme, params, audience, now);
   return isKnown ? flaw : UNKNOWN;
 }
 

@@ -5,11 +5,11 @@ import {
   SignatureError,
   type TargetPart,
 } from '@countersign/shared';
-import { clientAddress } from '../lib/client-address.ts';
+import { formatClientAddress } from '../lib/format-client-address.ts';
 import type { Attempt } from './attempt.ts';
 import { lifetime } from './check-window.ts';
 import { CHECKS, type Component, type Explanation } from './explanation.ts';
-import type { VerifierPolicy } from './verifier-options.ts';
+import type { VerifierSettings } from './verifier-options.ts';
 
 /** Headers that carry something which lets its bearer in, whatever the scheme. */
 const CONFIDENTIAL = [
@@ -23,7 +23,7 @@ const REDACTED = '(redacted)';
 /** Tells what the steps saw. Pure: it looks nothing up and changes nothing. */
 export function describeAttempt(
   attempt: Attempt,
-  policy: VerifierPolicy,
+  settings: VerifierSettings,
   error: SignatureError | undefined,
 ): Explanation {
   const { request, signed, key } = attempt;
@@ -32,19 +32,19 @@ export function describeAttempt(
     code: error?.code,
     reason: error?.reason,
     message: error?.message,
-    checks: tellChecks(error, attempt),
+    checks: formatChecks(error, attempt),
     scheme: signed?.scheme.name,
-    clientAddress: clientAddress(attempt.source),
+    clientAddress: formatClientAddress(attempt.clientAddress),
     epoch: error?.epoch,
     echoedEpoch: signed?.params.epoch,
     accessKeyId: signed?.params.accessKeyId,
     subject: key?.accessKey?.subject,
-    components: request === undefined ? [] : tellComponents(request, attempt, policy),
-    ...tellCanonical(attempt, policy),
+    components: request === undefined ? [] : formatComponents(request, attempt, settings),
+    ...formatCanonical(attempt, settings),
   };
 }
 
-function tellChecks(
+function formatChecks(
   error: SignatureError | undefined,
   { check: current, passed }: Attempt,
 ): Explanation['checks'] {
@@ -55,14 +55,14 @@ function tellChecks(
   return Object.fromEntries(results) as Explanation['checks'];
 }
 
-function tellComponents(
+function formatComponents(
   request: SignableRequest,
   { signed, now, bodyHash }: Attempt,
-  policy: VerifierPolicy,
+  settings: VerifierSettings,
 ): Component[] {
   const covered = new Set(signed?.params.signedHeaders);
   const isCovered = (part: TargetPart): boolean => signed?.params.covers?.includes(part) === true;
-  const confidential = confidentialOf(policy);
+  const confidential = confidentialOf(settings);
   const withoutSecret = (pair: string): string => redactPair(pair, confidential);
   const components: Component[] = [
     { component: 'method', saw: request.method, signed: isCovered('method') },
@@ -76,7 +76,7 @@ function tellComponents(
   for (const [index, name] of request.headers.names.entries()) {
     const shown =
       !confidential.has(name) &&
-      (covered.has(name) || mustBeSigned(name) || policy.signedHeaders.has(name));
+      (covered.has(name) || mustBeSigned(name) || settings.signedHeaders.has(name));
     components.push({
       component: `header ${name}`,
       saw: shown ? (request.headers.raw[2 * index + 1] as string) : REDACTED,
@@ -89,37 +89,37 @@ function tellComponents(
   }
   if (signed !== undefined) {
     const { signedAt, body } = signed.params;
-    const allowed = lifetime(signed.params, policy);
+    const allowed = lifetime(signed.params, settings);
     const age = Math.round((now - signedAt) * 10) / 10;
     components.push({
       component: 'body hash',
-      saw: body === undefined ? (bodyHash ?? '(not declared)') : tellBody(body),
+      saw: body === undefined ? (bodyHash ?? '(not declared)') : formatBody(body),
       signed: body !== 'unsigned',
     });
     components.push({
       component: 'time',
-      saw: `signed at ${signedAt}, ${age} s ago by this server's clock; ${allowed} s are allowed, ${policy.ahead} s ahead`,
+      saw: `signed at ${signedAt}, ${age} s ago by this server's clock; ${allowed} s are allowed, ${settings.ahead} s ahead`,
       signed: true,
     });
   }
   return components;
 }
 
-function tellBody(body: BodyClaim): string {
+function formatBody(body: BodyClaim): string {
   if (body === 'unsigned') return 'UNSIGNED-PAYLOAD';
   return 'sha256' in body ? body.sha256 : body.sha512;
 }
 
 /** What can be built is shown also where the request was refused before it was needed. */
-function tellCanonical(
+function formatCanonical(
   { request, signed, bodyHash }: Attempt,
-  policy: VerifierPolicy,
+  settings: VerifierSettings,
 ): Pick<Explanation, 'canonicalRequest' | 'stringToSign'> {
   if (request === undefined || signed === undefined) return {};
   const { scheme, params } = signed;
   // It cannot be told without the hash of the body.
   if (params.body === undefined && bodyHash === undefined) return {};
-  const hide = createRedaction(request, confidentialOf(policy));
+  const hide = createRedaction(request, confidentialOf(settings));
   try {
     const stringToSign = scheme.stringToSign(request, params, bodyHash);
     return {
@@ -151,7 +151,7 @@ function createRedaction(
   return (text) => secrets.reduce((shown, secret) => shown.replaceAll(secret, REDACTED), text);
 }
 
-function confidentialOf({ schemes }: VerifierPolicy): ReadonlySet<string> {
+function confidentialOf({ schemes }: VerifierSettings): ReadonlySet<string> {
   return new Set([...CONFIDENTIAL, ...schemes.flatMap((scheme) => scheme.confidential ?? [])]);
 }
 

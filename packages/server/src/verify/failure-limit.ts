@@ -1,7 +1,7 @@
 /** For how long nothing is verified, and what of. */
 export interface FailureBlock {
-  /** All that comes from the source, or only what it signs with this access key. */
-  readonly of: 'source' | 'access key';
+  /** All that comes from the client address, or only what it signs with this access key. */
+  readonly of: 'client address' | 'access key';
   /** Seconds until it ends. */
   readonly seconds: number;
 }
@@ -17,12 +17,12 @@ export interface FailureLimit {
   /**
    * Says whether a signature may be verified. It is asked about every request, so it answers at once, out of memory.
    *
-   * @param source the network address of the caller
+   * @param clientAddress the network address of the caller
    * @param kind where the signature stands. A page of an attacker can make its visitors' browsers send wrong presigned URLs, but
    *   no wrong headers: what fails in URLs must not block requests that are signed in headers. Headers if not given
    * @returns nothing where it may
    */
-  check(source: string, accessKeyId: string, kind?: SignatureKind): FailureBlock | undefined;
-  /** Notes that a signature was wrong, or its key. Never throws, and nobody waits for it. */
-  note(source: string, accessKeyId: string, kind?: SignatureKind): void;
+  check(clientAddress: string, accessKeyId: string, kind?: SignatureKind): FailureBlock | undefined;
+  /** Records that a signature was wrong, or its key. Never throws, and nobody waits for it. */
+  record(clientAddress: string, accessKeyId: string, kind?: SignatureKind): void;
 }

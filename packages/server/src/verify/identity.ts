@@ -1,4 +1,4 @@
-import type { Session } from './session-source.ts';
+import type { Session } from './session-provider.ts';
 
 /** Who signed a request, and what the signature covers. */
 export interface Identity {

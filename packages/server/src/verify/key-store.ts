@@ -18,7 +18,7 @@ export interface PublicKeyInput {
 }
 
 /** What is known of an access key beside its secret. */
-export interface AccessKeyPolicy {
+export interface AccessKeyMetadata {
   /** 1 to 128 of `A-Z a-z 0-9 . _ -`. Public: it goes over the wire with every request. */
   readonly accessKeyId: string;
   /** Whose key this is: a user, a service. One may have several. Empty where a key was revoked whose record nobody could open. */
@@ -42,7 +42,7 @@ export interface AccessKeyPolicy {
 }
 
 /** An access key as a key store holds it. */
-export interface AccessKey extends AccessKeyPolicy {
+export interface AccessKey extends AccessKeyMetadata {
   /** At least 16 bytes. Never sent, never shown. */
   readonly secretAccessKey: string;
 }
@@ -51,7 +51,7 @@ export interface AccessKey extends AccessKeyPolicy {
  * An access key whose secret stays elsewhere: with signing keys that are good for one day and one audience each, a verifier
  * at the edge can check signatures and make none for tomorrow. `deriveAccessKey()` makes one.
  */
-export interface DerivedAccessKey extends AccessKeyPolicy {
+export interface DerivedAccessKey extends AccessKeyMetadata {
   readonly secretAccessKey?: undefined;
   /** 32 bytes each, by the scope that they are good for, such as `20261121/video-api/countersign1_request`. */
   readonly signingKeys: Readonly<Record<string, Uint8Array>>;
@@ -61,7 +61,7 @@ export interface DerivedAccessKey extends AccessKeyPolicy {
  * An access key whose private half only its owner has. A server that holds nothing else has nothing worth stealing, and can
  * sign nothing in the name of its callers.
  */
-export interface PublicAccessKey extends AccessKeyPolicy {
+export interface PublicAccessKey extends AccessKeyMetadata {
   readonly secretAccessKey?: undefined;
   readonly publicKey: PublicKey;
 }
@@ -69,13 +69,13 @@ export interface PublicAccessKey extends AccessKeyPolicy {
 /** An access key as it is handed to a store: with its secret, or with its public key in any form. */
 export type GivenAccessKey =
   | AccessKey
-  | (AccessKeyPolicy & {
+  | (AccessKeyMetadata & {
       readonly secretAccessKey?: undefined;
       readonly publicKey: PublicKeyInput;
     });
 
 /** An access key, whatever its signatures are verified with. */
-export type FoundAccessKey = AccessKeyPolicy & {
+export type FoundAccessKey = AccessKeyMetadata & {
   readonly secretAccessKey?: string | undefined;
   readonly signingKeys?: DerivedAccessKey['signingKeys'] | undefined;
   readonly publicKey?: PublicKey | undefined;
@@ -101,7 +101,7 @@ export interface KeyStore {
    *
    * @param now Unix seconds
    */
-  noteUse?(accessKeyId: string, now: number): void;
+  recordUse?(accessKeyId: string, now: number): void;
 }
 
 /** The last second that has four digits of a year. Milliseconds are beyond it. */

@@ -13,7 +13,7 @@ export interface SchemedSignature extends ParsedSignature {
 }
 
 /** What the server allows of the forms that there are. */
-export interface MechanismPolicy {
+export interface SignatureSettings {
   readonly schemes: readonly Scheme[];
   readonly presignedUrls: 'until-expiry' | 'once' | 'refuse';
 }
@@ -23,9 +23,12 @@ export interface MechanismPolicy {
  *
  * @throws SignatureError `ERR_SIGNATURE_MISSING`, `ERR_SIGNATURE_AMBIGUOUS`, and what the scheme throws
  */
-export function readSignature(request: SignableRequest, policy: MechanismPolicy): SchemedSignature {
+export function readSignature(
+  request: SignableRequest,
+  settings: SignatureSettings,
+): SchemedSignature {
   let found: SchemedSignature | undefined;
-  for (const scheme of policy.schemes) {
+  for (const scheme of settings.schemes) {
     const parsed = scheme.read(request);
     if (parsed === undefined) continue;
     if (found !== undefined) {
@@ -51,7 +54,7 @@ export function readSignature(request: SignableRequest, policy: MechanismPolicy)
     );
   }
   // Not said is not denied.
-  if (policy.presignedUrls === 'refuse' && inUrl !== false) {
+  if (settings.presignedUrls === 'refuse' && inUrl !== false) {
     throw new SignatureError(
       'ERR_SIGNATURE_MISSING',
       'Presigned URLs are not accepted here: expected an Authorization header',

@@ -41,7 +41,7 @@ export class SigningKeys {
   // Ready made: were it derived, a request could choose for what, and strangers could make it slow.
   readonly #decoy = createMacVerifier(randomBytes(32));
   /** Looked through for keys that are not known, as a list of theirs would be: a shorter time would tell. */
-  #nobodys: readonly KnownKey[] = [];
+  #decoys: readonly KnownKey[] = [];
 
   /**
    * The key of an access key for what `params` are about; without material one that nobody has, after the same look-up.
@@ -57,7 +57,7 @@ export class SigningKeys {
     const { accessKeyId } = params;
     const own = this.#known.get(accessKeyId);
     let known: KnownKey | undefined;
-    for (const it of own ?? this.#nobodys)
+    for (const it of own ?? this.#decoys)
       if (it.scope === scope && it.scheme === scheme) known = it;
     if (material === undefined) return this.#decoy;
     // A rotated secret must not leave the old key in use, nor must a key that is for another algorithm now.
@@ -75,7 +75,7 @@ export class SigningKeys {
     const ofScheme = others.filter((it) => it.scheme === scheme).slice(0, MOST_SCOPES - 1);
     const ofOthers = others.filter((it) => it.scheme !== scheme);
     this.#known.set(accessKeyId, [latest, ...ofScheme, ...ofOthers]);
-    this.#nobodys = [{ ...latest, material: NO_MATERIAL, key: this.#decoy }];
+    this.#decoys = [{ ...latest, material: NO_MATERIAL, key: this.#decoy }];
     return key;
   }
 }

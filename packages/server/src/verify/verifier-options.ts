@@ -12,7 +12,7 @@ import type { FailureLimit } from './failure-limit.ts';
 import type { KeyStore } from './key-store.ts';
 import type { NonceStore } from './nonce-store.ts';
 import { schemeOption } from './scheme-option.ts';
-import type { SessionSource } from './session-source.ts';
+import type { SessionProvider } from './session-provider.ts';
 
 /** What a verifier is built from. Durations are seconds. */
 export interface VerifierOptions {
@@ -21,11 +21,11 @@ export interface VerifierOptions {
   /** Where access keys are looked up. */
   readonly keys: KeyStore;
   /** What opens session tokens: `createSessions()`. Without it requests with session credentials are refused. */
-  readonly sessions?: SessionSource | undefined;
+  readonly sessions?: SessionProvider | undefined;
   /** Where nonces are claimed: shared by all servers that accept the same keys for the same audience. */
   readonly nonces: NonceStore;
   /**
-   * Limits failed signatures by where they come from: `createFailureLimit()`. Without it, or where a request's `source` is not
+   * Limits failed signatures by where they come from: `createFailureLimit()`. Without it, or where a request's `clientAddress` is not
    * known, nothing is limited.
    */
   readonly failures?: FailureLimit | undefined;
@@ -75,7 +75,7 @@ const schema = z.strictObject({
     (store) => !Array.isArray(store) && typeof (store as KeyStore | undefined)?.find === 'function',
     'a key store with find(), such as new MemoryKeyStore([accessKey])',
   ),
-  sessions: objectOption<SessionSource>('find', 'what createSessions() gives').optional(),
+  sessions: objectOption<SessionProvider>('find', 'what createSessions() gives').optional(),
   nonces: objectOption<NonceStore>('claim', 'a nonce store with claim()'),
   failures: z.custom<FailureLimit>(isFailureLimit, 'what createFailureLimit() gives').optional(),
   schemes: z
@@ -108,10 +108,10 @@ const schema = z.strictObject({
 });
 
 /** Options with their defaults, as the verifier reads them. */
-export type VerifierPolicy = z.output<typeof schema>;
+export type VerifierSettings = z.output<typeof schema>;
 
 /** @throws TypeError or RangeError naming the option that cannot be used */
-export function parseVerifierOptions(options: VerifierOptions): VerifierPolicy {
+export function parseVerifierOptions(options: VerifierOptions): VerifierSettings {
   return parseOptions('verifier', schema, options);
 }
 
@@ -120,8 +120,8 @@ function haveDistinctNames(schemes: readonly Scheme[]): boolean {
 }
 
 function isFailureLimit(value: unknown): boolean {
-  const { check, note } = (value ?? {}) as Partial<FailureLimit>;
-  return typeof check === 'function' && typeof note === 'function';
+  const { check, record } = (value ?? {}) as Partial<FailureLimit>;
+  return typeof check === 'function' && typeof record === 'function';
 }
 
 function isOrigin(text: string): boolean {

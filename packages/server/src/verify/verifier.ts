@@ -4,7 +4,7 @@ import { kindOf } from '../lib/options.ts';
 import { type Attempt, goOn, newAttempt } from './attempt.ts';
 import { checkBody, hashUndeclared, type ReceivedBody } from './check-body.ts';
 import { checkCoverage } from './check-coverage.ts';
-import { failureRefusal, noteFailure } from './check-failures.ts';
+import { failureRefusal, recordFailure } from './check-failures.ts';
 import { checkSessionBegin } from './check-session-begin.ts';
 import { checkSignature } from './check-signature.ts';
 import { checkWindow } from './check-window.ts';
@@ -40,7 +40,7 @@ export interface ReceivedRequest {
    * The network address of the caller, which failures are limited by. Not what a header says, unless a proxy of one's own has
    * written it. Where it is not known nothing is limited.
    */
-  readonly source?: string | undefined;
+  readonly clientAddress?: string | undefined;
 }
 
 /** Says who signed a request, or why it is refused. */
@@ -63,8 +63,8 @@ export interface Verifier {
   explain(request: ReceivedRequest): Promise<Explanation>;
 }
 
-/** Seconds that a body may take without its key being looked at anew. */
-const LONGEST_GLANCE = 1;
+/** If the body took longer, the key is looked up and checked again. */
+const MAX_BODY_SECONDS_WITHOUT_KEY_CHECK = 1;
 
 /**
  * Builds a verifier.
@@ -87,13 +87,13 @@ const LONGEST_GLANCE = 1;
  * @see docs/wire-format.md, "What a verifier checks, in this order"
  */
 export function createVerifier(options: VerifierOptions): Verifier {
-  const policy = parseVerifierOptions(options);
-  const chooseKey = createChooseKey(policy.audience);
+  const settings = parseVerifierOptions(options);
+  const chooseKey = createChooseKey(settings.audience);
 
   async function lookUp(accessKeyId: string, scope: string, sessionToken: string | undefined) {
     try {
-      if (sessionToken === undefined) return await policy.keys.find(accessKeyId, scope);
-      return await policy.sessions?.find(sessionToken);
+      if (sessionToken === undefined) return await settings.keys.find(accessKeyId, scope);
+      return await settings.sessions?.find(sessionToken);
     } catch (cause) {
       throw storeFailed('key', cause);
     }
@@ -101,10 +101,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
 
   /** Of a request that is refused, the body may still pass, and prove wrong: it is reported once. */
   function report(attempt: Attempt, error: SignatureError): void {
-    if (policy.onRefused === undefined || attempt.isReported) return;
+    if (settings.onRefused === undefined || attempt.isReported) return;
     attempt.isReported = true;
-    const explanation = describeAttempt(attempt, policy, error);
-    callHook(policy.onRefused, explanation, 'COUNTERSIGN_ON_REFUSED');
+    const explanation = describeAttempt(attempt, settings, error);
+    callHook(settings.onRefused, explanation, 'COUNTERSIGN_ON_REFUSED');
   }
 
   /** The steps, in their order: cheap before dear, and nothing is read, buffered or stored for strangers. */
@@ -118,26 +118,26 @@ export function createVerifier(options: VerifierOptions): Verifier {
       throw new TypeError(
         `Cannot verify request: expected { method, url, headers }, got ${kindOf(received)}`,
       );
-    attempt.source = received.source;
+    attempt.clientAddress = received.clientAddress;
     // An application may look it up by a promise, which is no address.
-    watchPromise(received.source, 'COUNTERSIGN_SOURCE');
-    const request = readRequest(received, policy);
+    watchPromise(received.clientAddress, 'COUNTERSIGN_CLIENT_ADDRESS');
+    const request = readRequest(received, settings);
     attempt.request = request;
-    const signed = readSignature(request, policy);
+    const signed = readSignature(request, settings);
     attempt.signed = signed;
     const { scheme, params, signature } = signed;
     goOn(attempt, 'time');
-    checkWindow(params, policy, now);
+    checkWindow(params, settings, now);
     goOn(attempt, 'failures');
-    const blocked = failureRefusal(policy.failures, received.source, params);
+    const blocked = failureRefusal(settings.failures, received.clientAddress, params);
     // Not thrown: that would take V8 as long as all the steps so far, and somebody who guesses is refused here each time.
     if (blocked !== undefined) return Promise.reject(blocked);
     goOn(attempt, 'coverage');
-    checkCoverage(request, params, policy.signedHeaders);
+    checkCoverage(request, params, settings.signedHeaders);
     const { body: claim } = params;
     if (claim === undefined) {
       goOn(attempt, 'body');
-      attempt.bodyHash = await hashUndeclared(received.body, params, policy, now);
+      attempt.bodyHash = await hashUndeclared(received.body, params, settings, now);
     }
     goOn(attempt, 'key');
     const stringToSign = scheme.stringToSign(request, params, attempt.bodyHash);
@@ -147,7 +147,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const key = chooseKey(found, scheme, params, scope, now);
     attempt.key = key;
     // Others may have failed while the key was looked up: a hundred guesses at once are a hundred guesses.
-    const blockedMeanwhile = failureRefusal(policy.failures, received.source, params);
+    const blockedMeanwhile = failureRefusal(settings.failures, received.clientAddress, params);
     if (blockedMeanwhile !== undefined) {
       attempt.check = 'failures';
       throw blockedMeanwhile;
@@ -158,22 +158,22 @@ export function createVerifier(options: VerifierOptions): Verifier {
     try {
       accessKey = checkSignature(stringToSign, signature, params.accessKeyId, key);
     } catch (error) {
-      if (claims) noteFailure(policy.failures, received.source, params);
+      if (claims) recordFailure(settings.failures, received.clientAddress, params);
       throw error;
     }
     if (claim !== undefined) goOn(attempt, 'body');
     const reading =
       claim === undefined
         ? undefined
-        : checkBody(received.body, claim, params, policy, now, (error) => {
+        : checkBody(received.body, claim, params, settings, now, (error) => {
             attempt.check = 'body';
             if (claims) report(attempt, error);
           });
     if (reading !== undefined) {
       await reading;
-      const later = policy.clock();
+      const later = settings.clock();
       // An attacker who has stolen a key could send the headers, and the body after the key was revoked or replaced.
-      if (!(later - now <= LONGEST_GLANCE)) {
+      if (!(later - now <= MAX_BODY_SECONDS_WITHOUT_KEY_CHECK)) {
         goOn(attempt, 'key');
         const found = await lookUp(params.accessKeyId, scope, sessionToken);
         const present = chooseKey(found, scheme, params, scope, later);
@@ -182,23 +182,23 @@ export function createVerifier(options: VerifierOptions): Verifier {
     }
     // The body may have taken its time: freshness is judged when the nonce is claimed.
     goOn(attempt, 'time');
-    checkWindow(params, policy, policy.clock());
-    const name = nameRequest(params, stringToSign, policy.audience);
+    checkWindow(params, settings, settings.clock());
+    const name = nameRequest(params, stringToSign, settings.audience);
     let epoch: string | undefined;
     // The form decides, never an expiry: headers of some schemes have one too.
-    const reusable = params.inUrl === true && policy.presignedUrls !== 'once';
+    const reusable = params.inUrl === true && settings.presignedUrls !== 'once';
     if (claims && !reusable) {
       goOn(attempt, 'nonce');
       let answer: ClaimOutcome;
       try {
-        answer = await policy.nonces.claim(nonceClaim(params, name, accessKey, policy));
+        answer = await settings.nonces.claim(nonceClaim(params, name, accessKey, settings));
       } catch (cause) {
         throw storeFailed('nonce', cause);
       }
       epoch = checkClaim(answer, `subject ${quote(accessKey.subject)}`);
     }
     goOn(attempt, 'time');
-    checkSessionBegin(accessKey, policy, policy.clock());
+    checkSessionBegin(accessKey, settings, settings.clock());
     attempt.passed.push('time');
     const { accessKeyId, signedAt, signedHeaders } = params;
     const { audience, nonce } = name;
@@ -206,7 +206,11 @@ export function createVerifier(options: VerifierOptions): Verifier {
     // A session is in no store; what it was lent out on may be.
     const used = session === undefined ? accessKeyId : session.parent;
     if (claims && used !== undefined)
-      callHook((id) => policy.keys.noteUse?.(id, now), used, 'COUNTERSIGN_KEY_USE_NOT_NOTED');
+      callHook(
+        (id) => settings.keys.recordUse?.(id, now),
+        used,
+        'COUNTERSIGN_KEY_USE_NOT_RECORDED',
+      );
     return {
       accessKeyId,
       subject,
@@ -226,15 +230,15 @@ export function createVerifier(options: VerifierOptions): Verifier {
   }
 
   return {
-    audience: policy.audience,
+    audience: settings.audience,
 
     challenge: (reason) =>
-      policy.schemes.map((scheme) => scheme.challenge(policy.audience, reason)).join(', '),
+      settings.schemes.map((scheme) => scheme.challenge(settings.audience, reason)).join(', '),
 
     verify(received) {
-      const attempt = newAttempt(policy.clock());
+      const attempt = newAttempt(settings.clock());
       const verification = run(attempt, received, true);
-      if (policy.onRefused === undefined) return verification;
+      if (settings.onRefused === undefined) return verification;
       return verification.catch((error) => {
         if (error instanceof SignatureError) report(attempt, error);
         throw error;
@@ -242,13 +246,13 @@ export function createVerifier(options: VerifierOptions): Verifier {
     },
 
     async explain(received) {
-      const attempt = newAttempt(policy.clock());
+      const attempt = newAttempt(settings.clock());
       try {
         await run(attempt, received, false);
-        return describeAttempt(attempt, policy, undefined);
+        return describeAttempt(attempt, settings, undefined);
       } catch (error) {
         if (!(error instanceof SignatureError)) throw error;
-        return describeAttempt(attempt, policy, error);
+        return describeAttempt(attempt, settings, error);
       }
     },
   };

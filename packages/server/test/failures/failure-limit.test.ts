@@ -18,8 +18,8 @@ import express from 'express';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type RedisServer, startRedis, startRedisCluster } from '../../../../test/support/redis.ts';
+import { clientAddressName } from '../../src/failures/client-address-name.ts';
 import { FailureCounts } from '../../src/failures/failure-counts.ts';
-import { sourceName } from '../../src/failures/source-name.ts';
 import { AUDIENCE, listen, listenOn, NOW, parties, send, stranger } from '../http/sockets.ts';
 
 const HERE = '192.0.2.1';
@@ -36,14 +36,14 @@ function guesserOf({ accessKeyId }: { accessKeyId: string }): Signer {
   });
 }
 
-/** Signs a request and has it verified as if it came from a source; says what became of it. */
+/** Signs a request and has it verified as if it came from a client address; says what became of it. */
 async function attempt(
   verifier: Verifier,
   signer: Signer,
-  source: string | undefined,
+  clientAddress: string | undefined,
 ): Promise<string> {
   const { method, headers, url } = await signer.sign({ method: 'GET', url: API });
-  const received = { method, url: new URL(url).pathname, source };
+  const received = { method, url: new URL(url).pathname, clientAddress };
   return verifier
     .verify({ ...received, headers: { host: 'api.test', ...headers } })
     .then(() => 'accepted', codeOf);
@@ -68,7 +68,7 @@ function limited(limits: FailureLimitOptions = {}, options: Partial<VerifierOpti
 }
 
 describe('createFailureLimit()', () => {
-  it('stops guesses at one key from one source, and nobody else', async () => {
+  it('stops guesses at one key from one client address, and nobody else', async () => {
     const { verifier, key, signer, refused } = limited();
     const guesser = guesserOf(key);
     expect(await tally(50, () => attempt(verifier, guesser, HERE))).toEqual({
@@ -81,7 +81,7 @@ describe('createFailureLimit()', () => {
     expect(refused[10]).toMatchObject({
       code: 'ERR_TOO_MANY_FAILURES',
       reason: 'too-many-failures',
-      message: `Cannot verify signatures of access key "${key.accessKeyId}" from this source: too many have failed, wait 60 s`,
+      message: `Cannot verify signatures of access key "${key.accessKeyId}" from this client address: too many have failed, wait 60 s`,
       checks: { time: 'passed', failures: 'failed', coverage: 'not made', key: 'not made' },
     });
   });
@@ -96,7 +96,7 @@ describe('createFailureLimit()', () => {
         .verify({
           method: 'GET',
           url: '/videos',
-          source: HERE,
+          clientAddress: HERE,
           headers: { host: 'api.test', ...headers, authorization },
         })
         .then(() => 'accepted', codeOf);
@@ -116,7 +116,7 @@ describe('createFailureLimit()', () => {
     const { method, headers } = await stranger().sign({ method: 'GET', url: API });
     const refusalOf = (accessKeyId: string): Promise<SignatureError> => {
       const authorization = headers['authorization']?.replace(/CSAK\w+/, accessKeyId);
-      const received = { method, url: '/videos', source: HERE };
+      const received = { method, url: '/videos', clientAddress: HERE };
       return verifier
         .verify({ ...received, headers: { host: 'api.test', ...headers, authorization } })
         .then(
@@ -135,10 +135,10 @@ describe('createFailureLimit()', () => {
     }
   });
 
-  it('stops a source that guesses at ever new keys, and remembers no more of them', async () => {
+  it('stops a client address that guesses at ever new keys, and remembers no more of them', async () => {
     const add = vi.spyOn(FailureCounts.prototype, 'add');
     onTestFinished(() => add.mockRestore());
-    const { verifier, signer, refused } = limited({ perSource: 20 });
+    const { verifier, signer, refused } = limited({ perClientAddress: 20 });
     expect(await tally(200, () => attempt(verifier, stranger(), HERE))).toEqual({
       ERR_KEY_UNKNOWN: 20,
       ERR_TOO_MANY_FAILURES: 180,
@@ -147,7 +147,7 @@ describe('createFailureLimit()', () => {
     expect(await attempt(verifier, signer, HERE)).toBe('ERR_TOO_MANY_FAILURES');
     expect(await attempt(verifier, signer, ELSEWHERE)).toBe('accepted');
     expect(refused[20]?.message).toBe(
-      'Cannot verify signatures from this source: too many have failed, wait 60 s',
+      'Cannot verify signatures from this client address: too many have failed, wait 60 s',
     );
   });
 
@@ -174,9 +174,13 @@ describe('createFailureLimit()', () => {
 
   describe('counts presigned URLs apart', () => {
     /** Opens a presigned URL, as a browser does that loads a picture of an attacker's page. */
-    async function open(verifier: Verifier, signer: Signer, source: string): Promise<string> {
+    async function open(
+      verifier: Verifier,
+      signer: Signer,
+      clientAddress: string,
+    ): Promise<string> {
       const url = new URL(await signer.presign({ url: API, expiresIn: 3_600 }));
-      const received = { method: 'GET', url: url.pathname + url.search, source };
+      const received = { method: 'GET', url: url.pathname + url.search, clientAddress };
       return verifier
         .verify({ ...received, headers: { host: 'api.test' } })
         .then(() => 'accepted', codeOf);
@@ -208,7 +212,7 @@ describe('createFailureLimit()', () => {
       const guesser = guesserOf(key);
       await open(verifier, guesser, HERE);
       const url = new URL(await guesser.presign({ url: API, expiresIn: 60 }));
-      const received = { method: 'GET', url: url.pathname + url.search, source: HERE };
+      const received = { method: 'GET', url: url.pathname + url.search, clientAddress: HERE };
       await expect(verifier.verify({ ...received, headers: { host: 'api.test' } })).rejects.toThrow(
         'Cannot verify presigned URLs of access key',
       );
@@ -231,10 +235,10 @@ describe('createFailureLimit()', () => {
   });
 
   it('counts nothing that is not a guess', async () => {
-    const { verifier, key, signer, failures } = limited({ perKey: 1, perSource: 1 });
+    const { verifier, key, signer, failures } = limited({ perKey: 1, perClientAddress: 1 });
     const late = createSigner({ credentials: key, audience: AUDIENCE, clock: () => NOW - 500 });
     const { headers } = await signer.sign({ method: 'GET', url: API });
-    const again = { method: 'GET', url: '/videos', source: HERE };
+    const again = { method: 'GET', url: '/videos', clientAddress: HERE };
     const received = { ...again, headers: { host: 'api.test', ...headers } };
     await verifier.verify(received);
     const refusals = [
@@ -271,17 +275,17 @@ describe('createFailureLimit()', () => {
       method: 'GET',
       url: '/videos',
       headers: { host: 'api.test', ...headers },
-      source: HERE,
+      clientAddress: HERE,
     };
     expect((await verifier.explain(received)).code).toBe('ERR_SIGNATURE_MISMATCH');
     expect((await verifier.explain(received)).code).toBe('ERR_SIGNATURE_MISMATCH');
-    failures.note(HERE, key.accessKeyId, 'headers');
+    failures.record(HERE, key.accessKeyId, 'headers');
     expect((await verifier.explain(received)).code).toBe('ERR_TOO_MANY_FAILURES');
   });
 
   it('is asked before the key is looked up', async () => {
     const find = vi.fn(async () => undefined);
-    const { verifier } = limited({ perSource: 1 }, { keys: { find } });
+    const { verifier } = limited({ perClientAddress: 1 }, { keys: { find } });
     await tally(5, () => attempt(verifier, stranger(), HERE));
     expect(find).toHaveBeenCalledTimes(1);
   });
@@ -308,11 +312,11 @@ describe('createFailureLimit()', () => {
     expect(await attempt(verifier, signer, HERE)).toBe('ERR_TOO_MANY_FAILURES');
   });
 
-  it('limits nothing where the source is not known', async () => {
-    const { verifier, key, signer } = limited({ perKey: 1, perSource: 1 });
+  it('limits nothing where the client address is not known', async () => {
+    const { verifier, key, signer } = limited({ perKey: 1, perClientAddress: 1 });
     const guesser = guesserOf(key);
-    for (const source of [undefined, '', null, 7, {}] as (string | undefined)[]) {
-      expect(await tally(3, () => attempt(verifier, guesser, source))).toEqual({
+    for (const clientAddress of [undefined, '', null, 7, {}] as (string | undefined)[]) {
+      expect(await tally(3, () => attempt(verifier, guesser, clientAddress))).toEqual({
         ERR_SIGNATURE_MISMATCH: 3,
       });
     }
@@ -331,16 +335,16 @@ describe('createFailureLimit()', () => {
     '1'.repeat(100_000),
     '%',
     '::1%',
-  ])('takes what is no address as it stands: case %#', async (source) => {
+  ])('takes what is no address as it stands: case %#', async (clientAddress) => {
     const { verifier, key, signer } = limited({ perKey: 1 });
     const guesser = guesserOf(key);
-    expect(await attempt(verifier, guesser, source)).toBe('ERR_SIGNATURE_MISMATCH');
-    expect(await attempt(verifier, guesser, source)).toBe('ERR_TOO_MANY_FAILURES');
-    expect(await attempt(verifier, signer, `${source}x`)).toBe('accepted');
+    expect(await attempt(verifier, guesser, clientAddress)).toBe('ERR_SIGNATURE_MISMATCH');
+    expect(await attempt(verifier, guesser, clientAddress)).toBe('ERR_TOO_MANY_FAILURES');
+    expect(await attempt(verifier, signer, `${clientAddress}x`)).toBe('accepted');
   });
 
   it.each([
-    [{ perSource: 0 }, RangeError, /option "perSource" is 0: expected/],
+    [{ perClientAddress: 0 }, RangeError, /option "perClientAddress" is 0: expected/],
     [{ perKey: Number.NaN }, TypeError, /option "perKey" is NaN: expected a number$/],
     [{ per: 100_000 }, RangeError, /option "per" is 100000: expected/],
     [{ per: 1.5 }, TypeError, /option "per" is 1.5: expected/],
@@ -361,7 +365,7 @@ describe('createFailureLimit()', () => {
   });
 });
 
-describe('sourceName()', () => {
+describe('clientAddressName()', () => {
   it.each([
     ['192.0.2.1', '192.0.2.1'],
     ['192.0.2.1:5678', '192.0.2.1'],
@@ -378,8 +382,8 @@ describe('sourceName()', () => {
     ['fe80::1%eth0', 'fe80:0:0:0::/64'],
     ['::1', '0:0:0:0::/64'],
     ['somebody', 'somebody'],
-  ])('%s is %s', (source, name) => {
-    expect(sourceName(source)).toBe(name);
+  ])('%s is %s', (clientAddress, name) => {
+    expect(clientAddressName(clientAddress)).toBe(name);
   });
 });
 
@@ -387,26 +391,26 @@ describe('FailureCounts', () => {
   it('keeps no more names than it may, and forgets the older half first', () => {
     const counts = new FailureCounts(1, 60, 100, () => performance.now());
     for (let index = 0; index < 10_000; index++) {
-      counts.add(`source ${index}`);
+      counts.add(`address ${index}`);
       expect(counts.size).toBeLessThanOrEqual(100);
     }
-    expect(counts.blockedFor('source 9899')).toBe(0);
-    expect(counts.blockedFor('source 9900')).toBeGreaterThan(0);
-    expect(counts.blockedFor('source 9999')).toBeGreaterThan(0);
+    expect(counts.blockedFor('address 9899')).toBe(0);
+    expect(counts.blockedFor('address 9900')).toBeGreaterThan(0);
+    expect(counts.blockedFor('address 9999')).toBeGreaterThan(0);
   });
 
   it('takes no longer the more names there are', () => {
     const counts = new FailureCounts(10, 60, 100_000, () => performance.now());
     const start = performance.now();
-    for (let index = 0; index < 500_000; index++) counts.add(`source ${index}`);
+    for (let index = 0; index < 500_000; index++) counts.add(`address ${index}`);
     // A microsecond each. It was 150 when each search for the oldest passed all that had been deleted.
     expect(performance.now() - start).toBeLessThan(20_000);
   });
 
   it('forgets what has ended, as new names come', async () => {
     const counts = new FailureCounts(1, 0.05, 1_000, () => performance.now());
-    for (let index = 0; index < 100; index++) counts.add(`source ${index}`);
-    await expect.poll(() => counts.blockedFor('source 99')).toBe(0);
+    for (let index = 0; index < 100; index++) counts.add(`address ${index}`);
+    await expect.poll(() => counts.blockedFor('address 99')).toBe(0);
     expect(counts.blocks).toBe(false);
     counts.add('new');
     await expect.poll(() => counts.blocks).toBe(false);
@@ -416,15 +420,15 @@ describe('FailureCounts', () => {
 
   it('hears of too much only, for no longer than it counts itself', () => {
     const counts = new FailureCounts(10, 60, 100, () => performance.now());
-    counts.hear('a', 9, 60_000);
-    counts.hear('b', Number.NaN, 60_000);
-    counts.hear('c', 10, Number.NaN);
-    counts.hear('d', 10, -1);
+    counts.record('a', 9, 60_000);
+    counts.record('b', Number.NaN, 60_000);
+    counts.record('c', 10, Number.NaN);
+    counts.record('d', 10, -1);
     expect(counts.blocks).toBe(false);
-    counts.hear('e', 10, 1e9);
+    counts.record('e', 10, 1e9);
     expect(counts.blockedFor('e')).toBeGreaterThan(59_000);
     expect(counts.blockedFor('e')).toBeLessThanOrEqual(60_000);
-    counts.hear('e', 11, 5);
+    counts.record('e', 11, 5);
     expect(counts.blockedFor('e'), 'never shorter').toBeGreaterThan(59_000);
   });
 
@@ -531,9 +535,9 @@ describe('createFailureLimit() with Redis', () => {
     expect(await commandsOf(admin)).toEqual([]);
   });
 
-  it('keeps no more names in Redis than a source has guesses', async () => {
+  it('keeps no more names in Redis than a client address has guesses', async () => {
     const admin = await redisToUse();
-    const { verifiers } = await servers(1, { perSource: 5 }, admin);
+    const { verifiers } = await servers(1, { perClientAddress: 5 }, admin);
     await tally(100, () => attempt(verifiers[0] as Verifier, stranger(), HERE));
     // With one field that tells when the hash was begun.
     await expect.poll(() => admin.hlen('countersign:failures:headers:keys')).toBe(5 + 1);
@@ -541,15 +545,15 @@ describe('createFailureLimit() with Redis', () => {
     expect(await admin.dbsize()).toBe(2);
   });
 
-  it('keeps no more names in Redis than it may, however many sources fail', async () => {
+  it('keeps no more names in Redis than it may, however many client addresses fail', async () => {
     const admin = await redisToUse();
     const { key, verifiers } = await servers(1, { maxEntries: 100, perKey: 2 }, admin);
     const [verifier] = verifiers as [Verifier];
     const guesser = guesserOf(key);
-    for (let source = 0; source < 500; source++) {
-      expect(await attempt(verifier, guesser, `192.0.${source >> 8}.${source & 255}`)).toBe(
-        'ERR_SIGNATURE_MISMATCH',
-      );
+    for (let clientAddress = 0; clientAddress < 500; clientAddress++) {
+      expect(
+        await attempt(verifier, guesser, `192.0.${clientAddress >> 8}.${clientAddress & 255}`),
+      ).toBe('ERR_SIGNATURE_MISMATCH');
     }
     const names = async () => {
       const hashes = ['sources', 'sources:old', 'keys', 'keys:old'];
@@ -630,8 +634,8 @@ describe('createFailureLimit() with Redis', () => {
     const seen = warnings();
     const failures = createFailureLimit({ redis: admin, perKey: 2 });
     failures.close();
-    failures.note(HERE, 'a');
-    failures.note(HERE, 'a');
+    failures.record(HERE, 'a');
+    failures.record(HERE, 'a');
     expect(failures.check(HERE, 'a')).toEqual({ of: 'access key', seconds: 60 });
     await admin.ping();
     expect(await admin.dbsize()).toBe(0);
@@ -654,23 +658,23 @@ describe('createFailureLimit() with Redis', () => {
     await expect
       .poll(
         () => {
-          one.note(HERE, 'a');
-          other.note(HERE, 'a');
+          one.record(HERE, 'a');
+          other.record(HERE, 'a');
           return one.check(HERE, 'a') !== undefined && other.check(HERE, 'a') !== undefined;
         },
         { timeout: 10_000 },
       )
       .toBe(true);
-    for (let index = 0; index < 4; index++) one.note(ELSEWHERE, 'b');
+    for (let index = 0; index < 4; index++) one.record(ELSEWHERE, 'b');
     await expect
       .poll(() => given.hget('{countersign:failures}:headers:keys', `b ${ELSEWHERE}`))
       .toMatch(/^4 /);
-    other.note(ELSEWHERE, 'b');
+    other.record(ELSEWHERE, 'b');
     await expect.poll(() => other.check(ELSEWHERE, 'b')).toEqual({ of: 'access key', seconds: 60 });
   });
 });
 
-describe('the source of a request', () => {
+describe('the client address of a request', () => {
   const LIMITS = { perKey: 3 };
 
   /** An agent whose connections come from an address. */
@@ -725,7 +729,7 @@ describe('the source of a request', () => {
       status: 429,
       reason: 'too-many-failures',
       retry: 'later',
-      detail: `Cannot verify signatures of access key "${party.key.accessKeyId}" from this source: too many have failed, wait 60 s`,
+      detail: `Cannot verify signatures of access key "${party.key.accessKeyId}" from this client address: too many have failed, wait 60 s`,
     });
   });
 
@@ -756,10 +760,10 @@ describe('the source of a request', () => {
 
   it('is what the application says, with node:http', async () => {
     const party = limited(LIMITS);
-    const source = (req: { headers: NodeJS.Dict<string | string[]> }) =>
+    const clientAddress = (req: { headers: NodeJS.Dict<string | string[]> }) =>
       String(req.headers['x-real-ip']);
     const { origin } = await listen(
-      withSignature((_req, res) => void res.end(), party.verifier, { source }),
+      withSignature((_req, res) => void res.end(), party.verifier, { clientAddress }),
     );
     const result = await attack(origin, party, { 'x-real-ip': '203.0.113.9' });
     expect(result).toMatchObject(STOPPED);
@@ -799,7 +803,7 @@ describe('the source of a request', () => {
     const handler = withSignatureFetch(
       (_request, _identity, _bindings: HttpBindings) => new Response('ok'),
       party.verifier,
-      { source: (_request, { incoming }) => incoming.socket.remoteAddress },
+      { clientAddress: (_request, { incoming }) => incoming.socket.remoteAddress },
     );
     const server = createAdaptorServer({
       fetch: (request, bindings) => handler(request, bindings as HttpBindings),
@@ -822,13 +826,13 @@ describe('the source of a request', () => {
 
   it('must be a function, where it can be given', () => {
     const { verifier } = limited();
-    const options = { source: 'x-forwarded-for' } as object;
+    const options = { clientAddress: 'x-forwarded-for' } as object;
     const message =
-      /^Cannot build adapter: option "source" is "x-forwarded-for": expected a function that tells the caller's network address$/;
+      /^Cannot build adapter: option "clientAddress" is "x-forwarded-for": expected a function that tells the caller's network address$/;
     expect(() => withSignature(() => undefined, verifier, options)).toThrow(message);
     expect(() => withSignatureFetch(() => new Response(), verifier, options)).toThrow(message);
     expect(() => requireSignature(verifier, options)).toThrow(
-      'Cannot build adapter: unknown option "source"',
+      'Cannot build adapter: unknown option "clientAddress"',
     );
   });
 });

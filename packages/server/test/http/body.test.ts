@@ -403,11 +403,11 @@ describe('requireSignature() and a body that does not come', () => {
   it.each(['half of it', 'none of it'])(
     'survives a client that goes away after %s',
     async (sent) => {
-      let tell: () => void = () => undefined;
+      let recordRefusal: () => void = () => undefined;
       const told = new Promise<void>((resolve) => {
-        tell = resolve;
+        recordRefusal = resolve;
       });
-      const { nonces, verifier, signer } = parties({ onRefused: () => tell() });
+      const { nonces, verifier, signer } = parties({ onRefused: () => recordRefusal() });
       let gone: () => void = () => undefined;
       const disconnected = new Promise<void>((resolve) => {
         gone = resolve;

@@ -40,7 +40,7 @@ const REJECTING = THROWING.map(([name, hook]): (typeof THROWING)[number] => [
 /** What comes of one request to a server that a verifier with these options guards, and what the process says of it. */
 async function outcomeOf(
   options: Partial<VerifierOptions> | ((those: ReturnType<typeof parties>) => void),
-  { isForged = false, ...adapter }: { isForged?: boolean; source?: () => never } = {},
+  { isForged = false, ...adapter }: { isForged?: boolean; clientAddress?: () => never } = {},
 ) {
   const seen = troubles();
   const statuses: number[] = [];
@@ -97,39 +97,46 @@ describe.each([...THROWING, ...REJECTING])('a function of the application that %
 });
 
 describe.each(THROWING)('a function of the application that %s', (_, hook) => {
-  it('refuses with 500, as source', async () => {
-    const { statuses, seen } = await outcomeOf({}, { source: hook });
+  it('refuses with 500, as clientAddress', async () => {
+    const { statuses, seen } = await outcomeOf({}, { clientAddress: hook });
     expect(statuses).toEqual([500, 500]);
     expect(seen).toEqual(twice('COUNTERSIGN_VERIFIER_FAILED'));
   });
 
-  it.each(['source', 'target'])('rejects what a fetch handler returns, as %s', async (option) => {
-    const { verifier, signer } = parties();
-    const receive = fetchAdapter.withSignature(() => new Response(), verifier, { [option]: hook });
-    const { url, headers } = await signer.sign({ method: 'GET', url: 'https://api.test/' });
-    const outcome = await receive(new Request(url, { headers })).then(
-      () => 'answered',
-      () => 'rejected',
-    );
-    expect(outcome).toBe('rejected');
-  });
+  it.each(['clientAddress', 'target'])(
+    'rejects what a fetch handler returns, as %s',
+    async (option) => {
+      const { verifier, signer } = parties();
+      const receive = fetchAdapter.withSignature(() => new Response(), verifier, {
+        [option]: hook,
+      });
+      const { url, headers } = await signer.sign({ method: 'GET', url: 'https://api.test/' });
+      const outcome = await receive(new Request(url, { headers })).then(
+        () => 'answered',
+        () => 'rejected',
+      );
+      expect(outcome).toBe('rejected');
+    },
+  );
 });
 
 describe.each(REJECTING)('a function of the application that %s', (_, hook) => {
-  it('tells no address, as source', async () => {
-    const { statuses, seen } = await outcomeOf({}, { source: hook });
+  it('tells no address, as clientAddress', async () => {
+    const { statuses, seen } = await outcomeOf({}, { clientAddress: hook });
     expect(statuses).toEqual([200, 200]);
-    expect(seen).toEqual(twice('COUNTERSIGN_SOURCE'));
+    expect(seen).toEqual(twice('COUNTERSIGN_CLIENT_ADDRESS'));
   });
 
-  it('tells no address, as source of a fetch handler', async () => {
+  it('tells no address, as clientAddress of a fetch handler', async () => {
     const seen = troubles();
     const { verifier, signer } = parties();
-    const receive = fetchAdapter.withSignature(() => new Response(), verifier, { source: hook });
+    const receive = fetchAdapter.withSignature(() => new Response(), verifier, {
+      clientAddress: hook,
+    });
     const { url, headers } = await signer.sign({ method: 'GET', url: 'https://api.test/' });
     expect((await receive(new Request(url, { headers }))).status).toBe(200);
     await turns();
-    expect(seen).toEqual(['COUNTERSIGN_SOURCE']);
+    expect(seen).toEqual(['COUNTERSIGN_CLIENT_ADDRESS']);
   });
 
   it('rejects what a fetch handler returns, as target', async () => {
@@ -142,16 +149,16 @@ describe.each(REJECTING)('a function of the application that %s', (_, hook) => {
     expect(seen).toEqual(['COUNTERSIGN_TARGET']);
   });
 
-  it('leaves what was accepted as it is, as noteUse of a key store', async () => {
+  it('leaves what was accepted as it is, as recordUse of a key store', async () => {
     const { statuses, seen } = await outcomeOf(({ keys }) => {
-      keys.noteUse = hook;
+      keys.recordUse = hook;
     });
     expect(statuses).toEqual([200, 200]);
-    expect(seen).toEqual(twice('COUNTERSIGN_KEY_USE_NOT_NOTED'));
+    expect(seen).toEqual(twice('COUNTERSIGN_KEY_USE_NOT_RECORDED'));
   });
 
-  it('leaves a refusal as it is, as note of what counts failures', async () => {
-    const failures = { check: () => undefined, note: hook };
+  it('leaves a refusal as it is, as record() of what counts failures', async () => {
+    const failures = { check: () => undefined, record: hook };
     const { statuses, seen } = await outcomeOf({ failures }, { isForged: true });
     expect(statuses).toEqual([401, 401]);
     expect(seen).toEqual(twice('COUNTERSIGN_FAILURES'));
@@ -163,16 +170,16 @@ describe('bookkeeping that throws', () => {
     throw new Error('the disk is full');
   };
 
-  it('refuses nothing that was accepted, as noteUse of a key store', async () => {
+  it('refuses nothing that was accepted, as recordUse of a key store', async () => {
     const { statuses, seen } = await outcomeOf(({ keys }) => {
-      keys.noteUse = fail;
+      keys.recordUse = fail;
     });
     expect(statuses).toEqual([200, 200]);
-    expect(seen).toEqual(twice('COUNTERSIGN_KEY_USE_NOT_NOTED'));
+    expect(seen).toEqual(twice('COUNTERSIGN_KEY_USE_NOT_RECORDED'));
   });
 
-  it('leaves a refusal as it is, as note of what counts failures', async () => {
-    const failures = { check: () => undefined, note: fail };
+  it('leaves a refusal as it is, as record() of what counts failures', async () => {
+    const failures = { check: () => undefined, record: fail };
     const { statuses, seen } = await outcomeOf({ failures }, { isForged: true });
     expect(statuses).toEqual([401, 401]);
     expect(seen).toEqual(twice('COUNTERSIGN_FAILURES'));

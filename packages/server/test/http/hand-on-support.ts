@@ -49,11 +49,11 @@ export function troubles(): string[] {
   const spy = vi.spyOn(process, 'emitWarning').mockImplementation(((_: string, options: object) => {
     seen.push((options as { code: string }).code);
   }) as typeof process.emitWarning);
-  const note = (): void => void seen.push('unhandled rejection');
-  process.on('unhandledRejection', note);
+  const record = (): void => void seen.push('unhandled rejection');
+  process.on('unhandledRejection', record);
   onTestFinished(() => {
     spy.mockRestore();
-    process.off('unhandledRejection', note);
+    process.off('unhandledRejection', record);
   });
   return seen;
 }

@@ -42,16 +42,16 @@ async function streamingServer(
   const app = express();
   app.use(requireSignature(verifier, { body: 'stream' }));
   app.use(async (req, res, next) => {
-    const note: Handled = { ended: false, outcome: undefined };
-    handled.push(note);
+    const handling: Handled = { ended: false, outcome: undefined };
+    handled.push(handling);
     req.once('end', () => {
-      note.ended = true;
+      handling.ended = true;
     });
-    note.outcome = Promise.resolve(handle(req, res, next)).then(
+    handling.outcome = Promise.resolve(handle(req, res, next)).then(
       () => 'done',
       (error: unknown) => error,
     );
-    await note.outcome;
+    await handling.outcome;
   });
   return { ...rest, keys, handled, ...(await listen(app)) };
 }
@@ -243,9 +243,9 @@ describe("requireSignature({ body: 'stream' })", () => {
       client.write(headOf(signed, { 'content-length': 6 }));
       expect((await client.answer()).status).toBe(202);
       client.write(body);
-      const [note] = handled;
-      expect(await within(Promise.resolve(note?.outcome), 'the handler ends')).toEqual(outcome);
-      expect(note?.ended).toBe(ended);
+      const [handling] = handled;
+      expect(await within(Promise.resolve(handling?.outcome), 'the handler ends')).toEqual(outcome);
+      expect(handling?.ended).toBe(ended);
       expect(refused.map(({ code }) => code)).toEqual(ended ? [] : ['ERR_BODY_MISMATCH']);
       if (!ended) await client.closed;
     },
@@ -274,9 +274,9 @@ describe("requireSignature({ body: 'stream' })", () => {
       client.write('content-length' in framing ? 'sig' : '6\r\nsigned\r\n');
       client.socket.end();
       await client.closed;
-      const note = handled.at(-1);
-      expect(await note?.outcome).toMatchObject({ code: 'ECONNRESET' });
-      expect(note?.ended).toBe(false);
+      const handling = handled.at(-1);
+      expect(await handling?.outcome).toMatchObject({ code: 'ECONNRESET' });
+      expect(handling?.ended).toBe(false);
     }
   });
 

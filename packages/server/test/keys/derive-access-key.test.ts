@@ -77,7 +77,7 @@ describe('deriveAccessKey()', () => {
     expect(await judge(forged)).toBe('ERR_SIGNATURE_MISMATCH');
   });
 
-  it('leaves the policy as it is', async () => {
+  it('leaves the metadata as it is', async () => {
     expect(await judge({ ...derived, status: 'disabled' })).toBe('ERR_KEY_INACTIVE');
     expect(await judge({ ...derived, expiresAt: NOW })).toBe('ERR_KEY_INACTIVE');
     expect(await judge({ ...derived, audiences: ['other-api'] })).toBe('ERR_KEY_INACTIVE');

@@ -22,9 +22,9 @@ export function restoredStoreContract(name: string, make: () => Promise<Restorab
   describe(`${name} of which an older copy is restored`, () => {
     async function begin() {
       const warnings: Error[] = [];
-      const hear = (warning: Error) => void warnings.push(warning);
-      process.on('warning', hear);
-      onTestFinished(() => void process.off('warning', hear));
+      const record = (warning: Error) => void warnings.push(warning);
+      process.on('warning', record);
+      onTestFinished(() => void process.off('warning', record));
       const place = await make();
       const [admin, edge] = [place.open(), place.open()];
       const [good, bad] = [await admin.create({ subject: 'alice' }), await admin.create()];

@@ -9,7 +9,7 @@ import {
   KeyStoreError,
   type ManagedKeyStore,
   MemoryNonceStore,
-  type SessionSource,
+  type SessionProvider,
 } from '@countersign/server';
 import { createSessions, type SessionCredentials } from '@countersign/server/sessions';
 import { describe, expect, it, vi } from 'vitest';
@@ -33,7 +33,7 @@ export async function judge(
     signedAt = NOW,
     now = signedAt,
     sessions = createTestSessions(keys),
-  }: { signedAt?: number; now?: number; sessions?: SessionSource } = {},
+  }: { signedAt?: number; now?: number; sessions?: SessionProvider } = {},
 ): Promise<string> {
   const signer = createSigner({ credentials, audience: AUDIENCE, clock: () => signedAt });
   const { headers } = await signer.sign({ method: 'GET', url: 'http://api.test/' });
@@ -260,9 +260,9 @@ export function keyStoreContract(
       });
       now += 100;
       const fresh = await keys.rotate(old.accessKeyId, { overlap: 60 });
-      const { accessKeyId: _, secretAccessKey: __, ...policy } = old;
+      const { accessKeyId: _, secretAccessKey: __, ...metadata } = old;
       // It lives as long as the old one was to live.
-      expect(fresh).toMatchObject({ ...policy, created: now, expiresAt: now + 1_000 });
+      expect(fresh).toMatchObject({ ...metadata, created: now, expiresAt: now + 1_000 });
       expect(fresh.secretAccessKey).not.toBe(old.secretAccessKey);
       for (const key of [old, fresh])
         expect(await judge(keys, key, { signedAt: now })).toBe('accepted');
@@ -347,14 +347,14 @@ export function keyStoreContract(
       const { place, keys } = await openStore();
       const { accessKeyId } = await keys.create();
       expect((await keys.show(accessKeyId))?.lastUsedAt).toBeUndefined();
-      keys.noteUse(accessKeyId, NOW);
-      keys.noteUse('CSAK-unknown', NOW);
+      keys.recordUse(accessKeyId, NOW);
+      keys.recordUse('CSAK-unknown', NOW);
       expect((await keys.show(accessKeyId))?.lastUsedAt).toBe(NOW);
       await keys.close();
       expect((await keys.show(accessKeyId).catch(() => undefined))?.lastUsedAt ?? NOW).toBe(NOW);
       if (!place.isShared) return;
       const other = place.open();
-      other.noteUse(accessKeyId, NOW - 60);
+      other.recordUse(accessKeyId, NOW - 60);
       await other.close();
       const third = place.open();
       expect((await third.show(accessKeyId))?.lastUsedAt).toBe(NOW);

@@ -43,10 +43,10 @@ describe('MasterKeys', () => {
     ['zeros', `zeros:${'A'.repeat(43)}`],
     ['7 different bytes', `seven:${bytesOf(7)}`],
     ['something else', [42 as unknown as string]],
-  ])('refuses %s, and does not show it', (_, source) => {
+  ])('refuses %s, and does not show it', (_, provider) => {
     let error: unknown;
     try {
-      new MasterKeys(source);
+      new MasterKeys(provider);
     } catch (thrown) {
       error = thrown;
     }
@@ -232,10 +232,10 @@ describe('MasterKeys', () => {
       async (id: string | undefined) => (id === undefined || id === 'first' ? first : undefined),
     ],
     ['of a function that tells all', async () => [second, first]],
-  ])('finds a key %s, whatever strangers name meanwhile', async (_, source) => {
+  ])('finds a key %s, whatever strangers name meanwhile', async (_, provider) => {
     const now = vi.spyOn(performance, 'now').mockReturnValue(0);
     onTestFinished(() => now.mockRestore());
-    const keys = new MasterKeys(source);
+    const keys = new MasterKeys(provider);
     // Also where it has not been asked for before.
     // Of ten minutes each second, with room for no guess any more.
     for (let second = 0; second < 600; second++) {

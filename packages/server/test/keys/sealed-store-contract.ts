@@ -4,7 +4,7 @@ import {
   generateMasterKey,
   KeyStoreError,
   type ManagedKeyStore,
-  type MasterKeySource,
+  type MasterKeyProvider,
 } from '@countersign/server';
 import { describe, expect, it, vi } from 'vitest';
 import { NOW } from '../../../../test/support/now.ts';
@@ -18,7 +18,7 @@ type Edit = (record: Sealed[string]) => void;
 /** A place where sealed keys lie, and whoever has got at it. */
 export interface SealedPlace {
   /** A server with master keys. It is closed when the test is over. */
-  open(masterKey: MasterKeySource, clock?: () => number): ManagedKeyStore;
+  open(masterKey: MasterKeyProvider, clock?: () => number): ManagedKeyStore;
   /** All that lies there. */
   dump(): Promise<string>;
   /** Changes what lies there. */
@@ -27,13 +27,13 @@ export interface SealedPlace {
 
 /** What somebody does to a record who has no master key. */
 const forgeries: Record<string, Edit> = {
-  'another policy': (record) => {
+  'other metadata': (record) => {
     record.policy = record.policy.replace('Laptop', 'Forged');
   },
-  'a policy that is none': (record) => {
+  'metadata that are none': (record) => {
     record.policy = 'Forged';
   },
-  'a policy of nothing': (record) => {
+  'metadata of nothing': (record) => {
     record.policy = 'null';
   },
   'no seal': (record) => {
@@ -66,7 +66,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       expect(text).not.toContain(first.split(':')[1]);
     });
 
-    it('open under their own name only, and with their own policy', async () => {
+    it('open under their own name only, and with their own metadata', async () => {
       const place = await make();
       const keys = place.open(first);
       const mine = await keys.create({ subject: 'mallory', scopes: ['videos:parse'] });
@@ -84,7 +84,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
             [two]: { ...b, sealed: a.sealed },
           });
         },
-        'a wider policy': (records, one) => {
+        'wider metadata': (records, one) => {
           const it = records[one] as Sealed[string];
           it.policy = it.policy.replace('videos:parse', 'videos:delete');
         },
@@ -92,7 +92,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
           const it = records[one] as Sealed[string];
           it.policy = it.policy.replace('mallory', 'admin');
         },
-        'a space in the policy': (records, one) => {
+        'a space in the metadata': (records, one) => {
           const it = records[one] as Sealed[string];
           it.policy += ' ';
         },
@@ -154,9 +154,12 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       const place = await make();
       const old = await place.open(first).create();
       const fresh = await place.open([second, first]).create();
-      const states = async (source: MasterKeySource) =>
+      const states = async (provider: MasterKeyProvider) =>
         Object.fromEntries(
-          (await place.open(source).list()).map(({ accessKeyId, status }) => [accessKeyId, status]),
+          (await place.open(provider).list()).map(({ accessKeyId, status }) => [
+            accessKeyId,
+            status,
+          ]),
         );
       expect(await states(second)).toEqual({
         [old.accessKeyId]: 'unreadable',
@@ -252,8 +255,8 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       const server = place.open(second);
       await expect(server.find(accessKeyId)).rejects.toMatchObject({ code: 'ERR_MASTER_KEY' });
       await server.revoke({ accessKeyId });
-      for (const source of [second, [first, second]])
-        expect(await judge(place.open(source), key)).toBe('ERR_KEY_INACTIVE: it is revoked');
+      for (const provider of [second, [first, second]])
+        expect(await judge(place.open(provider), key)).toBe('ERR_KEY_INACTIVE: it is revoked');
       expect(await server.rewrap()).toBe(1);
       expect(await judge(server, await server.create())).toBe('accepted');
     });
@@ -263,9 +266,9 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       const keys = place.open(first);
       const { accessKeyId } = await keys.create();
       const { accessKeyId: other } = await keys.create();
-      const policy = { subject: 'alice', scopes: [], status: 'active', version: 0, color: 'red' };
+      const metadata = { subject: 'alice', scopes: [], status: 'active', version: 0, color: 'red' };
       const name = `key/${accessKeyId}`;
-      const later = await seal(name, { policy, secret: 'hush' }, new MasterKeys(first));
+      const later = await seal(name, { metadata, secret: 'hush' }, new MasterKeys(first));
       await place.change((records) => Object.assign(records, { [name]: later }));
       const server = place.open(first);
       await expect(server.find(accessKeyId)).rejects.toMatchObject({
@@ -384,12 +387,12 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       const place = await make();
       await place.open(first).createEmpty();
       const asked: (string | undefined)[] = [];
-      const source = async (id: string | undefined): Promise<string> => {
+      const provider = async (id: string | undefined): Promise<string> => {
         asked.push(id);
         return first;
       };
-      const key = await place.open(source).create();
-      const other = place.open(source);
+      const key = await place.open(provider).create();
+      const other = place.open(provider);
       for (let round = 0; round < 3; round++) expect(await judge(other, key)).toBe('accepted');
       expect(asked).toEqual([undefined, 'first']);
       const failing = place.open(() => Promise.reject(new Error('The vault is locked')));

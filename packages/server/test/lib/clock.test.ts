@@ -107,8 +107,8 @@ describe('a clock that is given', () => {
 
   it('says for how long failures count', () => {
     let now = NOW;
-    const limit = createFailureLimit({ perSource: 2, perKey: 1, per: 60, clock: () => now });
-    limit.note('192.0.2.1', 'CSAK1');
+    const limit = createFailureLimit({ perClientAddress: 2, perKey: 1, per: 60, clock: () => now });
+    limit.record('192.0.2.1', 'CSAK1');
     expect(limit.check('192.0.2.1', 'CSAK1')).toEqual({ of: 'access key', seconds: 60 });
     now += 59;
     expect(limit.check('192.0.2.1', 'CSAK1')).toEqual({ of: 'access key', seconds: 1 });

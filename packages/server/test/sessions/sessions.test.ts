@@ -11,7 +11,7 @@ import {
   type Identity,
   MemoryKeyStore,
   MemoryNonceStore,
-  type Revocations,
+  type SessionRevocations,
 } from '@countersign/server';
 import {
   identityOf,
@@ -125,11 +125,11 @@ describe('session credentials', () => {
     );
     const locked = open({ masterKey: () => Promise.reject(new Error('The vault is locked')) });
     expect(await locked.verify(credentials)).toBe('ERR_KEY_STORE_FAILED');
-    const source = { find: () => Promise.reject(new Error('The vault is locked')) };
+    const provider = { find: () => Promise.reject(new Error('The vault is locked')) };
     const verifier = createVerifier({
       audience: AUDIENCE,
       keys,
-      sessions: source,
+      sessions: provider,
       nonces: new MemoryNonceStore({ clock: () => NOW, bornAt: 0 }),
       clock: () => NOW,
     });
@@ -498,7 +498,7 @@ async function otherwise({
 describe('sessionEndpoint() and sessionCredentials()', () => {
   async function serve(
     before: express.RequestHandler[] = [],
-    revocations?: Revocations,
+    revocations?: SessionRevocations,
     [makeApp, body]: readonly [typeof express, 'buffer' | 'stream'] = [express, 'buffer'],
     options: SessionEndpointOptions = { transport: 'allow-plain-http' },
   ) {
@@ -610,7 +610,7 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
 
   it('are not lent for all that there is where what is wanted did not arrive', async () => {
     let begun = 0;
-    const counting: Revocations = {
+    const counting: SessionRevocations = {
       beginSession: async () => {
         begun++;
         return { now: 0, issuedAt: 0, signedSince: 0, versions: { subject: 0, all: 0 } };

@@ -158,7 +158,7 @@ describe('the use of a key', () => {
         audience: AUDIENCE,
         keys: {
           find: (id) => keys.find(id),
-          noteUse: (id, now) => void noted.push([id, now]),
+          recordUse: (id, now) => void noted.push([id, now]),
         },
         sessions: session && { find: found(session) },
         nonces: new MemoryNonceStore({ clock: () => NOW, bornAt: 0 }),

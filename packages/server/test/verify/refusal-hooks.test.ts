@@ -79,7 +79,7 @@ describe('onRefused of a verifier, without a failure limit', () => {
 
   it('is told what the application says, by node:http', async () => {
     const { seen, options } = told();
-    await call(withSignature(never, { ...options(), source: () => '203.0.113.7' }));
+    await call(withSignature(never, { ...options(), clientAddress: () => '203.0.113.7' }));
     expect(seen).toMatchObject([{ clientAddress: '203.0.113.7' }]);
   });
 
@@ -94,8 +94,8 @@ describe('onRefused of a verifier, without a failure limit', () => {
   it('is told what the application says, by fetch handlers, and nothing without that', async () => {
     const { seen, options } = told();
     const unsigned = () => new Request('https://api.test/');
-    const source = () => '203.0.113.7';
-    await fetchAdapter.withSignature(never, { ...options(), source })(unsigned());
+    const clientAddress = () => '203.0.113.7';
+    await fetchAdapter.withSignature(never, { ...options(), clientAddress })(unsigned());
     await fetchAdapter.withSignature(never, options())(unsigned());
     expect(seen.map(({ clientAddress }) => clientAddress)).toEqual(['203.0.113.7', undefined]);
   });
@@ -107,11 +107,13 @@ describe('onRefused of a verifier, without a failure limit', () => {
     ['', undefined],
     [7, undefined],
     [Promise.resolve('203.0.113.7'), undefined],
-  ])('is told of the address %o: %o', async (source, expected) => {
+  ])('is told of the address %o: %o', async (clientAddress, expected) => {
     const { seen, options } = told();
     const verifier = createVerifier(options());
     const received = { method: 'GET', url: '/', headers: { host: 'api.test' } };
-    await expect(verifier.verify({ ...received, source: source as string })).rejects.toMatchObject({
+    await expect(
+      verifier.verify({ ...received, clientAddress: clientAddress as string }),
+    ).rejects.toMatchObject({
       code: 'ERR_SIGNATURE_MISSING',
     });
     expect(seen[0]?.clientAddress).toBe(expected);
@@ -119,7 +121,12 @@ describe('onRefused of a verifier, without a failure limit', () => {
 
   it('is told the address of a request that cannot even be read', async () => {
     const { seen, options } = told();
-    const received = { method: 'GET', url: '/../', headers: { host: 'api.test' }, source: '::1' };
+    const received = {
+      method: 'GET',
+      url: '/../',
+      headers: { host: 'api.test' },
+      clientAddress: '::1',
+    };
     await expect(createVerifier(options()).verify(received)).rejects.toMatchObject({
       code: 'ERR_TARGET_AMBIGUOUS',
     });
@@ -171,7 +178,7 @@ describe('onRefused of a callback verifier', () => {
   it('is told what the caller of the verifier says', async () => {
     const { seen, onRefused } = told();
     const verifier = createCallbackVerifier({ secrets: SECRETS, onRefused });
-    await expect(verifier.verify({ headers: {}, source: 'a\nb' })).rejects.toMatchObject({
+    await expect(verifier.verify({ headers: {}, clientAddress: 'a\nb' })).rejects.toMatchObject({
       code: 'ERR_SIGNATURE_MISSING',
     });
     expect(seen).toMatchObject([{ clientAddress: '"a\\nb"' }]);

@@ -65,7 +65,7 @@ const refusal = (promise: Promise<unknown>): Promise<SignatureError> =>
   );
 
 describe('a signature in headers', () => {
-  it('T15: that expires is accepted once, whatever the policy for URLs', async () => {
+  it('T15: that expires is accepted once, whatever the setting for URLs', async () => {
     for (const expiresIn of [60, 120, 3_600]) {
       for (const presignedUrls of ['until-expiry', 'once', 'refuse'] as const) {
         const { sign, verifier } = createPlainApi({ expiresIn }, { presignedUrls });
@@ -136,10 +136,10 @@ describe('a wrong signature', () => {
     const kinds: unknown[] = [];
     const failures: FailureLimit = {
       check: () => undefined,
-      note: (_source, _accessKeyId, kind) => void kinds.push(kind),
+      record: (_clientAddress, _accessKeyId, kind) => void kinds.push(kind),
     };
     const { sign, verifier } = createPlainApi({ inUrl, expiresIn: 60 }, { failures });
-    const request = { ...(await sign()), url: '/videos?id=2', source: '192.0.2.1' };
+    const request = { ...(await sign()), url: '/videos?id=2', clientAddress: '192.0.2.1' };
     expect(await outcome(verifier, request)).toBe('ERR_SIGNATURE_MISMATCH');
     expect(kinds).toEqual([kind]);
   });

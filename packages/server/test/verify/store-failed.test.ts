@@ -31,7 +31,7 @@ it('a store that fails says why, and never with the password that it was given',
   const signature = scheme.parseKey(SECRET).sign?.(scheme.content(params, body)) ?? '';
   const headers = scheme.write?.(params, [signature]) ?? {};
   const callback = await createCallbackVerifier({ secrets: [SECRET] }).verify({ headers, body });
-  const store = { begin: refused, goOn: refused, giveUp: refused, finish: refused };
+  const store = { begin: refused, goOn: refused, release: refused, finish: refused };
 
   const nonces = { claim: refused };
   const api = createApi({ nonces });

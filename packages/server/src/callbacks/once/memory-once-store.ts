@@ -116,8 +116,8 @@ export class MemoryOnceStore implements OnceStore {
     this.#set(key, undefined, this.#clock() + remember, scope.countsFor);
   }
 
-  /** See {@link OnceStore.giveUp}. */
-  async giveUp(key: string, token: string): Promise<void> {
+  /** See {@link OnceStore.release}. */
+  async release(key: string, token: string): Promise<void> {
     const entry = this.#entries.get(key);
     if (entry?.token === token) this.#remove(entry);
   }

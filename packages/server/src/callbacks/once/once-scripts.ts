@@ -73,7 +73,7 @@ redis.call('DEL', run)
 return 1`;
 
 /** ARGV: also the token. */
-export const GIVE_UP_SCRIPT = `${HEAD}
+export const RELEASE_SCRIPT = `${HEAD}
 if redis.call('GET', run) ~= ARGV[3] then return 0 end
 redis.call('DEL', run)
 return redis.call('ZREM', place, name)`;

@@ -59,5 +59,5 @@ export interface OnceStore {
    */
   finish(key: string, remember: number, scope: OnceScope): Promise<void>;
   /** Says that a run has failed: the next delivery runs. Where the callback is not this run's any more, nothing happens. */
-  giveUp(key: string, token: string, scope: OnceScope): Promise<void>;
+  release(key: string, token: string, scope: OnceScope): Promise<void>;
 }

@@ -103,12 +103,12 @@ export type Once = <T>(
  */
 export function createOnce(options: OnceOptions): Once {
   const { store, lease, remember } = parseOptions('once', schema, options);
-  /** Runs that are given up behind their answers. */
+  /** Runs that are released after their answers. */
   let behind = 0;
 
   /** Once, and where that fails again behind the answer: nobody shall wait for the end of a lease that nothing needs. */
-  async function giveUp({ key, scope }: Name, token: string): Promise<void> {
-    const act = async () => store.giveUp(key, token, scope);
+  async function release({ key, scope }: Name, token: string): Promise<void> {
+    const act = async () => store.release(key, token, scope);
     try {
       await act();
     } catch {
@@ -133,11 +133,11 @@ export function createOnce(options: OnceOptions): Once {
         if (!STATES.has(begun?.state)) throw new TypeError('It gave an answer that is none');
       } catch (error) {
         // It may have begun all the same, and only the answer was lost.
-        for (const begunName of names.slice(0, index + 1)) void giveUp(begunName, token);
+        for (const begunName of names.slice(0, index + 1)) void release(begunName, token);
         throw failed(error);
       }
       if (begun.state === 'begun') continue;
-      for (const begunName of names.slice(0, index)) await giveUp(begunName, token);
+      for (const begunName of names.slice(0, index)) await release(begunName, token);
       return begun;
     }
     return { state: 'begun' };
@@ -175,7 +175,7 @@ export function createOnce(options: OnceOptions): Once {
       } catch (error) {
         // Not one moment later: a run that goes on would have the callback again.
         clearInterval(beat);
-        for (const name of names) await giveUp(name, token);
+        for (const name of names) await release(name, token);
         throw error;
       }
       for (const { key, scope } of names)

@@ -2,11 +2,11 @@ import type { Cluster, Redis } from 'ioredis';
 import * as z from 'zod';
 import { OperatorWarnings, type WarningHook, warningOption } from '../../lib/operator-warning.ts';
 import { parseOptions } from '../../lib/options.ts';
-import { TestedRedis } from '../../lib/redis/checked-redis.ts';
+import { CheckedRedis } from '../../lib/redis/checked-redis.ts';
 import { duplicate, redisOption } from '../../lib/redis/own-connection.ts';
 import { commandsOf } from '../../lib/redis/redis-commands.ts';
 import { refusalOf } from '../../lib/redis/redis-permissions.ts';
-import { BEGIN_SCRIPT, FINISH_SCRIPT, GIVE_UP_SCRIPT, GO_ON_SCRIPT } from './once-scripts.ts';
+import { BEGIN_SCRIPT, FINISH_SCRIPT, GO_ON_SCRIPT, RELEASE_SCRIPT } from './once-scripts.ts';
 import { NO_SCOPE, type OnceScope, type OnceState, type OnceStore } from './once-store.ts';
 
 export interface RedisOnceStoreOptions {
@@ -40,7 +40,7 @@ const NAME_LENGTH = 22;
 /** What the user of the store must be allowed to run. */
 const COMMANDS = [
   ...['EVAL', 'EVALSHA', 'INFO'],
-  ...commandsOf(BEGIN_SCRIPT, GO_ON_SCRIPT, FINISH_SCRIPT, GIVE_UP_SCRIPT),
+  ...commandsOf(BEGIN_SCRIPT, GO_ON_SCRIPT, FINISH_SCRIPT, RELEASE_SCRIPT),
 ];
 
 type Keys = [counted: string, others: string, run: string];
@@ -50,7 +50,7 @@ interface OnceCommands {
   onceBegin(...args: [...Keys, ...(string | number)[]]): Promise<unknown>;
   onceGoOn(...args: [...Keys, ...(string | number)[]]): Promise<unknown>;
   onceFinish(...args: [...Keys, ...(string | number)[]]): Promise<unknown>;
-  onceGiveUp(...args: [...Keys, ...(string | number)[]]): Promise<unknown>;
+  onceRelease(...args: [...Keys, ...(string | number)[]]): Promise<unknown>;
 }
 
 /**
@@ -70,7 +70,7 @@ interface OnceCommands {
  * ```
  */
 export class RedisOnceStore implements OnceStore {
-  readonly #connection: TestedRedis;
+  readonly #connection: CheckedRedis;
   readonly #redis: (Redis | Cluster) & OnceCommands;
   readonly #prefix: string;
   readonly #perSender: number;
@@ -88,9 +88,9 @@ export class RedisOnceStore implements OnceStore {
     own.defineCommand('onceBegin', { numberOfKeys: 3, lua: BEGIN_SCRIPT });
     own.defineCommand('onceGoOn', { numberOfKeys: 3, lua: GO_ON_SCRIPT });
     own.defineCommand('onceFinish', { numberOfKeys: 3, lua: FINISH_SCRIPT });
-    own.defineCommand('onceGiveUp', { numberOfKeys: 3, lua: GIVE_UP_SCRIPT });
+    own.defineCommand('onceRelease', { numberOfKeys: 3, lua: RELEASE_SCRIPT });
     this.#redis = own as (Redis | Cluster) & OnceCommands;
-    this.#connection = new TestedRedis(own, {
+    this.#connection = new CheckedRedis(own, {
       what: 'handled callbacks',
       store: 'ONCE_STORE',
       warnings: new OperatorWarnings(onWarning),
@@ -138,9 +138,9 @@ export class RedisOnceStore implements OnceStore {
     await this.#run('onceFinish', this.#keys(key, scope), args);
   }
 
-  /** See {@link OnceStore.giveUp}. */
-  async giveUp(key: string, token: string, scope = NO_SCOPE): Promise<void> {
-    await this.#run('onceGiveUp', this.#keys(key, scope), [...facts(key, scope), token]);
+  /** See {@link OnceStore.release}. */
+  async release(key: string, token: string, scope = NO_SCOPE): Promise<void> {
+    await this.#run('onceRelease', this.#keys(key, scope), [...facts(key, scope), token]);
   }
 
   /** Closes the store's own connection, not the one that it was given. */

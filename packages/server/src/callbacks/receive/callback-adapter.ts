@@ -55,9 +55,9 @@ export function checkMethod(method: string | undefined): void {
  * The network address of a caller, for logs. A request may have no socket, or one that is gone: that changes nothing for its
  * callback.
  */
-export function knownSource(sourceOf: () => string | undefined): string | undefined {
+export function knownClientAddress(clientAddressOf: () => string | undefined): string | undefined {
   try {
-    return sourceOf();
+    return clientAddressOf();
   } catch {
     return undefined;
   }

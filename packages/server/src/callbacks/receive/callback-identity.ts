@@ -33,5 +33,5 @@ export interface CallbackRequest {
   /** The body as it came over the wire: bytes, text (taken as UTF-8), nothing, or a way to read it. Never parsed and written anew. */
   readonly body?: Uint8Array | string | IncomingBody | undefined;
   /** The network address of the caller, if it is known: `onRefused` is told it. */
-  readonly source?: string | undefined;
+  readonly clientAddress?: string | undefined;
 }

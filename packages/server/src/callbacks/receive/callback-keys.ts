@@ -1,8 +1,8 @@
 import { hash } from 'node:crypto';
 import type { CallbackKey } from '../schemes/callback-scheme.ts';
 import {
-  type CallbackPolicy,
   type CallbackSecrets,
+  type CallbackSettings,
   isSecrets,
   MOST_SECRETS,
 } from './callback-verifier-options.ts';
@@ -21,7 +21,7 @@ export interface NamedCallbackKey {
 export function createCallbackKeys({
   secrets,
   scheme,
-}: Pick<CallbackPolicy, 'secrets' | 'scheme'>): () => Promise<readonly NamedCallbackKey[]> {
+}: Pick<CallbackSettings, 'secrets' | 'scheme'>): () => Promise<readonly NamedCallbackKey[]> {
   let read = new Map<string, NamedCallbackKey>();
   const readKey = (text: string): NamedCallbackKey => ({
     key: scheme.parseKey(text),

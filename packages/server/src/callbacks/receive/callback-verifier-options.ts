@@ -76,18 +76,18 @@ const schema = z.strictObject({
 
 /** @throws TypeError or RangeError naming the option that cannot be used */
 export function parseCallbackOptions(options: CallbackVerifierOptions) {
-  const policy = parseOptions('callback verifier', schema, options);
-  if (policy.nonces !== undefined && policy.scheme.time === 'unsigned') {
+  const settings = parseOptions('callback verifier', schema, options);
+  if (settings.nonces !== undefined && settings.scheme.time === 'unsigned') {
     throw new TypeError(
-      `Cannot build callback verifier: option "nonces" does not go with ${policy.scheme.name}, which signs no time: an honest redelivery has the same signature as a copy; use once()`,
+      `Cannot build callback verifier: option "nonces" does not go with ${settings.scheme.name}, which signs no time: an honest redelivery has the same signature as a copy; use once()`,
     );
   }
-  const { sender = policy.scheme.name } = policy;
-  const ahead = policy.ahead ?? (policy.nonces === undefined ? policy.window : 5);
-  return { ...policy, sender, ahead };
+  const { sender = settings.scheme.name } = settings;
+  const ahead = settings.ahead ?? (settings.nonces === undefined ? settings.window : 5);
+  return { ...settings, sender, ahead };
 }
 
-export type CallbackPolicy = ReturnType<typeof parseCallbackOptions>;
+export type CallbackSettings = ReturnType<typeof parseCallbackOptions>;
 
 export function isSecrets(value: unknown): value is CallbackSecrets {
   return (

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { encodeUtf8, quote, SignatureError } from '@countersign/shared';
 import { callHook } from '../../lib/call-hook.ts';
-import { clientAddress } from '../../lib/client-address.ts';
+import { formatClientAddress } from '../../lib/format-client-address.ts';
 import { checkClaim } from '../../verify/claim-nonce.ts';
 import type { ClaimOutcome } from '../../verify/nonce-store.ts';
 import { readFields } from '../../verify/read-request.ts';
@@ -10,7 +10,7 @@ import type { ReceivedCallback } from '../schemes/callback-scheme.ts';
 import type { CallbackIdentity, CallbackRequest } from './callback-identity.ts';
 import { createCallbackKeys, type NamedCallbackKey } from './callback-keys.ts';
 import {
-  type CallbackPolicy,
+  type CallbackSettings,
   type CallbackVerifierOptions,
   parseCallbackOptions,
 } from './callback-verifier-options.ts';
@@ -57,37 +57,37 @@ export interface CallbackVerifier {
  * @see docs/callbacks.md
  */
 export function createCallbackVerifier(options: CallbackVerifierOptions): CallbackVerifier {
-  const policy = parseCallbackOptions(options);
-  const { scheme, sender, clock, onRefused } = policy;
-  const keysOfNow = createCallbackKeys(policy);
+  const settings = parseCallbackOptions(options);
+  const { scheme, sender, clock, onRefused } = settings;
+  const keysOfNow = createCallbackKeys(settings);
 
   /** The steps, in their order: nothing is read for what is malformed or stale, and nothing is stored for strangers. */
   async function run(
     { headers, parsedHeaders, body }: CallbackRequest,
-    note: (received: ReceivedCallback) => void,
+    recordCallback: (received: ReceivedCallback) => void,
   ): Promise<CallbackIdentity> {
-    const received = scheme.read(readFields(headers, parsedHeaders, policy));
+    const received = scheme.read(readFields(headers, parsedHeaders, settings));
     if (received === undefined)
       throw new SignatureError(
         'ERR_SIGNATURE_MISSING',
         `The callback is not signed: expected the headers of ${scheme.name}`,
       );
-    note(received);
+    recordCallback(received);
     const now = clock();
-    checkWindow(received, policy, now);
+    checkWindow(received, settings, now);
     let keys: readonly NamedCallbackKey[];
     try {
       keys = await keysOfNow();
     } catch (cause) {
       throw storeFailed('key', cause, 'The secrets cannot be had');
     }
-    const bytes = await readBody(body, (received.signedAt ?? now) + policy.window - now);
+    const bytes = await readBody(body, (received.signedAt ?? now) + settings.window - now);
     const content = scheme.content(received, bytes);
     const owner = checkSignature(keys, content, received.signatures);
     // The body may have taken its time.
-    checkWindow(received, policy, clock());
+    checkWindow(received, settings, clock());
     const digest = hash('sha256', content, 'buffer');
-    await claim(received, digest, owner, policy);
+    await claim(received, digest, owner, settings);
     const { signedAt } = received;
     const id = received.id ?? scheme.idOf?.(bytes) ?? `sha256-${digest.toString('base64url')}`;
     const text = (): string => strictUtf8.decode(bytes);
@@ -117,7 +117,7 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
             sender,
             id,
             signedAt,
-            clientAddress: clientAddress(request.source),
+            clientAddress: formatClientAddress(request.clientAddress),
           };
           callHook(onRefused, refusal, 'COUNTERSIGN_ON_REFUSED');
         }
@@ -130,19 +130,23 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** In the positive, so that a time that is no number refuses too. */
-function checkWindow({ signedAt }: ReceivedCallback, policy: CallbackPolicy, now: number): void {
-  if (policy.scheme.time === 'unsigned') return;
+function checkWindow(
+  { signedAt }: ReceivedCallback,
+  settings: CallbackSettings,
+  now: number,
+): void {
+  if (settings.scheme.time === 'unsigned') return;
   const age = now - (signedAt ?? Number.NaN);
-  if (!(age >= -policy.ahead)) {
+  if (!(age >= -settings.ahead)) {
     throw new SignatureError(
       'ERR_SIGNATURE_NOT_YET_VALID',
-      `The callback is dated ${Math.ceil(-age)} s ahead of this server's clock, ${policy.ahead} s are allowed: set the clocks right`,
+      `The callback is dated ${Math.ceil(-age)} s ahead of this server's clock, ${settings.ahead} s are allowed: set the clocks right`,
     );
   }
-  if (!(age <= policy.window)) {
+  if (!(age <= settings.window)) {
     throw new SignatureError(
       'ERR_SIGNATURE_EXPIRED',
-      `The callback was signed ${Math.floor(age)} s ago, ${policy.window} s are allowed: sign every attempt anew`,
+      `The callback was signed ${Math.floor(age)} s ago, ${settings.window} s are allowed: sign every attempt anew`,
     );
   }
 }
@@ -186,7 +190,7 @@ async function claim(
   { signedAt }: ReceivedCallback,
   digest: Buffer,
   owner: string,
-  { nonces, scheme, sender, ahead, window }: CallbackPolicy,
+  { nonces, scheme, sender, ahead, window }: CallbackSettings,
 ): Promise<void> {
   if (nonces === undefined || signedAt === undefined) return;
   let answer: ClaimOutcome;

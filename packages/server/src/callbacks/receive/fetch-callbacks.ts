@@ -7,7 +7,7 @@ import {
   type CallbackAdapterOptions,
   callbackProblem,
   checkMethod,
-  knownSource,
+  knownClientAddress,
   parseCallbackAdapter,
 } from './callback-adapter.ts';
 import type { CallbackIdentity } from './callback-identity.ts';
@@ -47,13 +47,13 @@ export function withCallback<Rest extends unknown[]>(
   checkHandler('handler', handler);
   return async function callbackHandler(received, ...rest) {
     const incoming = incomingOf(received, rest[0]);
-    const source = knownSource(() => incoming?.socket.remoteAddress);
+    const clientAddress = knownClientAddress(() => incoming?.socket.remoteAddress);
     const hold = new ConnectionHold(incoming);
     const body = heldFetchBody(received, limit, 'withCallback()', hold);
     let callback: CallbackIdentity;
     try {
       checkMethod(received.method);
-      const verify = () => verifier.verify({ headers: received.headers, body, source });
+      const verify = () => verifier.verify({ headers: received.headers, body, clientAddress });
       callback = await whileHeld(hold, incoming, verify);
     } catch (error) {
       if (!(error instanceof SignatureError)) throw error;

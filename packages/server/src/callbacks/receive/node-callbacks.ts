@@ -12,7 +12,7 @@ import {
   type CallbackAdapterOptions,
   callbackProblem,
   checkMethod,
-  knownSource,
+  knownClientAddress,
   parseCallbackAdapter,
 } from './callback-adapter.ts';
 import type { CallbackIdentity } from './callback-identity.ts';
@@ -23,7 +23,7 @@ import { keepCallback } from './received-callbacks.ts';
 /**
  * Verifies a callback that came over `node:http`, and leaves its body as it was.
  *
- * @param sourceOf returns the network address that it came from
+ * @param clientAddressOf returns the network address that it came from
  * @param outcome what becomes of it
  */
 export function receiveCallback(
@@ -31,7 +31,7 @@ export function receiveCallback(
   limit: number,
   req: IncomingMessage,
   res: ServerResponse,
-  sourceOf: () => string | undefined,
+  clientAddressOf: () => string | undefined,
   outcome: Outcome<CallbackIdentity>,
 ): Promise<void> {
   const hold = new ConnectionHold(req);
@@ -40,7 +40,7 @@ export function receiveCallback(
     return verifier.verify({
       headers: headersOf(req),
       parsedHeaders: req.headers,
-      source: knownSource(sourceOf),
+      clientAddress: knownClientAddress(clientAddressOf),
       body: heldBody(req, { limit, middleware: 'requireCallback()', hold }),
     });
   };

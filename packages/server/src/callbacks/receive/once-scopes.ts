@@ -12,7 +12,7 @@ export interface CallbackScopes {
 const scopes = new WeakMap<CallbackIdentity, CallbackScopes>();
 
 /**
- * Notes by which secrets a callback could have been verified. Ids of two receivers with secrets of
+ * Records by which secrets a callback could have been verified. Ids of two receivers with secrets of
  * their own never meet, though their senders have one name.
  */
 export function keepScopes(callback: CallbackIdentity, known: CallbackScopes): void {

@@ -10,12 +10,12 @@ interface Verified {
 /** What each request brought, and which verifier says so. Kept apart from it, where a body parser or a client could reach it. */
 const verified = new WeakMap<object, Verified>();
 
-/** Notes what a request has brought. */
+/** Records what a request has brought. */
 export function keepCallback(request: object, known: Verified): void {
   verified.set(request, known);
 }
 
-/** What was noted of a request. */
+/** What was recorded of a request. */
 export function knownCallback(request: object): Verified | undefined {
   return verified.get(request);
 }

@@ -1,12 +1,12 @@
 import { isIP } from 'node:net';
 import { quote } from '@countersign/shared';
+import { findAddressFlaw } from './address-flaw.ts';
 import { CallbackAddressError } from './callback-address-error.ts';
-import { type CallbackUrlPolicy, hostOf, parseCallbackUrl } from './callback-url.ts';
-import { findAddressFlaw } from './public-address.ts';
+import { type CallbackUrlOptions, hostOf, parseCallbackUrl } from './callback-url.ts';
 import { createResolver, type ResolveHost } from './resolve-host.ts';
 
 /** How a URL is checked. */
-export interface CallbackAddressPolicy extends CallbackUrlPolicy {
+export interface CallbackAddressOptions extends CallbackUrlOptions {
   /** Finds the addresses of a host name. If not given, DNS is asked, and neither `/etc/hosts` nor search domains. */
   readonly resolve?: ResolveHost | undefined;
 }
@@ -26,7 +26,7 @@ const resolveByDns = createResolver(5);
  * with one good and one bad address, chance would decide which is called.
  *
  * @param url as it was given
- * @param policy what is allowed all the same
+ * @param options what is allowed all the same
  * @returns the URL, and the addresses that were checked: connect to these, not to the name, which may change between the check and the call
  * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`, `ERR_CALLBACK_ADDRESS_REFUSED`, `ERR_CALLBACK_HOST_UNRESOLVED`
  *
@@ -41,14 +41,14 @@ const resolveByDns = createResolver(5);
  */
 export async function checkCallbackUrl(
   url: string,
-  policy: CallbackAddressPolicy = {},
+  options: CallbackAddressOptions = {},
 ): Promise<CallbackAddress> {
-  const parsed = parseCallbackUrl(url, policy);
+  const parsed = parseCallbackUrl(url, options);
   const host = hostOf(parsed.hostname);
   const addresses =
-    isIP(host) === 0 ? await addressesOf(host, policy.resolve ?? resolveByDns) : [host];
+    isIP(host) === 0 ? await addressesOf(host, options.resolve ?? resolveByDns) : [host];
   for (const address of addresses) {
-    const flaw = findAddressFlaw(address, policy.privateAddresses);
+    const flaw = findAddressFlaw(address, options.privateAddresses);
     if (flaw === undefined) continue;
     throw new CallbackAddressError(
       'ERR_CALLBACK_ADDRESS_REFUSED',

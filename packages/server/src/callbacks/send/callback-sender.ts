@@ -1,11 +1,11 @@
 import { quote } from '@countersign/shared';
 import { describeThrown } from '../../lib/thrown.ts';
-import { type AttemptResult, makeAttempt } from './attempt.ts';
+import { type CheckedEndpoint, checkEndpoint } from './callback-endpoint.ts';
 import { type CallbackEvent, deliveryId, toContent } from './callback-event.ts';
 import { parseCallbackUrl } from './callback-url.ts';
-import { type CheckedEndpoint, checkEndpoint } from './endpoint.ts';
 import { EndpointGate, type PlaceOutcome } from './endpoint-gate.ts';
-import { createPoster } from './pinned-post.ts';
+import { type AttemptResult, makeAttempt } from './make-attempt.ts';
+import { createPoster } from './poster.ts';
 import {
   type DeliveryAttempt,
   type DeliveryProgress,
@@ -101,20 +101,20 @@ const AFTER_OWN_FAILURE = 5;
  * @see docs/callbacks-sending.md
  */
 export function createCallbackSender(options: CallbackSenderOptions): CallbackSender {
-  const policy = checkSenderOptions(options);
-  const { queue, clock, schedule, jitter, random, warnings } = policy;
-  const gate = new EndpointGate(policy);
+  const settings = checkSenderOptions(options);
+  const { queue, clock, schedule, jitter, random, warnings } = settings;
+  const gate = new EndpointGate(settings);
   const poster = createPoster();
   let isClosing = false;
   const counters = { queued: 0, attempts: 0, delivered: 0, failed: 0, disabled: 0, dead: 0 };
 
   async function findEndpoint(endpointId: string): Promise<CheckedEndpoint | undefined> {
-    const endpoint = await policy.endpoints(endpointId);
+    const endpoint = await settings.endpoints(endpointId);
     return endpoint && checkEndpoint(endpoint);
   }
 
   /** A hook that fails must not make a delivery repeated that has happened. */
-  async function tell(
+  async function report(
     hook: ((report: never) => unknown) | undefined,
     callback: QueuedCallback,
     { attempts, reason }: DeliveryProgress,
@@ -128,9 +128,12 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
     }
   }
 
-  async function giveUp(callback: QueuedCallback, progress: DeliveryProgress): Promise<Verdict> {
+  async function deadLetter(
+    callback: QueuedCallback,
+    progress: DeliveryProgress,
+  ): Promise<Verdict> {
     counters.dead += 1;
-    await tell(policy.onDead, callback, progress);
+    await report(settings.onDead, callback, progress);
     return { outcome: 'dead', progress };
   }
 
@@ -146,9 +149,9 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
       warnings.end('COUNTERSIGN_CALLBACK_ENDPOINTS');
       if (endpoint === undefined || endpoint.disabled) {
         const reason = `The endpoint is ${endpoint === undefined ? 'unknown' : 'disabled'}`;
-        return await giveUp(callback, { ...progress, reason });
+        return await deadLetter(callback, { ...progress, reason });
       }
-      result = await makeAttempt(callback, endpoint, progress, { poster, policy });
+      result = await makeAttempt(callback, endpoint, progress, { poster, settings });
       return await judge(callback, progress, result);
     } catch (error) {
       // Where endpoints are kept cannot be asked: nothing was tried.
@@ -177,14 +180,14 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
     };
     if (outcome === 'delivered') {
       counters.delivered += 1;
-      await tell(policy.onDelivered, callback, after);
+      await report(settings.onDelivered, callback, after);
       return { outcome, progress: after };
     }
     counters.failed += 1;
-    await tell(policy.onFailed, callback, after);
+    await report(settings.onFailed, callback, after);
     if (outcome === 'gone') {
       try {
-        await (policy.onDisabled as ((id: string) => unknown) | undefined)?.(callback.endpointId);
+        await (settings.onDisabled as ((id: string) => unknown) | undefined)?.(callback.endpointId);
       } catch (error) {
         // As long as it is not stored that the endpoint is disabled, the callback stays, and finds the endpoint gone again.
         const message = `onDisabled failed, first for endpoint ${quote(callback.endpointId)}, which is asked again until it succeeds: ${describeThrown(error)}`;
@@ -193,13 +196,13 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
         return { outcome: 'again', at: clock() + AFTER_OWN_FAILURE, progress };
       }
       counters.disabled += 1;
-      return giveUp(callback, { ...after, reason: 'The receiver wants no more callbacks' });
+      return deadLetter(callback, { ...after, reason: 'The receiver wants no more callbacks' });
     }
-    if (nextAt === undefined) return giveUp(callback, after);
+    if (nextAt === undefined) return deadLetter(callback, after);
     return { outcome: 'again', at: nextAt, progress: after };
   }
 
-  if (policy.deliver === 'here') queue.start(handle, policy.concurrency);
+  if (settings.deliver === 'here') queue.start(handle, settings.concurrency);
 
   return {
     async send(endpointId, event) {
@@ -208,11 +211,11 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
         const what = endpoint === undefined ? 'unknown' : 'disabled';
         throw new TypeError(`Cannot send to endpoint ${quote(endpointId)}: it is ${what}`);
       }
-      parseCallbackUrl(endpoint.url, policy);
+      parseCallbackUrl(endpoint.url, settings);
       // No attempt could succeed: now the application is there to hear it.
-      readSecrets(endpoint, policy.scheme);
+      readSecrets(endpoint, settings.scheme);
       const now = clock();
-      const content = toContent(event, now, policy.maxPayload);
+      const content = toContent(event, now, settings.maxPayload);
       const { eventId } = content;
       const id = deliveryId(endpointId, eventId);
       const lane = endpoint.order === 'as-sent' ? endpointId : undefined;

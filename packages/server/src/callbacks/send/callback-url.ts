@@ -1,10 +1,10 @@
 import { isIP } from 'node:net';
 import { quote, toUrl } from '@countersign/shared';
+import type { PrivateAddresses } from './address-flaw.ts';
 import { CallbackAddressError } from './callback-address-error.ts';
-import type { PrivateAddresses } from './public-address.ts';
 
 /** What may be allowed, by a name that says what it weakens. */
-export interface CallbackUrlPolicy {
+export interface CallbackUrlOptions {
   /** Whether callbacks may travel where everybody on the way can read them: `refuse` if not given. */
   readonly http?: 'refuse' | 'allow-plain-http' | undefined;
   /** Whether they may go into one's own network: `refuse` if not given. For receivers that are one's own, and tests. */
@@ -24,7 +24,7 @@ const LOWEST_PORT = 1_024;
  *
  * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`
  */
-export function parseCallbackUrl(text: string, policy: CallbackUrlPolicy = {}): URL {
+export function parseCallbackUrl(text: string, options: CallbackUrlOptions = {}): URL {
   if (typeof text !== 'string') refuse(`expected text, got ${typeof text}`);
   // Before anything else looks at it: the customer who registers a URL chooses its length.
   if (!(text.length <= LONGEST)) refuse(`it has ${text.length} characters, ${LONGEST} are allowed`);
@@ -34,21 +34,22 @@ export function parseCallbackUrl(text: string, policy: CallbackUrlPolicy = {}): 
     (ABSOLUTE.test(text) ? toUrl(text) : undefined) ??
     refuse(`${shown} is not an absolute https URL`);
   if (/^[^/]*\/\/[^/?#]*@/.test(text)) refuse(`${shown} has credentials in it`);
-  if (url.protocol !== 'https:' && policy.http !== 'allow-plain-http')
+  if (url.protocol !== 'https:' && options.http !== 'allow-plain-http')
     refuse(`${shown} is not https, so everybody on the way could read what is sent`);
   if (text.includes('#')) refuse(`${shown} has a fragment, which is never sent`);
   // Below are mail, shells and others who might take a request for something else.
   if (url.port !== '' && !(Number(url.port) >= LOWEST_PORT))
     refuse(`${shown} has port ${url.port}: expected the default, or ${LOWEST_PORT} and above`);
-  checkHostname(url.hostname, shown, policy);
+  checkHostname(url.hostname, shown, options);
   return url;
 }
 
-function checkHostname(hostname: string, shown: string, policy: CallbackUrlPolicy): void {
+function checkHostname(hostname: string, shown: string, options: CallbackUrlOptions): void {
   // Another way to write the same name, which is not what certificates say.
   if (hostname.endsWith('.') || hostname.includes('..') || hostname.startsWith('.'))
     refuse(`${shown} has an empty label in its host`);
-  if (policy.privateAddresses === 'allow-private-addresses' || isIP(hostOf(hostname)) !== 0) return;
+  if (options.privateAddresses === 'allow-private-addresses' || isIP(hostOf(hostname)) !== 0)
+    return;
   if (OWN_NAMES.test(hostname) || !hostname.includes('.'))
     refuse(`${shown} names a host of a private network`);
 }

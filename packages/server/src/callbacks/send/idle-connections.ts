@@ -18,7 +18,7 @@ interface Keeping {
 const idleTimes = new WeakMap<object, number>();
 
 /** Reads how long the receiver keeps the connection that it answered on. */
-export function noteIdleTime({ socket, headers }: http.IncomingMessage): void {
+export function recordIdleTime({ socket, headers }: http.IncomingMessage): void {
   const [, announced] =
     /(?:^|[,\s])timeout=(\d{1,9})\b/i.exec(`${headers['keep-alive'] ?? ''}`) ?? [];
   const seconds = announced === undefined ? LONGEST_IDLE : Number(announced) / 2;

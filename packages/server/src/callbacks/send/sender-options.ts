@@ -3,8 +3,8 @@ import { OperatorWarnings, type WarningHook, warningOption } from '../../lib/ope
 import { clockOption, functionOption, objectOption, parseOptions } from '../../lib/options.ts';
 import type { CallbackScheme } from '../schemes/callback-scheme.ts';
 import { standardWebhooks } from '../schemes/standard-webhooks.ts';
-import type { CallbackAddressPolicy } from './callback-address.ts';
-import type { FindEndpoint } from './endpoint.ts';
+import type { CallbackAddressOptions } from './callback-address.ts';
+import type { FindEndpoint } from './callback-endpoint.ts';
 import type { CallbackQueue, DeliveryAttempt } from './queue/callback-queue.ts';
 import { MemoryCallbackQueue } from './queue/memory-callback-queue.ts';
 import { STANDARD_SCHEDULE } from './retry-schedule.ts';
@@ -21,7 +21,7 @@ export interface DeliveryReport {
 }
 
 /** What a sender is built from. Times in seconds, sizes in bytes. */
-export interface CallbackSenderOptions extends CallbackAddressPolicy {
+export interface CallbackSenderOptions extends CallbackAddressOptions {
   /** Finds an endpoint as it is now. */
   readonly endpoints: FindEndpoint;
   /** Keeps what is to be sent: a `MemoryCallbackQueue` if not given, which forgets it when the process ends. */
@@ -106,7 +106,7 @@ const optionsSchema = z.strictObject({
   keepResponse: z.int().min(0).max(16_384).default(512),
   http: z.enum(['refuse', 'allow-plain-http']).default('refuse'),
   privateAddresses: z.enum(['refuse', 'allow-private-addresses']).default('refuse'),
-  resolve: functionOption<CallbackAddressPolicy['resolve']>().optional(),
+  resolve: functionOption<CallbackAddressOptions['resolve']>().optional(),
   clock: clockOption,
   random: functionOption<() => number>().default(() => Math.random),
   onDelivered: hook,
@@ -116,19 +116,19 @@ const optionsSchema = z.strictObject({
   onWarning: warningOption,
 });
 
-export type SenderPolicy = z.output<typeof optionsSchema> & {
+export type SenderSettings = z.output<typeof optionsSchema> & {
   readonly queue: CallbackQueue;
   readonly perOwner: number;
   readonly warnings: OperatorWarnings;
 };
 
 /** @throws TypeError or RangeError naming the option that cannot be used */
-export function checkSenderOptions(options: CallbackSenderOptions): SenderPolicy {
-  const policy = parseOptions('callback sender', optionsSchema, options);
-  const { clock, concurrency, perEndpoint, onWarning } = policy;
+export function checkSenderOptions(options: CallbackSenderOptions): SenderSettings {
+  const settings = parseOptions('callback sender', optionsSchema, options);
+  const { clock, concurrency, perEndpoint, onWarning } = settings;
   const {
     queue = new MemoryCallbackQueue({ clock, onWarning }),
     perOwner = Math.max(perEndpoint, Math.floor(concurrency / 8)),
-  } = policy;
-  return { ...policy, queue, perOwner, warnings: new OperatorWarnings(onWarning) };
+  } = settings;
+  return { ...settings, queue, perOwner, warnings: new OperatorWarnings(onWarning) };
 }

@@ -11,7 +11,7 @@ import {
   signRequest,
 } from '@countersign/shared';
 import type { CallbackScheme } from '../schemes/callback-scheme.ts';
-import type { CheckedEndpoint } from './endpoint.ts';
+import type { CheckedEndpoint } from './callback-endpoint.ts';
 import type { QueuedCallback } from './queue/callback-queue.ts';
 
 /**

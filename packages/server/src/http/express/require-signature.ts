@@ -48,12 +48,12 @@ export function requireSignature(
   given: Verifier | (VerifierOptions & RequireSignatureOptions),
   options: RequireSignatureOptions = {},
 ): RequestHandler {
-  const { verifier, policy } = parseVerifierOrOptions(expressSchema, given, options);
+  const { verifier, settings } = parseVerifierOrOptions(expressSchema, given, options);
   return function signatureRequired(req, res, next) {
     // Mounted twice, it would find the nonce used by itself.
     if (isVerifiedBy(req, verifier)) return next();
-    if (policy.preflight === 'pass' && isPreflight(req)) return next();
-    authenticate(verifier, policy, req, res, sourceOf, {
+    if (settings.preflight === 'pass' && isPreflight(req)) return next();
+    authenticate(verifier, settings, req, res, clientAddressOf, {
       accept: () => next(),
       refuse(error) {
         if (!(error instanceof SignatureError)) throw error;
@@ -64,7 +64,7 @@ export function requireSignature(
 }
 
 /** The address that Express tells: of the connection, or what proxies say where its `trust proxy` believes them. */
-function sourceOf(req: IncomingMessage): string | undefined {
+function clientAddressOf(req: IncomingMessage): string | undefined {
   return (req as Request).ip;
 }
 

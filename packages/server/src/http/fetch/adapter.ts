@@ -9,9 +9,9 @@ import {
   type AdapterOptions,
   adapterSchema,
   checkHandler,
+  clientAddressSchema,
   isVerifier,
   parseVerifierOrOptions,
-  sourceSchema,
 } from '../adapter-options.ts';
 import { ConnectionHold } from '../connection-hold.ts';
 import { problemOf } from '../problem-details.ts';
@@ -31,7 +31,7 @@ export interface FetchOptions<Rest extends unknown[] = []> extends AdapterOption
    * address, but most runtimes pass one in a further argument. Do not return `X-Forwarded-For`
    * unchecked, because any client can write it. If not given, nothing is limited.
    */
-  readonly source?: ((request: Request, ...rest: Rest) => string | undefined) | undefined;
+  readonly clientAddress?: ((request: Request, ...rest: Rest) => string | undefined) | undefined;
   /**
    * Returns the request target on the request line, such as `(request, env) => env.incoming.url`,
    * if the runtime knows it. A `Request` does not: `new URL()` has resolved dot segments and
@@ -42,14 +42,14 @@ export interface FetchOptions<Rest extends unknown[] = []> extends AdapterOption
 }
 
 const fetchSchema = adapterSchema.extend({
-  source: sourceSchema<[request: Request, ...rest: unknown[]]>(),
+  clientAddress: clientAddressSchema<[request: Request, ...rest: unknown[]]>(),
   target: functionOption<(request: Request, ...rest: unknown[]) => string | undefined>(
     'a function that tells the request target',
   ).optional(),
 });
-type FetchPolicy = ReturnType<typeof fetchSchema.parse>;
+type FetchSettings = ReturnType<typeof fetchSchema.parse>;
 
-const defaults: FetchPolicy = fetchSchema.parse({});
+const defaults: FetchSettings = fetchSchema.parse({});
 
 /**
  * Verifies a `Request`, as Hono, Next.js and workers hand it out.
@@ -90,8 +90,8 @@ export async function verifyRequest(
     throw new TypeError(
       `Cannot verify request: expected a Request, got ${request === null ? 'null' : typeof request} (in Hono it is context.req.raw)`,
     );
-  const policy = options === undefined ? defaults : parseOptions('adapter', fetchSchema, options);
-  return verifyWith(verifier, policy, request, 'verifyRequest()');
+  const settings = options === undefined ? defaults : parseOptions('adapter', fetchSchema, options);
+  return verifyWith(verifier, settings, request, 'verifyRequest()');
 }
 
 /**
@@ -135,7 +135,7 @@ export function withSignature<Rest extends unknown[]>(
   given: Verifier | (VerifierOptions & FetchOptions<Rest>),
   options: FetchOptions<Rest> = {},
 ): (request: Request, ...rest: Rest) => Promise<Response> {
-  const { verifier, policy } = parseVerifierOrOptions(
+  const { verifier, settings } = parseVerifierOrOptions(
     fetchSchema,
     given as Verifier | (VerifierOptions & FetchOptions<unknown[]>),
     options as FetchOptions<unknown[]>,
@@ -144,7 +144,7 @@ export function withSignature<Rest extends unknown[]>(
   return async function signedRequestHandler(received, ...rest) {
     let verified: VerifiedRequest;
     try {
-      verified = await verifyWith(verifier, policy, received, 'withSignature()', rest);
+      verified = await verifyWith(verifier, settings, received, 'withSignature()', rest);
     } catch (error) {
       return refusalResponse(error, verifier);
     }
@@ -157,7 +157,7 @@ export function withSignature<Rest extends unknown[]>(
 
 async function verifyWith(
   verifier: Verifier,
-  policy: FetchPolicy,
+  settings: FetchSettings,
   received: Request,
   caller: string,
   rest: readonly unknown[] = [],
@@ -169,16 +169,16 @@ async function verifyWith(
   if (!received.headers.has('host')) headers.push(['host', host]);
   const incoming = incomingOf(received, rest[0]);
   const hold = new ConnectionHold(incoming);
-  const bodyOf = policy.body === 'stream' ? streamedFetchBody : heldFetchBody;
-  const body = bodyOf(received, policy.limit, caller, hold);
+  const bodyOf = settings.body === 'stream' ? streamedFetchBody : heldFetchBody;
+  const body = bodyOf(received, settings.limit, caller, hold);
   const verify = (): Promise<Identity> =>
     verifier.verify({
       method: received.method,
-      url: toldTarget(policy, received, rest) ?? incoming?.url ?? targetOf(parsed),
+      url: toldTarget(settings, received, rest) ?? incoming?.url ?? targetOf(parsed),
       headers,
       urlHost: host,
       body,
-      source: policy.source?.(received, ...rest),
+      clientAddress: settings.clientAddress?.(received, ...rest),
     });
   const identity = await whileHeld(hold, incoming, verify);
   const request = withHost(body.request(), parsed, identity.host);
@@ -203,7 +203,7 @@ function withHost(request: Request, url: URL, host: string | undefined): Request
 
 /** @throws TypeError if the option gives anything but text: the caller has done nothing wrong then */
 function toldTarget(
-  { target }: FetchPolicy,
+  { target }: FetchSettings,
   received: Request,
   rest: readonly unknown[],
 ): string | undefined {

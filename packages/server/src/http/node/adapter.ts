@@ -6,11 +6,11 @@ import type { Verifier } from '../../verify/verifier.ts';
 import type { VerifierOptions } from '../../verify/verifier-options.ts';
 import {
   type AdapterOptions,
-  type AdapterPolicy,
+  type AdapterSettings,
   adapterSchema,
   checkHandler,
+  clientAddressSchema,
   parseVerifierOrOptions,
-  sourceSchema,
 } from '../adapter-options.ts';
 import { ConnectionHold } from '../connection-hold.ts';
 import { type ProblemAnswer, problemOf } from '../problem-details.ts';
@@ -30,10 +30,12 @@ export interface NodeOptions<Req extends IncomingMessage | Http2ServerRequest = 
    * function must return the address that the proxy reports, from a place that only the proxy can
    * write.
    */
-  readonly source?: ((req: Req) => string | undefined) | undefined;
+  readonly clientAddress?: ((req: Req) => string | undefined) | undefined;
 }
 
-const nodeSchema = adapterSchema.extend({ source: sourceSchema<[req: IncomingMessage]>() });
+const nodeSchema = adapterSchema.extend({
+  clientAddress: clientAddressSchema<[req: IncomingMessage]>(),
+});
 
 /** Answers a request whose signer is known. */
 export type SignedRequestListener<
@@ -77,19 +79,19 @@ export function withSignature<
   given: Verifier | (VerifierOptions & NodeOptions<Req>),
   options: NodeOptions<Req> = {},
 ): (req: Req, res: Res) => void {
-  const { verifier, policy } = parseVerifierOrOptions(
+  const { verifier, settings } = parseVerifierOrOptions(
     nodeSchema,
     given as Verifier | (VerifierOptions & NodeOptions),
     options as NodeOptions,
   );
-  const sourceOf = policy.source ?? ((req) => req.socket.remoteAddress);
+  const clientAddressOf = settings.clientAddress ?? ((req) => req.socket.remoteAddress);
   const problem = (error: SignatureError): ProblemAnswer =>
     problemOf(error, verifier.audience, verifier.challenge);
   checkHandler('listener', listener);
   return function signedRequestListener(req, res) {
     // HTTP/2 has the same names for everything that is used here.
     const [incoming, answer] = [req as IncomingMessage, res as ServerResponse];
-    authenticate(verifier, policy, incoming, answer, sourceOf, {
+    authenticate(verifier, settings, incoming, answer, clientAddressOf, {
       accept: (identity) => callListener(incoming, answer, () => listener(req, res, identity)),
       refuse: (error) => answerRefusal(incoming, answer, error, problem),
     }).catch((error) => answerFailure(incoming, answer, error, 'COUNTERSIGN_VERIFIER_FAILED'));
@@ -99,21 +101,21 @@ export function withSignature<
 /**
  * Verifies a request of `node:http`.
  *
- * @param sourceOf returns the network address of the caller
+ * @param clientAddressOf returns the network address of the caller
  * @param outcome what to do next. When `accept` is called, the epoch is already in the answer's
  * headers
  */
 export function authenticate(
   verifier: Verifier,
-  policy: AdapterPolicy,
+  settings: AdapterSettings,
   req: IncomingMessage,
   res: ServerResponse,
-  sourceOf: (req: IncomingMessage) => string | undefined,
+  clientAddressOf: (req: IncomingMessage) => string | undefined,
   outcome: Outcome<Identity>,
 ): Promise<void> {
   const hold = new ConnectionHold(req);
-  const options = { limit: policy.limit, middleware: 'requireSignature()', hold };
-  const isStreamed = policy.body === 'stream';
+  const options = { limit: settings.limit, middleware: 'requireSignature()', hold };
+  const isStreamed = settings.body === 'stream';
   const body = isStreamed
     ? streamedBody(req, options, (error) => failStream(req, res, error, verifier))
     : heldBody(req, options);
@@ -126,7 +128,7 @@ export function authenticate(
       headers: headersOf(req),
       parsedHeaders: req.headers,
       body,
-      source: sourceOf(req),
+      clientAddress: clientAddressOf(req),
     });
   return handOn(req, res, hold, verify, {
     accept(identity) {

@@ -8,7 +8,7 @@ import { describeThrown } from '../../lib/thrown.ts';
 import type { Identity } from '../../verify/identity.ts';
 import type { Verifier } from '../../verify/verifier.ts';
 import type { VerifierOptions } from '../../verify/verifier-options.ts';
-import { checkHandler, parseVerifierOrOptions, sourceSchema } from '../adapter-options.ts';
+import { checkHandler, clientAddressSchema, parseVerifierOrOptions } from '../adapter-options.ts';
 import { closedEarly } from '../body-errors.ts';
 import { problemOf } from '../problem-details.ts';
 import { answerRefusal, closeOwnSide, discardRest, isTooLate } from './answer.ts';
@@ -25,7 +25,7 @@ export interface UpgradeOptions {
    * function must return the address that the proxy reports, from a place that only the proxy can
    * write.
    */
-  readonly source?: ((req: IncomingMessage) => string | undefined) | undefined;
+  readonly clientAddress?: ((req: IncomingMessage) => string | undefined) | undefined;
   /**
    * The most seconds that verifying may take: 5 if not given, at most 60. After that the answer is
    * 503. Node has no limit of its own for connections that are to be upgraded.
@@ -34,7 +34,7 @@ export interface UpgradeOptions {
 }
 
 const upgradeSchema = z.strictObject({
-  source: sourceSchema<[req: IncomingMessage]>(),
+  clientAddress: clientAddressSchema<[req: IncomingMessage]>(),
   timeout: z.number().min(0.01).max(60).default(5),
 });
 
@@ -90,8 +90,8 @@ export function verifyUpgrade(
   given: Verifier | (VerifierOptions & UpgradeOptions),
   options: UpgradeOptions = {},
 ): (req: IncomingMessage, socket: Duplex, head: Buffer) => void {
-  const { verifier, policy } = parseVerifierOrOptions(upgradeSchema, given, options);
-  const sourceOf = policy.source ?? ((req) => req.socket.remoteAddress);
+  const { verifier, settings } = parseVerifierOrOptions(upgradeSchema, given, options);
+  const clientAddressOf = settings.clientAddress ?? ((req) => req.socket.remoteAddress);
   checkHandler('listener', listener);
 
   async function verify(req: IncomingMessage): Promise<Identity> {
@@ -101,12 +101,12 @@ export function verifyUpgrade(
       headers: headersOf(req),
       parsedHeaders: req.headers,
       body: { bytes: () => noBody(req) },
-      source: sourceOf(req),
+      clientAddress: clientAddressOf(req),
     });
   }
 
   async function handOn(req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    const identity = await within(policy.timeout, verify(req));
+    const identity = await within(settings.timeout, verify(req));
     if (!socket.writable) return void socket.destroy();
     // Nothing waits in the socket, and its end is over. The listener would wait for it forever.
     if (!socket.readable) throw closedEarly();

@@ -2,14 +2,14 @@ import * as z from 'zod';
 import { OperatorWarnings, type WarningHook, warningOption } from '../../lib/operator-warning.ts';
 import { clockOption, parseOptions } from '../../lib/options.ts';
 import { ManagedKeyStore } from '../managed-key-store.ts';
-import { type MasterKeySource, MasterKeys } from '../master-keys.ts';
+import { type MasterKeyProvider, MasterKeys } from '../master-keys.ts';
 import { FileRecords } from './file-records.ts';
 
 export interface FileKeyStoreOptions {
   /** Where the file is, or shall be. Its folder must exist. */
   readonly path: string;
-  /** What secrets are sealed with: see {@link MasterKeySource}. */
-  readonly masterKey: MasterKeySource;
+  /** What secrets are sealed with: see {@link MasterKeyProvider}. */
+  readonly masterKey: MasterKeyProvider;
   /** Unix seconds; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
   /**
@@ -21,8 +21,8 @@ export interface FileKeyStoreOptions {
 
 const optionsSchema = z.strictObject({
   path: z.string().min(1),
-  masterKey: z.custom<MasterKeySource>(
-    (source) => source !== undefined && source !== null,
+  masterKey: z.custom<MasterKeyProvider>(
+    (provider) => provider !== undefined && provider !== null,
     'a master key, as generateMasterKey() makes it, or masterKeyFile(path)',
   ),
   clock: clockOption,

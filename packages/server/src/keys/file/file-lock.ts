@@ -8,7 +8,7 @@ import { KeyStoreError } from '../key-store-error.ts';
 import { create, sweep } from './file-draft.ts';
 
 /** Milliseconds for which others are waited for. */
-const GIVE_UP = 30_000;
+const LONGEST_WAIT = 30_000;
 const PAUSE = 15;
 /** Milliseconds after which a lock is nobody's: twice what its owner may hold it for. */
 const STALE = 10_000;
@@ -50,7 +50,7 @@ export async function withLock<T>(
 }
 
 async function take(path: string): Promise<Owner> {
-  const end = performance.now() + GIVE_UP;
+  const end = performance.now() + LONGEST_WAIT;
   const token = randomBytes(16).toString('hex');
   for (;;) {
     const other = await readOwner(path);

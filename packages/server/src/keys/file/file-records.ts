@@ -203,7 +203,7 @@ export class FileRecords implements RecordStore {
     });
     this.#warnings.end(UNFIT);
     this.#warnings.end(UNREACHABLE);
-    if (contents !== undefined) this.#history.note(seen, lookAt(contents.history, seen));
+    if (contents !== undefined) this.#history.recordLook(seen, lookAt(contents.history, seen));
     // The operator hears of a loss also while no request comes.
     if (this.#presence.wasThere) {
       if (contents === undefined) this.#presence.missing();
@@ -253,7 +253,7 @@ export class FileRecords implements RecordStore {
   }
 }
 
-/** What somebody has changed so that it is no policy any more stays there: it must be seen. */
+/** What somebody has changed so that it is no metadata any more stays there: it must be seen. */
 function hasHadItsTime({ policy }: SealedRecord, now: number): boolean {
   try {
     return isOver(JSON.parse(policy), now);

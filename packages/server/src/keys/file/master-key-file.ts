@@ -10,7 +10,7 @@ import { create } from './file-draft.ts';
  * The file tells all keys that there are, so ids that strangers make up cost nothing.
  *
  * @param path where it is, or shall be: not where backups of the key store go
- * @returns a source of master keys; it throws where the file cannot be read, or others may read it
+ * @returns a provider of master keys; it throws where the file cannot be read, or others may read it
  * @throws TypeError if the path is none
  *
  * @example

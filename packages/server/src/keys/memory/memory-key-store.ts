@@ -1,10 +1,10 @@
 import * as z from 'zod';
 import { clockOption, kindOf, parseOptions } from '../../lib/options.ts';
 import type { GivenAccessKey } from '../../verify/key-store.ts';
-import { subjectName } from '../cutoffs.ts';
 import { checkKey, type KeptKey, keyName, readKey, toRecord } from '../key-record.ts';
 import { revoked } from '../key-records.ts';
 import { ManagedKeyStore } from '../managed-key-store.ts';
+import { subjectName } from '../revocation-records.ts';
 import { MemoryRecords } from './memory-records.ts';
 
 export interface MemoryKeyStoreOptions {
@@ -78,6 +78,6 @@ export class MemoryKeyStore extends ManagedKeyStore {
   }
 
   #keyVersion(subject: string): number {
-    return Number(this.#records.peek(subjectName(subject))?.policy['keyVersion'] ?? 0);
+    return Number(this.#records.peek(subjectName(subject))?.metadata['keyVersion'] ?? 0);
   }
 }

@@ -40,8 +40,8 @@ export class MemoryRecords implements RecordStore {
   async update(name: string, change: Change): Promise<void> {
     const next = change(this.#records.get(name));
     const now = this.#clock();
-    for (const [other, { policy }] of this.#records)
-      if (isOver(policy, now)) this.#records.delete(other);
+    for (const [other, { metadata }] of this.#records)
+      if (isOver(metadata, now)) this.#records.delete(other);
     this.put(name, next);
   }
 

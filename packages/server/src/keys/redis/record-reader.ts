@@ -87,7 +87,7 @@ export class RecordReader {
     if (state !== 'named' && state !== 'unnamed') return { state, isWhole: true };
     presence.found();
     const look = { count, last, since, isKnown: isKnown === 1 } as StoreLook;
-    const isWhole = history.note(seen, look);
+    const isWhole = history.recordLook(seen, look);
     // What is known is of a later store.
     if (isBack !== history.isBack) forget();
     return { state, isWhole };

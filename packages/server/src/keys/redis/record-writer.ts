@@ -10,7 +10,7 @@ import type { StorePresence } from '../store-presence.ts';
 import type { RecordReader } from './record-reader.ts';
 import type { RedisChanges } from './redis-changes.ts';
 import { COUNT_SCRIPT, NAME_SCRIPT, UPDATE_SCRIPT } from './redis-scripts.ts';
-import { isFull, type Line } from './redis-writer.ts';
+import { isFull, type WriteConnection } from './redis-writer.ts';
 
 /** Times that others may change a record while it is changed. */
 const MOST_ROUNDS = 1_000;
@@ -43,7 +43,7 @@ export class RecordWriter {
 
   /** @returns what became of each write that replicas must have */
   async make(
-    { redis, run }: Line,
+    { redis, run }: WriteConnection,
     name: string,
     change: Change,
     { instead, revokes = false }: UpdateOptions,
@@ -66,7 +66,7 @@ export class RecordWriter {
         await checkMasterKeys(this.#reader.anyRecords(redis), this.#masterKeys);
       const sealed = next && (await seal(name, next, this.#masterKeys));
       const { policy = '', sealed: text = '' } = sealed ?? {};
-      const { until } = next?.policy ?? {};
+      const { until } = next?.metadata ?? {};
       const till = typeof until === 'number' ? Math.ceil(until) : '';
       const forHowLong = till === '' ? '+inf' : till;
       const isNamed = next !== undefined && (found === undefined || till !== '');
@@ -90,7 +90,7 @@ export class RecordWriter {
       if (written.answer === -1) throw this.#presence.missing();
       // Somebody else has changed it meanwhile.
       if (written.answer !== 1) continue;
-      this.#changes.tell(name);
+      this.#changes.notify(name);
       if (together) return [written];
       if (next === undefined) await this.#removeName(redis, name);
       // Once more, for who saw no record yet and removed the name; it may lie with other replicas.

@@ -1,7 +1,7 @@
 import type { Cluster, Redis } from 'ioredis';
 import type { OperatorWarnings } from '../../lib/operator-warning.ts';
 import { commandsOf, isWrite } from '../../lib/redis/redis-commands.ts';
-import { findRefusals, type Refusals, tellRefusals } from '../../lib/redis/redis-permissions.ts';
+import { findRefusals, formatRefusals, type Refusals } from '../../lib/redis/redis-permissions.ts';
 import {
   ACCEPT_SCRIPT,
   COUNT_SCRIPT,
@@ -80,7 +80,7 @@ export class RedisAccess {
         reading === undefined || mayRead
           ? ''
           : '; a server that only verifies needs %R~ and +eval_ro in place of ~ and +eval';
-      return `${tellRefusals({ rule, user })}${other}`;
+      return `${formatRefusals({ rule, user })}${other}`;
     }
     this.#reader = mayRead ? 'eval_ro' : 'eval';
     await this.#testChanges(redis, waits);
@@ -100,7 +100,7 @@ export class RedisAccess {
     this.#lack =
       refusals.rule.length === 0
         ? undefined
-        : `Redis is not fit for changes of access keys: ${tellRefusals(refusals)}`;
+        : `Redis is not fit for changes of access keys: ${formatRefusals(refusals)}`;
     if (this.#lack === undefined || this.#isReadOnly) this.#warnings.end(CODE);
     else this.#warnings.begin(CODE, { message: this.#lack });
   }

@@ -3,7 +3,7 @@ import type { Cluster, Redis } from 'ioredis';
 import type { OperatorWarnings } from '../../lib/operator-warning.ts';
 import { duplicate } from '../../lib/redis/own-connection.ts';
 import { whenReady } from '../../lib/redis/reachable.ts';
-import { isRefusal, lacksOf, tellRefusals, userOf } from '../../lib/redis/redis-permissions.ts';
+import { formatRefusals, isRefusal, lacksOf, userOf } from '../../lib/redis/redis-permissions.ts';
 import type { StoreHistory } from '../store-history.ts';
 
 /** Milliseconds. */
@@ -19,7 +19,7 @@ export class RedisChanges {
   readonly #beat: NodeJS.Timeout;
   readonly #listeners: ((name?: string) => void)[] = [];
   readonly #warnings: OperatorWarnings;
-  #hears = false;
+  #isSubscribed = false;
 
   /**
    * @param redis what a connection of its own is made like
@@ -30,7 +30,7 @@ export class RedisChanges {
     redis: Redis | Cluster,
     channel: string,
     timeout: number,
-    history: Pick<StoreHistory, 'hear'>,
+    history: Pick<StoreHistory, 'recordChange'>,
     warnings: OperatorWarnings,
   ) {
     this.#warnings = warnings;
@@ -41,11 +41,12 @@ export class RedisChanges {
       // Of a server that tried whether it may publish.
       if (message === '') return;
       const [, before = '', last = '', count, since, name] = MESSAGE.exec(message) ?? [];
-      if (last !== '') history.hear(before, { count: Number(count), last, since: Number(since) });
-      this.tell(name === '' ? undefined : name);
+      if (last !== '')
+        history.recordChange(before, { count: Number(count), last, since: Number(since) });
+      this.notify(name === '' ? undefined : name);
     });
     this.#subscriber.on('ready', () => {
-      this.#hears = false;
+      this.#isSubscribed = false;
       void this.#subscribe().catch(() => undefined);
     });
     // A connection over which nothing comes any more is noticed only if something is asked for over
@@ -61,7 +62,7 @@ export class RedisChanges {
   }
 
   /** Tells those who listen here, without a name of any record that there may be. */
-  tell(name?: string): void {
+  notify(name?: string): void {
     for (const listener of this.#listeners) listener(name);
   }
 
@@ -101,15 +102,15 @@ export class RedisChanges {
       await this.#subscriber.subscribe(this.channel);
     } catch (error) {
       if ((error as Error).name !== 'ReplyError') throw error;
-      this.#hears = false;
+      this.#isSubscribed = false;
       const message = this.#lateness(error as Error);
       this.#warnings.begin('COUNTERSIGN_KEY_STORE_NOT_SUBSCRIBED', { message });
       return message;
     }
     this.#warnings.end('COUNTERSIGN_KEY_STORE_NOT_SUBSCRIBED');
     // What happened while nobody listened is not known.
-    if (!this.#hears) this.tell();
-    this.#hears = true;
+    if (!this.#isSubscribed) this.notify();
+    this.#isSubscribed = true;
     return undefined;
   }
 
@@ -117,6 +118,6 @@ export class RedisChanges {
     const message = `Changes of keys are noticed after seconds only: ${error.message}`;
     if (!isRefusal(error)) return message;
     const rule = lacksOf('SUBSCRIBE', error.message, { channel: this.channel });
-    return `${message}; ${tellRefusals({ user: userOf(this.#subscriber), rule })}`;
+    return `${message}; ${formatRefusals({ user: userOf(this.#subscriber), rule })}`;
   }
 }

@@ -4,14 +4,14 @@ import { OperatorWarnings, type WarningHook, warningOption } from '../../lib/ope
 import { clockOption, parseOptions } from '../../lib/options.ts';
 import { redisOption } from '../../lib/redis/own-connection.ts';
 import { ManagedKeyStore } from '../managed-key-store.ts';
-import { type MasterKeySource, MasterKeys } from '../master-keys.ts';
+import { type MasterKeyProvider, MasterKeys } from '../master-keys.ts';
 import { RedisRecords } from './redis-records.ts';
 
 export interface RedisKeyStoreOptions {
   /** A connection of ioredis. The store makes its own of it: one to ask and one to hear of changes, at once, and one to change what replicas must have. */
   readonly redis: Redis | Cluster;
-  /** What secrets are sealed with: see {@link MasterKeySource}. */
-  readonly masterKey: MasterKeySource;
+  /** What secrets are sealed with: see {@link MasterKeyProvider}. */
+  readonly masterKey: MasterKeyProvider;
   /** What the names of the store's keys begin with: `countersign:keys` if not given. */
   readonly prefix?: string | undefined;
   /** Seconds for which each question to Redis may take: 0.4 if not given. */
@@ -33,8 +33,8 @@ export interface RedisKeyStoreOptions {
 
 const optionsSchema = z.strictObject({
   redis: redisOption,
-  masterKey: z.custom<MasterKeySource>(
-    (source) => source !== undefined && source !== null,
+  masterKey: z.custom<MasterKeyProvider>(
+    (provider) => provider !== undefined && provider !== null,
     'a master key, as generateMasterKey() makes it, or a function that gives one',
   ),
   prefix: z.string().min(1).default('countersign:keys'),

@@ -1,7 +1,7 @@
 import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import type { OperatorWarnings } from '../../lib/operator-warning.ts';
-import { TestedRedis } from '../../lib/redis/checked-redis.ts';
+import { CheckedRedis } from '../../lib/redis/checked-redis.ts';
 import type { Waited } from '../../lib/redis/eval-and-wait.ts';
 import { duplicate } from '../../lib/redis/own-connection.ts';
 import { isRefusal } from '../../lib/redis/redis-permissions.ts';
@@ -23,7 +23,14 @@ import { RecordWriter, randomName } from './record-writer.ts';
 import { RedisAccess } from './redis-access.ts';
 import { RedisChanges } from './redis-changes.ts';
 import { ACCEPT_SCRIPT, CREATE_SCRIPT, MARKER, USE_SCRIPT } from './redis-scripts.ts';
-import { checkReplicas, full, isFull, type Line, plainLine, RedisWriter } from './redis-writer.ts';
+import {
+  checkReplicas,
+  full,
+  isFull,
+  plainConnection,
+  RedisWriter,
+  type WriteConnection,
+} from './redis-writer.ts';
 
 export interface RedisRecordsOptions {
   readonly redis: Redis | Cluster;
@@ -39,11 +46,11 @@ export interface RedisRecordsOptions {
  * Redis has lost records: all of them, or those on one node of a cluster.
  */
 export class RedisRecords implements RecordStore {
-  readonly #connection: TestedRedis;
+  readonly #connection: CheckedRedis;
   readonly #redis: Redis | Cluster;
   readonly #reader: RecordReader;
   readonly #writer: RecordWriter;
-  readonly #lines: RedisWriter;
+  readonly #redisWriter: RedisWriter;
   readonly #changes: RedisChanges;
   readonly #timeout: number;
   readonly #waitForReplicas: number | undefined;
@@ -65,10 +72,10 @@ export class RedisRecords implements RecordStore {
       access: this.#access,
       presence: this.#presence,
       history: this.#history,
-      forget: () => this.#changes.tell(),
+      forget: () => this.#changes.notify(),
     });
     this.#redis = duplicate(redis, this.#timeout);
-    this.#connection = new TestedRedis(this.#redis, {
+    this.#connection = new CheckedRedis(this.#redis, {
       what: 'access keys',
       store: 'KEY_STORE',
       warnings,
@@ -79,7 +86,7 @@ export class RedisRecords implements RecordStore {
       whenFit: () => void this.#reader.look(this.#redis, MARKER).catch(() => undefined),
       toError: (message) => new KeyStoreError('ERR_STORE_UNFIT', message),
     });
-    this.#lines = new RedisWriter(redis, this.#timeout);
+    this.#redisWriter = new RedisWriter(redis, this.#timeout);
     this.#changes = new RedisChanges(
       redis,
       `${prefix}:changes`,
@@ -150,7 +157,7 @@ export class RedisRecords implements RecordStore {
       if (accepted.answer !== 1) throw this.#presence.missing();
       return [accepted];
     });
-    this.#changes.tell();
+    this.#changes.notify();
   }
 
   async #read(name: string): Promise<StoredRecord | undefined> {
@@ -162,9 +169,15 @@ export class RedisRecords implements RecordStore {
   }
 
   /** Writes what replicas must have too, if there are any. */
-  async #write(what: string, make: (line: Line) => Promise<Waited[]>): Promise<void> {
+  async #write(
+    what: string,
+    make: (connection: WriteConnection) => Promise<Waited[]>,
+  ): Promise<void> {
     const replicas = await this.#replicas();
-    const making = replicas === 0 ? make(plainLine(this.#redis)) : this.#lines.turn(replicas, make);
+    const making =
+      replicas === 0
+        ? make(plainConnection(this.#redis))
+        : this.#redisWriter.enqueue(replicas, make);
     const writes = await making.catch((error: Error) => {
       throw isFull(error) ? full(what) : error;
     });
@@ -190,7 +203,7 @@ export class RedisRecords implements RecordStore {
     if (this.#waitForReplicas !== undefined) return this.#waitForReplicas;
     if (!this.#connection.hasReplicas) {
       const { replicas } = await testRedis(this.#redis, NOEVICTION);
-      this.#connection.noteReplicas(replicas);
+      this.#connection.recordReplicas(replicas);
     }
     return this.#connection.hasReplicas ? 1 : 0;
   }
@@ -203,7 +216,7 @@ export class RedisRecords implements RecordStore {
     });
   }
 
-  /** A server that may only find keys notes nothing. */
+  /** A server that may only find keys records nothing. */
   async writeUses(uses: ReadonlyMap<string, number>): Promise<void> {
     await this.#asking(async () => {
       if (this.#access.isReadOnly) return;
@@ -222,7 +235,7 @@ export class RedisRecords implements RecordStore {
   async close(): Promise<void> {
     this.#closed = true;
     this.#connection.close();
-    this.#lines.close();
+    this.#redisWriter.close();
     this.#changes.close();
   }
 

@@ -26,10 +26,10 @@ end`;
 /**
  * Counts a change, so that it is noticed if Redis has lost it.
  *
- * `noteChange` announces it, too, with the change before it. It comes after what it counts: a write that is refused is no change.
+ * `recordChange` announces it, too, with the change before it. It comes after what it counts: a write that is refused is no change.
  */
 const CHANGES = `${STATE}
-local function noteChange(names, change, channel, name)
+local function recordChange(names, change, channel, name)
   local before, score = lastChange(names), scoreOf(names) + 1
   redis.call('ZADD', names, whole(score), '${MARKER}', whole(score), '${ABOUT_STORE}' .. change)
   redis.call('ZREMRANGEBYSCORE', names, whole(FIRST), whole(score - ${KEPT_CHANGES}))
@@ -53,7 +53,7 @@ end`;
  *
  * KEYS the record, and the names if they lie on the same node; ARGV the channel, the name, the revision that is there, the new one, policy, sealed secret, until when (Unix
  * seconds, or empty), 1 if this revokes: then it is written although Redis is full, the name of the change, and 1 if the name of the
- * record is to be noted
+ * record is to be recorded
  */
 export const UPDATE_SCRIPT = `${CHANGES}
 local key, names, channel = KEYS[1], KEYS[2], ARGV[1]
@@ -75,14 +75,14 @@ else
     redis.call('ZREMRANGEBYSCORE', names, '-inf', '(' .. redis.call('TIME')[1])
   end
 end
-if names then noteChange(names, ARGV[9], channel, name) end
+if names then recordChange(names, ARGV[9], channel, name) end
 return 1`;
 
 /** KEYS the names; ARGV the name of the change, the channel */
 export const CREATE_SCRIPT = `${CHANGES}
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 begin(KEYS[1])
-noteChange(KEYS[1], ARGV[1], ARGV[2], '')
+recordChange(KEYS[1], ARGV[1], ARGV[2], '')
 return 1`;
 
 /**
@@ -93,11 +93,11 @@ return 1`;
 export const ACCEPT_SCRIPT = `${CHANGES}
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 begin(KEYS[1])
-noteChange(KEYS[1], ARGV[1], ARGV[2], '')
+recordChange(KEYS[1], ARGV[1], ARGV[2], '')
 return 1`;
 
 /**
- * Notes the name of a record, and until when it is there; and forgets those of which the time is over, by the clock that ends the
+ * Records the name of a record, and until when it is there; and forgets those of which the time is over, by the clock that ends the
  * records too. It makes no set of names: if that is gone, the records are, too.
  *
  * KEYS the names; ARGV the name, until when (Unix seconds, or +inf), and 1 if it must be written although Redis is full
@@ -119,7 +119,7 @@ export const COUNT_SCRIPT = `${CHANGES}
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 -- As above: the change is made already.
 redis.call('ZREM', KEYS[1], '')
-noteChange(KEYS[1], ARGV[3], ARGV[1], ARGV[2])
+recordChange(KEYS[1], ARGV[3], ARGV[1], ARGV[2])
 return 1`;
 
 /**

@@ -1,11 +1,11 @@
 import type { Cluster, Redis } from 'ioredis';
-import { evalAndWait, tellLack, type Waited } from '../../lib/redis/eval-and-wait.ts';
+import { evalAndWait, formatLack, type Waited } from '../../lib/redis/eval-and-wait.ts';
 import { duplicate } from '../../lib/redis/own-connection.ts';
 import { rememberFailures, whenReady } from '../../lib/redis/reachable.ts';
 import { KeyStoreError } from '../key-store-error.ts';
 
 /** A connection to make a change over, and how scripts are run there. */
-export interface Line {
+export interface WriteConnection {
   readonly redis: Redis | Cluster;
   run(script: string, keys: readonly string[], args: readonly (string | number)[]): Promise<Waited>;
 }
@@ -18,8 +18,8 @@ export class RedisWriter {
   readonly #given: Redis | Cluster;
   readonly #timeout: number;
   #redis: Redis | Cluster | undefined;
-  #last: Promise<unknown> = Promise.resolve();
-  #turns = 0;
+  #lastQueued: Promise<unknown> = Promise.resolve();
+  #queued = 0;
   #lacks = false;
   #closed = false;
 
@@ -33,13 +33,13 @@ export class RedisWriter {
   }
 
   /**
-   * Makes a change as its turn comes.
+   * Makes a change once all that were queued before are made.
    *
    * @param replicas how many must have what its scripts write
    */
-  turn<T>(replicas: number, make: (line: Line) => Promise<T>): Promise<T> {
-    this.#turns++;
-    const turn = this.#last
+  enqueue<T>(replicas: number, make: (connection: WriteConnection) => Promise<T>): Promise<T> {
+    this.#queued++;
+    const made = this.#lastQueued
       .then(async () => {
         const redis = await this.#connected();
         return make({
@@ -48,13 +48,13 @@ export class RedisWriter {
         });
       })
       .finally(() => {
-        this.#turns--;
+        this.#queued--;
       });
-    this.#last = turn.catch(() => undefined);
-    return turn;
+    this.#lastQueued = made.catch(() => undefined);
+    return made;
   }
 
-  /** Whose turn has not come finds it closed. */
+  /** A change that is still queued fails. */
   close(): void {
     this.#closed = true;
     this.#redis?.disconnect();
@@ -68,8 +68,8 @@ export class RedisWriter {
     replicas: number,
   ): Promise<Waited> {
     // Where replicas are away and others wait, each change is made on the master all the same, and soon: the next may be a revocation.
-    const hurries = this.#lacks && this.#turns > 1;
-    const timeout = hurries ? this.#timeout / 8 : this.#timeout;
+    const isBrief = this.#lacks && this.#queued > 1;
+    const timeout = isBrief ? this.#timeout / 8 : this.#timeout;
     const waited = await evalAndWait(redis, script, keys, args, replicas, timeout);
     this.#lacks = !(waited.acknowledged >= replicas);
     return waited;
@@ -88,7 +88,7 @@ export class RedisWriter {
 }
 
 /** A connection for changes that no replica needs to have. */
-export function plainLine(redis: Redis | Cluster): Line {
+export function plainConnection(redis: Redis | Cluster): WriteConnection {
   return {
     redis,
     run: async (script, keys, args) => ({
@@ -101,7 +101,7 @@ export function plainLine(redis: Redis | Cluster): Line {
 /** @throws KeyStoreError `ERR_NOT_REPLICATED` */
 export function checkReplicas(what: string, waited: Waited, replicas: number): void {
   if (waited.acknowledged >= replicas) return;
-  const lack = tellLack(waited, replicas, what);
+  const lack = formatLack(waited, replicas, what);
   throw new KeyStoreError(
     'ERR_NOT_REPLICATED',
     `${lack}; do it again, or it may be lost where one of them takes over`,

@@ -14,7 +14,7 @@ import {
 import { isRefusal } from './redis-permissions.ts';
 import { NOEVICTION, type SelfTest, testRedis } from './self-test.ts';
 
-export interface TestedRedisOptions {
+export interface CheckedRedisOptions {
   /** What the store keeps there, as its messages say it. */
   readonly what: string;
   /** What the codes of its warnings are made of. */
@@ -56,9 +56,9 @@ const DOWN_AFTER = 1_000;
  * connection is tested again, since it may lead to another Redis, or to one that was set up again.
  * One that stays is tested now and then, since Redis can be set up again while it runs.
  */
-export class TestedRedis {
+export class CheckedRedis {
   readonly redis: Redis | Cluster;
-  readonly #options: TestedRedisOptions;
+  readonly #options: CheckedRedisOptions;
   #hasReplicas = false;
   #maxMemory = Number.POSITIVE_INFINITY;
   #connection: Promise<unknown> | undefined;
@@ -75,15 +75,15 @@ export class TestedRedis {
   #closed = false;
 
   /** @param redis the store's own connection, which this closes */
-  constructor(redis: Redis | Cluster, options: TestedRedisOptions) {
+  constructor(redis: Redis | Cluster, options: CheckedRedisOptions) {
     this.#options = options;
     this.redis = redis;
     rememberFailures(redis);
-    redis.on('ready', () => this.#testAnew());
+    redis.on('ready', () => this.#testAgain());
     redis.on('close', () => {
       this.#untested();
       this.#isUnfit = false;
-      this.#noteDown(lastFailure(redis) ?? NOT_CONNECTED);
+      this.#recordDown(lastFailure(redis) ?? NOT_CONNECTED);
     });
     redis.on('+node', () => this.#testMeanwhile());
     const { testEvery = TEST_EVERY } = options;
@@ -108,7 +108,7 @@ export class TestedRedis {
     return this.#maxMemory;
   }
 
-  noteReplicas(count: number): void {
+  recordReplicas(count: number): void {
     if (count > 0) this.#hasReplicas = true;
   }
 
@@ -188,7 +188,7 @@ export class TestedRedis {
   /** Tests a connection again that has failed its test. */
   retest(): void {
     const isTesting = this.#isTesting && this.#test !== undefined;
-    if (!this.#isFit && this.redis.status === 'ready' && !isTesting) this.#testAnew();
+    if (!this.#isFit && this.redis.status === 'ready' && !isTesting) this.#testAgain();
   }
 
   /** Tests a connection over which a command had no answer. */
@@ -217,7 +217,7 @@ export class TestedRedis {
     this.#test = undefined;
   }
 
-  #testAnew(): void {
+  #testAgain(): void {
     this.#isFit = false;
     const test = this.#judge()
       .finally(() => {
@@ -247,10 +247,10 @@ export class TestedRedis {
     const test = await ask().catch((error) => {
       // Another Redis may answer next.
       this.#isUnfit = false;
-      this.#noteDown(reasonOf(error));
+      this.#recordDown(reasonOf(error));
       throw withoutCommand(error);
     });
-    this.#noteUp();
+    this.#recordUp();
     this.#options.whenTested?.(test);
     const { flaw, replicas, maxMemory } = test;
     this.#isUnfit = flaw !== undefined;
@@ -261,12 +261,12 @@ export class TestedRedis {
       throw toError?.(message) ?? new Error(message);
     }
     warnings.end(`COUNTERSIGN_${store}_UNFIT`);
-    this.noteReplicas(replicas);
+    this.recordReplicas(replicas);
     this.#maxMemory = maxMemory;
   }
 
-  /** Notes that Redis gave no answer. If that lasts, the operator hears of it, whether or not a request comes. */
-  #noteDown(reason: string): void {
+  /** Records that Redis gave no answer. If that lasts, the operator hears of it, whether or not a request comes. */
+  #recordDown(reason: string): void {
     const now = performance.now();
     this.#downSince ??= now;
     // A connection that stays, and carries nothing, says so only to those who ask.
@@ -279,7 +279,7 @@ export class TestedRedis {
     warnings.begin(`COUNTERSIGN_${store}_UNREACHABLE`, { message, cause });
   }
 
-  #noteUp(): void {
+  #recordUp(): void {
     this.#downSince = undefined;
     // What else has begun that condition ends it.
     if (this.#isDown) this.#options.warnings.end(`COUNTERSIGN_${this.#options.store}_UNREACHABLE`);

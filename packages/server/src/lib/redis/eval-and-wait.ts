@@ -43,7 +43,7 @@ export async function evalAndWait(
 }
 
 /** Says that fewer replicas have something than must. */
-export function tellLack(
+export function formatLack(
   { acknowledged, failure }: Waited,
   replicas: number,
   what: string,

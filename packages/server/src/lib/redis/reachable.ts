@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { Cluster, Redis } from 'ioredis';
-import { isRefusal, tellRefusals, userOf } from './redis-permissions.ts';
+import { formatRefusals, isRefusal, userOf } from './redis-permissions.ts';
 
 /** Why a connection could not be made last. */
 const failures = new WeakMap<Redis | Cluster, Error>();
@@ -31,9 +31,9 @@ export function rememberFailures(redis: Redis | Cluster): void {
  */
 export async function whenReady(redis: Redis | Cluster, timeout: number, what = ''): Promise<void> {
   const waiting = new AbortController();
-  const giveUp = (): void => waiting.abort();
-  const timer = setTimeout(giveUp, timeout);
-  redis.once('end', giveUp);
+  const stopWaiting = (): void => waiting.abort();
+  const timer = setTimeout(stopWaiting, timeout);
+  redis.once('end', stopWaiting);
   try {
     await once(redis, 'ready', { signal: waiting.signal });
   } catch (error) {
@@ -42,7 +42,7 @@ export async function whenReady(redis: Redis | Cluster, timeout: number, what = 
     throw unreachable(redis, cause, timeout, what);
   } finally {
     clearTimeout(timer);
-    redis.off('end', giveUp);
+    redis.off('end', stopWaiting);
   }
 }
 
@@ -97,16 +97,16 @@ function unreachable(
   what = '',
 ): Error {
   const why = cause === undefined ? `no answer within ${timeout} ms` : reasonOf(cause);
-  return new NoAnswerError(`Cannot reach Redis${what}: ${why}${cureOf(redis, why)}`);
+  return new NoAnswerError(`Cannot reach Redis${what}: ${why}${adviceOf(redis, why)}`);
 }
 
 /** What lacks in the rule of a user who may not ask where Redis is. Sentinels have users of their own. */
-function cureOf(redis: Redis | Cluster, why: string): string {
+function adviceOf(redis: Redis | Cluster, why: string): string {
   const [, command] = /run the '([\w|-]+)' command/.exec(why) ?? [];
   if (command === undefined) return '';
   const { sentinelUsername } = redis.options as { sentinelUsername?: string };
   const user = command.startsWith('sentinel') ? (sentinelUsername ?? 'default') : userOf(redis);
-  return `; ${tellRefusals({ user, rule: [`+${command}`] })}`;
+  return `; ${formatRefusals({ user, rule: [`+${command}`] })}`;
 }
 
 /** What Redis adds of a command that it does not know: it may be AUTH under another name. */
@@ -133,9 +133,9 @@ export function within<T>(
   milliseconds: number,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
-    const giveUp = (): void => reject(noAnswer(redis, milliseconds));
+    const timeOut = (): void => reject(noAnswer(redis, milliseconds));
     // If the process itself was held up, the answer may lie there already: it is read first.
-    const timer = setTimeout(() => setImmediate(giveUp), milliseconds);
+    const timer = setTimeout(() => setImmediate(timeOut), milliseconds);
     answer.then(
       (value) => {
         clearTimeout(timer);

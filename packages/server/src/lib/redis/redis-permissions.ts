@@ -120,11 +120,11 @@ export async function refusalOf(
   needs: RedisNeeds,
 ): Promise<string | undefined> {
   const refusals = await findRefusals(redis, needs);
-  return refusals.rule.length === 0 ? undefined : tellRefusals(refusals);
+  return refusals.rule.length === 0 ? undefined : formatRefusals(refusals);
 }
 
 /** What a message says of what may not be done, and how to allow it. */
-export function tellRefusals({ user, rule }: Pick<Refusals, 'user' | 'rule'>): string {
+export function formatRefusals({ user, rule }: Pick<Refusals, 'user' | 'rule'>): string {
   return `the rule of its user ${quote(user)} lacks ${rule.join(' ')}: run ACL SETUSER ${user} ${rule.join(' ')}`;
 }
 

@@ -18,21 +18,17 @@ export const NOEVICTION = /^noeviction$/;
 export const NEVER_EVICTED = /^(?:noeviction|volatile-\w+)$/;
 
 /**
- * Asks all masters for their own account. Of a cluster some may be down: what they are for fails, the rest does not.
+ * Asks all masters for their own account. If some masters of a cluster are down, what they are for
+ * fails, and the rest does not.
  *
  * @param policies the eviction policies under which what the store puts there stays
- * @throws Error where none can be reached
+ * @throws Error if no master answers
  */
 export async function testRedis(redis: Redis | Cluster, policies: RegExp): Promise<SelfTest> {
-  const masters = redis.isCluster ? (redis as Cluster).nodes('master') : [redis as Redis];
-  const results = await Promise.allSettled(
-    masters.map(async (master) => judgeRedis(await askInfo(master), policies)),
-  );
-  const tests = results.flatMap((it) => (it.status === 'fulfilled' ? it.value : []));
-  if (tests.length === 0)
-    throw (
-      (results[0] as PromiseRejectedResult | undefined)?.reason ?? new Error('There is no master')
-    );
+  const infos = redis.isCluster
+    ? await askCluster(redis as Cluster)
+    : [await askInfo(redis as Redis)];
+  const tests = infos.map((info) => judgeRedis(info, policies));
   const { flaw } = tests.find((it) => it.flaw !== undefined) ?? { flaw: undefined };
   return {
     flaw,
@@ -40,6 +36,35 @@ export async function testRedis(redis: Redis | Cluster, policies: RegExp): Promi
     maxMemory: Math.min(...tests.map((it) => it.maxMemory)),
     memoryUse: Math.max(...tests.map((it) => it.memoryUse)),
   };
+}
+
+/**
+ * The accounts of all masters of a cluster. After a failover the client may still take a replica for
+ * a master: it learns better only from an answer to a command, and no command is sent before this
+ * test has passed. So it is told to ask again where the masters are.
+ *
+ * @throws Error if no master answers
+ */
+async function askCluster(cluster: Cluster): Promise<string[]> {
+  const first = await askAll(cluster.nodes('master'));
+  if (!first.some(isReplica)) return first;
+  await new Promise((resolve) => cluster.refreshSlotsCache(resolve));
+  // The node that was asked may be behind, too. Then a claim is redirected by the replica itself.
+  const masters = (await askAll(cluster.nodes('master'))).filter((info) => !isReplica(info));
+  if (masters.length === 0) throw new Error('There is no master');
+  return masters;
+}
+
+async function askAll(nodes: readonly Redis[]): Promise<string[]> {
+  const results = await Promise.allSettled(nodes.map(askInfo));
+  const infos = results.flatMap((it) => (it.status === 'fulfilled' ? [it.value] : []));
+  if (infos.length > 0) return infos;
+  const [failure] = results as PromiseRejectedResult[];
+  throw failure?.reason ?? new Error('There is no master');
+}
+
+function isReplica(info: string): boolean {
+  return field(info, 'role') === 'slave';
 }
 
 /** The account of a Redis, or of why it gives none: then it lacks all that it should tell. */

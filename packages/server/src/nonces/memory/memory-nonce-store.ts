@@ -11,9 +11,9 @@ import {
 } from '../../verify/nonce-store.ts';
 import { epochWarning } from '../epoch-warning.ts';
 import { WidestLimits } from '../widest-limits.ts';
+import { createNonceBits } from './nonce-bits.ts';
 import { NoncePool } from './nonce-pool.ts';
-import { createNonceWords } from './nonce-words.ts';
-import { hashWords } from './words-set.ts';
+import { hashUint128 } from './uint128-set.ts';
 
 export interface MemoryNonceStoreOptions {
   /** Unix seconds; the system's clock if not given. */
@@ -73,7 +73,7 @@ export class MemoryNonceStore implements NonceStore {
   readonly #perSubject: number;
   readonly #maxEntries: number;
   readonly #warnings: OperatorWarnings;
-  readonly #wordsOf = createNonceWords();
+  readonly #bitsOf = createNonceBits();
 
   /** @throws TypeError or RangeError naming the option that cannot be used */
   constructor(options: MemoryNonceStoreOptions = {}) {
@@ -110,7 +110,7 @@ export class MemoryNonceStore implements NonceStore {
       return { outcome: 'stale', epoch: this.epoch };
     if (!(claim.acceptableFrom <= now + CLOCK_SLACK))
       return { outcome: 'early', epoch: this.epoch };
-    const limits = this.#limits.note(claim);
+    const limits = this.#limits.record(claim);
     if (limits.isWider) {
       // What a narrower window let be forgotten could come again.
       this.#epoch = newEpoch();
@@ -122,9 +122,9 @@ export class MemoryNonceStore implements NonceStore {
     this.#requests.forgetExpired(now);
     this.#presigned.forgetExpired(now);
 
-    const words = this.#wordsOf(claim);
-    const hash = hashWords(words);
-    if (this.#requests.has(words, hash) || this.#presigned.has(words, hash))
+    const nonce = this.#bitsOf(claim);
+    const hash = hashUint128(nonce);
+    if (this.#requests.has(nonce, hash) || this.#presigned.has(nonce, hash))
       return { outcome: 'replayed', epoch };
 
     const pool = claim.presigned === true ? this.#presigned : this.#requests;
@@ -158,7 +158,7 @@ export class MemoryNonceStore implements NonceStore {
     if (pool.makeRoom()) this.#warnFull();
     else if (this.size < this.#maxEntries / 2) this.#warnings.end('COUNTERSIGN_NONCE_STORE_FULL');
     if (!(acceptableUntil > pool.floor)) return this.#uncertain(pool.floor - lifetime, now);
-    pool.add(words, hash, owner, acceptableUntil, now);
+    pool.add(nonce, hash, owner, acceptableUntil, now);
     return { outcome: 'claimed', epoch };
   }
 

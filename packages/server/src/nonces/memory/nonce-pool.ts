@@ -1,12 +1,11 @@
 import { CLOCK_SLACK } from '../../verify/nonce-store.ts';
-import type { Words } from './nonce-words.ts';
-import { WordsSet } from './words-set.ts';
+import { type Uint128, Uint128Set } from './uint128-set.ts';
 
 /** Nonces that expire within some seconds of each other, and are forgotten together: nothing is swept one by one. */
 interface Generation {
   /** Unix seconds: all of it has expired then. */
   readonly end: number;
-  readonly nonces: WordsSet;
+  readonly nonces: Uint128Set;
   /** Unix seconds: the latest until which a request of them is acceptable. */
   latest: number;
   forgotten: boolean;
@@ -59,9 +58,9 @@ export class NoncePool {
     return this.#floor;
   }
 
-  has(words: Words, hash: number): boolean {
+  has(nonce: Uint128, hash: number): boolean {
     for (const generation of this.#generations.values())
-      if (generation.nonces.has(words, hash)) return true;
+      if (generation.nonces.has(nonce, hash)) return true;
     return false;
   }
 
@@ -104,9 +103,9 @@ export class NoncePool {
     owner.floor = Math.max(owner.floor, until);
   }
 
-  add(words: Words, hash: number, name: string, until: number, now: number): void {
+  add(nonce: Uint128, hash: number, name: string, until: number, now: number): void {
     const generation = this.#generationOf(until, now);
-    generation.nonces.add(words, hash);
+    generation.nonces.add(nonce, hash);
     generation.latest = Math.max(generation.latest, until);
     this.#size++;
     const { shares } = this.#ownerOf(name);
@@ -133,7 +132,7 @@ export class NoncePool {
     const end = (Math.floor(until / step) + 1) * step;
     let generation = this.#generations.get(end);
     if (generation === undefined) {
-      generation = { end, nonces: new WordsSet(), latest: until, forgotten: false };
+      generation = { end, nonces: new Uint128Set(), latest: until, forgotten: false };
       this.#generations.set(end, generation);
     }
     return generation;

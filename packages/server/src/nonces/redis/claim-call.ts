@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import type { Cluster, Redis } from 'ioredis';
-import type { TestedRedis } from '../../lib/redis/checked-redis.ts';
-import { evalAndWait, tellLack, type Waited } from '../../lib/redis/eval-and-wait.ts';
+import type { CheckedRedis } from '../../lib/redis/checked-redis.ts';
+import { evalAndWait, formatLack, type Waited } from '../../lib/redis/eval-and-wait.ts';
 import type { NonceClaim } from '../../verify/nonce-store.ts';
 import { CLAIM_SCRIPT } from './claim-script.ts';
 import type { RedisNonceSettings } from './redis-nonce-options.ts';
 import type { RedisNonceWarnings } from './redis-nonce-warnings.ts';
 import type { RedisPartition } from './redis-partition.ts';
-import { parseReply, REPLICA, type ScriptReply } from './redis-reply.ts';
+import { parseReply, REPLICA, type ScriptReply } from './script-reply.ts';
 
 /** How many clock slacks may pass without an acknowledgement. Fewer than the two for which a birth is uncertain. */
 const LEASE = 1.5;
@@ -47,7 +47,7 @@ interface Commands {
 
 /** Calls the script that decides claims, with what this server knows of a partition. */
 export class ClaimCall {
-  readonly #connection: TestedRedis;
+  readonly #connection: CheckedRedis;
   readonly #redis: (Redis | Cluster) & Commands;
   readonly #warnings: RedisNonceWarnings;
   readonly #settings: RedisNonceSettings;
@@ -55,7 +55,11 @@ export class ClaimCall {
   readonly #epochs = randomBytes(12).toString('base64url');
   #calls = 0;
 
-  constructor(connection: TestedRedis, warnings: RedisNonceWarnings, settings: RedisNonceSettings) {
+  constructor(
+    connection: CheckedRedis,
+    warnings: RedisNonceWarnings,
+    settings: RedisNonceSettings,
+  ) {
     this.#connection = connection;
     this.#redis = connection.redis as (Redis | Cluster) & Commands;
     this.#redis.defineCommand('claimNonce', { numberOfKeys: 1, lua: CLAIM_SCRIPT });
@@ -67,7 +71,7 @@ export class ClaimCall {
   /** Looks after a partition without a claim, and confirms its epoch if need be. */
   async look(partition: RedisPartition): Promise<void> {
     const { outcome, replicas } = await this.#call(partition, NO_CLAIM);
-    this.#connection.noteReplicas(replicas);
+    this.#connection.recordReplicas(replicas);
     if (outcome === 'pending') await this.#call(partition, NO_CLAIM, true);
   }
 
@@ -109,9 +113,9 @@ export class ClaimCall {
         : await evalAndWait(this.#redis, CLAIM_SCRIPT, [key], args, replicas, this.#timeout / 4);
     const reply = this.#read(waited.answer);
     if (!(waited.acknowledged >= replicas))
-      throw new Error(tellLack(waited, replicas, 'the claim'));
+      throw new Error(formatLack(waited, replicas, 'the claim'));
     this.#warnings.answered(partition, reply, reply.epoch.startsWith(this.#epochs));
-    partition.hear(reply);
+    partition.record(reply);
     partition.acked = reply.tick;
     return reply;
   }

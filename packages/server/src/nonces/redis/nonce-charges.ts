@@ -46,7 +46,7 @@ export class NonceCharges {
   }
 
   /**
-   * Takes note of a claim before it is made, so that claims which come at once count for themselves.
+   * Records a claim before it is made, so that claims which come at once count for themselves.
    *
    * @param claimed until when, in Unix seconds, the nonce is remembered; the most live nonces of one owner
    * @returns what to count in Redis now, with this one; `undefined` if it is too early for that
@@ -66,7 +66,7 @@ export class NonceCharges {
     return charge;
   }
 
-  /** Notes what is not counted in Redis: also a charge that was not taken there. */
+  /** Records what is not counted in Redis: also a charge that was not taken there. */
   add(account: Account, { count, until }: Charge): void {
     account.uncounted += count;
     account.until = Math.max(account.until, until);

@@ -1,4 +1,4 @@
-import type { TestedRedis } from '../../lib/redis/checked-redis.ts';
+import type { CheckedRedis } from '../../lib/redis/checked-redis.ts';
 import { isLost, within } from '../../lib/redis/reachable.ts';
 import type { ClaimCall } from './claim-call.ts';
 import type { RedisNonceSettings } from './redis-nonce-options.ts';
@@ -7,7 +7,7 @@ import type { RedisPartition } from './redis-partition.ts';
 
 /** Looks after the partitions of a store, also while nothing is claimed. */
 export class PartitionWatch {
-  readonly #connection: TestedRedis;
+  readonly #connection: CheckedRedis;
   readonly #claims: ClaimCall;
   readonly #warnings: RedisNonceWarnings;
   readonly #partitions: readonly RedisPartition[];
@@ -16,7 +16,7 @@ export class PartitionWatch {
   readonly #beat: NodeJS.Timeout;
 
   constructor(
-    connection: TestedRedis,
+    connection: CheckedRedis,
     claims: ClaimCall,
     warnings: RedisNonceWarnings,
     partitions: readonly RedisPartition[],
@@ -42,7 +42,7 @@ export class PartitionWatch {
   }
 
   /** What a connection fails with that is gone, or has failed its test, the connection itself tells the operator. */
-  noteFailure(partition: RedisPartition, error: unknown): void {
+  recordFailure(partition: RedisPartition, error: unknown): void {
     const isConnected = this.#connection.isFit && this.#connection.redis.status === 'ready';
     const isTold = isConnected && !(error instanceof Error && isLost(error.message));
     this.#warnings.failed(partition, error, isTold);
@@ -64,7 +64,7 @@ export class PartitionWatch {
     }
     const now = performance.now();
     for (const partition of this.#partitions) {
-      const isQuiet = partition.heardAt < now - (this.#slack * 1000) / 2;
+      const isQuiet = partition.answeredAt < now - (this.#slack * 1000) / 2;
       if (partition.isOpen || isQuiet || partition.watchedAt < now - this.#slack * 1000)
         this.#lookUp(partition);
     }
@@ -78,7 +78,7 @@ export class PartitionWatch {
   #watch(partition: RedisPartition): Promise<unknown> {
     partition.watch ??= this.#lookAfter(partition)
       .catch((error) => {
-        this.noteFailure(partition, error);
+        this.recordFailure(partition, error);
         throw error;
       })
       .finally(() => {

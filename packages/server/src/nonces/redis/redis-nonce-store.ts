@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import type { Cluster, Redis } from 'ioredis';
 import { OperatorWarnings } from '../../lib/operator-warning.ts';
-import { TestedRedis } from '../../lib/redis/checked-redis.ts';
+import { CheckedRedis } from '../../lib/redis/checked-redis.ts';
 import { duplicate } from '../../lib/redis/own-connection.ts';
 import { within } from '../../lib/redis/reachable.ts';
 import { commandsOf } from '../../lib/redis/redis-commands.ts';
@@ -26,7 +26,7 @@ import {
 } from './redis-nonce-options.ts';
 import { RedisNonceWarnings } from './redis-nonce-warnings.ts';
 import { RedisPartition } from './redis-partition.ts';
-import { ClocksApartError, type ScriptReply } from './redis-reply.ts';
+import { ClocksApartError, type ScriptReply } from './script-reply.ts';
 
 const PER_SUBJECT = 250_000;
 
@@ -64,7 +64,7 @@ interface Commands {
 export class RedisNonceStore implements NonceStore {
   readonly #settings: RedisNonceSettings;
   readonly #timeout: number;
-  readonly #connection: TestedRedis;
+  readonly #connection: CheckedRedis;
   readonly #redis: (Redis | Cluster) & Commands;
   readonly #partitions: readonly RedisPartition[];
   readonly #claims: ClaimCall;
@@ -83,7 +83,7 @@ export class RedisNonceStore implements NonceStore {
       (_, partition) => new RedisPartition(`${prefix}:${partition}`),
     );
     const warnings = new OperatorWarnings(onWarning);
-    this.#connection = new TestedRedis(duplicate(redis, this.#timeout), {
+    this.#connection = new CheckedRedis(duplicate(redis, this.#timeout), {
       what: 'nonces',
       store: 'NONCE_STORE',
       warnings,
@@ -138,7 +138,7 @@ export class RedisNonceStore implements NonceStore {
     } catch (error) {
       const why = await this.#connection.explain(error);
       partition.fail(why);
-      this.#watch.noteFailure(partition, why);
+      this.#watch.recordFailure(partition, why);
       throw why;
     }
   }
@@ -177,7 +177,7 @@ export class RedisNonceStore implements NonceStore {
     const limit = this.#limit;
     const { audience } = claim;
     const isDated = hasTimes(claim);
-    const { window, ahead } = isDated ? this.#limits.note(claim) : NO_CLAIM;
+    const { window, ahead } = isDated ? this.#limits.record(claim) : NO_CLAIM;
     // Each field by its name: to spread the claim would cost as much as a hash.
     const { signedAt, acceptableFrom, acceptableUntil, epoch: echoed, presigned } = claim;
     const limitsOf = this.#nameOf(audience);

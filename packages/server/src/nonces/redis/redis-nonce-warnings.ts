@@ -4,7 +4,7 @@ import { isNoAnswer, reasonOf, unreachableCause } from '../../lib/redis/reachabl
 import type { WarningCode } from '../../lib/warning-codes.ts';
 import { epochCause, epochWarning } from '../epoch-warning.ts';
 import type { RedisPartition } from './redis-partition.ts';
-import { ClocksApartError, type ScriptReply } from './redis-reply.ts';
+import { ClocksApartError, type ScriptReply } from './script-reply.ts';
 
 /** What each failure of Redis means for callers. */
 const REFUSED = 'Requests are answered 503 until that is mended';
@@ -33,7 +33,7 @@ export class RedisNonceWarnings {
   }
 
   /**
-   * Takes note of an answer, before the partition does: it may say that an epoch began.
+   * Records an answer, before the partition does: it may say that an epoch began.
    *
    * @param isOwn whether this server began the epoch
    */
@@ -49,7 +49,7 @@ export class RedisNonceWarnings {
   }
 
   /**
-   * Takes note of a claim, or a look, that failed.
+   * Records a claim, or a look, that failed.
    *
    * @param isConnected whether there is a connection that has passed its test
    */

@@ -1,5 +1,5 @@
 import type { WarningCode } from '../../lib/warning-codes.ts';
-import type { ScriptReply } from './redis-reply.ts';
+import type { ScriptReply } from './script-reply.ts';
 
 /** Failures in a row after which nobody waits for a partition any more. */
 const MOST_FAILURES = 3;
@@ -14,7 +14,7 @@ export class RedisPartition {
   /** The last tick of this epoch that replicas have acknowledged. */
   acked = 0;
   /** Milliseconds, by `performance.now()`: when it answered last. */
-  heardAt = Number.NEGATIVE_INFINITY;
+  answeredAt = Number.NEGATIVE_INFINITY;
   /** The same: when the store last looked after it. */
   watchedAt = Number.NEGATIVE_INFINITY;
   /** What the store asks of its own accord; one question at a time. */
@@ -32,19 +32,19 @@ export class RedisPartition {
     this.key = key;
   }
 
-  /** Takes note of an answer. */
-  hear({ epoch, tick, why }: ScriptReply): void {
+  /** Records an answer. */
+  record({ epoch, tick, why }: ScriptReply): void {
     if (epoch !== this.epoch) this.acked = 0;
     this.epoch = epoch;
     this.seen = Math.max(this.seen, tick);
-    this.heardAt = performance.now();
+    this.answeredAt = performance.now();
     this.#failures = 0;
     this.#missed = 0;
     if (why === '' && this.#explained === '') this.#explained = epoch;
   }
 
   /**
-   * Takes note of why an epoch began, if a reply says so.
+   * Records why an epoch began, if a reply says so.
    *
    * @param isOwn whether this server has begun it
    * @returns whether that is news, and whether this server knew another epoch before

@@ -43,10 +43,10 @@ describe('MemoryOnceStore', () => {
   it('lets go of a run only for the run itself', async () => {
     const { store } = storeAt(1_000);
     await store.begin('key', 'one', 30);
-    await store.giveUp('key', 'two');
+    await store.release('key', 'two');
     expect(await store.begin('key', 'two', 30)).toMatchObject({ state: 'in-progress' });
     await store.finish('key', 600);
-    await store.giveUp('key', 'one');
+    await store.release('key', 'one');
     expect(await store.begin('key', 'two', 30)).toEqual({ state: 'done' });
   });
 });

@@ -58,7 +58,7 @@ export function onceStoreContract(
       const [one, two] = servers;
       expect(await one.begin('key', 'one', 60, NO_SCOPE)).toEqual({ state: 'begun' });
       expect(await two.goOn('key', 'one', 60, NO_SCOPE)).toBe(true);
-      await two.giveUp('key', 'one', NO_SCOPE);
+      await two.release('key', 'one', NO_SCOPE);
       expect(await two.begin('key', 'two', 60, NO_SCOPE)).toEqual({ state: 'begun' });
       await two.finish('key', 60, NO_SCOPE);
       expect(await one.begin('key', 'one', 60, NO_SCOPE)).toEqual({ state: 'done' });
@@ -67,14 +67,14 @@ export function onceStoreContract(
     it('lets the next one begin after a run has failed', async () => {
       const { servers } = await makeStore();
       await servers[0].begin('key', 'one', 60, own);
-      await servers[0].giveUp('key', 'one', own);
+      await servers[0].release('key', 'one', own);
       expect(await servers[1].begin('key', 'two', 60, own)).toMatchObject({ state: 'begun' });
     });
 
     it('takes nothing from a run that has the callback', async () => {
       const { servers } = await makeStore();
       await servers[0].begin('key', 'one', 60, own);
-      await servers[1].giveUp('key', 'two', own);
+      await servers[1].release('key', 'two', own);
       expect(await servers[1].goOn('key', 'two', 60, own)).toBe(false);
       expect(await servers[0].goOn('key', 'one', 60, own)).toBe(true);
     });
@@ -85,7 +85,7 @@ export function onceStoreContract(
       await pass(0.3);
       expect(await servers[1].begin('key', 'two', 60, own)).toMatchObject({ state: 'begun' });
       expect(await servers[0].goOn('key', 'one', 60, own)).toBe(false);
-      await servers[0].giveUp('key', 'one', own);
+      await servers[0].release('key', 'one', own);
       expect(await servers[0].begin('key', 'three', 60, own)).toMatchObject({
         state: 'in-progress',
       });
@@ -105,7 +105,7 @@ export function onceStoreContract(
       await pass(0.3);
       await servers[1].begin('key', 'two', 60, own);
       await servers[0].finish('key', 60, own);
-      await servers[1].giveUp('key', 'two', own);
+      await servers[1].release('key', 'two', own);
       expect(await servers[1].begin('key', 'three', 60, own)).toMatchObject({ state: 'done' });
     });
 
@@ -171,7 +171,7 @@ export function onceStoreContract(
       await servers[0].begin('one', 'run', 60, own);
       await servers[0].begin('two', 'run', 60, own);
       expect(await servers[0].begin('three', 'run', 60, own)).toMatchObject({ state: 'full' });
-      await servers[0].giveUp('one', 'run', own);
+      await servers[0].release('one', 'run', own);
       expect(await servers[0].begin('three', 'run', 0.2, own)).toMatchObject({ state: 'begun' });
       await pass(0.3);
       expect(await servers[1].begin('four', 'run', 60, own)).toMatchObject({ state: 'begun' });
@@ -196,7 +196,7 @@ export function onceStoreContract(
       });
       expect(await servers[1].goOn('one', 'run', 60, own)).toBe(true);
       await servers[0].finish('one', 60, foreign);
-      await servers[0].giveUp('one', 'run', foreign);
+      await servers[0].release('one', 'run', foreign);
       expect(await servers[1].begin('one', 'another', 60, own)).toMatchObject({ state: 'done' });
       for (const key of ['two', 'three'])
         expect(await servers[0].begin(key, 'run', 60, own)).toMatchObject({ state: 'begun' });

@@ -38,11 +38,11 @@ function connect(url: string): Redis {
 }
 
 /** The process warnings from now on. */
-function hearWarnings(): Error[] {
+function recordWarnings(): Error[] {
   const warnings: Error[] = [];
-  const hear = (warning: Error) => void warnings.push(warning);
-  process.on('warning', hear);
-  onTestFinished(() => void process.off('warning', hear));
+  const record = (warning: Error) => void warnings.push(warning);
+  process.on('warning', record);
+  onTestFinished(() => void process.off('warning', record));
   return warnings;
 }
 
@@ -223,7 +223,7 @@ describe('RedisOnceStore', () => {
   it('X11: refuses a Redis that evicts, warns, and is there when that was put right', async () => {
     const server = await startRedis({ args: ['--maxmemory-policy', 'volatile-lru'] });
     onTestFinished(() => server.stop());
-    const warnings = hearWarnings();
+    const warnings = recordWarnings();
     const store = redisStore(server.url);
     const once = createOnce({ store });
     let runs = 0;

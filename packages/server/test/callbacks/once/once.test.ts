@@ -134,9 +134,9 @@ describe('createOnce()', () => {
         override async begin(...args: Parameters<MemoryOnceStore['begin']>) {
           return ifUp(await super.begin(...args));
         }
-        override async giveUp(...args: Parameters<MemoryOnceStore['giveUp']>) {
+        override async release(...args: Parameters<MemoryOnceStore['release']>) {
           ifUp(undefined);
-          return super.giveUp(...args);
+          return super.release(...args);
         }
       }
       // By a clock that stands still, so it never ends by itself.
@@ -153,10 +153,10 @@ describe('createOnce()', () => {
   );
 
   it('throws what a handler throws, however the store fails to give it up', async () => {
-    const giveUp = (): never => {
+    const release = (): never => {
       throw new Error('gone');
     };
-    const store = Object.assign(new MemoryOnceStore({ clock }), { giveUp });
+    const store = Object.assign(new MemoryOnceStore({ clock }), { release });
     const once = createOnce({ store, lease: 0.1 });
     await expect(once(callback(), () => Promise.reject(new Error('no')))).rejects.toThrow('no');
   });
@@ -170,7 +170,7 @@ describe('createOnce()', () => {
     });
     const store = Object.assign(new MemoryOnceStore({ clock }), {
       begin: () => Promise.reject(new Error('gone')),
-      giveUp: (_key: string, token: string) => {
+      release: (_key: string, token: string) => {
         if (asked.has(token)) {
           again++;
           return back;

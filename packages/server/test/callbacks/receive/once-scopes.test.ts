@@ -93,7 +93,7 @@ describe('createOnce() and secrets', () => {
       },
       goOn: (...run) => store.goOn(...run),
       finish: (...run) => store.finish(...run),
-      giveUp: (key, token) => store.giveUp(key, token),
+      release: (key, token) => store.release(key, token),
     };
     await expect(createOnce({ store: failing })(callback, () => undefined)).rejects.toMatchObject({
       code: 'ERR_NONCE_STORE_FAILED',

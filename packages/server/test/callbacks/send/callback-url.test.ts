@@ -4,8 +4,8 @@ import { describe, expect, it } from 'vitest';
 /** Every name means a public address: what is refused is refused for how it is written. */
 const resolve = async () => ['93.184.215.14'];
 
-const verdict = (url: string, policy: object = {}): Promise<string> =>
-  checkCallbackUrl(url, { resolve, ...policy }).then(
+const verdict = (url: string, options: object = {}): Promise<string> =>
+  checkCallbackUrl(url, { resolve, ...options }).then(
     () => 'accepted',
     ({ code, message }) => {
       expect(code).toBe('ERR_CALLBACK_URL_REFUSED');

@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
 import {
   type CallbackAddressError,
-  type CallbackAddressPolicy,
+  type CallbackAddressOptions,
   checkCallbackUrl,
   createCallbackSender,
   MemoryCallbackQueue,
@@ -166,8 +166,8 @@ async function countConnections(): Promise<{ port: number; connections: () => nu
   return { port: (server.address() as AddressInfo).port, connections: () => count };
 }
 
-async function refusalOf(url: string, policy: CallbackAddressPolicy): Promise<string> {
-  return checkCallbackUrl(url, policy).then(
+async function refusalOf(url: string, options: CallbackAddressOptions): Promise<string> {
+  return checkCallbackUrl(url, options).then(
     () => 'accepted',
     ({ code }: CallbackAddressError) => code,
   );
@@ -204,14 +204,14 @@ describe('checkCallbackUrl()', () => {
   });
 
   it('allows by name what is private, and never what hands out credentials', async () => {
-    const policy = { resolve, privateAddresses: 'allow-private-addresses' } as const;
+    const options = { resolve, privateAddresses: 'allow-private-addresses' } as const;
     for (const url of [
       'https://127.0.0.1:8443/',
       'https://[::1]/',
       'https://private.test/',
       'https://[fd12::1]/',
     ])
-      expect(await refusalOf(url, policy), url).toBe('accepted');
+      expect(await refusalOf(url, options), url).toBe('accepted');
     for (const host of [
       '169.254.169.254',
       '168.63.129.16',
@@ -223,10 +223,10 @@ describe('checkCallbackUrl()', () => {
       '224.0.0.1',
       '[::ffff:127.0.0.1]',
     ])
-      expect(await refusalOf(`https://${host}/`, policy), host).toBe(
+      expect(await refusalOf(`https://${host}/`, options), host).toBe(
         'ERR_CALLBACK_ADDRESS_REFUSED',
       );
-    expect(await refusalOf('http://public.test/', policy)).toBe('ERR_CALLBACK_URL_REFUSED');
+    expect(await refusalOf('http://public.test/', options)).toBe('ERR_CALLBACK_URL_REFUSED');
     const plain = { resolve, http: 'allow-plain-http' } as const;
     expect(await refusalOf('http://public.test/', plain)).toBe('accepted');
     expect(await refusalOf('http://public.test:81/', plain)).toBe('ERR_CALLBACK_URL_REFUSED');
@@ -353,12 +353,12 @@ describe('createCallbackSender() and hostile endpoints', () => {
       if (type !== 'A') return [];
       return count === 1 ? ['93.184.215.14'] : ['127.0.0.1'];
     });
-    const policy = { resolve: createResolver(1, [dns.server]) };
+    const options = { resolve: createResolver(1, [dns.server]) };
     const url = `https://rebind.test:${port}/`;
-    expect((await checkCallbackUrl(url, policy)).addresses).toEqual(['93.184.215.14']);
+    expect((await checkCallbackUrl(url, options)).addresses).toEqual(['93.184.215.14']);
     const done = deferred<string | undefined>();
     const sender = createCallbackSender({
-      ...policy,
+      ...options,
       queue: await queueOf(['e0']),
       schedule: [],
       endpoints: (id) => ({ id, url, secrets }),

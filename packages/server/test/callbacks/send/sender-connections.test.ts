@@ -45,12 +45,12 @@ async function startReceiver({
 /** A sender, and a function that sends an event and waits until an attempt was made. */
 function startSender(url: string, options: Partial<CallbackSenderOptions> = {}) {
   let settle: (report: DeliveryReport) => void = () => undefined;
-  const note = (report: DeliveryReport) => settle(report);
+  const record = (report: DeliveryReport) => settle(report);
   const sender = createCallbackSender({
     endpoints: (id) => ({ id, url, secrets: [SECRET] }),
     ...LOOPBACK,
-    onDelivered: note,
-    onFailed: note,
+    onDelivered: record,
+    onFailed: record,
     ...options,
   });
   onTestFinished(() => sender.close());

@@ -11,15 +11,15 @@ async function attemptAt(status: number, location?: string) {
   const { url, received } = await startReceiver((_, res) =>
     res.writeHead(status, location === undefined ? {} : { location }).end(),
   );
-  let note: (report: DeliveryReport) => void = () => undefined;
+  let record: (report: DeliveryReport) => void = () => undefined;
   const failed = new Promise<DeliveryReport>((resolve) => {
-    note = resolve;
+    record = resolve;
   });
   const sender = createCallbackSender({
     endpoints: (id) => ({ id, url, secrets: [SECRET] }),
     ...LOOPBACK,
     schedule: [3_600],
-    onFailed: note,
+    onFailed: record,
   });
   onTestFinished(() => sender.close());
   const { id } = await sender.send('alice', { body: '{}' });

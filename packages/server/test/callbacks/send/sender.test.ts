@@ -44,7 +44,7 @@ function senderTo(
 ) {
   const told: { hook: string; report: DeliveryReport }[] = [];
   const listeners: { hook: string; count: number; resolve: () => void }[] = [];
-  const note = (hook: string) => (report: DeliveryReport) => {
+  const record = (hook: string) => (report: DeliveryReport) => {
     told.push({ hook, report });
     for (const it of listeners)
       if (told.filter((one) => one.hook === it.hook).length >= it.count) it.resolve();
@@ -56,9 +56,9 @@ function senderTo(
         : undefined,
     schedule: [0.01, 0.01],
     ...LOOPBACK,
-    onDelivered: note('delivered'),
-    onFailed: note('failed'),
-    onDead: note('dead'),
+    onDelivered: record('delivered'),
+    onFailed: record('failed'),
+    onDead: record('dead'),
     ...options,
   });
   onTestFinished(() => sender.close());
@@ -566,9 +566,9 @@ describe('attempts', () => {
 
   it('are not repeated for a hook that fails', async () => {
     const warnings: string[] = [];
-    const note = (warning: Error) => void warnings.push(warning.message);
-    process.on('warning', note);
-    onTestFinished(() => void process.off('warning', note));
+    const record = (warning: Error) => void warnings.push(warning.message);
+    process.on('warning', record);
+    onTestFinished(() => void process.off('warning', record));
     const { url, received } = await startReceiver();
     const { sender } = senderTo({ url }, { onDelivered: () => Promise.reject(new Error('no')) });
     const { id } = await sender.send('alice', { body: '{}' });

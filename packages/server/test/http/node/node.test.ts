@@ -181,8 +181,8 @@ describe('withSignature()', () => {
       res.end('too late');
     });
     const client = new RawClient(port);
-    for (const somebody of [signer, stranger()]) {
-      client.write(headOf(await somebody.sign({ method: 'GET', url: `${origin}/` })));
+    for (const caller of [signer, stranger()]) {
+      client.write(headOf(await caller.sign({ method: 'GET', url: `${origin}/` })));
       expect((await client.answer()).status).toBe(503);
     }
     client.write(headOf(await signer.sign({ method: 'GET', url: `${origin}/` })));

@@ -83,9 +83,9 @@ async function received(client: RawClient, length: number): Promise<string> {
 /** Collects the exceptions that would end the process. */
 function crashes(): string[] {
   const seen: string[] = [];
-  const note = (error: Error): void => void seen.push(error.message);
-  process.on('uncaughtException', note);
-  onTestFinished(() => void process.off('uncaughtException', note));
+  const record = (error: Error): void => void seen.push(error.message);
+  process.on('uncaughtException', record);
+  onTestFinished(() => void process.off('uncaughtException', record));
   return seen;
 }
 
@@ -108,19 +108,26 @@ describe('verifyUpgrade()', () => {
   it('takes the options of a verifier and its own together', async () => {
     const those = parties();
     const { keys, nonces } = those;
-    const sources: unknown[] = [];
-    const source = (req: IncomingMessage): string => {
-      sources.push(req.headers['x-real-ip']);
+    const addresses: unknown[] = [];
+    const clientAddress = (req: IncomingMessage): string => {
+      addresses.push(req.headers['x-real-ip']);
       return '192.0.2.1';
     };
     const server = createServer();
-    const options = { audience: AUDIENCE, keys, nonces, clock: () => NOW, source, timeout: 1 };
+    const options = {
+      audience: AUDIENCE,
+      keys,
+      nonces,
+      clock: () => NOW,
+      clientAddress,
+      timeout: 1,
+    };
     server.on('upgrade', verifyUpgrade(echo, options));
     const { origin, port } = await listen(server);
     const client = new RawClient(port);
     client.write(headOf(await sign(those, origin), { ...UPGRADE, 'x-real-ip': '192.0.2.1' }));
     expect((await client.answer()).status).toBe(101);
-    expect(sources).toEqual(['192.0.2.1']);
+    expect(addresses).toEqual(['192.0.2.1']);
   });
 
   it('answers an upgrade that is not signed, and ends its connection', async () => {
@@ -552,8 +559,8 @@ describe('verifyUpgrade()', () => {
         `Cannot build adapter: option "timeout" is ${timeout}: expected`,
       );
     }
-    expect(() => verifyUpgrade(echo, verifier, { source: 'x' as never })).toThrow(
-      'Cannot build adapter: option "source" is "x": expected a function',
+    expect(() => verifyUpgrade(echo, verifier, { clientAddress: 'x' as never })).toThrow(
+      'Cannot build adapter: option "clientAddress" is "x": expected a function',
     );
   });
 });

@@ -22,7 +22,7 @@ sealedStoreContract('FileKeyStore', async () => {
   const path = join(await newFolder(), 'keys.json');
   const read = async () => JSON.parse(await readFile(path, 'utf8'));
   return {
-    open: (source, clock) => openFile({ path, masterKey: source, clock }),
+    open: (provider, clock) => openFile({ path, masterKey: provider, clock }),
     dump: () => readFile(path, 'utf8'),
     async change(edit) {
       const contents = await read();
@@ -119,9 +119,9 @@ describe('FileKeyStore', () => {
     expect(await judge(keys, key)).toBe('accepted');
     const copy = await readFile(path);
     const warnings: Error[] = [];
-    const hear = (warning: Error) => void warnings.push(warning);
-    process.on('warning', hear);
-    onTestFinished(() => void process.off('warning', hear));
+    const record = (warning: Error) => void warnings.push(warning);
+    process.on('warning', record);
+    onTestFinished(() => void process.off('warning', record));
 
     await lose(path);
     await vi.waitFor(async () => expect(await judge(keys, key)).toMatch(/^ERR_KEY_STORE_FAILED: /));
@@ -129,7 +129,7 @@ describe('FileKeyStore', () => {
     for (const store of [keys, openFile({ path, masterKey, clock: () => NOW })]) {
       expect(await judge(store, key)).toMatch(/^ERR_KEY_STORE_FAILED: /);
       expect(await judge(store, session)).toMatch(/^ERR_KEY_STORE_FAILED: /);
-      keys.noteUse(key.accessKeyId, NOW);
+      keys.recordUse(key.accessKeyId, NOW);
     }
     for (const act of [
       () => keys.create(),
@@ -209,12 +209,12 @@ describe('masterKeyFile()', () => {
     expect(await keys.rewrap()).toBe(1);
     // However many there are, in one go.
     let asked = 0;
-    const source = masterKeyFile(path);
+    const provider = masterKeyFile(path);
     const many = openFile({
       path: store,
       masterKey: (id) => {
         asked++;
-        return source(id);
+        return provider(id);
       },
     });
     for (let made = 0; made < 20; made++) await many.create();

@@ -124,8 +124,8 @@ it('an older copy is reported once, and again', async () => {
 
 it('uses that cannot be noted are reported', async () => {
   const { path, keys, key, of } = await begin();
-  keys.noteUse(key.accessKeyId, 1);
+  keys.recordUse(key.accessKeyId, 1);
   await rm(path);
   await keys.close();
-  expect(of('COUNTERSIGN_KEY_USE_NOT_NOTED')).toHaveLength(1);
+  expect(of('COUNTERSIGN_KEY_USE_NOT_RECORDED')).toHaveLength(1);
 });

@@ -8,7 +8,7 @@ import {
   MemoryNonceStore,
 } from '@countersign/server';
 import { describe, expect, it } from 'vitest';
-import { accessKeySchema } from '../../../src/keys/access-key.ts';
+import { accessKeySchema } from '../../../src/keys/access-key-schema.ts';
 import { keyStoreContract } from '../key-store-contract.ts';
 
 const NOW = 1_795_300_000;

@@ -62,7 +62,7 @@ function contracts(name: string, open: () => Promise<{ redis: Redis | Cluster; n
     const prefix = newPrefix();
     const { redis, nodes } = await open();
     return {
-      open: (source, clock) => storeOn(redis, { prefix, masterKey: source, clock }),
+      open: (provider, clock) => storeOn(redis, { prefix, masterKey: provider, clock }),
       async dump() {
         const hashes = await hashesOf(nodes, prefix);
         return JSON.stringify(hashes.map(({ key, fields }) => [key, fields]));
@@ -188,17 +188,17 @@ describe('RedisKeyStore', () => {
   });
 
   describe('with a replica', () => {
-    /** Once the next turn of a change is over, and before anybody knows. */
-    function afterTurn(then: () => unknown): void {
-      turn.mockImplementationOnce(async function (this: RedisWriter, ...args) {
+    /** Once the next change in the queue is made, and before anybody knows. */
+    function afterNextChange(then: () => unknown): void {
+      enqueue.mockImplementationOnce(async function (this: RedisWriter, ...args) {
         const made = await original.apply(this, args);
         await then();
         return made;
       });
     }
-    const original = RedisWriter.prototype.turn;
-    const turn = vi.spyOn(RedisWriter.prototype, 'turn');
-    afterAll(() => turn.mockRestore());
+    const original = RedisWriter.prototype.enqueue;
+    const enqueue = vi.spyOn(RedisWriter.prototype, 'enqueue');
+    afterAll(() => enqueue.mockRestore());
 
     async function startTwo() {
       const [server, replica] = await Promise.all([
@@ -299,7 +299,7 @@ describe('RedisKeyStore', () => {
       const keys = storeOn(master, { timeout: 1, clock: () => NOW });
       const old = await keys.create({ subject: 'alice' });
       // The new key is stored, and then its replica hangs.
-      afterTurn(() => void process.kill(replica.pid, 'SIGSTOP'));
+      afterNextChange(() => void process.kill(replica.pid, 'SIGSTOP'));
       const failed = keys.rotate(old.accessKeyId, { overlap: 600 });
       await expect(failed).rejects.toMatchObject({ code: 'ERR_NOT_REPLICATED' });
       const left = await keys.list();
@@ -324,15 +324,15 @@ describe('RedisKeyStore', () => {
       onTestFinished(() => void process.kill(replica.pid, 'SIGCONT'));
 
       // A revocation is not undone where the key was not added for want of a replica.
-      afterTurn(() => others.revoke({ accessKeyId: added.accessKeyId }));
+      afterNextChange(() => others.revoke({ accessKeyId: added.accessKeyId }));
       await expect(keys.add(added)).rejects.toMatchObject({ code: 'ERR_NOT_REPLICATED' });
       expect(await others.show(added.accessKeyId)).toMatchObject({ status: 'revoked' });
       await expect(keys.add(added)).rejects.toMatchObject({ code: 'ERR_KEY_EXISTS' });
 
       // And an end is not that another rotation has set, and told of.
       process.kill(replica.pid, 'SIGCONT');
-      afterTurn(() => void process.kill(replica.pid, 'SIGSTOP'));
-      afterTurn(() => others.rotate(old.accessKeyId, { overlap: 600 }));
+      afterNextChange(() => void process.kill(replica.pid, 'SIGSTOP'));
+      afterNextChange(() => others.rotate(old.accessKeyId, { overlap: 600 }));
       await expect(keys.rotate(old.accessKeyId, { overlap: 600 })).rejects.toMatchObject({
         code: 'ERR_NOT_REPLICATED',
       });
@@ -398,7 +398,7 @@ describe('RedisKeyStore', () => {
       await other.createEmpty();
       await other.close();
       await keys.find('CSAK1');
-      turn.mockImplementationOnce(async function (this: RedisWriter, ...args) {
+      enqueue.mockImplementationOnce(async function (this: RedisWriter, ...args) {
         await keys.close();
         return original.apply(this, args);
       });
@@ -505,9 +505,9 @@ describe('RedisKeyStore', () => {
       onTestFinished(() => running.stop());
       const redis = connect(server.url);
       const warnings: Error[] = [];
-      const hear = (warning: Error) => void warnings.push(warning);
-      process.on('warning', hear);
-      onTestFinished(() => void process.off('warning', hear));
+      const record = (warning: Error) => void warnings.push(warning);
+      process.on('warning', record);
+      onTestFinished(() => void process.off('warning', record));
 
       const prefix = newPrefix();
       const keys = storeOn(redis, { prefix, clock: () => NOW });

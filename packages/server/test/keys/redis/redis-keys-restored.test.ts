@@ -108,22 +108,22 @@ restoredStoreContract('RedisKeyStore on a cluster', async () => {
 describe('RedisKeyStore', () => {
   it('K9: an older copy is refused of which a change was heard of and never read', async () => {
     const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
-    const hear = vi.spyOn(StoreHistory.prototype, 'hear');
+    const recordChange = vi.spyOn(StoreHistory.prototype, 'recordChange');
     onTestFinished(() => void vi.restoreAllMocks());
     const { port, proxy, restart, save, load } = await startWithSnapshot();
     const [admin, edge] = [storeOn(port), storeOn(proxy.port)];
     const key = await admin.create();
     // Both have subscribed, and one change after the other was heard.
     await vi.waitFor(async () => {
-      hear.mockClear();
+      recordChange.mockClear();
       await admin.enable(key.accessKeyId);
       await edge.find('CSAK1');
-      expect(hear).toHaveBeenCalledTimes(2);
+      expect(recordChange).toHaveBeenCalledTimes(2);
     }, 10_000);
     await save('older.rdb');
-    hear.mockClear();
+    recordChange.mockClear();
     await admin.revoke({ accessKeyId: key.accessKeyId });
-    await vi.waitFor(() => expect(hear).toHaveBeenCalledTimes(2), 10_000);
+    await vi.waitFor(() => expect(recordChange).toHaveBeenCalledTimes(2), 10_000);
     await load('older.rdb');
     await restart();
     await vi.waitFor(

@@ -24,9 +24,9 @@ import {
   BULLMQ_SCRIPTS,
 } from '../../../src/callbacks/send/queue/bullmq-commands.ts';
 import { RedisChanges } from '../../../src/keys/redis/redis-changes.ts';
-import { SESSION_PREFIX } from '../../../src/keys/revocations.ts';
+import { SESSION_PREFIX } from '../../../src/keys/session-revocations.ts';
 import { OperatorWarnings } from '../../../src/lib/operator-warning.ts';
-import { TestedRedis } from '../../../src/lib/redis/checked-redis.ts';
+import { CheckedRedis } from '../../../src/lib/redis/checked-redis.ts';
 import { duplicate } from '../../../src/lib/redis/own-connection.ts';
 import { commandsOf, FORMS } from '../../../src/lib/redis/redis-commands.ts';
 import { findRefusals, refusalOf, TRY_SCRIPT } from '../../../src/lib/redis/redis-permissions.ts';
@@ -157,7 +157,7 @@ async function useKeys(keys: RedisKeyStore): Promise<void> {
   const next = await keys.rotate(key.accessKeyId, { overlap: 60 });
   await keys.disable(next.accessKeyId);
   await keys.enable(next.accessKeyId);
-  keys.noteUse(next.accessKeyId, 1_000);
+  keys.recordUse(next.accessKeyId, 1_000);
   const session = await begin(keys);
   expect(await keys.isSessionRevoked(session)).toBe(false);
   await keys.revoke({ accessKeyId: session.accessKeyId });
@@ -222,7 +222,7 @@ async function useVerifying(keys: RedisKeyStore): Promise<void> {
   );
   await other.revoke({ subject: 'alice' });
   await until(() => keys.isSessionRevoked(session), 'the store hears of it');
-  keys.noteUse(key.accessKeyId, 1_000);
+  keys.recordUse(key.accessKeyId, 1_000);
   await keys.close();
 }
 
@@ -247,22 +247,24 @@ function openOnce(redis: Redis | Cluster): Opened {
       'the lease is over',
     );
     expect(await store.begin(key('c'), 'one', 60, scope)).toMatchObject({ state: 'full' });
-    await store.giveUp(key('b'), 'two', scope);
+    await store.release(key('b'), 'two', scope);
     expect(await store.begin(key('c'), 'one', 60, scope)).toEqual({ state: 'begun' });
   };
   return { ready: () => store.ready(), use };
 }
 
 function openFailures(redis: Redis): Opened {
-  const limit = createFailureLimit({ redis, perSource: 1_000, maxEntries: 2, per: 60 });
+  const limit = createFailureLimit({ redis, perClientAddress: 1_000, maxEntries: 2, per: 60 });
   closing(limit);
   const isOfRule = (warning: string) => warning.includes('ACL SETUSER');
   let tries = 0;
-  const counted = async (source: string) =>
-    Object.keys(await admin.hgetall('countersign:failures:headers:sources')).includes(source);
+  const counted = async (clientAddress: string) =>
+    Object.keys(await admin.hgetall('countersign:failures:headers:sources')).includes(
+      clientAddress,
+    );
   const ready = async () => {
     await until(async () => {
-      limit.note('192.0.2.1', `CSAK${tries++}`);
+      limit.record('192.0.2.1', `CSAK${tries++}`);
       return warnings.some(isOfRule) || (await counted('192.0.2.1'));
     }, 'a failure is counted, or it is said why not');
     const warning = warnings.find(isOfRule);
@@ -271,7 +273,7 @@ function openFailures(redis: Redis): Opened {
     if (warning !== undefined) throw new Error(warning);
   };
   const use = async () => {
-    for (let host = 2; host < 9; host++) limit.note(`192.0.2.${host}`, 'CSAK1');
+    for (let host = 2; host < 9; host++) limit.record(`192.0.2.${host}`, 'CSAK1');
     await until(() => counted('192.0.2.8'), 'all are counted');
   };
   return { ready, use };
@@ -459,10 +461,10 @@ describe('in a cluster', { timeout: 120_000 }, () => {
     const limit = closing(createFailureLimit({ redis: await joinAs(given) }));
     const other = closing(createFailureLimit({ redis: await joinAs(given), perKey: 2 }));
     await until(() => {
-      limit.note('192.0.2.1', 'CSAK1');
-      other.note('192.0.2.1', 'CSAK1');
+      limit.record('192.0.2.1', 'CSAK1');
+      other.record('192.0.2.1', 'CSAK1');
       return other.check('192.0.2.1', 'CSAK1') !== undefined;
-    }, 'the source is blocked');
+    }, 'the client address is blocked');
     expect(warnings.filter((it) => it.includes('ACL'))).toEqual([]);
   });
 });
@@ -532,7 +534,13 @@ describe('with Redis 6.2, which only runs commands to try them', () => {
 
 it('a message that only tries whether it may be published is passed over', async () => {
   const changes = closing(
-    new RedisChanges(admin, 'changes', 10_000, { hear: () => undefined }, new OperatorWarnings()),
+    new RedisChanges(
+      admin,
+      'changes',
+      10_000,
+      { recordChange: () => undefined },
+      new OperatorWarnings(),
+    ),
   );
   await changes.ready(10_000);
   const told: (string | undefined)[] = [];
@@ -593,7 +601,7 @@ describe('a permission that is taken away while a store is connected', () => {
   it('is found by the test that is repeated', async () => {
     const redis = await connectAs(['+@all', '~*', '&*']);
     const tested = closing(
-      new TestedRedis(duplicate(redis, 10_000), {
+      new CheckedRedis(duplicate(redis, 10_000), {
         what: 'tests',
         store: 'ONCE_STORE',
         warnings: new OperatorWarnings(),

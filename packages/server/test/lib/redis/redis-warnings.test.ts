@@ -16,7 +16,7 @@ import { until } from '../../../../../test/support/deadline.ts';
 import { type RedisServer, startRedis } from '../../../../../test/support/redis.ts';
 
 import { OperatorWarnings } from '../../../src/lib/operator-warning.ts';
-import { TestedRedis } from '../../../src/lib/redis/checked-redis.ts';
+import { CheckedRedis } from '../../../src/lib/redis/checked-redis.ts';
 
 const masterKey = generateMasterKey();
 
@@ -137,9 +137,10 @@ const STORES: [name: string, open: Open][] = [
   ],
 ];
 
-/** Many requests, whatever becomes of them. */
+/** Many requests at once, and then one more, whatever becomes of them. */
 async function askOften(ask: () => Promise<unknown>, times = 5): Promise<void> {
-  for (let asked = 0; asked < times; asked++) await ask().catch(() => undefined);
+  await Promise.allSettled(Array.from({ length: times - 1 }, ask));
+  await ask().catch(() => undefined);
 }
 
 describe.each(STORES)('of %s', (store, open) => {
@@ -279,7 +280,7 @@ describe.each(STORES)('of %s', (store, open) => {
 it('a connection that stays and carries nothing is reported, though nobody asks again', async () => {
   const { url, signal } = await startOwn();
   const { of, come, onWarning } = hook();
-  const tested = new TestedRedis(connect(url).duplicate({ commandTimeout: 200 }), {
+  const tested = new CheckedRedis(connect(url).duplicate({ commandTimeout: 200 }), {
     what: 'tests',
     store: 'ONCE_STORE',
     warnings: new OperatorWarnings(onWarning),

@@ -2,11 +2,10 @@ import { quote } from '@countersign/shared';
 import { DelayedError, Queue, UnrecoverableError, Worker } from 'bullmq';
 import type { Cluster, Redis } from 'ioredis';
 import { OperatorWarnings } from '../../../lib/operator-warning.ts';
-import { TestedRedis } from '../../../lib/redis/checked-redis.ts';
+import { CheckedRedis } from '../../../lib/redis/checked-redis.ts';
 import { isNoAnswer, reasonOf } from '../../../lib/redis/reachable.ts';
 import { refusalOf } from '../../../lib/redis/redis-permissions.ts';
 import { QUEUE_COMMANDS } from './bullmq-commands.ts';
-import { duplicateForQueue } from './bullmq-connection.ts';
 import {
   type CallbackJob,
   type JobData,
@@ -32,6 +31,7 @@ import type {
   QueuedCallback,
   QueueEntry,
 } from './callback-queue.ts';
+import { duplicateForQueue } from './duplicate-for-queue.ts';
 
 /** Milliseconds: who is not the first of its lane is called when it is; where that call is lost it looks itself. */
 const LOOK_AGAIN = 5_000;
@@ -65,7 +65,7 @@ const MOST_TAKEOVERS = 1_000_000_000;
  */
 export class BullmqCallbackQueue implements CallbackQueue {
   readonly #settings: BullmqSettings;
-  readonly #connection: TestedRedis;
+  readonly #connection: CheckedRedis;
   readonly #queue: Queue<JobData, DeliveryProgress>;
   readonly #lanes: BullmqLanes;
   readonly #owners: BullmqOwners;
@@ -84,14 +84,14 @@ export class BullmqCallbackQueue implements CallbackQueue {
       commandTimeout: timeout * 1000,
       maxRetriesPerRequest: 3,
     });
-    this.#connection = new TestedRedis(own, {
+    this.#connection = new CheckedRedis(own, {
       what: 'callbacks that wait',
       store: 'CALLBACK_QUEUE',
       warnings: this.#warnings,
       consequence: 'send() rejects, and nothing is delivered',
       timeout: timeout * 1000,
       permissions: (own) => refusalOf(own, { prefix: `${prefix}:`, commands: QUEUE_COMMANDS }),
-      whenTested: ({ memoryUse }) => this.#noteFill(memoryUse),
+      whenTested: ({ memoryUse }) => this.#recordFill(memoryUse),
     });
     this.#queue = new Queue(name, { connection: own, prefix, skipWaitingForReady: true });
     this.#queue.on('error', this.#warn);
@@ -273,7 +273,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
   }
 
   /** The queue has no bound for all owners together: the memory of Redis is that. */
-  #noteFill(memoryUse: number): void {
+  #recordFill(memoryUse: number): void {
     const message = () =>
       `The Redis of the callback queue is nearly full: it uses ${Math.round(100 * memoryUse)} % of its maxmemory. When it is full, send() rejects: raise maxmemory, or see why callbacks are not delivered`;
     this.#warnings.fill('COUNTERSIGN_CALLBACK_QUEUE_NEARLY_FULL', memoryUse, message);

@@ -51,8 +51,8 @@ interface Entry {
   state: DeliveryState;
   /** Whether the handler has it. */
   active: boolean;
-  /** What was put into the heap for it before is void. */
-  turn: number;
+  /** Rises with each entry in the heap: only the latest counts. */
+  version: number;
 }
 
 /** Milliseconds: a timer takes no more than 24.8 days. */
@@ -82,7 +82,7 @@ export class MemoryCallbackQueue implements CallbackQueue {
   readonly #waiting = new Map<string, number>();
   /** By lane, those that wait; the first of each may be handed out. */
   readonly #lanes = new Map<string, Entry[]>();
-  readonly #due = new DueHeap<{ entry: Entry; turn: number }>();
+  readonly #due = new DueHeap<{ entry: Entry; version: number }>();
   readonly #running = new Set<Promise<void>>();
   #handle: Handler | undefined;
   #concurrency = 0;
@@ -108,11 +108,11 @@ export class MemoryCallbackQueue implements CallbackQueue {
       progress: NO_PROGRESS,
       state: 'waiting',
       active: false,
-      turn: 0,
+      version: 0,
     };
     this.#entries.set(callback.id, entry);
     this.#countWaiting(entry, 1);
-    this.#noteFill();
+    this.#recordFill();
     if (callback.lane !== undefined) {
       const lane = this.#lanes.get(callback.lane);
       lane?.push(entry);
@@ -188,7 +188,7 @@ export class MemoryCallbackQueue implements CallbackQueue {
   }
 
   /** Looks at each callback that is added: a queue that fills again after it was nearly empty has had some between. */
-  #noteFill(): void {
+  #recordFill(): void {
     const { maxWaiting } = this.#options;
     const waiting = this.#allWaiting;
     const message = () =>
@@ -209,8 +209,8 @@ export class MemoryCallbackQueue implements CallbackQueue {
   }
 
   #schedule(entry: Entry, at: number): void {
-    entry.turn += 1;
-    this.#due.push(at, { entry, turn: entry.turn });
+    entry.version += 1;
+    this.#due.push(at, { entry, version: entry.version });
     this.#pump();
   }
 
@@ -227,8 +227,8 @@ export class MemoryCallbackQueue implements CallbackQueue {
         return;
       }
       this.#due.pop();
-      const { entry, turn } = first.value;
-      if (turn !== entry.turn || entry.state !== 'waiting') continue;
+      const { entry, version } = first.value;
+      if (version !== entry.version || entry.state !== 'waiting') continue;
       const running = this.#run(entry, this.#handle).finally(() => {
         this.#running.delete(running);
         this.#pump();

@@ -27,7 +27,7 @@ end
 return redis.call('ZCARD', KEYS[1])`;
 
 /**
- * Notes that a callback is about to be finished: it waits no more, and until KEEP_SCRIPT has run it is not yet counted for its owner.
+ * Records that a callback is about to be finished: it waits no more, and until KEEP_SCRIPT has run it is not yet counted for its owner.
  *
  * KEYS the owner's waiting callbacks, the callbacks that are about to be finished; ARGV id
  */

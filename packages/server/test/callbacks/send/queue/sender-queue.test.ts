@@ -242,9 +242,9 @@ describe('BullmqCallbackQueue', () => {
     const connection = new Redis(evicting.url);
     onTestFinished(() => connection.disconnect());
     const warnings: Error[] = [];
-    const hear = (warning: Error) => void warnings.push(warning);
-    process.on('warning', hear);
-    onTestFinished(() => void process.off('warning', hear));
+    const record = (warning: Error) => void warnings.push(warning);
+    process.on('warning', record);
+    onTestFinished(() => void process.off('warning', record));
     const before = bullmq({ redis: connection, name: 'evicting' });
     await before.add(callback('a'));
     await before.close();

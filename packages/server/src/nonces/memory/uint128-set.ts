@@ -1,5 +1,7 @@
 import { randomFillSync } from 'node:crypto';
-import type { Words } from './nonce-words.ts';
+
+/** An integer of 128 bits, as four of 32 bits. A nonce is one. */
+export type Uint128 = readonly [number, number, number, number];
 
 const WORDS = 4;
 const FEWEST_SLOTS = 64;
@@ -12,7 +14,7 @@ const MOVED_AT_ONCE = 8;
  *
  * To grow does not stop the process either: every call moves a few to the larger array. Until all have moved, 64 bytes each.
  */
-export class WordsSet {
+export class Uint128Set {
   #slots = new Int32Array(FEWEST_SLOTS * WORDS);
   /** What there was before the array grew. Whole until all of it has moved: look-ups end at a free slot. */
   #outgrown: Int32Array | undefined;
@@ -24,19 +26,19 @@ export class WordsSet {
     return this.#size;
   }
 
-  /** @param hash of the words, for who asks several sets */
-  has(words: Words, hash = hashWords(words)): boolean {
+  /** @param hash of the value, for who asks several sets */
+  has(value: Uint128, hash = hashUint128(value)): boolean {
     this.#moveSome();
-    if (holds(this.#slots, words, hash)) return true;
-    return this.#outgrown !== undefined && holds(this.#outgrown, words, hash);
+    if (holds(this.#slots, value, hash)) return true;
+    return this.#outgrown !== undefined && holds(this.#outgrown, value, hash);
   }
 
   /** Adds what is not held yet. */
-  add(words: Words, hash = hashWords(words)): void {
+  add(value: Uint128, hash = hashUint128(value)): void {
     this.#moveSome();
     // Three quarters full: so far a look-up takes a handful of steps.
     if (this.#size * 4 >= (this.#slots.length / WORDS) * 3) this.#grow();
-    put(this.#slots, words, hash);
+    put(this.#slots, value, hash);
     this.#size++;
   }
 
@@ -53,43 +55,43 @@ export class WordsSet {
     const end = this.#moved + MOVED_AT_ONCE * WORDS;
     for (let slot = this.#moved; slot < end; slot += WORDS) {
       if (outgrown[slot] === 0) continue;
-      const words = wordsAt(outgrown, slot);
-      put(this.#slots, words, hashWords(words));
+      const value = valueAt(outgrown, slot);
+      put(this.#slots, value, hashUint128(value));
     }
     this.#moved = end;
     if (end === outgrown.length) this.#outgrown = undefined;
   }
 }
 
-function wordsAt(slots: Int32Array, slot: number): Words {
-  return [slots[slot], slots[slot + 1], slots[slot + 2], slots[slot + 3]] as unknown as Words;
+function valueAt(slots: Int32Array, slot: number): Uint128 {
+  return [slots[slot], slots[slot + 1], slots[slot + 2], slots[slot + 3]] as unknown as Uint128;
 }
 
-function holds(slots: Int32Array, words: Words, hash: number): boolean {
-  return slots[find(slots, words, hash)] !== 0;
+function holds(slots: Int32Array, value: Uint128, hash: number): boolean {
+  return slots[find(slots, value, hash)] !== 0;
 }
 
-/** Word by word: `slots.set(words)` costs more than all of a look-up. */
-function put(slots: Int32Array, words: Words, hash: number): void {
-  const slot = find(slots, words, hash);
-  slots[slot] = marked(words[0]);
-  slots[slot + 1] = words[1];
-  slots[slot + 2] = words[2];
-  slots[slot + 3] = words[3];
+/** Word by word: `slots.set(value)` costs more than all of a look-up. */
+function put(slots: Int32Array, value: Uint128, hash: number): void {
+  const slot = find(slots, value, hash);
+  slots[slot] = marked(value[0]);
+  slots[slot + 1] = value[1];
+  slots[slot + 2] = value[2];
+  slots[slot + 3] = value[3];
 }
 
-/** The place of these words, or the free one where they would be. */
-function find(slots: Int32Array, words: Words, hash: number): number {
+/** The place of this value, or the free one where they would be. */
+function find(slots: Int32Array, value: Uint128, hash: number): number {
   const last = slots.length - 1;
-  const first = marked(words[0]);
+  const first = marked(value[0]);
   for (let slot = (hash >>> Math.clz32(last)) & -WORDS; ; slot = (slot + WORDS) & last) {
     const held = slots[slot];
     if (held === 0) return slot;
     if (
       held === first &&
-      slots[slot + 1] === words[1] &&
-      slots[slot + 2] === words[2] &&
-      slots[slot + 3] === words[3]
+      slots[slot + 1] === value[1] &&
+      slots[slot + 2] === value[2] &&
+      slots[slot + 3] === value[3]
     )
       return slot;
   }
@@ -108,12 +110,12 @@ const RANDOM = randomFillSync(new Int32Array(4 * WORDS * 256));
  * (tabulation hashing, under which open addressing takes few steps whatever it is given). A sum of products would not do: nonces that
  * differ in the upper bits of their words only have but a few.
  */
-export function hashWords(words: Words): number {
+export function hashUint128(value: Uint128): number {
   return (
-    hashWord(marked(words[0]), 0) ^
-    hashWord(words[1], 1024) ^
-    hashWord(words[2], 2048) ^
-    hashWord(words[3], 3072)
+    hashWord(marked(value[0]), 0) ^
+    hashWord(value[1], 1024) ^
+    hashWord(value[2], 2048) ^
+    hashWord(value[3], 3072)
   );
 }
 

@@ -26,7 +26,7 @@ export interface SessionBeginning extends Pick<SessionFacts, 'issuedAt' | 'versi
 }
 
 /** What sessions need of a key store: they lie nowhere, so what was revoked of them must. */
-export interface Revocations {
+export interface SessionRevocations {
   /** Also where the key that a session was lent out on is not active here: revocations and keys are one store. */
   isSessionRevoked(session: SessionFacts): Promise<boolean>;
   /**

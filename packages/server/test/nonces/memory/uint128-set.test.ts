@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
-import { createNonceWords, type Words } from '../../../src/nonces/memory/nonce-words.ts';
-import { hashWords, WordsSet } from '../../../src/nonces/memory/words-set.ts';
+import { createNonceBits } from '../../../src/nonces/memory/nonce-bits.ts';
+import { hashUint128, type Uint128, Uint128Set } from '../../../src/nonces/memory/uint128-set.ts';
 
-const wordsOf = createNonceWords();
+const wordsOf = createNonceBits();
 const claimOf = (nonce: string, accessKeyId = 'CSAK1', audience = 'video-api') => ({
   accessKeyId,
   audience,
@@ -15,7 +15,7 @@ const of = (nonce: string | number, ...owner: string[]) =>
   wordsOf(claimOf(String(nonce), ...owner));
 const base64url = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64url');
 
-describe('createNonceWords()', () => {
+describe('createNonceBits()', () => {
   it('tells nonces apart that differ in one bit of their 128', () => {
     const bytes = randomBytes(16);
     const all = new Set([of(base64url(bytes)).join()]);
@@ -68,13 +68,13 @@ describe('createNonceWords()', () => {
   });
 
   it('gives others in another process: nobody can know which', () => {
-    expect(createNonceWords()(claimOf('A'.repeat(22)))).not.toEqual(of('A'.repeat(22)));
+    expect(createNonceBits()(claimOf('A'.repeat(22)))).not.toEqual(of('A'.repeat(22)));
   });
 });
 
-describe('hashWords()', () => {
+describe('hashUint128()', () => {
   it('gives the same for what sets take for the same', () => {
-    expect(hashWords([0, 7, 7, 7])).toBe(hashWords([1, 7, 7, 7]));
+    expect(hashUint128([0, 7, 7, 7])).toBe(hashUint128([1, 7, 7, 7]));
   });
 
   it('spreads words that differ in a few bits of each only, wherever these are', () => {
@@ -82,7 +82,7 @@ describe('hashWords()', () => {
       const places = new Set<number>();
       for (let index = 0; index < 65_536; index++) {
         const word = (at: number) => ((index >>> (4 * at)) & 15) << shift;
-        places.add(hashWords([word(0), word(1), word(2), word(3)]) >>> 16);
+        places.add(hashUint128([word(0), word(1), word(2), word(3)]) >>> 16);
       }
       // By chance 63 % of the places are taken; what adds up products gets 16 of them.
       expect(places.size).toBeGreaterThan(65_536 / 4);
@@ -101,9 +101,9 @@ function arrayBuffers(): number {
   return process.memoryUsage().arrayBuffers / 2 ** 20;
 }
 
-describe('WordsSet', () => {
+describe('Uint128Set', () => {
   it('has what was added, and nothing else', () => {
-    const set = new WordsSet();
+    const set = new Uint128Set();
     for (let index = 0; index < 10_000; index++) {
       expect(set.has(of(index))).toBe(false);
       set.add(of(index));
@@ -116,7 +116,7 @@ describe('WordsSet', () => {
 
   it('has all of it at every step of growing', () => {
     for (const size of [48, 96, 192, 384]) {
-      const set = new WordsSet();
+      const set = new Uint128Set();
       for (let index = 0; index <= size; index++) set.add(of(index));
       // It is growing now, and every call is a step of it.
       for (let round = 0; round < 20; round++) {
@@ -128,7 +128,7 @@ describe('WordsSet', () => {
   });
 
   it('moves little by little to a larger array, and lets go of the smaller one', () => {
-    const set = new WordsSet();
+    const set = new Uint128Set();
     // Three quarters of 131,072 slots, which are 2 MiB; calls that add nothing finish what moves.
     for (let index = 0; index < 98_304; index++) set.add([index, 0, 0, 0]);
     for (let calls = 0; calls < 131_072 / 8; calls++) set.has([0, 1, 0, 0]);
@@ -143,11 +143,11 @@ describe('WordsSet', () => {
   });
 
   it('holds words that are alike but for one bit, and nothing but zeros', () => {
-    const set = new WordsSet();
-    const alike = Array.from({ length: 128 }, (_, bit): Words => {
+    const set = new Uint128Set();
+    const alike = Array.from({ length: 128 }, (_, bit): Uint128 => {
       const words = [0, 0, 0, 0];
       words[bit >> 5] = 1 << (bit & 31);
-      return words as unknown as Words;
+      return words as unknown as Uint128;
     });
     // The first word 1 is what a first word 0 is kept as.
     const all = [[0, 0, 0, 0] as const, ...alike.filter(([first]) => first !== 1)];
@@ -163,11 +163,11 @@ describe('WordsSet', () => {
     // Counting in any of the four words, or in the upper bits: 100,000 in one heap would take minutes.
     for (const at of [0, 1, 2, 3]) {
       for (const shift of [0, 8, 15]) {
-        const set = new WordsSet();
+        const set = new Uint128Set();
         for (let index = 0; index < 100_000; index++) {
           const words = [7, 7, 7, 7];
           words[at] = (index + 2) << shift;
-          if (!set.has(words as unknown as Words)) set.add(words as unknown as Words);
+          if (!set.has(words as unknown as Uint128)) set.add(words as unknown as Uint128);
         }
         expect(set.size).toBe(100_000);
       }

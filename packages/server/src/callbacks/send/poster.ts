@@ -4,7 +4,7 @@ import { isIP, type LookupFunction } from 'node:net';
 import { quote } from '@countersign/shared';
 import type { CallbackAddress } from './callback-address.ts';
 import { hostOf } from './callback-url.ts';
-import { keepBriefly, noteIdleTime } from './idle-connections.ts';
+import { keepBriefly, recordIdleTime } from './idle-connections.ts';
 
 /** Seconds, each from the end of the one before. */
 interface PostTimeouts {
@@ -138,7 +138,7 @@ function attempt(
     request.on('response', (response) => {
       within(timeouts.body, 'read the answer');
       isAnswered = true;
-      noteIdleTime(response);
+      recordIdleTime(response);
       // The head has decided: what goes wrong with the rest is not worth a repeat of all.
       void readUpTo(response, maxResponse).then((read) => {
         if (!response.complete) request.destroy();

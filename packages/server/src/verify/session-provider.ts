@@ -12,7 +12,7 @@ export interface SessionKey extends AccessKey {
 }
 
 /** What a verifier needs of sessions. */
-export interface SessionSource {
+export interface SessionProvider {
   /**
    * Opens a session token, whatever has become of its session: the verifier judges that.
    *

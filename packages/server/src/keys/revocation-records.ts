@@ -1,15 +1,19 @@
 import * as z from 'zod';
 import { given } from '../lib/options.ts';
-import { accessKeyPolicySchema, time } from './access-key.ts';
+import { accessKeyMetadataSchema, time } from './access-key-schema.ts';
 import { RecordCache } from './record-cache.ts';
 import {
   type Change,
-  parsePolicy,
+  parseMetadata,
   type RecordStore,
   type StoredRecord,
   type UpdateOptions,
 } from './record-store.ts';
-import { LONGEST_SESSION, type SessionBeginning, type SessionFacts } from './revocations.ts';
+import {
+  LONGEST_SESSION,
+  type SessionBeginning,
+  type SessionFacts,
+} from './session-revocations.ts';
 
 /**
  * What is revoked, for good and on all servers at once:
@@ -26,7 +30,7 @@ export type Revocation =
   | { readonly everybody: 'sessions' }
   | { readonly subject?: string | undefined; readonly signedBefore: number };
 
-const { accessKeyId, subject } = accessKeyPolicySchema.shape;
+const { accessKeyId, subject } = accessKeyMetadataSchema.shape;
 export const revocationSchema = z.union(
   [
     z.strictObject({ accessKeyId }),
@@ -43,14 +47,14 @@ type BroadRevocation = Exclude<z.output<typeof revocationSchema>, { accessKeyId:
  * and a key from one that is ahead would live on. They count up, and are never behind the milliseconds: what came under a version that
  * the store has lost since, by a restored copy or a failover, is ended by the next all the same.
  */
-const cutoffSchema = z.strictObject({
+const recordSchema = z.strictObject({
   keyVersion: z.int().min(0).optional(),
   sessionVersion: z.int().min(0).optional(),
   signedSince: time.optional(),
   sessionsSince: time.optional(),
   until: time.optional(),
 });
-export type Cutoff = z.output<typeof cutoffSchema>;
+export type RevocationRecord = z.output<typeof recordSchema>;
 
 /** How far the clocks of servers may differ, in seconds. */
 const SKEW = 5;
@@ -60,10 +64,10 @@ export const subjectName = (subject: string): string => `subject/${subject}`;
 const sessionName = (accessKeyId: string): string => `session/${accessKeyId}`;
 
 /** What is revoked of sessions, of subjects and of everybody: records that keys and sessions are held to. It knows no keys. */
-export class Cutoffs {
+export class RevocationRecords {
   readonly #records: RecordStore;
   readonly #clock: () => number;
-  readonly #known: RecordCache<Cutoff>;
+  readonly #known: RecordCache<RevocationRecord>;
 
   /** @param clock Unix seconds */
   constructor(records: RecordStore, clock: () => number) {
@@ -78,13 +82,15 @@ export class Cutoffs {
   }
 
   /** What is revoked of a subject, and of everybody. */
-  of(subject: string): Promise<readonly [own: Cutoff | undefined, all: Cutoff | undefined]> {
+  of(
+    subject: string,
+  ): Promise<readonly [own: RevocationRecord | undefined, all: RevocationRecord | undefined]> {
     const own = this.#known.get(subjectName(subject));
     return Promise.all([own, this.#known.get(EVERYBODY)]);
   }
 
   /** What is revoked of a subject now, not a moment ago. */
-  present(subject: string): Promise<Cutoff> {
+  present(subject: string): Promise<RevocationRecord> {
     return this.#read(subjectName(subject));
   }
 
@@ -93,8 +99,8 @@ export class Cutoffs {
     if ('signedBefore' in what) return this.#revokeSigned(what.subject, what.signedBefore);
     const name = 'everybody' in what ? EVERYBODY : subjectName(what.subject);
     const withKeys = 'subject' in what && what.only !== 'sessions';
-    await this.#revoke(name, ({ keyVersion, sessionVersion, ...cutoff }) => ({
-      ...cutoff,
+    await this.#revoke(name, ({ keyVersion, sessionVersion, ...record }) => ({
+      ...record,
       sessionVersion: this.#after(sessionVersion),
       ...given({ keyVersion: withKeys ? this.#after(keyVersion) : keyVersion }),
     }));
@@ -125,10 +131,10 @@ export class Cutoffs {
     const now = this.#clock();
     if ((await this.#read(EVERYBODY)).sessionsSince === undefined)
       // A version too: what began before the store lost its memory is ended also where the server that began it was ahead.
-      await this.#cutOff(EVERYBODY, (cutoff) => ({
+      await this.#update(EVERYBODY, (record) => ({
         sessionsSince: now,
         sessionVersion: this.#after(),
-        ...cutoff,
+        ...record,
       }));
     const own = await this.present(subject);
     const all = await this.#read(EVERYBODY);
@@ -143,7 +149,7 @@ export class Cutoffs {
     };
   }
 
-  async #read(name: string): Promise<Cutoff> {
+  async #read(name: string): Promise<RevocationRecord> {
     return parse(name, await this.#records.read(name)) ?? {};
   }
 
@@ -153,10 +159,10 @@ export class Cutoffs {
       throw new RangeError(
         `Cannot revoke what is signed before ${signedBefore}: it is ${Math.ceil(signedBefore - now)} s ahead`,
       );
-    await this.#revoke(subject === undefined ? EVERYBODY : subjectName(subject), (cutoff) => ({
-      ...cutoff,
-      signedSince: Math.max(signedBefore, cutoff.signedSince ?? 0),
-      sessionsSince: Math.max(signedBefore, cutoff.sessionsSince ?? 0),
+    await this.#revoke(subject === undefined ? EVERYBODY : subjectName(subject), (record) => ({
+      ...record,
+      signedSince: Math.max(signedBefore, record.signedSince ?? 0),
+      sessionsSince: Math.max(signedBefore, record.sessionsSince ?? 0),
     }));
   }
 
@@ -164,14 +170,14 @@ export class Cutoffs {
     return Math.max(version + 1, Math.floor(this.#clock() * 1000));
   }
 
-  #revoke(name: string, change: (cutoff: Cutoff) => Cutoff): Promise<void> {
-    return this.#cutOff(name, change, { revokes: true });
+  #revoke(name: string, change: (record: RevocationRecord) => RevocationRecord): Promise<void> {
+    return this.#update(name, change, { revokes: true });
   }
 
-  /** Cutoffs only rise: of two that revoke at once both have their way. */
-  async #cutOff(
+  /** Versions and times only rise: of two that revoke at once both have their way. */
+  async #update(
     name: string,
-    change: (cutoff: Cutoff) => Cutoff,
+    change: (record: RevocationRecord) => RevocationRecord,
     how?: UpdateOptions,
   ): Promise<void> {
     const changeRecord: Change = (current) => toRecord(change(parse(name, current) ?? {}));
@@ -179,10 +185,10 @@ export class Cutoffs {
   }
 }
 
-function toRecord(cutoff: Cutoff): StoredRecord {
-  return { policy: cutoff, secret: '' };
+function toRecord(record: RevocationRecord): StoredRecord {
+  return { metadata: record, secret: '' };
 }
 
-function parse(name: string, record: StoredRecord | undefined): Cutoff | undefined {
-  return record && parsePolicy(name, cutoffSchema, record.policy);
+function parse(name: string, record: StoredRecord | undefined): RevocationRecord | undefined {
+  return record && parseMetadata(name, recordSchema, record.metadata);
 }

@@ -1,10 +1,10 @@
 import { quote } from '@countersign/shared';
 import { checkCallbackUrl } from './callback-address.ts';
-import type { CheckedEndpoint } from './endpoint.ts';
-import type { PostAnswer, Poster } from './pinned-post.ts';
+import type { CheckedEndpoint } from './callback-endpoint.ts';
+import type { PostAnswer, Poster } from './poster.ts';
 import type { DeliveryAttempt, DeliveryProgress, QueuedCallback } from './queue/callback-queue.ts';
 import { parseRetryAfter } from './retry-schedule.ts';
-import type { SenderPolicy } from './sender-options.ts';
+import type { SenderSettings } from './sender-options.ts';
 import { signAttempt } from './sign-attempt.ts';
 
 /** What came of an attempt. */
@@ -28,14 +28,14 @@ export async function makeAttempt(
   callback: QueuedCallback,
   endpoint: CheckedEndpoint,
   progress: DeliveryProgress,
-  { poster, policy }: { poster: Poster; policy: SenderPolicy },
+  { poster, settings }: { poster: Poster; settings: SenderSettings },
 ): Promise<AttemptResult> {
-  const { clock, scheme, timeouts, maxResponse, keepResponse, maxRetryAfter } = policy;
+  const { clock, scheme, timeouts, maxResponse, keepResponse, maxRetryAfter } = settings;
   const at = clock();
   const seconds = () => Math.max(0, clock() - at);
   let signedAt: number | undefined;
   try {
-    const address = await checkWithin(endpoint.url, policy);
+    const address = await checkWithin(endpoint.url, settings);
     signedAt = unusedTime(Math.floor(clock()), endpoint, progress);
     const headers = {
       'user-agent': 'Countersign-Callbacks',
@@ -95,15 +95,15 @@ function outcomeOf(status: number): AttemptResult['outcome'] {
 }
 
 /** DNS of the receiver's choice must not hold a place for longer than its connection may. */
-async function checkWithin(url: string, policy: SenderPolicy) {
-  const { connect } = policy.timeouts;
+async function checkWithin(url: string, settings: SenderSettings) {
+  const { connect } = settings.timeouts;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     const error = new Error(`Cannot find the addresses of the endpoint within ${connect} s`);
     timer = setTimeout(() => reject(error), connect * 1000);
   });
   try {
-    return await Promise.race([checkCallbackUrl(url, policy), late]);
+    return await Promise.race([checkCallbackUrl(url, settings), late]);
   } finally {
     clearTimeout(timer);
   }

@@ -12,7 +12,7 @@ import { readPublicKey } from '../verify/public-key.ts';
 export const time = z.number().min(0).max(LATEST_TIME);
 
 /** What is checked of an access key where it enters a store, but for its secret. */
-export const accessKeyPolicySchema = z.strictObject({
+export const accessKeyMetadataSchema = z.strictObject({
   accessKeyId: z.string().refine(isAccessKeyId, '1 to 128 of A-Z a-z 0-9 . _ -'),
   subject: z.string().min(1).max(1_024),
   // In a session token they stand with spaces between them (RFC 8693 section 4.2).
@@ -30,10 +30,10 @@ export const accessKeyPolicySchema = z.strictObject({
 
 /** What is checked of an access key with a secret where it enters a store. */
 export const accessKeySchema = z.strictObject({
-  accessKeyId: accessKeyPolicySchema.shape.accessKeyId,
+  accessKeyId: accessKeyMetadataSchema.shape.accessKeyId,
   secretAccessKey: secretOption,
   publicKey: z.undefined().optional(),
-  ...accessKeyPolicySchema.omit({ accessKeyId: true }).shape,
+  ...accessKeyMetadataSchema.omit({ accessKeyId: true }).shape,
 });
 
 /** A public key in any form; in one form afterwards. */
@@ -46,10 +46,10 @@ const publicKeyOption = z.unknown().transform((given, context): PublicKey => {
 
 /** The same of one with a public key. */
 export const publicAccessKeySchema = z.strictObject({
-  accessKeyId: accessKeyPolicySchema.shape.accessKeyId,
+  accessKeyId: accessKeyMetadataSchema.shape.accessKeyId,
   secretAccessKey: z.undefined().optional(),
   publicKey: publicKeyOption,
-  ...accessKeyPolicySchema.omit({ accessKeyId: true }).shape,
+  ...accessKeyMetadataSchema.omit({ accessKeyId: true }).shape,
 });
 
 /** A public key as a store keeps it. */

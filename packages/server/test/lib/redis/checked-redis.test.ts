@@ -8,7 +8,7 @@ import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type RedisServer, startRedis } from '../../../../../test/support/redis.ts';
 import { OperatorWarnings } from '../../../src/lib/operator-warning.ts';
-import { TestedRedis } from '../../../src/lib/redis/checked-redis.ts';
+import { CheckedRedis } from '../../../src/lib/redis/checked-redis.ts';
 import { duplicate } from '../../../src/lib/redis/own-connection.ts';
 import { noAnswer, rememberFailures } from '../../../src/lib/redis/reachable.ts';
 
@@ -241,12 +241,12 @@ describe('noAnswer()', () => {
   });
 });
 
-describe('TestedRedis', () => {
+describe('CheckedRedis', () => {
   it('finds that the policy of a Redis was changed while it is connected to', async () => {
     const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
     onTestFinished(() => warn.mockRestore());
     const { url, admin } = await startOwn();
-    const tested = new TestedRedis(duplicate(connect(url), 10_000), {
+    const tested = new CheckedRedis(duplicate(connect(url), 10_000), {
       what: 'tests',
       store: 'ONCE_STORE',
       warnings: new OperatorWarnings(),

@@ -1,5 +1,5 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
-import type { MasterKeySource } from '@countersign/server';
+import type { MasterKeyProvider } from '@countersign/server';
 import { masterKeyFile } from '@countersign/server/file';
 import { findTextFlaw, quote } from '@countersign/shared';
 import { UsageError } from '../lib/errors.ts';
@@ -8,7 +8,7 @@ import type { Place } from './store-url.ts';
 
 /** Master keys, and the file that they come from. */
 export interface ChosenMasterKeys {
-  readonly source: MasterKeySource;
+  readonly provider: MasterKeyProvider;
   readonly path?: string;
 }
 
@@ -30,7 +30,7 @@ export function chooseMasterKeys(
     throw new UsageError(
       'Cannot choose between COUNTERSIGN_MASTER_KEY and COUNTERSIGN_MASTER_KEY_FILE: set one of them',
     );
-  if (given) return { source: parseMasterKeys(given) };
+  if (given) return { provider: parseMasterKeys(given) };
   if (file) return fromNamedFile(file);
   if (place.kind === 'file') return fromFileBeside(place.path);
   throw new UsageError(
@@ -44,7 +44,7 @@ function fromNamedFile(path: string): ChosenMasterKeys {
     throw new UsageError(
       `Cannot find master key file ${quote(path, 200)}: make it with countersign master-key --into`,
     );
-  return { source: masterKeyFile(path), path };
+  return { provider: masterKeyFile(path), path };
 }
 
 function fromFileBeside(keys: string): ChosenMasterKeys {
@@ -53,7 +53,7 @@ function fromFileBeside(keys: string): ChosenMasterKeys {
     throw new UsageError(
       `Cannot find master key file ${quote(path, 200)}, which the keys in ${quote(keys, 200)} need: restore it, or set COUNTERSIGN_MASTER_KEY`,
     );
-  return { source: masterKeyFile(path), path };
+  return { provider: masterKeyFile(path), path };
 }
 
 /**

@@ -1,8 +1,6 @@
 import { hash, randomBytes } from 'node:crypto';
 import type { NonceClaim } from '../../verify/nonce-store.ts';
-
-/** 128 bits that stand for a nonce of an access key and an audience. */
-export type Words = readonly [number, number, number, number];
+import type { Uint128 } from './uint128-set.ts';
 
 type Named = Pick<NonceClaim, 'accessKeyId' | 'audience' | 'nonce'>;
 
@@ -17,15 +15,15 @@ const DIGITS = Uint8Array.from({ length: 128 }, (_, code) => {
 const MOST_MASKS = 10_000;
 
 /**
- * Builds what turns nonces into words. A nonce is 128 random bits already: they are taken as they are, and a mask that nobody knows
+ * Builds what turns nonces into numbers of 128 bits. A nonce is 128 random bits already: they are taken as they are, and a mask that nobody knows
  * tells the nonces of one access key and audience from those of another. That is exact within a key, cannot be aimed at across
  * keys, and costs a fifth of hashing each nonce.
  */
-export function createNonceWords(): (claim: Named) => Words {
+export function createNonceBits(): (claim: Named) => Uint128 {
   const secret = randomBytes(16).toString('base64url');
-  const masks = new Map<string, Words>();
+  const masks = new Map<string, Uint128>();
   // None of the parts can hold a line feed, so `a:b` and `c` never meet `a` and `b:c`.
-  const digest = (text: string): Words => wordsOf(hash('sha256', `${secret}\n${text}`, 'binary'));
+  const digest = (text: string): Uint128 => wordsOf(hash('sha256', `${secret}\n${text}`, 'binary'));
 
   return ({ accessKeyId, audience, nonce }) => {
     const owner = `${audience}\n${accessKeyId}`;
@@ -41,7 +39,7 @@ export function createNonceWords(): (claim: Named) => Words {
 }
 
 /** The bits of a nonce of 16 bytes in base64url; `undefined` for any other text, which another scheme may bring. */
-function decodeNonce(nonce: string): Words | undefined {
+function decodeNonce(nonce: string): Uint128 | undefined {
   if (nonce.length !== 22) return undefined;
   const words: [number, number, number, number] = [0, 0, 0, 0];
   let flaws = 0;
@@ -64,7 +62,7 @@ function decodeNonce(nonce: string): Words | undefined {
 }
 
 /** Signed: V8 keeps an integer of 32 bits in place, and a larger one in an object of its own. */
-function wordsOf(digest: string): Words {
+function wordsOf(digest: string): Uint128 {
   return [word(digest, 0), word(digest, 4), word(digest, 8), word(digest, 12)];
 }
 

@@ -5,8 +5,8 @@ type PrivateAddresses = 'refuse' | 'allow-private-addresses';
 
 /** Why an address is refused; `accepted` if it is not. */
 function verdict(address: string, privateAddresses: PrivateAddresses = 'refuse'): Promise<string> {
-  const policy = { privateAddresses, resolve: async () => [address] };
-  return checkCallbackUrl('https://receiver.test/', policy).then(
+  const options = { privateAddresses, resolve: async () => [address] };
+  return checkCallbackUrl('https://receiver.test/', options).then(
     () => 'accepted',
     ({ code, message }) => {
       expect(code).toBe('ERR_CALLBACK_ADDRESS_REFUSED');
