@@ -18,7 +18,7 @@ const VAGUE = /\b(?:whoever|somebody|nobody|anew)\b/gi;
 /** Folders whose comments are still wider. */
 const WIDE: string[] = [
   ...['cli', 'client', 'server', 'shared'].map((name) => `packages/${name}`),
-  ...['bench', 'examples', 'scripts', 'test'],
+  ...['bench', 'examples'],
 ];
 /** Folders and files that still name no actor. */
 const UNNAMED: string[] = ['packages', 'docs'];
