@@ -1,5 +1,6 @@
 import { describeValue, quote, strictClock } from '@countersign/shared';
-import { type Credentials, createCredentials } from '../sign/credentials.ts';
+import type { Credentials } from '../sign/credentials.ts';
+import { createCurrentCredentials } from '../sign/current-credentials.ts';
 import { checkObject } from '../sign/signer-options.ts';
 import { type CreateFetchOptions, createFetch } from './fetch.ts';
 
@@ -95,7 +96,7 @@ export function sessionCredentials(
     );
   }
 
-  const current = createCredentials(
+  const current = createCurrentCredentials(
     borrow,
     strictClock(fetchOptions.clock ?? (() => Date.now() / 1000)),
   );

@@ -7,13 +7,13 @@ import {
   type Scheme,
   strictClock,
 } from '@countersign/shared';
-import type { CredentialsSource } from './credentials.ts';
+import type { CredentialsProvider } from './credentials.ts';
 import { createNonces } from './nonce.ts';
 
 /** What a signer is built from. */
 export interface SignerOptions {
   /** An access key, or a function that gives one: asked again when what it gave expires. */
-  readonly credentials: CredentialsSource;
+  readonly credentials: CredentialsProvider;
   /** The name of the service that is called. */
   readonly audience: string;
   /** The wire form: our own if not given. */

@@ -1,15 +1,16 @@
 import {
   describeValue,
   EMPTY_SHA256,
-  type HeadersInput,
   parseTarget,
   quote,
   signRequest,
   UNSIGNED_PAYLOAD,
 } from '@countersign/shared';
-import { prepareBody, type SignableBody, type StreamBody } from './body.ts';
-import { type CredentialsNow, createCredentials, createSign } from './credentials.ts';
+import { prepareBody } from './body.ts';
+import { type CurrentCredentials, createCurrentCredentials } from './current-credentials.ts';
 import { isEpoch } from './epochs.ts';
+import { createMakeSignature } from './make-signature.ts';
+import type { SignedRequest, UnsignedRequest, UnsignedUrl } from './requests.ts';
 import { checkObject, checkOptions, type SignerOptions } from './signer-options.ts';
 import {
   declaredHash,
@@ -18,38 +19,6 @@ import {
   type Unsigned,
   withContentType,
 } from './unsigned-request.ts';
-
-/** A request to sign. */
-export interface UnsignedRequest {
-  readonly method: string;
-  /** Absolute: the host is signed too. */
-  readonly url: string | URL;
-  /** Each once. An `Authorization` among them gives way to the signature. */
-  readonly headers?: HeadersInput | undefined;
-  readonly body?: SignableBody;
-  /** What the server told last in `Countersign-Epoch`. `createFetch()` and `signing()` keep track of it by themselves. */
-  readonly epoch?: string | undefined;
-}
-
-/** A signed request: what must be sent, exactly. */
-export interface SignedRequest {
-  readonly method: string;
-  readonly url: string;
-  /** By lower-case name. */
-  readonly headers: Record<string, string>;
-  readonly body: Uint8Array | Blob | StreamBody | undefined;
-}
-
-/** A URL to sign. */
-export interface UnsignedUrl {
-  /** `GET` if not given. */
-  readonly method?: string | undefined;
-  readonly url: string | URL;
-  /** Headers that whoever uses the URL must send as they are. */
-  readonly headers?: HeadersInput | undefined;
-  /** Seconds for which the URL works. */
-  readonly expiresIn: number;
-}
 
 /** Signs requests with an access key. */
 export interface Signer {
@@ -94,28 +63,43 @@ export interface Signer {
  * @see docs/wire-format.md
  */
 export function createSigner(options: SignerOptions): Signer {
-  return buildSigner('signer', options).signer;
+  const { signer } = buildSigner('signer', options);
+  return {
+    sign: async (request) => (await signer.sign(request)).signed,
+    presign: (request) => signer.presign(request),
+  };
 }
 
-/** A signer, and what it is told of credentials that were refused. */
+/** A signed request, and the access key that it was signed with. */
+interface SignedAttempt {
+  readonly signed: SignedRequest;
+  readonly accessKeyId: string;
+}
+
+/** A signer for the transports of this package. It also says which credentials each request has. */
+export interface InternalSigner extends Pick<Signer, 'presign'> {
+  sign(request: UnsignedRequest): Promise<SignedAttempt>;
+}
+
+/** Builds a signer, and the way to replace credentials that a server refused. */
 export function buildSigner(
   what: string,
   options: SignerOptions,
 ): {
-  readonly signer: Signer;
-  readonly credentials: Pick<CredentialsNow, 'replace' | 'isReplaceable'>;
+  readonly signer: InternalSigner;
+  readonly credentials: Pick<CurrentCredentials, 'replace' | 'isReplaceable'>;
 } {
   checkObject(`build ${what}`, options, '{ credentials, audience }');
   const {
-    credentials: source,
+    credentials: provider,
     audience,
     scheme,
     clock,
     nonce,
     signedHeaders,
   } = checkOptions(what, options);
-  const credentialsNow = createCredentials(source, clock);
-  const signWithCredentials = createSign();
+  const currentCredentials = createCurrentCredentials(provider, clock);
+  const signWithCredentials = createMakeSignature();
 
   async function signWith(
     { method, target, host, headers }: Unsigned,
@@ -123,7 +107,7 @@ export function buildSigner(
     epoch?: string,
     expiresIn?: number,
   ) {
-    const credentials = await credentialsNow();
+    const credentials = await currentCredentials();
     const { accessKeyId, sessionToken } = credentials;
     const { signKey: imported } = credentials;
     const signKey = imported instanceof Promise ? await imported : imported;
@@ -151,10 +135,11 @@ export function buildSigner(
       body: bodyHash === UNSIGNED_PAYLOAD ? ('unsigned' as const) : ({ sha256: bodyHash } as const),
       signedHeaders,
     };
-    return signRequest(scheme, request, intent, signWithCredentials(credentials, signKey));
+    const makeSignature = signWithCredentials(credentials, signKey);
+    return { accessKeyId, written: await signRequest(scheme, request, intent, makeSignature) };
   }
 
-  const signer: Signer = {
+  const signer: InternalSigner = {
     async sign(request) {
       checkObject('sign', request, '{ method, url }');
       const { method, url, headers = {}, body, epoch } = request;
@@ -166,15 +151,14 @@ export function buildSigner(
       const unsigned = readUnsigned(method, url, headers);
       const prepared = await prepareBody(body, declaredHash(unsigned.headers));
       const typed = withContentType(unsigned, prepared.contentType);
-      const written = await signWith(typed, prepared.bodyHash, epoch);
-      const { origin, pathAndQuery } = typed;
-      const sent = toRecord(typed.headers.with(written.headers));
-      return {
-        method: unsigned.method,
-        url: origin + pathAndQuery,
-        headers: sent,
+      const { accessKeyId, written } = await signWith(typed, prepared.bodyHash, epoch);
+      const signed = {
+        method: typed.method,
+        url: typed.origin + typed.pathAndQuery,
+        headers: toRecord(typed.headers.with(written.headers)),
         body: prepared.body,
       };
+      return { signed, accessKeyId };
     },
 
     async presign(request) {
@@ -186,19 +170,19 @@ export function buildSigner(
         );
       }
       const unsigned = readUnsigned(method, url, headers);
-      const { query } = await signWith(
+      const { written } = await signWith(
         unsigned,
         declaredHash(unsigned.headers) ?? EMPTY_SHA256,
         undefined,
         expiresIn,
       );
-      const target = `${unsigned.target.path}?${query}`;
+      const target = `${unsigned.target.path}?${written.query}`;
       // It has become longer.
       parseTarget(target);
       return unsigned.origin + target;
     },
   };
-  return { signer, credentials: credentialsNow };
+  return { signer, credentials: currentCredentials };
 }
 
 const NONCE = /^[A-Za-z0-9_-]{22}$/;
