@@ -6,6 +6,7 @@ import {
   importPrivateKey,
   isAccessKeyId,
   isAlgorithm,
+  LATEST_TIME,
   type PrivateKeyInput,
   quote,
   type SignKey,
@@ -57,9 +58,6 @@ export interface CheckedCredentials extends Credentials {
   readonly signKey: SignKey | Promise<SignKey> | undefined;
 }
 
-/** The last second that a timestamp can tell. More than that is milliseconds. */
-const LATEST = 253_402_300_799;
-
 /** Copies credentials that can be used. No value is part of a message: a secret may stand in the wrong field. */
 export function checkCredentials(given: Credentials): CheckedCredentials {
   if (typeof given !== 'object' || given === null) {
@@ -98,7 +96,7 @@ export function checkCredentials(given: Credentials): CheckedCredentials {
   );
   expect(
     'expiresAt',
-    expiresAt === undefined || (typeof expiresAt === 'number' && expiresAt <= LATEST),
+    expiresAt === undefined || (typeof expiresAt === 'number' && expiresAt <= LATEST_TIME),
     'Unix seconds, not milliseconds, not a Date',
   );
   const rest = { accessKeyId, sessionToken, expiresAt };

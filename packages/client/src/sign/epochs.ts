@@ -1,15 +1,10 @@
+import { isEpoch } from '@countersign/shared';
+
 /** The epoch that each origin named last. It identifies one life of the server's nonce store. */
 export interface Epochs {
   get(origin: string): string | undefined;
   /** Records the value of `Countersign-Epoch`. A value that cannot be an epoch changes nothing. */
   record(origin: string, epoch: string | null | undefined): void;
-}
-
-const SHAPE = /^[A-Za-z0-9_-]{1,64}$/;
-
-/** Whether a value can be an epoch: 1 to 64 characters of base64url. */
-export function isEpoch(value: unknown): value is string {
-  return typeof value === 'string' && SHAPE.test(value);
 }
 
 /** Builds a memory of epochs. */

@@ -1,6 +1,8 @@
 import {
   describeValue,
   EMPTY_SHA256,
+  isEpoch,
+  isNonce,
   parseTarget,
   quote,
   signRequest,
@@ -8,7 +10,6 @@ import {
 } from '@countersign/shared';
 import { prepareBody } from './body.ts';
 import { type CurrentCredentials, createCurrentCredentials } from './current-credentials.ts';
-import { isEpoch } from './epochs.ts';
 import { createMakeSignature } from './make-signature.ts';
 import type { SignedRequest, UnsignedRequest, UnsignedUrl } from './requests.ts';
 import { checkObject, checkOptions, type SignerOptions } from './signer-options.ts';
@@ -185,10 +186,8 @@ export function buildSigner(
   return { signer, credentials: currentCredentials };
 }
 
-const NONCE = /^[A-Za-z0-9_-]{22}$/;
-
 function checkNonce(nonce: string): string {
-  if (typeof nonce === 'string' && NONCE.test(nonce)) return nonce;
+  if (isNonce(nonce)) return nonce;
   throw new TypeError(
     `Cannot sign with nonce ${quote(nonce)}: expected 22 characters of base64url`,
   );

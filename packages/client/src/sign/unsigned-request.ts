@@ -2,6 +2,7 @@ import {
   checkHost,
   type HeaderFields,
   type HeadersInput,
+  isMethod,
   isSha256Hex,
   parseTarget,
   quote,
@@ -22,12 +23,11 @@ export interface Unsigned {
 }
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
-const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}$/;
 const LINE_BREAK = /[\0\r\n]/;
 
 /** `new URL()` is what all transports go by. */
 export function readUnsigned(method: string, url: string | URL, headers: HeadersInput): Unsigned {
-  if (typeof method !== 'string' || !METHOD.test(method))
+  if (typeof method !== 'string' || !isMethod(method))
     throw new TypeError(`Cannot sign method ${quote(method)}: expected one such as "POST"`);
   if (typeof headers !== 'object' || headers === null) {
     throw new TypeError(
