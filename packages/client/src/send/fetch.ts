@@ -10,18 +10,22 @@ import { followRedirect, isRedirect } from './redirects.ts';
 
 /** What `createFetch` is built from. */
 export interface CreateFetchOptions extends SignerOptions {
-  /** The origins whose requests are signed, such as `https://api.example.com`. If not given, every request is signed. */
+  /**
+   * The origins whose requests are signed, such as `https://api.example.com`. If not given, every
+   * request is signed.
+   */
   readonly origins?: readonly string[] | undefined;
   /**
-   * What becomes of a request to an origin that is not among `origins`: `refuse` (if not given) rejects it, so that no request
-   * goes out unsigned by mistake; `send-unsigned` sends it as `fetch` does.
+   * What happens to a request to an origin that is not among `origins`. `refuse` (if not given)
+   * rejects it, so that no request is sent unsigned by mistake. `send-unsigned` sends it as `fetch`
+   * does.
    */
   readonly otherOrigins?: 'refuse' | 'send-unsigned' | undefined;
-  /** The `fetch` underneath: the global one, looked up at each call, if not given. */
+  /** The `fetch` that sends: the global one, looked up at each call, if not given. */
   readonly fetch?: typeof fetch | undefined;
 }
 
-/** `fetch`, but that plain objects and arrays are sent as JSON. */
+/** Like `fetch`, but plain objects and arrays are sent as JSON. */
 export type SignedFetch = (
   input: string | URL | Request,
   init?: SignedRequestInit,
@@ -30,15 +34,17 @@ export type SignedFetch = (
 const MOST_REDIRECTS = 20;
 
 /**
- * Builds a `fetch` that signs. Every attempt has a signature of its own: where a server's nonce store has lost its memory the
- * request is signed again, once, with what the server told.
+ * Builds a `fetch` that signs. Every attempt has a signature of its own. If the server refuses the
+ * epoch or the credentials, the request is signed again, once for each of the two.
  *
- * Redirects are refused, unlike by `fetch`, unless a call asks for `redirect: 'follow'`: without TLS anybody could answer with one,
- * and so choose what is signed next. They are then signed anew, within `origins` or the first one: neither signature nor body
- * leaves.
+ * Unlike `fetch`, it refuses redirects, unless a call asks for `redirect: 'follow'`: without TLS an
+ * attacker could answer with a redirect, and so choose what is signed next. A followed request is
+ * signed again. It stays within `origins`, or within the first origin if the option is not given,
+ * so neither signature nor body leaves them.
  *
  * @param options see {@link CreateFetchOptions}
- * @returns a function that throws what `fetch` and `signer.sign` throw, and a TypeError for an origin that is not among `origins`
+ * @returns a function that throws what `fetch` and `signer.sign` throw, and a TypeError for an
+ *   origin that is not among `origins`
  * @throws TypeError naming the option that cannot be used
  *
  * @example
@@ -46,7 +52,10 @@ const MOST_REDIRECTS = 20;
  * import { createFetch } from '@countersign/client';
  *
  * const signedFetch = createFetch({
- *   credentials: { accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC', secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA' },
+ *   credentials: {
+ *     accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC',
+ *     secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA',
+ *   },
  *   audience: 'video-api',
  * });
  * const response = await signedFetch('https://api.example.com/VideoParser/', {

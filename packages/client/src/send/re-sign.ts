@@ -28,8 +28,8 @@ export interface Attempts {
   /**
    * Reads the response to the attempt that was signed last, and records the epoch that it names.
    *
-   * @returns why another attempt may succeed; `undefined` if the response is the answer to the call.
-   *   Each reason is given once.
+   * @returns why another attempt may succeed; `undefined` if the response is the answer to the
+   *   call. Each reason is given once.
    */
   read(head: ResponseHead): RetryReason | undefined;
   /**

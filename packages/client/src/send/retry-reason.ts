@@ -6,7 +6,9 @@ import { parseChallenges } from './challenges.ts';
  */
 export type RetryReason = 'epoch' | 'credentials';
 
-/** In lower case, as challenges are read. Servers name all algorithms of our scheme by the first. */
+/**
+ * In lower case, as challenges are read. Servers name all algorithms of our scheme by the first.
+ */
 const SCHEME = 'countersign1-hmac-sha256';
 
 /**

@@ -1,6 +1,6 @@
 /**
- * Waits for work until a signal aborts the call. The transport does this only for a request that was
- * sent to it, so the wait for credentials before that needs its own check.
+ * Waits for work until a signal aborts the call. The transport does this only for a request that
+ * was sent to it, so the wait for credentials before that needs its own check.
  *
  * @throws the reason of the signal
  */

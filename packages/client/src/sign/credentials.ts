@@ -15,34 +15,40 @@ import {
 /** What a client signs with. */
 export interface Credentials {
   readonly accessKeyId: string;
-  /** The shared secret. Instead of it {@link Credentials.privateKey}, or {@link Credentials.sign} for a key that must not leave its vault. */
+  /**
+   * The shared secret. Instead, give {@link Credentials.privateKey}, or {@link Credentials.sign}
+   * for a key that must not leave its vault.
+   */
   readonly secretAccessKey?: string | undefined;
   /**
-   * A private key whose public half the server has: PEM (PKCS #8), a JWK, a `CryptoKey` that may sign, or in Node a `KeyObject`. Of Ed25519,
-   * P-256, P-384, or RSA of at least 2,048 bits.
+   * A private key whose public half the server has: PEM (PKCS #8), a JWK, a `CryptoKey` that may
+   * sign, or in Node a `KeyObject`. It is an Ed25519, P-256 or P-384 key, or an RSA key of at least
+   * 2,048 bits.
    */
   readonly privateKey?: PrivateKeyInput | undefined;
   /**
-   * What is signed with: what a private key says by itself if not given, `rsa-pss-sha512` for RSA; `hmac-sha256` for {@link Credentials.sign}.
-   * It must be that of the key's record on the server.
+   * The algorithm; it must be that of the key's record on the server. If not given, it follows from
+   * the private key (`rsa-pss-sha512` for RSA), and is `hmac-sha256` for a secret or
+   * {@link Credentials.sign}.
    */
   readonly algorithm?: Algorithm | undefined;
   /**
-   * Signs the string to sign: with a key management service, or anything else that holds the key. For `hmac-sha256` it computes
-   * HMAC-SHA256 under the signing key of a scope, such as `20261121/video-api/countersign1_request`. ECDSA gives r and s one after the other.
+   * Signs the string to sign, for example with a key management service. For `hmac-sha256` it
+   * computes HMAC-SHA256 under the signing key of a scope, such as
+   * `20261121/video-api/countersign1_request`. For ECDSA it gives r followed by s.
    */
   readonly sign?:
     | ((stringToSign: Uint8Array, scope: string) => Signature | Promise<Signature>)
     | undefined;
-  /** Of session credentials: sent along, signed. */
+  /** The token of session credentials. It is sent with the request, and signed. */
   readonly sessionToken?: string | undefined;
-  /** Unix seconds: when new ones must be asked for. Without it they are kept for good. */
+  /** When the credentials expire, in Unix seconds. Without it they never do. */
   readonly expiresAt?: number | undefined;
 }
 
 /**
- * Credentials, or where they come from: a function, called with the id of credentials that a server has just refused, if that is why
- * it is called.
+ * Credentials, or a function that gives them. If a server has just refused credentials, the
+ * function is called with their access key id.
  */
 export type CredentialsProvider =
   | Credentials
@@ -51,14 +57,19 @@ export type CredentialsProvider =
 /** The bytes of a signature. WebCrypto gives an `ArrayBuffer`. */
 export type Signature = Uint8Array | ArrayBuffer;
 
-/** Credentials that can be used, with their private key as it signs. */
+/** Credentials that can be used, with their imported private key. */
 export interface CheckedCredentials extends Credentials {
   readonly algorithm: Algorithm | undefined;
-  /** A promise where WebCrypto reads the key. */
+  /** A promise if WebCrypto imports the key. */
   readonly signKey: SignKey | Promise<SignKey> | undefined;
 }
 
-/** Copies credentials that can be used. No value is part of a message: a secret may stand in the wrong field. */
+/**
+ * Copies the credentials that an application gave.
+ *
+ * @throws TypeError if they cannot be used. No message shows a value, because a secret may be in
+ *   the wrong field.
+ */
 export function checkCredentials(given: Credentials): CheckedCredentials {
   if (typeof given !== 'object' || given === null) {
     throw new TypeError(
@@ -100,14 +111,14 @@ export function checkCredentials(given: Credentials): CheckedCredentials {
     'Unix seconds, not milliseconds, not a Date',
   );
   const rest = { accessKeyId, sessionToken, expiresAt };
-  // With two keys nobody could say which of them signs.
+  // With two keys it would be unclear which of them signs.
   if ([secretAccessKey, privateKey, sign].filter((it) => it !== undefined).length > 1)
     throw new TypeError(
       `Cannot sign with access key ${quote(accessKeyId)}: expected one of "secretAccessKey", "privateKey" and "sign"`,
     );
   if (privateKey !== undefined) {
     const signKey = importPrivateKey(privateKey, algorithm);
-    // Where it is no key, that is said when it is awaited.
+    // `sign()` awaits the key, and reports there that it is not a key.
     if (signKey instanceof Promise) signKey.catch(() => undefined);
     return { ...rest, privateKey, algorithm, signKey };
   }

@@ -4,32 +4,37 @@ import {
   checkCredentials,
 } from './credentials.ts';
 
-/** The one way to credentials. */
+/** Gives the credentials to sign with now. */
 export interface CurrentCredentials {
   (): Promise<CheckedCredentials> | CheckedCredentials;
   /**
-   * Asks for others than those of an id, which a server has refused: they may have been revoked, or rotated away.
+   * Asks for other credentials, because a server has refused those with this access key id: they
+   * may have been revoked or rotated. Asks at most once every few seconds.
    *
-   * @returns whether there are any; nobody asks more often than every few seconds
+   * @returns whether there are other credentials now
    */
   replace(refused: string): Promise<boolean>;
-  /** Whether that would be of any use. */
+  /** Whether `replace` may give other credentials. */
   isReplaceable(refused: string): boolean;
 }
 
-/** Seconds before their expiry at which credentials are renewed: a signed request still has to get there. */
+/**
+ * Seconds before their expiry at which credentials are renewed, so that they are still valid when
+ * the signed request arrives.
+ */
 const RENEW_BEFORE = 60;
-/** The part of their life, where that is short. */
+/** The same as a part of their life, if that is short. */
 const RENEW_BEFORE_PART = 0.6;
-/** Seconds for which nobody asks again after a renewal failed, while the old credentials serve. */
+/** Pause in seconds after a failed renewal, or between two questions about refused credentials. */
 const RENEWAL_PAUSE = 5;
 
 /**
- * Builds the one way to credentials: a function is asked once, then again when what it gave is about to expire, and by one
- * caller at a time. While that takes its time, or where it fails, the old ones serve until they expire.
+ * Keeps the credentials that a provider gave, and calls it again shortly before they expire. One
+ * call runs at a time. While it runs, or if it fails, the old credentials are used until they
+ * expire.
  *
  * @param clock Unix seconds
- * @throws TypeError where a value given directly cannot be used
+ * @throws TypeError if the provider is a value that cannot be used
  */
 export function createCurrentCredentials(
   provider: CredentialsProvider,
@@ -43,12 +48,15 @@ export function createCurrentCredentials(
     });
   }
   let current: CheckedCredentials | undefined;
-  /** Unix seconds: when the present ones are to be renewed. */
+  /** When to renew the current credentials, in Unix seconds. */
   let renewAt = Number.NEGATIVE_INFINITY;
-  /** Unix seconds: from when on it is worth waiting for new ones, because the present ones may end on the way. */
+  /**
+   * From when on calls wait for new credentials, in Unix seconds: the current ones may expire
+   * before the request arrives.
+   */
   let waitFrom = Number.NEGATIVE_INFINITY;
   let renewal: Promise<CheckedCredentials> | undefined;
-  /** Unix seconds: when they were doubted last. */
+  /** When the provider was last told of a refusal, in Unix seconds. */
   let doubtedAt = Number.NEGATIVE_INFINITY;
 
   const isAlive = (): boolean =>
@@ -70,7 +78,7 @@ export function createCurrentCredentials(
   };
 
   const renewOnce = (refused?: string): Promise<CheckedCredentials> => {
-    // Cleared here, not in `renew`: what throws before its first `await` would be kept for good.
+    // Cleared here, because `renew` may end before `renewal` is set: it would stay set permanently.
     renewal ??= renew(refused).finally(() => {
       renewal = undefined;
     });
@@ -82,12 +90,13 @@ export function createCurrentCredentials(
     if (alive !== undefined && clock() < renewAt) return alive;
     const renewed = renewOnce();
     if (alive === undefined || !(clock() < waitFrom)) return renewed;
-    // Whoever gives new ones may take their time, or hang: no call waits for that while the old ones live. Where it fails, the next asks.
+    // The provider may be slow or hang, so no call waits while the old credentials are valid. If
+    // the renewal fails, a later call starts another.
     renewed.catch(() => undefined);
     return alive;
   };
 
-  // Where others are there already, or on their way, somebody else was refused before.
+  // If another call was refused before, other credentials are already here or being fetched.
   const isReplaceable = (refused: string): boolean =>
     current?.accessKeyId !== refused ||
     renewal !== undefined ||
@@ -100,7 +109,8 @@ export function createCurrentCredentials(
       current?.accessKeyId !== refused ||
       current.secretAccessKey !== before.secretAccessKey ||
       current.privateKey !== before.privateKey;
-    // What is under way may give what is cached: it was not told that this is refused.
+    // The running renewal was not told of the refusal, so it may give the refused ones from a
+    // cache.
     await renewal?.catch(() => undefined);
     if (isOther()) return true;
     if (!isReplaceable(refused)) return false;

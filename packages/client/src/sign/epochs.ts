@@ -7,7 +7,7 @@ export interface Epochs {
   record(origin: string, epoch: string | null | undefined): void;
 }
 
-/** Builds a memory of epochs. */
+/** Builds an empty memory of epochs. */
 export function createEpochs(): Epochs {
   const byOrigin = new Map<string, string>();
   return {

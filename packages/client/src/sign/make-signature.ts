@@ -9,7 +9,7 @@ import {
 } from '@countersign/shared';
 import type { CheckedCredentials, Signature } from './credentials.ts';
 
-/** Signs with credentials, keeping the signing key derived last: it is good for a day. */
+/** Signs with credentials. Keeps the signing key that was derived last: it is good for a day. */
 export function createMakeSignature(): (
   credentials: CheckedCredentials,
   signKey: SignKey | undefined,

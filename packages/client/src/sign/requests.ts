@@ -10,8 +10,8 @@ export interface UnsignedRequest {
   readonly headers?: HeadersInput | undefined;
   readonly body?: SignableBody;
   /**
-   * The `Countersign-Epoch` of the server's last response. `createFetch()` and `signing()` record it
-   * by themselves.
+   * The `Countersign-Epoch` of the server's last response. `createFetch()` and `signing()` record
+   * it by themselves.
    */
   readonly epoch?: string | undefined;
 }

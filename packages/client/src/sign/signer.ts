@@ -24,18 +24,20 @@ import {
 /** Signs requests with an access key. */
 export interface Signer {
   /**
-   * Signs a request, with a nonce of its own: sign every attempt anew.
+   * Signs a request with a new nonce. Sign every attempt again.
    *
-   * @throws SignatureError `ERR_TARGET_AMBIGUOUS` and others where no server would accept it
-   * @throws TypeError where the URL is not absolute, a header is given twice, or the body is a one-shot stream
+   * @throws SignatureError `ERR_TARGET_AMBIGUOUS` and others if every server would refuse the
+   *   request
+   * @throws TypeError if the URL is not absolute, a header is given twice, or the body is a stream
+   *   without a declared hash
    */
   sign(request: UnsignedRequest): Promise<SignedRequest>;
   /**
-   * Signs a URL, for somebody who has no access key.
+   * Signs a URL, for a client that has no access key.
    *
    * @returns the URL, which works for `expiresIn` seconds, with this method only
-   * @throws RangeError where `expiresIn` is not a whole number of seconds from 1 to 604,800
-   * @throws TypeError where the credentials have a session token: a URL cannot carry it
+   * @throws RangeError if `expiresIn` is not a whole number of seconds from 1 to 604,800
+   * @throws TypeError if the credentials have a session token: a URL cannot carry it
    */
   presign(request: UnsignedUrl): Promise<string>;
 }
@@ -51,7 +53,10 @@ export interface Signer {
  * import { createSigner } from '@countersign/client';
  *
  * const signer = createSigner({
- *   credentials: { accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC', secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA' },
+ *   credentials: {
+ *     accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC',
+ *     secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA',
+ *   },
  *   audience: 'video-api',
  * });
  * const { headers, body } = await signer.sign({
@@ -59,7 +64,8 @@ export interface Signer {
  *   url: 'https://api.test/VideoParser/',
  *   body: { videoUrl: 'https://videos.test/cats.mp4' },
  * });
- * console.assert(headers['content-type'] === 'application/json' && 'authorization' in headers && body !== undefined);
+ * console.assert(headers['content-type'] === 'application/json' && 'authorization' in headers);
+ * console.assert(body !== undefined);
  * ```
  * @see docs/wire-format.md
  */
@@ -178,7 +184,7 @@ export function buildSigner(
         expiresIn,
       );
       const target = `${unsigned.target.path}?${written.query}`;
-      // It has become longer.
+      // The query has grown, so the target may now be too long.
       parseTarget(target);
       return unsigned.origin + target;
     },

@@ -45,8 +45,8 @@ function writeTarget(path: string, query: Record<string, unknown> | null | undef
 type HeaderValue = string | number | boolean | null | undefined;
 
 /**
- * Reads headers in all the forms that undici takes: a flat list, pairs or a record. A value may be a
- * list or a number.
+ * Reads headers in all the forms that undici takes: a flat list, pairs or a record. A value may be
+ * a list or a number.
  */
 function readHeaderPairs(headers: unknown): [string, string][] {
   const pairs: [string, string][] = [];

@@ -17,18 +17,19 @@ export interface SigningOptions extends SignerOptions {
  * Builds an interceptor for undici. It lets requests to origins that are not among `origins` pass
  * unsigned, as interceptors do with requests that are not theirs; `createFetch()` refuses them.
  *
- * It signs each attempt that passes through it. If the server refuses the epoch or the credentials, it
- * signs the request again, once for each of the two.
+ * It signs each attempt that passes through it. If the server refuses the epoch or the credentials,
+ * it signs the request again, once for each of the two.
  *
- * `compose()` puts a later interceptor outside an earlier one. Put `retry()` and `redirect()` outside,
- * so that each of their attempts is signed again; inside, they would send one signature twice:
+ * `compose()` puts a later interceptor outside an earlier one. Put `retry()` and `redirect()`
+ * outside, so that each of their attempts is signed again; inside, they would send one signature
+ * twice:
  *
  *     request ─▶ redirect() ─▶ retry() ─▶ signing() ─▶ socket
  *     agent.compose([signing(…), interceptors.retry(), interceptors.redirect()])
  *
  * @param options see {@link SigningOptions}
- * @returns an interceptor for `agent.compose()`. A request that cannot be signed fails with the error
- *   that `signer.sign` throws
+ * @returns an interceptor for `agent.compose()`. A request that cannot be signed fails with the
+ *   error that `signer.sign` throws
  * @throws TypeError naming the option that cannot be used
  *
  * @example
@@ -38,7 +39,10 @@ export interface SigningOptions extends SignerOptions {
  *
  * const agent = new Agent().compose([
  *   signing({
- *     credentials: { accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC', secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA' },
+ *     credentials: {
+ *       accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC',
+ *       secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA',
+ *     },
  *     audience: 'video-api',
  *     origins: ['https://api.example.com'],
  *   }),
@@ -84,8 +88,8 @@ export function signing(options: SigningOptions): Dispatcher.DispatcherComposeIn
 /**
  * Reads the origin of a request.
  *
- * @throws TypeError if there is none. A `Client` or `Pool` knows its own origin, but `signing()` cannot
- *   see it. Such a request must neither be signed for an unknown origin nor be sent unsigned.
+ * @throws TypeError if there is none: a `Client` or `Pool` of undici 7 does not tell its origin.
+ *   Such a request must neither be signed for an unknown origin nor be sent unsigned.
  */
 function readOrigin(origin: string | URL | undefined): string {
   if (origin === undefined)
@@ -102,8 +106,8 @@ function signalOf(opts: Dispatcher.DispatchOptions): AbortSignal | undefined {
 }
 
 /**
- * Passes everything on, but not a response after which the request is signed again: the handler never
- * sees that one.
+ * Passes everything on, but not a response after which the request is signed again: the handler
+ * never sees that one.
  *
  * @param retry says how to send the request again; `undefined` if the response is the final one
  */
@@ -138,7 +142,9 @@ function watch(
   };
 }
 
-/** `retry()` repeats errors without a code, but a request that cannot be signed now never can be. */
+/**
+ * `retry()` repeats errors without a code, but a request that cannot be signed now never can be.
+ */
 function withCode(error: unknown): Error {
   return error instanceof Error && !('code' in error)
     ? Object.assign(error, { code: 'ERR_CANNOT_SIGN' })
