@@ -73,4 +73,5 @@ export {
 } from './signature-params.ts';
 export { checkEscapes, parseTarget, type Target } from './target.ts';
 export { formatTimestamp, parseTimestamp } from './timestamp.ts';
+export { toUrl } from './to-url.ts';
 export type { Jwk, NodeKeyObject, PrivateKeyInput, WebCryptoKey } from './web-keys.ts';
