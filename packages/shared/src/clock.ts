@@ -1,7 +1,7 @@
 import { describeValue } from './errors.ts';
 
-/** The last second that has four digits of a year. Milliseconds are beyond it. */
-const LATEST = 253_402_300_799;
+/** Unix seconds: the end of the year 9999. A time in milliseconds is later, so it is refused. */
+export const LATEST_TIME = 253_402_300_799;
 const EXPECTED = 'a function that returns Unix seconds';
 
 /**
@@ -34,6 +34,7 @@ export function strictClock(clock: () => number): () => number {
   };
 }
 
-function isTime(now: unknown): now is number {
-  return typeof now === 'number' && now >= 0 && now <= LATEST;
+/** Whether a value can be a time in Unix seconds. */
+export function isTime(value: unknown): value is number {
+  return typeof value === 'number' && value >= 0 && value <= LATEST_TIME;
 }

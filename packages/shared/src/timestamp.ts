@@ -1,3 +1,4 @@
+import { isTime } from './clock.ts';
 import { quote, SignatureError } from './errors.ts';
 import { rememberLast } from './remember.ts';
 
@@ -15,7 +16,7 @@ export function formatTimestamp(seconds: number): string {
 }
 
 const format = rememberLast((whole: number): string => {
-  if (!(whole >= 0 && whole <= 253_402_300_799)) {
+  if (!isTime(whole)) {
     throw new RangeError(
       `Cannot format time ${quote(whole)}: expected Unix seconds such as 1795299926`,
     );

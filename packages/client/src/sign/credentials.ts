@@ -9,6 +9,7 @@ import {
   isAccessKeyId,
   isAlgorithm,
   isSignatureLength,
+  LATEST_TIME,
   type MacKey,
   type MakeSignature,
   type PrivateKeyInput,
@@ -81,9 +82,6 @@ const RENEW_BEFORE = 60;
 const RENEW_BEFORE_PART = 0.6;
 /** Seconds for which nobody asks again after a renewal failed, while the old credentials serve. */
 const RENEWAL_PAUSE = 5;
-
-/** The last second that a timestamp can tell. More than that is milliseconds. */
-const LATEST = 253_402_300_799;
 
 /**
  * Builds the one way to credentials: a function is asked once, then again when what it gave is about to expire, and by one
@@ -236,7 +234,7 @@ function checkCredentials(given: Credentials): CheckedCredentials {
   );
   expect(
     'expiresAt',
-    expiresAt === undefined || (typeof expiresAt === 'number' && expiresAt <= LATEST),
+    expiresAt === undefined || (typeof expiresAt === 'number' && expiresAt <= LATEST_TIME),
     'Unix seconds, not milliseconds, not a Date',
   );
   const rest = { accessKeyId, sessionToken, expiresAt };

@@ -2,6 +2,8 @@ import {
   describeValue,
   EMPTY_SHA256,
   type HeadersInput,
+  isEpoch,
+  isNonce,
   parseTarget,
   quote,
   signRequest,
@@ -9,7 +11,6 @@ import {
 } from '@countersign/shared';
 import { prepareBody, type SignableBody, type StreamBody } from './body.ts';
 import { type CredentialsNow, createCredentials, createSign } from './credentials.ts';
-import { isEpoch } from './epochs.ts';
 import { checkObject, checkOptions, type SignerOptions } from './signer-options.ts';
 import {
   declaredHash,
@@ -201,10 +202,8 @@ export function buildSigner(
   return { signer, credentials: credentialsNow };
 }
 
-const NONCE = /^[A-Za-z0-9_-]{22}$/;
-
 function checkNonce(nonce: string): string {
-  if (typeof nonce === 'string' && NONCE.test(nonce)) return nonce;
+  if (isNonce(nonce)) return nonce;
   throw new TypeError(
     `Cannot sign with nonce ${quote(nonce)}: expected 22 characters of base64url`,
   );

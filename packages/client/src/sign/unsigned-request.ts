@@ -2,11 +2,13 @@ import {
   checkHost,
   type HeaderFields,
   type HeadersInput,
+  isMethod,
   isSha256Hex,
   parseTarget,
   quote,
   readHeaders,
   type Target,
+  toUrl,
   UNSIGNED_PAYLOAD,
 } from '@countersign/shared';
 
@@ -22,12 +24,11 @@ export interface Unsigned {
 }
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
-const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}$/;
 const LINE_BREAK = /[\0\r\n]/;
 
 /** `new URL()` is what all transports go by. */
 export function readUnsigned(method: string, url: string | URL, headers: HeadersInput): Unsigned {
-  if (typeof method !== 'string' || !METHOD.test(method))
+  if (typeof method !== 'string' || !isMethod(method))
     throw new TypeError(`Cannot sign method ${quote(method)}: expected one such as "POST"`);
   if (typeof headers !== 'object' || headers === null) {
     throw new TypeError(
@@ -89,7 +90,7 @@ export function toRecord(headers: HeaderFields): Record<string, string> {
 
 /** @throws TypeError where it is not an absolute http or https URL, or has credentials in it */
 export function parseUrl(url: string | URL): URL {
-  const parsed = URL.canParse(String(url)) ? new URL(url) : undefined;
+  const parsed = toUrl(url);
   if (parsed !== undefined && (parsed.username !== '' || parsed.password !== '')) {
     throw new TypeError(
       `Cannot sign a URL with credentials in it, for ${quote(parsed.host)}: an Authorization header cannot hold both`,

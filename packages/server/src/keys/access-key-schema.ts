@@ -2,11 +2,12 @@ import {
   ALGORITHMS,
   isAccessKeyId,
   isAudience,
+  LATEST_TIME,
   type PublicKeyAlgorithm,
 } from '@countersign/shared';
 import * as z from 'zod';
 import { secretOption } from '../lib/options.ts';
-import { LATEST_TIME, type PublicKey } from '../verify/key-store.ts';
+import type { PublicKey } from '../verify/key-store.ts';
 import { readPublicKey } from '../verify/public-key.ts';
 
 export const time = z.number().min(0).max(LATEST_TIME);

@@ -6,10 +6,11 @@ import {
   findSecretFlaw,
   isAudience,
   type KeyDerivation,
+  LATEST_TIME,
   quote,
 } from '@countersign/shared';
 import { kindOf } from '../lib/options.ts';
-import { type AccessKey, type DerivedAccessKey, LATEST_TIME } from '../verify/key-store.ts';
+import type { AccessKey, DerivedAccessKey } from '../verify/key-store.ts';
 
 const DAY = 86_400;
 
@@ -47,7 +48,7 @@ export function deriveAccessKey(
     );
   if (!(typeof day === 'number' && day >= 0 && day <= LATEST_TIME - days * DAY))
     throw new RangeError(
-      `Cannot derive access key from day ${describeValue(day)} on: expected Unix seconds`,
+      `Cannot derive access key starting on day ${describeValue(day)}: expected Unix seconds`,
     );
   const { secretAccessKey, ...metadata } = accessKey;
   // The edge could not tell: what is derived of an empty secret anybody can derive.

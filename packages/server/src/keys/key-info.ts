@@ -1,4 +1,5 @@
-import { type AccessKeyMetadata, LATEST_TIME, type PublicKey } from '../verify/key-store.ts';
+import { LATEST_TIME } from '@countersign/shared';
+import type { AccessKeyMetadata, PublicKey } from '../verify/key-store.ts';
 import type { StoredKey } from './key-record.ts';
 import { isUnreadable } from './key-store-error.ts';
 

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { describeValue, findTextFlaw, quote } from '@countersign/shared';
+import { BoundedMap } from '../lib/bounded-map.ts';
 import { KeyStoreError } from './key-store-error.ts';
 
 /**
@@ -88,7 +89,7 @@ export class MasterKeys {
   /** Of ids of which there is a key, or was a minute ago: strangers must not be able to push them out. */
   readonly #keys = new Map<string, Answer>();
   /** Of ids that may be made up, the oldest first. */
-  readonly #guesses = new Map<string, Answer>();
+  readonly #guesses = new BoundedMap<string, Answer>(MOST_MISSED);
   /** Those of them that were asked for and not answered yet, and when. */
   readonly #asked = new Map<string, number>();
   /** The one that seals, as it was a minute ago at most. */
@@ -174,10 +175,6 @@ export class MasterKeys {
       // One that hangs takes no place for ever.
       if (this.#asked.size < MOST_ASKED || performance.now() - at <= BAD_FOR) break;
       this.#asked.delete(oldest);
-    }
-    for (const oldest of this.#guesses.keys()) {
-      if (this.#guesses.size < MOST_MISSED) break;
-      this.#guesses.delete(oldest);
     }
     return this.#asked.size < MOST_ASKED;
   }

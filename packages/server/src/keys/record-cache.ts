@@ -1,9 +1,12 @@
+import { BoundedMap } from '../lib/bounded-map.ts';
+
 const MOST_ENTRIES = 10_000;
 /** Seconds between two reads of a record that nobody says was changed. */
 const MAX_AGE = 3;
 
 interface Entry<V> {
-  readonly value: V;
+  /** `undefined` if there is no record. */
+  readonly value: V | undefined;
   /** Milliseconds, by `performance.now()`. */
   readonly readAt: number;
 }
@@ -13,8 +16,8 @@ interface Entry<V> {
  * strangers may ask for as many names as they like.
  */
 export class RecordCache<V> {
-  readonly #found = new Map<string, Entry<V>>();
-  readonly #missing = new Map<string, Entry<undefined>>();
+  readonly #found = new BoundedMap<string, Entry<V>>(MOST_ENTRIES);
+  readonly #missing = new BoundedMap<string, Entry<V>>(MOST_ENTRIES);
   readonly #reading = new Map<string, Promise<V | undefined>>();
   readonly #load: (name: string) => Promise<V | undefined>;
   readonly #maxAge: number;
@@ -59,12 +62,7 @@ export class RecordCache<V> {
 
   #keep(name: string, value: V | undefined, readAt: number): void {
     this.forget(name);
-    if (value === undefined) put(this.#missing, name, { value, readAt });
-    else put(this.#found, name, { value, readAt });
+    const entries = value === undefined ? this.#missing : this.#found;
+    entries.set(name, { value, readAt });
   }
-}
-
-function put<E>(entries: Map<string, E>, name: string, entry: E): void {
-  if (entries.size >= MOST_ENTRIES) entries.delete(entries.keys().next().value as string);
-  entries.set(name, entry);
 }

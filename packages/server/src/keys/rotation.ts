@@ -1,7 +1,7 @@
-import { quote } from '@countersign/shared';
+import { LATEST_TIME, quote } from '@countersign/shared';
 import * as z from 'zod';
 import { given } from '../lib/options.ts';
-import { LATEST_TIME, type PublicKeyInput } from '../verify/key-store.ts';
+import type { PublicKeyInput } from '../verify/key-store.ts';
 import { generateAccessKey } from './generate-access-key.ts';
 import { type KeptKey, type StoredKey, withFields } from './key-record.ts';
 import { KeyStoreError } from './key-store-error.ts';

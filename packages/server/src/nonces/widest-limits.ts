@@ -1,3 +1,4 @@
+import { BoundedMap } from '../lib/bounded-map.ts';
 import type { NonceClaim } from '../verify/nonce-store.ts';
 
 /** The widest limits that verifiers of one audience have claimed with. */
@@ -21,7 +22,7 @@ const MOST_AUDIENCES = 1_000;
  * a nonce is kept for as long as the widest window lasts.
  */
 export class WidestLimits {
-  readonly #limits = new Map<string, Limits>();
+  readonly #limits = new BoundedMap<string, Limits>(MOST_AUDIENCES);
 
   /**
    * Records the limits that a claim was made with. A presigned URL says itself for how long it lives.
@@ -46,7 +47,6 @@ export class WidestLimits {
       window: Math.max(window, known?.window ?? 0),
       ahead: Math.max(ahead, known?.ahead ?? 0),
     };
-    if (this.#limits.size >= MOST_AUDIENCES) this.#limits.clear();
     this.#limits.set(audience, widest);
     return widest;
   }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { quote, SignatureError } from '@countersign/shared';
+import { LATEST_TIME, quote, SignatureError } from '@countersign/shared';
 import * as z from 'zod';
 import { accessKeyMetadataSchema } from '../keys/access-key-schema.ts';
 import { encodeCrockford } from '../keys/generate-access-key.ts';
@@ -9,9 +9,9 @@ import {
   SESSION_PREFIX,
   type SessionRevocations,
 } from '../keys/session-revocations.ts';
+import { BoundedMap } from '../lib/bounded-map.ts';
 import { clockOption, objectOption, parseOptions } from '../lib/options.ts';
 import type { Identity } from '../verify/identity.ts';
-import { LATEST_TIME } from '../verify/key-store.ts';
 import type { SessionKey, SessionProvider } from '../verify/session-provider.ts';
 import { storeFailed } from '../verify/store-failed.ts';
 import { openToken, type SessionClaims, sealToken } from './session-token.ts';
@@ -135,7 +135,9 @@ export function createSessions(options: SessionsOptions): Sessions {
     ttl: z.number().min(1).max(maxTtl).default(Math.min(3_600, maxTtl)),
   });
   /** A client sends the same token all the time. Opened anew now and then, in case that its master key is there no more. */
-  const opened = new Map<string, { readonly claims: SessionClaims; readonly at: number }>();
+  const opened = new BoundedMap<string, { readonly claims: SessionClaims; readonly at: number }>(
+    MOST_OPENED,
+  );
 
   /** @param signer who asks for it, if somebody does who signed */
   async function issueFor(grant: SessionGrant, signer?: Identity): Promise<SessionCredentials> {
@@ -186,7 +188,6 @@ export function createSessions(options: SessionsOptions): Sessions {
     opened.delete(token);
     const claims = await openToken(token, masterKeys);
     if (claims?.iss !== issuer) return undefined;
-    if (opened.size >= MOST_OPENED) opened.delete(opened.keys().next().value as string);
     opened.set(token, { claims, at: now });
     return claims;
   }

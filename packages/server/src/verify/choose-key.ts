@@ -1,13 +1,14 @@
 import {
   type Algorithm,
   isAlgorithm,
+  isTime,
   quote,
   type Scheme,
   type SignatureErrorCode,
   type SignatureParams,
   type VerifyKey,
 } from '@countersign/shared';
-import { type FoundAccessKey, LATEST_TIME } from './key-store.ts';
+import type { FoundAccessKey } from './key-store.ts';
 import type { Session } from './session-provider.ts';
 import { type KeyMaterial, SigningKeys } from './signing-keys.ts';
 
@@ -142,7 +143,7 @@ function judgeRecord(
   if (key.status !== 'active') return key.status === 'revoked' ? REVOKED : INACTIVE;
   // Stores of somebody's own hand out what their database does: a Date, milliseconds, a list written as text.
   const { notBefore, expiresAt, signedSince, scopes, audiences } = key;
-  const hasTimes = isTime(notBefore) && isTime(expiresAt) && isTime(signedSince);
+  const hasTimes = isTimeOrNone(notBefore) && isTimeOrNone(expiresAt) && isTimeOrNone(signedSince);
   if (!hasTimes || !Array.isArray(scopes)) return MALFORMED;
   if (audiences !== undefined && audiences !== null && !isAmong(audiences, audience))
     return ELSEWHERE;
@@ -179,7 +180,7 @@ function isAmong(audiences: readonly string[], audience: string): boolean {
 }
 
 /** Whether a value is a time in Unix seconds, or none. */
-function isTime(value: unknown): boolean {
+function isTimeOrNone(value: unknown): boolean {
   const isNone = value === undefined || value === null;
-  return isNone || (typeof value === 'number' && value >= 0 && value <= LATEST_TIME);
+  return isNone || isTime(value);
 }

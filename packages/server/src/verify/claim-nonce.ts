@@ -1,10 +1,8 @@
 import { hash } from 'node:crypto';
-import { SignatureError, type SignatureParams } from '@countersign/shared';
+import { isEpoch, SignatureError, type SignatureParams } from '@countersign/shared';
 import { lifetime, type Window } from './check-window.ts';
 import type { AnyKey } from './choose-key.ts';
 import type { ClaimOutcome, NonceClaim } from './nonce-store.ts';
-
-const EPOCH = /^[A-Za-z0-9_-]{1,64}$/;
 
 /** What tells a request from all others of its key and audience. */
 export interface RequestName {
@@ -64,7 +62,7 @@ export function nonceClaim(
  */
 export function checkClaim(claim: ClaimOutcome, owner: string): string {
   // A store of somebody's own may answer anything, and what it calls its epoch goes into a header.
-  if (typeof claim?.epoch !== 'string' || !EPOCH.test(claim.epoch)) throw noAnswer();
+  if (!isEpoch(claim?.epoch)) throw noAnswer();
   switch (claim.outcome) {
     case 'claimed':
       return claim.epoch;

@@ -103,6 +103,3 @@ export interface KeyStore {
    */
   recordUse?(accessKeyId: string, now: number): void;
 }
-
-/** The last second that has four digits of a year. Milliseconds are beyond it. */
-export const LATEST_TIME = 253_402_300_799;

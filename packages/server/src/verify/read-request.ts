@@ -3,6 +3,7 @@ import {
   describeValue,
   type HeaderFields,
   type HeadersInput,
+  isMethod,
   parseTarget,
   quote,
   readHeaders,
@@ -10,14 +11,18 @@ import {
   SignatureError,
 } from '@countersign/shared';
 
-const METHOD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}$/;
-
 /** Where clients think that they call, as the server's owner configured it: never as a client says. */
 export interface PublicAddress {
   /** The host to verify in place of what a proxy made of it. */
   readonly publicOrigin?: string | undefined;
   /** The path prefix that a proxy stripped. */
   readonly publicPrefix: string;
+}
+
+/** Which request targets the schemes of a server can sign. */
+export interface TargetRules {
+  /** `as-sent` if at least one scheme signs targets with any escapes. */
+  readonly targets: 'strict' | 'as-sent';
 }
 
 /** What the server allows of the header fields of a request. */
@@ -42,20 +47,20 @@ export interface ReceivedHead {
  */
 export function readRequest(
   { method, url, headers, parsedHeaders, urlHost }: ReceivedHead,
-  settings: PublicAddress & HeaderBounds,
+  settings: PublicAddress & HeaderBounds & TargetRules,
 ): SignableRequest {
   if (typeof method !== 'string' || typeof url !== 'string')
     throw new TypeError(
       `Cannot verify request: expected { method, url, headers }, got method ${describeValue(method)} and url ${describeValue(url)}`,
     );
-  if (!METHOD.test(method)) {
+  if (!isMethod(method)) {
     throw new SignatureError(
       'ERR_SIGNATURE_MALFORMED',
       `Cannot verify method ${quote(method)}: it is not a token`,
     );
   }
   // The target is checked as it came: a prefix must not make origin form of what was not.
-  const { path, query } = parseTarget(url);
+  const { path, query } = parseTarget(url, settings.targets);
   return {
     method,
     path: settings.publicPrefix + path,

@@ -8,6 +8,7 @@ import {
   type VerifyKey,
   verifyHmacSha256,
 } from '@countersign/shared';
+import { BoundedMap } from '../lib/bounded-map.ts';
 import type { PublicKey } from './key-store.ts';
 import { importPublicKey } from './public-key.ts';
 
@@ -37,7 +38,7 @@ const MOST_SCOPES = 2;
  * Requests of the old day must not push out the key of the new one, and slow it down for others to see.
  */
 export class SigningKeys {
-  readonly #known = new Map<string, readonly KnownKey[]>();
+  readonly #known = new BoundedMap<string, readonly KnownKey[]>(MOST_KEYS);
   // Ready made: were it derived, a request could choose for what, and strangers could make it slow.
   readonly #decoy = createMacVerifier(randomBytes(32));
   /** Looked through for keys that are not known, as a list of theirs would be: a shorter time would tell. */
@@ -68,8 +69,6 @@ export class SigningKeys {
       return known.key;
     const key = createKey(scheme, params, material);
     if (typeof key === 'string') return key;
-    if (this.#known.size >= MOST_KEYS)
-      this.#known.delete(this.#known.keys().next().value as string);
     const latest = { scheme, scope, material: kept, key };
     const others = own?.filter((it) => it !== known) ?? [];
     const ofScheme = others.filter((it) => it.scheme === scheme).slice(0, MOST_SCOPES - 1);

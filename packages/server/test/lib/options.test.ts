@@ -290,7 +290,7 @@ describe('something else in the place of options', () => {
     [
       'a day',
       () => deriveAccessKey(key, { audience: 'a', day: 'x' as never }),
-      'Cannot derive access key from day "x" on: expected Unix seconds',
+      'Cannot derive access key starting on day "x": expected Unix seconds',
     ],
     [
       'days',

@@ -7,7 +7,10 @@ interface Verified {
   readonly verifier: CallbackVerifier;
 }
 
-/** What each request brought, and which verifier says so. Kept apart from it, where a body parser or a client could reach it. */
+/**
+ * What each request brought, and which verifier says so. Kept apart from it, where a body parser or
+ * a client could reach it.
+ */
 const verified = new WeakMap<object, Verified>();
 
 /** Records what a request has brought. */

@@ -1,4 +1,5 @@
 import { hash, randomBytes } from 'node:crypto';
+import { BoundedMap } from '../../lib/bounded-map.ts';
 import type { NonceClaim } from '../../verify/nonce-store.ts';
 import type { Uint128 } from './uint128-set.ts';
 
@@ -11,7 +12,7 @@ const DIGITS = Uint8Array.from({ length: 128 }, (_, code) => {
   return digit === -1 ? NOT_A_DIGIT : digit;
 });
 
-/** Whose nonces are asked about again and again; with more it begins anew. */
+/** The most access keys, per audience, whose mask is kept. */
 const MOST_MASKS = 10_000;
 
 /**
@@ -21,7 +22,7 @@ const MOST_MASKS = 10_000;
  */
 export function createNonceBits(): (claim: Named) => Uint128 {
   const secret = randomBytes(16).toString('base64url');
-  const masks = new Map<string, Uint128>();
+  const masks = new BoundedMap<string, Uint128>(MOST_MASKS);
   // None of the parts can hold a line feed, so `a:b` and `c` never meet `a` and `b:c`.
   const digest = (text: string): Uint128 => wordsOf(hash('sha256', `${secret}\n${text}`, 'binary'));
 
@@ -30,7 +31,6 @@ export function createNonceBits(): (claim: Named) => Uint128 {
     let mask = masks.get(owner);
     if (mask === undefined) {
       mask = digest(owner);
-      if (masks.size >= MOST_MASKS) masks.clear();
       masks.set(owner, mask);
     }
     const words = decodeNonce(nonce) ?? digest(nonce);

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { BoundedMap } from '../../lib/bounded-map.ts';
 import type { NonceClaim } from '../../verify/nonce-store.ts';
 
 /** What a server knows of an owner of nonces. */
@@ -18,7 +19,7 @@ export interface Charge {
   readonly until: number;
 }
 
-/** Of how many owners a server keeps accounts. With more it begins again, and forgets less than a step of each. */
+/** The most owners of which a server keeps accounts. An account that is dropped loses less than a step. */
 const MOST_ACCOUNTS = 10_000;
 
 /** One step in a thousand of what an owner may have: fifty servers together are wrong by 5 % at most. */
@@ -29,7 +30,7 @@ const STEPS = 1_000;
  * fewer than 2,000, each is counted, and so is each presigned URL.
  */
 export class NonceCharges {
-  readonly #accounts = new Map<string, Account>();
+  readonly #accounts = new BoundedMap<string, Account>(MOST_ACCOUNTS);
 
   accountOf({ audience, owner, accessKeyId, presigned }: NonceClaim): Account {
     // An owner has nonces of requests and of presigned URLs, each with a bound of its own.
@@ -37,7 +38,6 @@ export class NonceCharges {
     const text = `${kind}\n${audience}\n${owner ?? accessKeyId}`;
     let account = this.#accounts.get(text);
     if (account === undefined) {
-      if (this.#accounts.size >= MOST_ACCOUNTS) this.#accounts.clear();
       const name = `${kind}:${hash('sha256', text, 'base64url').slice(0, 22)}`;
       account = { name, uncounted: 0, until: 0 };
       this.#accounts.set(text, account);

@@ -2,13 +2,14 @@ import { ALGORITHMS, type Algorithm, isSignatureLength } from '../../algorithms.
 import { decodeHex, isSha256Hex } from '../../bytes.ts';
 import type { Credential } from '../../credential-scope.ts';
 import { quote, SignatureError } from '../../errors.ts';
+import { isEpoch, isNonce } from '../../nonce.ts';
 import { copyText, rememberLast } from '../../remember.ts';
 import {
   type ParsedSignature,
   type SignatureParams,
   type TargetPart,
   WHOLE_TARGET,
-} from '../../scheme.ts';
+} from '../../signature-params.ts';
 import { parseTimestamp } from '../../timestamp.ts';
 
 /** What our own scheme knows of a signature beside what every scheme does. */
@@ -43,8 +44,6 @@ const ALGORITHM_OF: ReadonlyMap<string, Algorithm> = new Map(
 );
 const MOST_SIGNED_HEADERS = 64;
 
-const NONCE_SHAPE = /^[A-Za-z0-9_-]{22}$/;
-const EPOCH_SHAPE = /^[A-Za-z0-9_-]{1,64}$/;
 const SIGNED_HEADERS_SHAPE = /^[!#$%&'*+\-.^_`|~0-9a-z;]+$/;
 
 /** A signature as it stands on the wire, in either form. */
@@ -72,9 +71,8 @@ export function parseParts(parts: Parts): ParsedSignature<CountersignParams> {
     throw malformed(
       `The credential is for ${quote(date)}, the request is dated ${quote(timestamp)}`,
     );
-  if (!NONCE_SHAPE.test(nonce))
-    throw malformed(`Nonce ${quote(nonce)} is not 22 characters of base64url`);
-  if (epoch !== undefined && !EPOCH_SHAPE.test(epoch))
+  if (!isNonce(nonce)) throw malformed(`Nonce ${quote(nonce)} is not 22 characters of base64url`);
+  if (epoch !== undefined && !isEpoch(epoch))
     throw malformed(`Epoch ${quote(epoch)} is not 1 to 64 characters of base64url`);
   if (!isSha256Hex(bodyHash) && bodyHash !== UNSIGNED_PAYLOAD) {
     throw malformed(
