@@ -27,6 +27,7 @@ export { isAccessKeyId, isAudience } from './credential-scope.ts';
 export type { MacKey, Sha256 } from './digest.ts';
 export {
   describeValue,
+  kindOf,
   quote,
   type RefusalReason,
   SignatureError,

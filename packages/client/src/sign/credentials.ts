@@ -9,6 +9,7 @@ import {
   isAccessKeyId,
   isAlgorithm,
   isSignatureLength,
+  kindOf,
   LATEST_TIME,
   type MacKey,
   type MakeSignature,
@@ -200,7 +201,7 @@ function checkSignature(signature: Signature, algorithm: Algorithm): Uint8Array 
 function checkCredentials(given: Credentials): CheckedCredentials {
   if (typeof given !== 'object' || given === null) {
     throw new TypeError(
-      `Cannot sign with credentials of type ${given === null ? 'null' : typeof given}: expected { accessKeyId, secretAccessKey }, or a function that gives them`,
+      `Cannot sign with credentials of type ${kindOf(given)}: expected { accessKeyId, secretAccessKey }, or a function that gives them`,
     );
   }
   const { accessKeyId, secretAccessKey, privateKey, algorithm, sign, sessionToken, expiresAt } =

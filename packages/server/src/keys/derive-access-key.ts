@@ -6,10 +6,10 @@ import {
   findSecretFlaw,
   isAudience,
   type KeyDerivation,
+  kindOf,
   LATEST_TIME,
   quote,
 } from '@countersign/shared';
-import { kindOf } from '../lib/options.ts';
 import type { AccessKey, DerivedAccessKey } from '../verify/key-store.ts';
 
 const DAY = 86_400;

@@ -4,9 +4,9 @@ import {
   type Algorithm,
   describeValue,
   isAlgorithm,
+  kindOf,
   type PublicKeyAlgorithm,
 } from '@countersign/shared';
-import { kindOf } from '../lib/options.ts';
 import type { AccessKey, PublicAccessKey, PublicKeyInput } from '../verify/key-store.ts';
 import { readPublicKey } from '../verify/public-key.ts';
 

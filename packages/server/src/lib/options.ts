@@ -2,6 +2,7 @@ import {
   describeValue,
   findClockFlaw,
   findSecretFlaw,
+  kindOf,
   quote,
   strictClock,
 } from '@countersign/shared';
@@ -71,12 +72,6 @@ export function given<T extends object>(fields: T): { [K in keyof T]: Exclude<T[
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
     [K in keyof T]: Exclude<T[K], undefined>;
   };
-}
-
-/** What a value is, without showing it: what is given by mistake may be a secret. */
-export function kindOf(value: unknown): string {
-  if (value === null) return 'null';
-  return Array.isArray(value) ? 'array' : typeof value;
 }
 
 /** Types, as people who never heard of the parser call them. */
