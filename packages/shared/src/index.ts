@@ -36,6 +36,7 @@ export {
 } from './errors.ts';
 export { HeaderFields, type HeadersInput, isNamed, readHeaders } from './header-fields.ts';
 export { checkHost, httpOriginOf } from './host.ts';
+export { splitMasterKey } from './master-key.ts';
 export { isMethod } from './method.ts';
 export { isEpoch, isNonce } from './nonce.ts';
 export {

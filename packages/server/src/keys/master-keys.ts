@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { describeValue, findTextFlaw, quote } from '@countersign/shared';
+import { describeValue, findTextFlaw, quote, splitMasterKey } from '@countersign/shared';
 import { BoundedMap } from '../lib/bounded-map.ts';
 import { KeyStoreError } from './key-store-error.ts';
 
@@ -38,7 +38,6 @@ const MOST_ASKED = 64;
 const MOST_MISSED = 10_000;
 
 const ID = /^[A-Za-z0-9_-]{1,64}$/;
-const MASTER_KEY = /^([A-Za-z0-9_-]{1,64}):([A-Za-z0-9_-]{43})$/;
 
 /**
  * Makes a master key. Keep it apart from what it seals: in the environment, in a file of its own, in a key management service.
@@ -268,8 +267,9 @@ function parseList(texts: readonly unknown[]): KeyList {
 }
 
 function parse(text: unknown): MasterKey {
-  const [, id, encoded] = (typeof text === 'string' && MASTER_KEY.exec(text)) || [];
-  if (id === undefined || encoded === undefined) throw notOne(text);
+  const split = typeof text === 'string' ? splitMasterKey(text) : undefined;
+  if (split === undefined) throw notOne(text);
+  const { id, encoded } = split;
   const bytes = Buffer.from(encoded, 'base64url');
   if (new Set(bytes).size < 8)
     throw new TypeError(

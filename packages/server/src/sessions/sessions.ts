@@ -3,6 +3,7 @@ import { LATEST_TIME, quote, SignatureError } from '@countersign/shared';
 import * as z from 'zod';
 import { accessKeyMetadataSchema } from '../keys/access-key-schema.ts';
 import { encodeCrockford } from '../keys/generate-access-key.ts';
+import { masterKeyOption } from '../keys/master-key-option.ts';
 import { type MasterKeyProvider, MasterKeys } from '../keys/master-keys.ts';
 import {
   LONGEST_SESSION,
@@ -10,7 +11,7 @@ import {
   type SessionRevocations,
 } from '../keys/session-revocations.ts';
 import { BoundedMap } from '../lib/bounded-map.ts';
-import { clockOption, objectOption, parseOptions } from '../lib/options.ts';
+import { objectOption, parseOptions, strictClockOption } from '../lib/options.ts';
 import type { Identity } from '../verify/identity.ts';
 import type { SessionKey, SessionProvider } from '../verify/session-provider.ts';
 import { storeFailed } from '../verify/store-failed.ts';
@@ -85,16 +86,13 @@ export interface SessionsOptions {
 
 const optionsSchema = z.strictObject({
   issuer: z.string().min(1).max(256),
-  masterKey: z.custom<MasterKeyProvider>(
-    (provider) => provider !== undefined && provider !== null,
-    'a master key, as generateMasterKey() makes it, or a function that gives one',
-  ),
+  masterKey: masterKeyOption('a function that gives one'),
   revocations: objectOption<SessionRevocations>(
     'isSessionRevoked',
     'a key store that remembers revocations, such as new RedisKeyStore(…)',
   ),
   maxTtl: z.int().min(1).max(LONGEST_SESSION).default(43_200),
-  clock: clockOption.unwrap().optional(),
+  clock: strictClockOption.optional(),
 });
 
 const MOST_OPENED = 10_000;
