@@ -15,7 +15,8 @@ const REDIS = [
   'packages/client/test/browser.test.ts',
   ...['callbacks-verifier', 'failure-limit', 'file-*', 'once', 'once-store'].map(server),
   ...['redis-*', 'checked-redis', 'sender-owners', 'sender-queue', 'stream'].map(server),
-  ...['callbacks', 'end-to-end', 'house', 'support'].map((name) => `test/${name}/**/*.test.ts`),
+  ...['callbacks', 'end-to-end', 'support'].map((name) => `test/${name}/**/*.test.ts`),
+  ...['check', 'clocks', 'lint', 'projects'].map((name) => `test/house/${name}.test.ts`),
   ...['faults/model', 'vectors/python'].map((name) => `test/${name}.test.ts`),
 ];
 const FAULTS = [
@@ -26,7 +27,7 @@ const DOCS = ['test/docs/**/*.test.ts'];
 const NONE = ['**/node_modules/**', 'test/house/fixtures/**'];
 const globalSetup = ['test/support/global-setup.ts'];
 
-/** `pnpm test:clocks` starts the tests at another time than the present. */
+/** `pnpm check:clocks` starts the tests at another time than the present. */
 const MOVED_CLOCK =
   process.env['TEST_CLOCK'] === undefined
     ? []
@@ -51,6 +52,8 @@ export default defineConfig({
           include: ALL,
           exclude: [...NONE, ...REDIS, ...FAULTS, ...DOCS],
           execArgv: MOVED_CLOCK,
+          // Absolute, since test/house/clocks.test.ts runs the tests of another folder.
+          setupFiles: [new URL('test/support/own-globals.ts', import.meta.url).pathname],
         },
       },
       { extends: true, test: { name: 'redis', include: REDIS, exclude: NONE, globalSetup } },

@@ -11,14 +11,15 @@ import {
   MemoryNonceStore,
   type VerifierOptions,
 } from '@countersign/server';
-import { checkCallbackUrl } from '@countersign/server/callbacks';
+import { checkCallbackUrl, createCallbackVerifier } from '@countersign/server/callbacks';
 import { identityOf, requireSignature } from '@countersign/server/express';
 import { createFailureLimit } from '@countersign/server/failures';
-import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
+import { masterKeyFile } from '@countersign/server/file';
 import { createSessions } from '@countersign/server/sessions';
 import express from 'express';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { AUDIENCE, listen, NOW } from '../../packages/server/test/http/sockets.ts';
+import { ACCEPTED, createApi, outcome } from '../support/api.ts';
 
 /** An API of several users, on a clock that is set by hand. */
 function api(options: Partial<VerifierOptions> & { maxEntries?: number } = {}) {
@@ -152,38 +153,6 @@ describe('no caller uses up what all callers share', () => {
     });
   });
 
-  it('K9: a key store that has lost its records says so, and refuses no key as wrong', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'countersign-'));
-    onTestFinished(() => rm(folder, { recursive: true }));
-    const path = join(folder, 'keys.json');
-    const open = () => new FileKeyStore({ path, masterKey: masterKeyFile(join(folder, 'key')) });
-    const codes: string[] = [];
-    const onWarning = (warning: Error & { code?: string }) => void codes.push(warning.code ?? '');
-    process.on('warning', onWarning);
-    onTestFinished(() => void process.off('warning', onWarning));
-    const keys = open();
-    const key = await keys.create({ subject: 'alice' });
-    const signer = createSigner({ credentials: key, audience: AUDIENCE });
-    const verify = async (store: FileKeyStore) => {
-      const { headers } = await signer.sign({ method: 'GET', url: 'https://api.test/' });
-      const nonces = new MemoryNonceStore({ bornAt: 0 });
-      return createVerifier({ audience: AUDIENCE, keys: store, nonces })
-        .verify({ method: 'GET', url: '/', headers: { host: 'api.test', ...headers } })
-        .then(
-          () => 'accepted',
-          ({ code, status }) => `${status} ${code}`,
-        );
-    };
-    expect(await verify(open())).toBe('accepted');
-    await rm(path);
-    expect(await verify(open())).toBe('503 ERR_KEY_STORE_FAILED');
-    await new Promise(setImmediate);
-    expect(codes).toContain('COUNTERSIGN_KEY_STORE_EMPTY');
-    // One that was made by name has no keys, and knows that.
-    await open().createEmpty();
-    expect(await verify(open())).toBe('401 ERR_KEY_UNKNOWN');
-  });
-
   it('X7: made-up names of master keys cost nothing, and block no session', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'countersign-'));
     onTestFinished(() => rm(folder, { recursive: true }));
@@ -258,5 +227,31 @@ describe('no caller uses up what all callers share', () => {
         message: `Cannot use callback URL: it has ${text.length} characters, 2048 are allowed`,
       });
     }
+  });
+
+  it('X12: more fields than the server reads are refused before anything is read of them', async () => {
+    const code = async (fields: number, options = {}) => {
+      const { sign, verifier } = createApi(options);
+      const request = await sign();
+      while (request.headers.length < fields)
+        request.headers.push([`x-${request.headers.length}`, 'y']);
+      return outcome(verifier, request);
+    };
+    expect(await code(100)).toBe(ACCEPTED);
+    expect(await code(101)).toBe('ERR_SIGNATURE_MALFORMED');
+    expect(await code(101, { maxHeaderFields: 101 })).toBe(ACCEPTED);
+    expect(await code(21, { maxHeaderFields: 20 })).toBe('ERR_SIGNATURE_MALFORMED');
+    const body = Buffer.from('{}');
+    const verifier = createCallbackVerifier({
+      secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'],
+    });
+    const headers = Array.from({ length: 101 }, (_, at) => [`x-${at}`, 'y'] as const);
+    await expect(verifier.verify({ headers, body })).rejects.toMatchObject({
+      code: 'ERR_SIGNATURE_MALFORMED',
+      message: 'Cannot read 101 header fields, 100 are allowed',
+    });
+    await expect(verifier.verify({ headers: headers.slice(1), body })).rejects.toMatchObject({
+      code: 'ERR_SIGNATURE_MISSING',
+    });
   });
 });

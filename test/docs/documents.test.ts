@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { SignatureError } from '@countersign/shared';
 import { describe, expect, it } from 'vitest';
 import { CHANGES_KEYS, ruleOf } from '../support/redis-rules.ts';
@@ -123,27 +123,60 @@ describe('docs/servers.md', () => {
   });
 });
 
-const FILES = /`((?:packages|test)\/[^`]+)`/g;
-
 describe('docs/attacks.md', () => {
-  it('lists every attack that is tested, and no other', () => {
-    const listed = [...read('docs/attacks.md').matchAll(/^\| ([CVTKDX]\d+) \|/gm)].map(
-      ([, id]) => id,
-    );
-    const named = [...read('docs/attacks.md').matchAll(FILES)].map(([, file]) => file as string);
-    const tested = new Set(
-      ['test/attacks.test.ts', ...named].flatMap((file) =>
-        [...read(file).matchAll(/^ {2}[\w.\])]+\('([CVTKDX]\d+):/gm)].map(([, id]) => id),
-      ),
-    );
-    expect(listed.length).toBeGreaterThan(30);
-    expect(new Set(listed)).toEqual(tested);
+  const HEADING = /^## (.*)$/gm;
+  const FILE = /`((?:packages|test)\/[^`]+)`/g;
+  const page = read('docs/attacks.md');
+  const sections = page.split(/^## /m).slice(1).map(sectionOf);
+
+  it('has a file of tests for each heading, and test/attacks has no other', () => {
+    expect([...page.matchAll(HEADING)].length).toBeGreaterThan(5);
+    expect(readdirSync('test/attacks').sort()).toEqual(sections.map(({ file }) => file).sort());
   });
 
-  it('names files that exist', () => {
-    for (const [, file] of read('docs/attacks.md').matchAll(FILES))
+  it.each(sections)('has a row for each test of test/attacks/$file', ({ file, rows }) => {
+    expect(rows.length).toBeGreaterThan(1);
+    const listed = new Set(rows.map(({ id }) => id));
+    const tested = attacksIn(`test/attacks/${file}`);
+    expect(tested.length).toBeGreaterThan(0);
+    expect(tested.filter((id) => !listed.has(id))).toEqual([]);
+  });
+
+  it.each(sections)('$file has a test for each row that names no file with one', (section) => {
+    const here = attacksIn(`test/attacks/${section.file}`);
+    const untested = section.rows.filter(
+      ({ id, files }) => !here.includes(id) && !files.some((file) => attacksIn(file).includes(id)),
+    );
+    expect(untested.map(({ id }) => id)).toEqual([]);
+  });
+
+  it('has a row for each attack that is tested in a file that it names', () => {
+    const rows = sections.flatMap((section) => section.rows);
+    expect(rows.length).toBeGreaterThan(50);
+    const listed = new Set(rows.map(({ id }) => id));
+    const tested = rows.flatMap(({ files }) => files.flatMap(attacksIn));
+    expect(tested.filter((id) => !listed.has(id))).toEqual([]);
+  });
+
+  it('names files that exist and hold tests', () => {
+    for (const [, file] of page.matchAll(FILE))
       expect(read(file as string)).toMatch(/\bit\(|\bit\.each|"positive"/);
   });
+
+  /** A heading with its rows, and the file in test/attacks that is named after the heading. */
+  function sectionOf(text: string) {
+    const [heading = ''] = text.split('\n');
+    const rows = [...text.matchAll(/^\| ([CVTKDX]\d+) \|.*$/gm)].map(([row, id = '']) => ({
+      id,
+      files: [...row.matchAll(FILE)].map(([, file = '']) => file),
+    }));
+    return { file: `${heading.toLowerCase().replaceAll(' ', '-')}.test.ts`, rows };
+  }
+
+  /** The numbers of the attacks that a file tests. The name of such a test begins with the number. */
+  function attacksIn(file: string): string[] {
+    return [...read(file).matchAll(/^ {2}[\w.\])]+\('([CVTKDX]\d+):/gm)].map(([, id = '']) => id);
+  }
 });
 
 describe('packages', () => {

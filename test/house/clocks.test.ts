@@ -1,4 +1,4 @@
-// A date that is fixed passes its test until the clock of the machine passes the date. `pnpm test:clocks` must show
+// A date that is fixed passes its test until the clock of the machine passes the date. `pnpm check:clocks` must show
 // that today: it runs the tests at a later time.
 
 import { spawnSync } from 'node:child_process';

@@ -16,6 +16,7 @@ import { http2Clients } from '../support/body-matrix/http2-clients.ts';
 import { listFaults, runMatrix } from '../support/body-matrix/matrix.ts';
 import type { Size } from '../support/body-matrix/messages.ts';
 import type { Delay } from '../support/body-matrix/parties.ts';
+import { sample } from './support.ts';
 
 /** A slow store, and the size of the body. */
 type Column = Delay & { readonly size: Size };
@@ -117,11 +118,13 @@ const streamedHalfOpen: Row[] = [
 ];
 
 async function check(combinations: Combination[], count: number, honest: number): Promise<void> {
-  const outcomes = await runMatrix(combinations);
-  expect(outcomes).toHaveLength(count);
+  expect(combinations).toHaveLength(count);
+  expect(combinations.filter(mustBeAnswered)).toHaveLength(honest);
+  const outcomes = await runMatrix(sample(combinations));
+  expect(outcomes).toHaveLength(sample(combinations).length);
   expect(listFaults(outcomes)).toEqual([]);
   const answered = outcomes.filter(({ combination }) => mustBeAnswered(combination));
-  expect(answered).toHaveLength(honest);
+  expect(answered.length).toBeGreaterThan(0);
   expect(answered.filter(({ runs, whole }) => !(runs === 1 && whole === 1))).toEqual([]);
 }
 

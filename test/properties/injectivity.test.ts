@@ -11,7 +11,16 @@ import {
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 import vectors from '../vectors/nasty-targets.json' with { type: 'json' };
-import { audience, clock, credentials, headerValue, patience, runs, target } from './support.ts';
+import {
+  atLeast,
+  audience,
+  clock,
+  credentials,
+  headerValue,
+  patience,
+  runs,
+  target,
+} from './support.ts';
 
 vi.setConfig({ testTimeout: patience });
 
@@ -167,7 +176,7 @@ describe('parseTarget()', () => {
       injective(ours, () => same++),
       runs(100_000),
     );
-    expect(same).toBeGreaterThan(1_000);
+    expect(same).toBeGreaterThan(atLeast(1_000));
   });
 });
 
@@ -277,7 +286,7 @@ describe('canonicalRequest()', () => {
       }),
       runs(20_000),
     );
-    expect(same).toBeGreaterThan(500);
+    expect(same).toBeGreaterThan(atLeast(500));
   });
 
   it('is what a signer signs: the same for the same request, another for another body', async () => {

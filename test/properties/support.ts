@@ -20,17 +20,28 @@ export const clock = (): number => 1_795_299_926;
 const scale = Number(process.env['PROPERTY_RUNS'] ?? 1);
 
 /**
- * The parameters of a property. CI runs `ci` of them, the same every time; `PROPERTY_RUNS=10` runs ten times as many, as
- * the nightly build does, and others.
+ * The parameters of a property. CI runs `ci` of them, the same every time. The nightly build runs
+ * ten times as many, and others (`PROPERTY_RUNS=10`). `pnpm dev` runs a tenth.
  */
 export function runs(ci: number): fc.Parameters<unknown> {
-  return { seed: 20_261_120 + scale, numRuns: Math.ceil(ci * scale) };
+  return { seed: 20_261_120 + Math.round(scale), numRuns: Math.ceil(ci * scale) };
+}
+
+/** How many cases must have come up at least, of which CI sees more than `ci`. */
+export function atLeast(ci: number): number {
+  return ci * scale;
+}
+
+/** Some of the cases of a table: all of them in CI, and in `pnpm dev` one of ten. */
+export function sample<T>(cases: readonly T[]): T[] {
+  const step = Math.max(1, Math.round(1 / scale));
+  return cases.filter((_, index) => index % step === 0);
 }
 
 /** Milliseconds that a property may take: none waits for anything. */
 export const patience = 60_000 * Math.max(1, scale);
 
-/** A verifier to which every nonce is new: what is looked at here is what is signed, not what is seen twice. */
+/** A verifier to which every nonce is new: what is tested is what is signed, not replays. */
 export function buildVerifier(): Verifier {
   const key: AccessKey = { ...credentials, subject: 'alice', scopes: [], status: 'active' };
   return createVerifier({

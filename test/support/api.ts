@@ -8,6 +8,7 @@ import {
   type Verifier,
   type VerifierOptions,
 } from '@countersign/server';
+import { expect } from 'vitest';
 
 /** Unix seconds at which every test takes place. */
 export const NOW = 1_795_299_926;
@@ -22,7 +23,7 @@ export interface Received {
   body?: Uint8Array | undefined;
 }
 
-/** An API with one access key, at `NOW`, with a nonce store of its own that is old enough to be certain. */
+/** An API with one access key, at `NOW`. Its nonce store is old enough to be certain. */
 export function createApi(
   options: Partial<VerifierOptions> = {},
   changes: Partial<AccessKey> = {},
@@ -87,14 +88,27 @@ export function signerFor({
   };
 }
 
-/** The code with which a request is refused, or `accepted`. */
+export const ACCEPTED = 'accepted';
+
+/** The code with which a request is refused, or `ACCEPTED`. */
 export async function outcome(verifier: Verifier, request: Received): Promise<string> {
   try {
     await verifier.verify(request);
-    return 'accepted';
+    return ACCEPTED;
   } catch (error) {
     return (error as { code?: string }).code ?? String(error);
   }
+}
+
+/** Expects that a good request is refused after the change, and accepted without it. */
+export async function expectRefused(
+  code: string,
+  change: (request: Received) => Received,
+): Promise<void> {
+  const { sign, verifier } = createApi();
+  const request = await sign();
+  expect(await outcome(verifier, change(request))).toBe(code);
+  expect(await outcome(verifier, request), 'the request itself is good').toBe(ACCEPTED);
 }
 
 export const header = (request: Received, name: string): string =>

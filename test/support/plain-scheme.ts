@@ -7,6 +7,8 @@ import {
   type TargetPart,
   WHOLE_TARGET,
 } from '@countersign/shared';
+import { openPlainBody, sealPlainBody } from './plain-chunks.ts';
+import { plainResponses } from './plain-response.ts';
 
 /** What signatures of the scheme say, as JSON in a header. */
 interface PlainParams extends SignatureParams {
@@ -24,6 +26,7 @@ export interface PlainOptions {
   readonly algorithm?: 'sent' | 'not sent';
   /** What it says of its form. */
   readonly inUrl?: boolean;
+  readonly targets?: 'strict' | 'as-sent';
 }
 
 const FIELD = 'plain-signature';
@@ -47,12 +50,22 @@ export function plainScheme(options: PlainOptions = {}): Scheme<PlainParams> {
     name,
     algorithms: ALGORITHMS,
     confidential: ['x-plain-token', 'token'],
+    targets: options.targets,
+    openBody: openPlainBody,
+    sealBody: sealPlainBody,
+    responses: plainResponses(),
     challenge: (audience) => `Plain realm="${audience}"`,
 
     prepare(request, intent) {
       const signedHeaders = request.headers.names.filter((it) => it !== 'host');
       const sha256 =
-        intent.body === 'unsigned' || !('sha256' in intent.body) ? '' : intent.body.sha256;
+        typeof intent.body === 'object' && 'sha256' in intent.body ? intent.body.sha256 : '';
+      const forms = {
+        declared: { sha256 },
+        undeclared: undefined,
+        unsigned: 'unsigned',
+        sha512: { sha512: '' },
+      };
       const said = {
         accessKeyId: intent.accessKeyId,
         signedAt: intent.signedAt,
@@ -62,12 +75,7 @@ export function plainScheme(options: PlainOptions = {}): Scheme<PlainParams> {
         signedHeaders,
         nonce: nonce === 'sent' ? intent.nonce : undefined,
         algorithm: algorithm === 'sent' ? intent.algorithm : undefined,
-        body: {
-          declared: { sha256 },
-          undeclared: undefined,
-          unsigned: 'unsigned',
-          sha512: { sha512: '' },
-        }[body],
+        body: intent.body === 'chunks' ? 'chunks' : forms[body],
       };
       const text = JSON.stringify(said);
       return { request, params: { ...said, text } as PlainParams };

@@ -2,7 +2,7 @@
 import { main } from './main.ts';
 import { Terminal } from './terminal/terminal.ts';
 
-/** What is not listened to ends the process: Terminal reports it to the command. */
+/** An `error` event without a listener ends the process. Terminal reports errors itself. */
 function terminal(stream: NodeJS.WriteStream): Terminal {
   return new Terminal(stream.on('error', () => undefined));
 }
@@ -11,10 +11,10 @@ const STORE_WARNING = /^COUNTERSIGN_(?:KEY|CALLBACK_QUEUE)_/;
 
 const stderr = terminal(process.stderr);
 
-// Node would write what these hold as it is.
+// Node would print these unescaped, control characters included.
 process.removeAllListeners('warning').on('warning', (warning: Error & { code?: string }) => {
   const { code, name, message } = warning;
-  // What went wrong with a store is the error that the command prints.
+  // The command already prints the failure of a store as its error.
   if (!STORE_WARNING.test(code ?? '')) void stderr.print(`${name}: ${message}\n`);
 });
 process.on('uncaughtException', async (error) => {

@@ -12,8 +12,8 @@ export type { Io } from './terminal/io.ts';
 /**
  * Runs one command.
  *
- * @param argv what follows the name of the program
- * @param io what the command knows of the world; nothing else of the process is touched
+ * @param argv the arguments after the name of the program
+ * @param io the streams, environment and clock of the command; it uses nothing else of the process
  * @returns the exit code: 0 done, 1 the operation failed, 2 wrong usage
  */
 export async function main(argv: readonly string[], io: Io): Promise<number> {
@@ -22,7 +22,7 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
   const program = buildProgram(io, (text) => {
     printed = printed.then(() => output.data(undefined, text));
   });
-  // The parser's own help goes one command deep.
+  // The help command of commander knows only the first level of commands.
   const words = argv[0] === 'help' ? [...argv.slice(1), '--help'] : argv;
   try {
     if (words !== argv) checkCommand(program, argv.slice(1));
@@ -35,13 +35,13 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
         () => 0,
         (failure) => report(failure, argv, io),
       );
-    // A group without a command: its help has been shown.
+    // A group without a command: commander has printed the help of the group.
     if (error.code === 'commander.help') return 2;
     return report(usageErrorOf(error, commandOf(program, argv)), argv, io);
   }
 }
 
-/** @throws UsageError where there is no such command to be helped with */
+/** @throws UsageError if `help` names no command */
 function checkCommand(program: Command, words: readonly string[]): void {
   const names = words.filter((word) => !word.startsWith('-'));
   const { place } = commandOf(program, names);
@@ -50,7 +50,7 @@ function checkCommand(program: Command, words: readonly string[]): void {
 }
 
 /**
- * One line for people, and a document for programs.
+ * Prints an error: one line for people, and with `--json` a document for programs.
  *
  * @returns the exit code
  */

@@ -14,22 +14,22 @@ const groups: readonly Group[] = [addKeys, addSessions, addCallbacks, addMasterK
 
 const ENVIRONMENT = `
 Environment:
-  COUNTERSIGN_STORE            where keys are kept: file:PATH, redis://…, as --store; a password belongs here
+  COUNTERSIGN_STORE            where keys are kept: file:PATH, redis://…, as --store; put a URL with a password here
   COUNTERSIGN_REDIS_CA         a file with the authority of the certificate of Redis, in PEM
   COUNTERSIGN_REDIS_CERT       a file with a client certificate; COUNTERSIGN_REDIS_KEY is one with its key
-  COUNTERSIGN_PREFIX           what names of keys in Redis begin with, as in your servers
-  COUNTERSIGN_MASTER_KEY       what secrets are sealed with; several with commas; COUNTERSIGN_MASTER_KEY_FILE names a file of them
+  COUNTERSIGN_PREFIX           prefix of keys in Redis, the same as in your servers
+  COUNTERSIGN_MASTER_KEY       master key, or several with commas between; COUNTERSIGN_MASTER_KEY_FILE names a file of them
   COUNTERSIGN_ISSUER           who issues sessions
-  COUNTERSIGN_CALLBACK_SECRET  what callbacks are signed with: whsec_…; several with commas between
-  DEBUG=1                      show where an error comes from
+  COUNTERSIGN_CALLBACK_SECRET  secret that signs callbacks: whsec_…, or several with commas between
+  DEBUG=1                      show the stack of an error
 `;
 
 const EXIT_CODES = `Exit codes: 0 done, 1 the operation failed, 2 wrong usage (nothing was done)`;
 
 /**
- * All commands, as they are parsed, helped with and completed.
+ * Builds the tree of commands, for parsing, help and completion.
  *
- * @param print where help goes
+ * @param print prints help
  */
 export function buildProgram(io: Io, print: (text: string) => void): Command {
   const program = new Command('countersign')
@@ -41,7 +41,7 @@ export function buildProgram(io: Io, print: (text: string) => void): Command {
     .configureOutput({
       writeOut: print,
       writeErr: (text) => void io.stderr.print(text),
-      // An error is told once, by main().
+      // main() prints each error, once.
       outputError: () => undefined,
     });
   for (const addGroup of groups) addGroup(program, io);

@@ -1,4 +1,4 @@
-// What only a process of its own shows: exit codes, streams, and what others see of it.
+// What only a real process shows: exit codes, streams, and what other users see of the process.
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -17,7 +17,7 @@ const folder = mkdtempSync(join(tmpdir(), 'countersign-cli-'));
 const binary = join(folder, 'dist/bin.mjs');
 const masterKey = generateMasterKey();
 
-/** Bundles the command; BullMQ too, unless it is left out. */
+/** Bundles the command, with or without BullMQ. */
 async function bundle(to: string, external: string[]): Promise<void> {
   const source = (path: string) => new URL(`../../${path}.ts`, import.meta.url).pathname;
   await build({
@@ -25,13 +25,13 @@ async function bundle(to: string, external: string[]): Promise<void> {
     outdir: to,
     outExtension: { '.js': '.mjs' },
     bundle: true,
-    // What is loaded when it is wanted stays apart.
+    // Modules that are loaded on demand stay separate files.
     splitting: true,
     external,
     platform: 'node',
     format: 'esm',
     logLevel: 'silent',
-    // Some of what is bundled asks for modules of Node the old way.
+    // Some bundled packages load modules of Node with require().
     banner: {
       js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
     },
@@ -67,14 +67,14 @@ function countersign(store: string, ...args: string[]) {
   return { status, stdout, stderr };
 }
 
-/** What everybody on the machine can read of a process. */
+/** What all users of the machine can read of a process. */
 function commandLineOf(pid: number): string {
   const path = `/proc/${pid}/cmdline`;
   if (existsSync(path)) return readFileSync(path, 'utf8').split('\0').join(' ').trim();
   return spawnSync('ps', ['-o', 'args=', '-p', `${pid}`], { encoding: 'utf8' }).stdout.trim();
 }
 
-it('a private authority may also be one that Node is told to trust: NODE_EXTRA_CA_CERTS', async () => {
+it('NODE_EXTRA_CA_CERTS can name a private authority, too', async () => {
   const certified = await certify(folder, 'redis.test', '127.0.0.1');
   const { port } = await startTls(certified);
   const call = (env: NodeJS.ProcessEnv) =>
@@ -94,7 +94,7 @@ describe.each(['file', 'redis'])('the command, with keys in %s', (kind) => {
     const made = call('keys', 'create', '--subject', 'alice', '--json');
     expect([made.status, made.stderr]).toEqual([
       0,
-      'Keep the secret access key now: it is not shown again\n',
+      'Save the secret access key now: it is not shown again\n',
     ]);
     const { accessKeyId, secretAccessKey } = JSON.parse(made.stdout);
     const rotated = call('keys', 'rotate', accessKeyId, '--overlap', '24h', '--json');
@@ -125,8 +125,8 @@ describe('the command', () => {
     expect(countersign('nonsense', 'keys', 'list').status).toBe(2);
   });
 
-  it('shows neither passwords nor master keys to those who list processes', async () => {
-    // A Redis that never answers: the command waits for it, and can be looked at.
+  it('hides passwords and master keys from users who list processes', async () => {
+    // This Redis never answers, so the command waits, and the test can look at its process.
     const silent = createServer().listen(0, '127.0.0.1');
     await once(silent, 'listening');
     const { port } = silent.address() as AddressInfo;
@@ -144,7 +144,7 @@ describe('the command', () => {
     expect(commandLineOf(child.pid as number)).toBe(`${process.execPath} ${binary} keys list`);
   });
 
-  it('listens until Ctrl+C, and shows no secret to those who list processes', async () => {
+  it('listens until Ctrl+C, and hides its secret from users who list processes', async () => {
     const secret = `whsec_${randomBytes(32).toString('base64')}`;
     const child = spawn(process.execPath, [binary, 'callbacks', 'listen', '--port', '0'], {
       env: { ...environment(''), COUNTERSIGN_CALLBACK_SECRET: secret },
@@ -165,7 +165,7 @@ describe('the command', () => {
     ['a warning of Node', 'process.emitWarning(text)', 'Warning', 0],
     ['an error that nothing catches', 'throw Error(text)', 'Error', 1],
   ])('X16: escapes %s', (_, act, name, status) => {
-    // Once the command has said what it does with errors.
+    // Runs after the command has set its handlers of errors.
     const code = `
       const text = 'a\\u009b2J\\u202eb';
       process.on('newListener', (event) => {
@@ -178,17 +178,17 @@ describe('the command', () => {
     expect(ended.status).toBe(status);
   });
 
-  it('looks into the queue of callbacks, and ends', () => {
+  it('lists the queue of callbacks, and ends', () => {
     const queue = `cli-binary-${process.pid}`;
     const url = inject('redisUrl');
     expect(countersign(url, 'callbacks', 'list', '--queue', queue, '--json')).toEqual({
       status: 0,
       stdout: '[]\n',
-      stderr: `There are no such callbacks in ${url}\n`,
+      stderr: `There are no such deliveries in ${url}\n`,
     });
   });
 
-  it('wants BullMQ for the queue of callbacks, and for nothing else', async () => {
+  it('needs BullMQ for the queue of callbacks only', async () => {
     await bundle(join(folder, 'alone'), ['bullmq']);
     const alone = (...args: string[]) => {
       const env = { ...environment('file:./alone.json'), COUNTERSIGN_CALLBACK_SECRET: 'whsec_x' };
@@ -208,7 +208,7 @@ describe('the command', () => {
       {
         code: 'ERR_BULLMQ_MISSING',
         message:
-          'Cannot look into a queue of callbacks without BullMQ: install it where the command is installed, with "npm install bullmq@6" (and --global if the command is global)',
+          'Cannot open a queue of callbacks without BullMQ: install it beside the command with "npm install bullmq@6" (add --global if the command is global)',
       },
     ]);
   });
@@ -222,7 +222,7 @@ describe('the command', () => {
     return [stdout, stderr];
   }
 
-  it('ends quietly where nobody reads on', () => {
+  it('ends without an error if its reader has ended', () => {
     expect(bash('cs completion fish | head -1')).toEqual([
       expect.stringMatching(/^# Completion .*\n0\n$/),
       '',
@@ -232,14 +232,14 @@ describe('the command', () => {
     expect(bash('cs keys lost 2>&1 | true')).toEqual(['2\n', '']);
   });
 
-  it('tells in one line of a key that was made, and whose secret nobody has', () => {
+  it('names in one line a new key whose secret could not be printed', () => {
     const line = (why: string) =>
       new RegExp(
         `^Made access key "(\\w+)", but cannot print its secret: ${why}; .* revoke \\1, .*\n$`,
       );
     expect(bash('cs keys create --subject alice | true')).toEqual([
       '1\n',
-      expect.stringMatching(line('nobody reads it')),
+      expect.stringMatching(line('stdout is closed')),
     ]);
     expect(bash('cs keys create --subject alice 2>&1 | true')).toEqual(['1\n', '']);
     if (!existsSync('/dev/full')) return;
@@ -250,7 +250,7 @@ describe('the command', () => {
     for (const words of ['--help', '--version', 'help keys rotate', 'keys create --help'])
       expect(bash(`cs ${words} > /dev/full`), words).toEqual([
         '1\n',
-        expect.stringMatching(/^Done, but cannot print the result: ENOSPC/),
+        expect.stringMatching(/^Cannot print the result: ENOSPC/),
       ]);
     expect(bash('cs keys create --subject alice 2> /dev/full')).toEqual([
       expect.stringMatching(/^Access key ID(?:.*\n)+0\n$/),
@@ -258,7 +258,7 @@ describe('the command', () => {
     ]);
   });
 
-  it('is what package.json says', () => {
+  it('is the one that package.json names', () => {
     const { bin } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
     expect(bin).toEqual({ countersign: './dist/bin.js' });
     expect(readFileSync(binary, 'utf8')).toMatch(/^#!\/usr\/bin\/env node\n/);

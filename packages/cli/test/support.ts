@@ -6,7 +6,7 @@ import { onTestFinished } from 'vitest';
 import { main } from '../src/main.ts';
 import { Terminal } from '../src/terminal/terminal.ts';
 
-/** 2026-11-24 22:30:05 UTC: the time of every command, if not said otherwise. */
+/** 2026-11-24 22:30:05 UTC: the default time of every command. */
 export const NOW = 1_795_559_405;
 export const UNKNOWN = 'CSAK7Q2M5X9R4T8W3Y6Z0ABC';
 
@@ -18,15 +18,15 @@ export interface Result {
 
 export interface World {
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** What somebody types; `undefined` where nobody sits there. */
+  /** What the user types; `undefined` if there is no terminal. */
   readonly typed?: string | undefined;
   /** Unix seconds. */
   readonly now?: number;
-  /** When somebody presses Ctrl+C. */
+  /** Resolves when the user presses Ctrl+C. */
   readonly interrupted?: Promise<void>;
-  /** Told of all that is written, as it is written. */
+  /** Gets all text as it is written. */
   readonly onWritten?: (text: string) => void;
-  /** Why nothing can be written to stdout, as `EPIPE`. */
+  /** Why nothing can be written to stdout, such as `EPIPE`. */
   readonly stdoutFails?: string;
 }
 
@@ -58,9 +58,10 @@ export async function run(argv: readonly string[], world: World = {}): Promise<R
 }
 
 /**
- * Runs commands against one store, and remembers all that they printed.
+ * Runs commands with one store, and keeps all that they print.
  *
- * @param now Unix seconds; for a store with a clock of its own, as Redis has one, the time of test/support/now.ts
+ * @param now Unix seconds. A store with its own clock, such as Redis, needs the time of
+ *   test/support/now.ts.
  */
 export function runner(env: NonNullable<World['env']>, now = NOW) {
   const printed: string[] = [];
@@ -71,7 +72,7 @@ export function runner(env: NonNullable<World['env']>, now = NOW) {
   };
   return {
     run: runHere,
-    /** Runs a command with `--json` that succeeds, and gives its document. */
+    /** Runs a command with `--json` that must succeed, and returns its document. */
     json: async (line: string, world?: Omit<World, 'env'>) => {
       const { code, stdout, stderr } = await runHere(`${line} --json`, world);
       if (code !== 0) throw new Error(stderr);

@@ -3,8 +3,8 @@ import { Output } from '../src/terminal/output.ts';
 import { Terminal } from '../src/terminal/terminal.ts';
 import { NOW, newFolder, run } from './support.ts';
 
-describe('what commands tell', () => {
-  it('has no character that a terminal would act on', () => {
+describe('messages of commands', () => {
+  it('hold no character that controls a terminal', () => {
     const written: string[] = [];
     const stderr = new Terminal({ write: (text) => void written.push(text) });
     const io = { stderr } as unknown as ConstructorParameters<typeof Output>[0];
@@ -16,7 +16,7 @@ describe('what commands tell', () => {
   });
 
   it.each(['hush-hush', 'first\nhush-hush', "it's hush-hush", "a=b'\nhush-hush'"])(
-    'leaves out the value of an option that is unknown: %j',
+    'leave out the value of an unknown option: %j',
     async (value) => {
       const { code, stdout, stderr } = await run(['keys', 'list', `--secret=${value}`]);
       expect([code, stdout]).toEqual([2, '']);
@@ -36,7 +36,9 @@ describe('keys revoke --signed-before', () => {
     };
     const { code, stderr } = await revoke(NOW + ahead);
     expect(code).toBe(2);
-    expect(stderr).toMatch(/^Cannot revoke what is signed before ".*": it lies ahead/);
+    expect(stderr).toMatch(
+      /^Cannot revoke what was signed before ".*": this time is in the future; give now or an earlier time/,
+    );
     expect((await revoke(NOW)).code).toBe(0);
   });
 });

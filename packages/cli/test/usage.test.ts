@@ -47,7 +47,7 @@ describe('wrong usage', () => {
     ],
     [
       [...create, '--scope', 'a b'],
-      'Cannot use scope "a b": expected a name without spaces; give --scope several times for several',
+      'Cannot use scope "a b": expected a name without spaces; repeat --scope for more',
     ],
     [
       [...create, '--audience', 'a b'],
@@ -56,19 +56,19 @@ describe('wrong usage', () => {
     [[...create, '--label', long], `Cannot use label ${hundred}: expected at most 1024 characters`],
     [
       [...create, '--expires-in', '5x'],
-      'Cannot parse duration "5x": expected a number and s, m, h or d',
+      'Cannot parse duration "5x": expected a number and s, m, h or d, as 90d',
     ],
     [
       [...create, '--expires-in', '0s'],
-      'Cannot make a key that expires at 2026-11-24 22:30:05 UTC: it would never work',
+      'Cannot make a key that expires at 2026-11-24 22:30:05 UTC: it would never work; give a later time',
     ],
     [
       [...create, '--expires-at', '2026-01-01'],
-      'Cannot make a key that expires at 2026-01-01 00:00:00 UTC: it would never work',
+      'Cannot make a key that expires at 2026-01-01 00:00:00 UTC: it would never work; give a later time',
     ],
     [
       [...create, '--expires-in', '1d', '--not-before', '2027-01-01'],
-      'Cannot make a key that expires at 2026-11-25 22:30:05 UTC: it would never work',
+      'Cannot make a key that expires at 2026-11-25 22:30:05 UTC: it would never work; give a later time',
     ],
     [
       [...create, '--not-before', 'soon'],
@@ -86,10 +86,10 @@ describe('wrong usage', () => {
       ['keys', 'rotate', UNKNOWN, '--overlap', '367d'],
       'Cannot use duration "367d": expected at most 366d',
     ],
-    [['keys', 'revoke'], 'Cannot revoke nothing: give an id, --subject or --signed-before'],
+    [['keys', 'revoke'], 'Cannot tell what to revoke: give an id, --subject or --signed-before'],
     [
       ['keys', 'revoke', UNKNOWN, '--subject', 'alice'],
-      `Cannot revoke "${UNKNOWN}" and more at once: give an id, or --subject and --signed-before`,
+      `Cannot revoke "${UNKNOWN}" together with --subject or --signed-before: give the id, or the options`,
     ],
     [
       ['keys', 'revoke', 'CSSK7Q2M5X9R4T8W3Y6Z0ABC'],
@@ -97,7 +97,7 @@ describe('wrong usage', () => {
     ],
     [
       ['keys', 'revoke', '--signed-before', '2027-01-01'],
-      'Cannot revoke what is signed before "2027-01-01": it lies ahead',
+      'Cannot revoke what was signed before "2027-01-01": this time is in the future; give now or an earlier time',
     ],
     [
       ['sessions', 'revoke', UNKNOWN],
@@ -127,7 +127,7 @@ describe('wrong usage', () => {
     ],
     [
       ['callbacks', 'list'],
-      'Cannot tell where callbacks are queued: give --store, or set COUNTERSIGN_STORE',
+      'Cannot find the queue of callbacks: give the URL of Redis with --store or COUNTERSIGN_STORE',
     ],
     [
       ['callbacks', 'list', '--store', 'file:./keys.json'],
@@ -194,14 +194,14 @@ describe('wrong usage', () => {
       ['keys', 'list', '--master-key-file', '/none'],
       'Cannot find master key file "/none": make it with countersign master-key --into',
     ],
-  ])('%j is told about in one line', async (argv, message) => {
+  ])('%j is reported in one line', async (argv, message) => {
     expect(await run(argv)).toEqual({ code: 2, stdout: '', stderr: `${message}\n` });
     const { code, stdout } = await run([...argv, '--json']);
     expect(code).toBe(2);
     expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'ERR_USAGE' } });
   });
 
-  it('is a value where none belongs', async () => {
+  it('is a value for an option that takes none', async () => {
     const { code, stdout, stderr } = await run(['keys', 'list', '--json=foo']);
     expect([code, stdout, stderr]).toEqual([
       2,
@@ -228,7 +228,7 @@ describe('wrong usage', () => {
         code: 2,
         stdout: '',
         stderr:
-          'Cannot take a password from the command line, where ps shows it to everybody: put the URL into COUNTERSIGN_STORE\n',
+          'Cannot take a password from the command line, because ps shows it to all users: put the URL into COUNTERSIGN_STORE\n',
       });
   });
 
@@ -240,12 +240,12 @@ describe('wrong usage', () => {
     ]);
   });
 
-  it('cannot play tricks on the terminal', async () => {
+  it('prints no control characters', async () => {
     const { stderr } = await run(['keys', '\u001b[2J']);
     expect(stderr).toBe('Unknown command "\\u001b[2J"; see countersign keys --help\n');
   });
 
-  it('shows where it comes from with DEBUG only', async () => {
+  it('shows the stack of an error with DEBUG only', async () => {
     const argv = ['keys', 'list', '--store', 'x'];
     expect((await run(argv)).stderr).not.toContain('    at ');
     expect((await run(argv, { env: { DEBUG: '1' } })).stderr).toMatch(
@@ -266,7 +266,7 @@ describe('help', () => {
     },
   );
 
-  it('is short, and says what is where', async () => {
+  it('is short, and lists commands, environment and exit codes', async () => {
     const { code, stdout, stderr } = await run(['--help']);
     expect([code, stderr]).toEqual([0, '']);
     expect(stdout.split('\n').length).toBeLessThan(32);
@@ -301,7 +301,7 @@ describe('help', () => {
     },
   );
 
-  it('is that of a command, however deep it is', async () => {
+  it('is that of the named command, at any depth', async () => {
     for (const words of [[], ['keys'], ['keys', 'rotate'], ['master-key']]) {
       const shown = await run(['help', ...words]);
       expect(shown).toEqual(await run([...words, '--help']));
@@ -312,7 +312,7 @@ describe('help', () => {
     }
   });
 
-  it('is shown where a command is missing', async () => {
+  it('is shown if a command is missing', async () => {
     for (const argv of [[], ['keys'], ['sessions'], ['callbacks']]) {
       const { code, stdout, stderr } = await run(argv);
       expect([code, stdout]).toEqual([2, '']);

@@ -29,7 +29,7 @@ export {
   MemoryNonceStore,
   type MemoryNonceStoreOptions,
 } from './nonces/memory/memory-nonce-store.ts';
-export type { BodyCheck, IncomingBody } from './verify/check-body.ts';
+export type { BodyCheck, FieldChanges, IncomingBody } from './verify/check-body.ts';
 export type { Component, Explanation } from './verify/explanation.ts';
 export type { Identity } from './verify/identity.ts';
 export type {

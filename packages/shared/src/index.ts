@@ -19,6 +19,7 @@ export {
   type SignKey,
   type VerifyKey,
 } from './algorithms.ts';
+export type { BodyJudge } from './body-judge.ts';
 export { encodeBase64Url, encodeHex, isSha256Hex } from './bytes.ts';
 export { mustBeSigned, OWN_PREFIX } from './canonical-headers.ts';
 export type { SignableRequest } from './canonical-request.ts';
@@ -39,17 +40,15 @@ export { checkHost, httpOriginOf } from './host.ts';
 export { splitMasterKey } from './master-key.ts';
 export { isMethod } from './method.ts';
 export { isEpoch, isNonce } from './nonce.ts';
-export {
-  type BodyClaim,
-  type KeyDerivation,
-  type ParsedSignature,
-  type Scheme,
-  type SignatureParams,
-  type SigningIntent,
-  type TargetPart,
-  WHOLE_TARGET,
-  type WireFields,
-} from './scheme.ts';
+export type {
+  ParsedResponse,
+  ResponseForm,
+  ResponseIntent,
+  ResponseParams,
+  ResponsePart,
+  SignableResponse,
+} from './response-form.ts';
+export type { KeyDerivation, Scheme } from './scheme.ts';
 export {
   type CountersignParams,
   EMPTY_SHA256,
@@ -57,7 +56,24 @@ export {
 } from './schemes/countersign/params.ts';
 export { countersign } from './schemes/countersign/scheme.ts';
 export { findSecretFlaw, findTextFlaw } from './secret.ts';
-export { deriveMacKey, type MakeSignature, signRequest } from './sign-request.ts';
-export { parseTarget, type Target } from './target.ts';
+export {
+  deriveMacKey,
+  type MakeSignature,
+  type SealedRequest,
+  signRequest,
+  signStreamedRequest,
+} from './sign-request.ts';
+export { signResponse, verifyResponse } from './sign-response.ts';
+export {
+  type BodyClaim,
+  type ParsedSignature,
+  type SignatureParams,
+  type SigningIntent,
+  type TargetPart,
+  WHOLE_TARGET,
+  type WireFields,
+} from './signature-params.ts';
+export { checkEscapes, parseTarget, type Target } from './target.ts';
 export { formatTimestamp, parseTimestamp } from './timestamp.ts';
+export { toUrl } from './to-url.ts';
 export type { Jwk, NodeKeyObject, PrivateKeyInput, WebCryptoKey } from './web-keys.ts';

@@ -15,6 +15,8 @@ const LONGEST_TARGET = 16_384;
 /** Visible ASCII without `#`, which never travels, and `\`, which some URL parsers take for `/`. */
 const ALLOWED = /^[!"$-[\]-~]*$/;
 const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i;
+/** Escapes of `.` and `/` that only some decoders know: overlong UTF-8, and `%u002e`. */
+const HIDDEN = /%(?:u|c[01]|e0%[89]|f0%8)/i;
 
 /**
  * Splits a request target into canonical URI and canonical query: path and query exactly as they stand on the request
@@ -22,21 +24,34 @@ const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i;
  * refused, never repaired.
  *
  * @param target origin form (RFC 9112 section 3.2.1), such as `/VideoParser/?lang=en`; an empty one stands for `/`
+ * @param rules `as-sent` leaves the escapes to {@link checkEscapes}
  * @throws SignatureError `ERR_TARGET_AMBIGUOUS`
  */
-export function parseTarget(target: string): Target {
-  const flaw = findFlaw(target);
-  if (flaw !== undefined) {
-    throw new SignatureError(
-      'ERR_TARGET_AMBIGUOUS',
-      `Cannot sign request target ${quote(target)}: ${flaw}`,
-    );
-  }
+export function parseTarget(target: string, rules: 'strict' | 'as-sent' = 'strict'): Target {
+  const flaw = findFlaw(target) ?? findEscapeFlaw(target, rules);
+  if (flaw !== undefined) throw ambiguous(target, flaw);
   const mark = target.indexOf('?');
   if (mark === -1) return { path: target === '' ? '/' : target, query: '' };
   // `/a?` and `/a` are two targets: the mark stays, so that adding it to a signed request is noticed.
   if (mark === target.length - 1) return { path: target, query: '' };
   return { path: target.slice(0, mark), query: target.slice(mark + 1) };
+}
+
+/**
+ * Refuses a target whose escapes readers decode in different ways, or not at all.
+ *
+ * @throws SignatureError `ERR_TARGET_AMBIGUOUS`
+ */
+export function checkEscapes(target: string): void {
+  const flaw = findEscapeFlaw(target, 'strict');
+  if (flaw !== undefined) throw ambiguous(target, flaw);
+}
+
+function ambiguous(target: string, flaw: string): SignatureError {
+  return new SignatureError(
+    'ERR_TARGET_AMBIGUOUS',
+    `Cannot sign request target ${quote(target)}: ${flaw}`,
+  );
 }
 
 function findFlaw(target: string): string | undefined {
@@ -50,10 +65,12 @@ function findFlaw(target: string): string | undefined {
   const mark = target.indexOf('?');
   if (DOT_SEGMENT.test(mark === -1 ? target : target.slice(0, mark)))
     return 'its path holds a dot segment';
-  if (target.includes('%')) {
-    if (target.includes('%00')) return 'it holds an encoded NUL';
-    if (decodePercent(target) === undefined)
-      return 'it holds an escape that is malformed or not UTF-8';
-  }
   return undefined;
+}
+
+function findEscapeFlaw(target: string, rules: 'strict' | 'as-sent'): string | undefined {
+  if (!target.includes('%')) return undefined;
+  if (target.includes('%00')) return 'it holds an encoded NUL';
+  const isFlawed = rules === 'strict' ? decodePercent(target) === undefined : HIDDEN.test(target);
+  return isFlawed ? 'it holds an escape that is malformed or not UTF-8' : undefined;
 }

@@ -3,10 +3,10 @@ import { UsageError } from '../lib/errors.ts';
 import type { Io } from '../terminal/io.ts';
 
 /**
- * The secrets of callbacks. From the environment only: what is on the command line, `ps` shows to everybody.
+ * The secrets of callbacks, from the environment only: `ps` shows command lines to all users.
  *
- * @param use what they are for: a public key verifies only
- * @throws UsageError where there is none, or one cannot be used; none is part of the message
+ * @param use what they are for: a public key can only verify
+ * @throws UsageError if there is none, or one cannot be used. The message holds no secret.
  */
 export function callbackSecrets({ env }: Io, use: 'sign' | 'verify'): readonly string[] {
   const text = env['COUNTERSIGN_CALLBACK_SECRET'] ?? '';
@@ -17,8 +17,7 @@ export function callbackSecrets({ env }: Io, use: 'sign' | 'verify'): readonly s
   const secrets = text.split(',');
   for (const secret of secrets) {
     const flaw = flawOf(secret, use);
-    if (flaw !== undefined)
-      throw new UsageError(`${flaw}; see what COUNTERSIGN_CALLBACK_SECRET holds`);
+    if (flaw !== undefined) throw new UsageError(`${flaw}; correct COUNTERSIGN_CALLBACK_SECRET`);
   }
   return secrets;
 }

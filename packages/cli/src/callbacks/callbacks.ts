@@ -5,7 +5,7 @@ import { addListen } from './listen.ts';
 import { addRedeliver } from './redeliver.ts';
 import { addSend } from './send.ts';
 
-/** Callbacks: what has become of them, and what developers need who send or receive them. */
+/** Commands that show the queue of callbacks, and that help developers send and receive them. */
 export function addCallbacks(program: Command, io: Io): void {
   const callbacks = program
     .command('callbacks')

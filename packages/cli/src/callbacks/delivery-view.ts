@@ -13,7 +13,7 @@ export function deliveryTable(deliveries: readonly Delivery[]): string {
   return formatTable([heads, ...rows]);
 }
 
-/** A delivery with each of its attempts. */
+/** Formats a delivery, with each of its attempts. */
 export function deliveryText(delivery: Delivery): string {
   const { id, endpointId, eventId, state, createdAt, attempts, reason } = delivery;
   const fields = formatFields({
@@ -40,7 +40,7 @@ export function formatSeconds(seconds: number): string {
   return `${seconds.toFixed(3)} s`;
 }
 
-/** A redirect is a mistake in the URL that was registered: the list says where to. */
+/** A redirect means that the registered URL is wrong, so the list shows the right one. */
 function lastOf(attempt: DeliveryAttempt | undefined): string {
   const status = statusOf(attempt);
   if (attempt?.location === undefined) return status;

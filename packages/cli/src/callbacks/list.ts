@@ -11,9 +11,9 @@ const STATES: readonly DeliveryState[] = ['waiting', 'dead', 'delivered'];
 export function addList(callbacks: Command, io: Io): void {
   const list = callbacks
     .command('list')
-    .description('list deliveries, the latest first: waiting, dead (given up) and delivered')
-    .addOption(new Option('--state <state>', 'only those').choices(STATES))
-    .option('--limit <number>', 'how many at most; otherwise 100', parseWhole('limit', 1, 10_000));
+    .description('list deliveries, newest first: waiting, dead (not tried again) and delivered')
+    .addOption(new Option('--state <state>', 'only deliveries in this state').choices(STATES))
+    .option('--limit <number>', 'how many at most; default 100', parseWhole('limit', 1, 10_000));
   addQueueOptions(list)
     .action(
       queueAction<{ state?: DeliveryState; limit?: number }>(
@@ -24,7 +24,7 @@ export function addList(callbacks: Command, io: Io): void {
           for (const each of states) found.push(...(await deliveries.list(each, limit)));
           const latest = found.sort((a, b) => b.createdAt - a.createdAt).slice(0, limit);
           await output.data(latest, latest.length === 0 ? '' : deliveryTable(latest));
-          if (latest.length === 0) output.note(`There are no such callbacks in ${url}`);
+          if (latest.length === 0) output.note(`There are no such deliveries in ${url}`);
         },
       ),
     )
@@ -40,7 +40,7 @@ export function addList(callbacks: Command, io: Io): void {
 export function addShow(callbacks: Command, io: Io): void {
   const show = callbacks
     .command('show')
-    .description('show a delivery, and each attempt to make it')
+    .description('show a delivery and each of its attempts')
     .argument('<id>', 'the id of the delivery', parseDeliveryId);
   addQueueOptions(show)
     .action(

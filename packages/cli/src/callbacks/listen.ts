@@ -13,7 +13,7 @@ import type { Io } from '../terminal/io.ts';
 import { escapeLine } from '../terminal/terminal.ts';
 import { callbackSecrets } from './callback-secrets.ts';
 
-/** What is told of a callback. Where it is refused, nothing of it is verified. */
+/** What is printed of a callback. If it was refused, nothing of it is verified. */
 interface Arrival {
   /** Unix seconds. */
   readonly at: number;
@@ -21,16 +21,16 @@ interface Arrival {
   readonly type: string | undefined;
   readonly verified: boolean;
   readonly status: number;
-  /** Why it is refused. */
+  /** Why it was refused. */
   readonly code?: string;
   readonly message?: string;
-  /** Its beginning. */
+  /** The first characters. */
   readonly body: string;
 }
 
 type Judgement = Pick<Arrival, 'verified' | 'status' | 'code' | 'message'>;
 
-/** Bytes of a body: as many as a receiver takes by default. */
+/** Largest body, in bytes: the default limit of a receiver. */
 const MOST_BYTES = 1_048_576;
 /** Characters of a body that are shown. */
 const MOST_SHOWN = 300;
@@ -41,9 +41,9 @@ export function addListen(callbacks: Command, io: Io): void {
     .description(
       'receive callbacks on this machine, verify them with COUNTERSIGN_CALLBACK_SECRET, and print them: for development',
     )
-    .option('--port <number>', 'where to listen; otherwise 4000', parseWhole('port', 0, 65_535))
+    .option('--port <number>', 'port to listen at; default 4000', parseWhole('port', 0, 65_535))
     .optionsGroup('Output:')
-    .option('--json', 'print a JSON document for each, on one line; times are Unix seconds')
+    .option('--json', 'print one line of JSON for each callback; times are Unix seconds')
     .action(
       action<{ port?: number }>(io, async ({ options: { port = 4_000 }, output }) => {
         const verifier = createCallbackVerifier({
@@ -60,7 +60,7 @@ export function addListen(callbacks: Command, io: Io): void {
                 const heard = output.line(arrival, arrivalText(arrival));
                 heard.then((goOn) => goOn || resolve()).catch(reject);
               },
-              // It was broken off: there is nobody to answer.
+              // The sender broke off, so there is no answer to send.
               () => undefined,
             );
           });
@@ -72,7 +72,7 @@ export function addListen(callbacks: Command, io: Io): void {
           server.close();
           server.closeAllConnections();
         });
-        output.note(`Done: ${tally.verified} verified, ${tally.refused} refused`);
+        output.note(`Stopped: ${tally.verified} verified, ${tally.refused} refused`);
       }),
     )
     .addHelpText(
@@ -87,7 +87,8 @@ async function listen(server: Server, port: number): Promise<number> {
     await once(server, 'listening');
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    const why = code === 'EADDRINUSE' ? 'somebody listens there already' : message;
+    const why =
+      code === 'EADDRINUSE' ? 'another program listens there; choose another --port' : message;
     throw new OperationError('ERR_LISTEN_FAILED', `Cannot listen at port ${port}: ${why}`, {
       cause: error,
     });
@@ -141,7 +142,10 @@ async function judge(
   }
 }
 
-/** To the end, so that the sender hears the answer; no more is kept than shows that it is too long. */
+/**
+ * Reads to the end, because many senders read no answer before that. Of a body that is too long,
+ * only enough is kept to show that.
+ */
 async function readBody(req: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
@@ -152,7 +156,7 @@ async function readBody(req: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** Of an event as most senders write it. */
+/** The type of an event, if the body is JSON with a `type`, as most senders write it. */
 function typeOf(text: string): string | undefined {
   try {
     const { type } = JSON.parse(text);

@@ -14,7 +14,7 @@ import { explained } from '../store/store-failure.ts';
 import { parseStoreUrl, withoutPassword } from '../store/store-url.ts';
 import type { Io } from '../terminal/io.ts';
 
-/** Which queue, as the command line says. */
+/** Options that name a queue. */
 interface QueueOptions {
   readonly store?: string | undefined;
   readonly queue?: string | undefined;
@@ -22,14 +22,14 @@ interface QueueOptions {
   readonly caFile?: string | undefined;
 }
 
-/** A queue, while a command works with it. Nothing is delivered from here. */
+/** A queue, while a command works with it. The command itself delivers nothing. */
 interface OpenQueue {
   readonly deliveries: Pick<CallbackSender, 'find' | 'list' | 'redeliver'>;
-  /** As it can be shown. */
+  /** The URL of Redis, without a password. */
   readonly url: string;
 }
 
-/** Makes an action that works with the queue of callbacks which the options name. */
+/** Makes an action that works with the queue that the options name. */
 export function queueAction<Options>(
   io: Io,
   act: (call: Call<Options> & OpenQueue) => Promise<void>,
@@ -39,7 +39,7 @@ export function queueAction<Options>(
     const tls = chooseTls(io, call.options, place);
     const Queue = await loadQueue();
     try {
-      // The queue would wait for a Redis that does not answer, and not say why.
+      // If Redis does not answer, the queue itself would wait, and not say why.
       await reach(place, tls);
       const deliveries = await open(Queue, { place, tls }, call.options, io);
       await act({ ...call, deliveries, url }).finally(() => deliveries.close());
@@ -55,7 +55,7 @@ export async function findDelivery({ deliveries, url }: OpenQueue, id: string): 
   if (delivery !== undefined) return delivery;
   throw new OperationError(
     'ERR_DELIVERY_NOT_FOUND',
-    `There is no delivery ${quote(id)} in ${url}: it may have been forgotten`,
+    `There is no delivery ${quote(id)} in ${url}: look for it with callbacks list; the queue forgets old deliveries`,
   );
 }
 
@@ -63,7 +63,7 @@ function placeOf(io: Io, options: QueueOptions): { place: RedisPlace; url: strin
   const text = chooseUrl(io, options);
   if (text === undefined)
     throw new UsageError(
-      'Cannot tell where callbacks are queued: give --store, or set COUNTERSIGN_STORE',
+      'Cannot find the queue of callbacks: give the URL of Redis with --store or COUNTERSIGN_STORE',
     );
   const place = parseStoreUrl(text);
   const url = withoutPassword(text);
@@ -75,7 +75,7 @@ function placeOf(io: Io, options: QueueOptions): { place: RedisPlace; url: strin
 
 type QueueClass = typeof BullmqCallbackQueue;
 
-/** Only here: BullMQ takes longer to load than most commands to run, and most users of the command have no use for it. */
+/** Loads BullMQ only when it is needed: loading takes longer than most commands run. */
 async function loadQueue(): Promise<QueueClass> {
   try {
     return (await import('@countersign/server/bullmq')).BullmqCallbackQueue;
@@ -83,7 +83,7 @@ async function loadQueue(): Promise<QueueClass> {
     if (!isMissing(error as NodeJS.ErrnoException)) throw error;
     throw new OperationError(
       'ERR_BULLMQ_MISSING',
-      'Cannot look into a queue of callbacks without BullMQ: install it where the command is installed, with "npm install bullmq@6" (and --global if the command is global)',
+      'Cannot open a queue of callbacks without BullMQ: install it beside the command with "npm install bullmq@6" (add --global if the command is global)',
       { cause: error },
     );
   }

@@ -7,7 +7,7 @@ import { findDelivery, queueAction } from './queue.ts';
 export function addRedeliver(callbacks: Command, io: Io): void {
   const redeliver = callbacks
     .command('redeliver')
-    .description('make a delivery due now, whatever became of it: the same id, signed anew')
+    .description('make a delivery due now, in any state: same id, new signature')
     .argument('<id>', 'the id of the delivery', parseDeliveryId);
   addQueueOptions(redeliver)
     .action(
@@ -16,7 +16,7 @@ export function addRedeliver(callbacks: Command, io: Io): void {
         const { eventId, endpointId } = await findDelivery(open, id);
         await open.deliveries.redeliver(id);
         await output.data({ redelivered: id }, '');
-        output.note(`Done: ${eventId} is due at endpoint ${endpointId} now`);
+        output.note(`Event ${eventId} is now due at endpoint ${endpointId}`);
       }),
     )
     .addHelpText(

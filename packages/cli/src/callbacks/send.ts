@@ -30,14 +30,14 @@ export function addSend(callbacks: Command, io: Io): void {
   const send = callbacks
     .command('send')
     .description(
-      'send one test event, signed with COUNTERSIGN_CALLBACK_SECRET, and tell what is answered',
+      'send one test event, signed with COUNTERSIGN_CALLBACK_SECRET, and print the answer',
     )
-    .argument('<url>', 'where it goes')
-    .option('--type <type>', 'what happened, as video.parsed; otherwise test.event')
-    .option('--data <json>', 'what there is to say about it; otherwise {}', parseJson)
-    .option('--id <id>', 'the id of the event, to send one twice; otherwise random')
-    .option('--allow-plain-http', 'send where everybody on the way can read it')
-    .option('--allow-private-addresses', 'send into this network, or to this machine');
+    .argument('<url>', 'URL of the receiver')
+    .option('--type <type>', 'type of the event, such as video.parsed; default test.event')
+    .option('--data <json>', 'data of the event; default {}', parseJson)
+    .option('--id <id>', 'id of the event, to send the same event again; default random')
+    .option('--allow-plain-http', 'send without TLS: anyone on the network can read the event')
+    .option('--allow-private-addresses', 'send to a private network or to this machine');
   addJsonOption(send)
     .action(
       action<Options>(io, async ({ args: [url], options, output }) => {
@@ -82,7 +82,7 @@ async function sendOnce(
   const sender = createCallbackSender({
     ...options,
     endpoints: (endpointId) => ({ id: endpointId, url, secrets }),
-    // One attempt: what fails is told.
+    // One attempt only: the command reports a failure.
     schedule: [],
     clock: io.clock,
     onDelivered: settle,
@@ -111,7 +111,7 @@ function addressOptionsOf({
   };
 }
 
-/** As this machine finds names: `localhost` is in no DNS. */
+/** Resolves names as this machine does: `localhost` is not in DNS. */
 async function resolveHere(hostname: string): Promise<readonly string[]> {
   const found = await lookup(hostname, { all: true });
   return found.map(({ address }) => address);
@@ -126,7 +126,7 @@ const ALLOWANCES: readonly (readonly [Options, string])[] = [
   ],
 ];
 
-/** A refusal, and what would let the URL through: developers call their own machine. */
+/** Adds the options that would allow the URL: developers often call their own machine. */
 async function explainRefusal(error: CallbackAddressError, url: string, allowed: Options) {
   let { message } = error;
   for (const [more, advice] of ALLOWANCES) {

@@ -1,7 +1,7 @@
 import { type CommandNode, followedBy } from '../lib/command-tree.ts';
 import { anyOf, quoteWord } from './quote-word.ts';
 
-/** A script for bash 3.2 and newer. */
+/** Makes a script for bash 3.2 and newer. */
 export function bashScript(commands: readonly CommandNode[]): string {
   return `# Completion of countersign for bash: eval "$(countersign completion bash)"
 _countersign() {
@@ -25,7 +25,7 @@ ${followedBy('choice', commands)
   .map(({ place, choices }) => from(place, choices))
   .join('\n')}
   esac
-  # Not COMPREPLY=($(…)): names of files may hold a * that matches others.
+  # Not COMPREPLY=($(…)): the name of a file may hold a *, which would match other files.
   while IFS= read -r word; do
     COMPREPLY+=("$word")
   done < <(compgen "\${from[@]}" -- "$cur")

@@ -14,7 +14,7 @@ const scripts: Readonly<Record<string, (commands: readonly CommandNode[]) => str
   fish: fishScript,
 };
 
-/** Scripts that make shells complete the commands of the program, whatever they are. */
+/** Prints scripts that make shells complete all commands of the program. */
 export function addCompletion(program: Command, io: Io): void {
   const completion = program
     .command('completion')

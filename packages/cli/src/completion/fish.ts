@@ -1,6 +1,6 @@
 import type { CommandNode, Flag } from '../lib/command-tree.ts';
 
-/** A script for fish. */
+/** Makes a script for fish. */
 export function fishScript(commands: readonly CommandNode[]): string {
   const places = commands.slice(1).map(({ place }) => quoted(place));
   return `# Completion of countersign for fish: countersign completion fish > ~/.config/fish/completions/countersign.fish

@@ -1,4 +1,4 @@
-/** A word of a shell, whatever is in it: for bash and zsh. */
+/** Quotes any text as one word of bash or zsh. */
 export function quoteWord(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,7 +1,7 @@
 import { type CommandNode, followedBy, type Word } from '../lib/command-tree.ts';
 import { anyOf, quoteWord } from './quote-word.ts';
 
-/** A script for zsh: to be found through `$fpath`, or to be evaluated. */
+/** Makes a script for zsh, which works through `$fpath` and through `eval`. */
 export function zshScript(commands: readonly CommandNode[]): string {
   return `#compdef countersign
 # Completion of countersign for zsh: countersign completion zsh > a folder of $fpath/_countersign

@@ -30,38 +30,38 @@ interface Options {
   readonly algorithm?: PublicKeyAlgorithm;
 }
 
-export const SECRET_ONCE = 'Keep the secret access key now: it is not shown again';
-const PRIVATE_ONCE = 'Keep the private key now: it is stored nowhere, and not shown again';
+export const SECRET_ONCE = 'Save the secret access key now: it is not shown again';
+const PRIVATE_ONCE = 'Save the private key now: it is not stored, and not shown again';
 
 export function addCreate(keys: Command, io: Io): void {
   const time = (text: string): number => parseTime(text, io.clock());
   const create = keys
     .command('create')
     .description('make an access key, and print its id and its secret once')
-    .requiredOption('--subject <name>', 'whose key it is: a user, a service', parseSubject)
-    .option('--scope <name>', 'what it may be used for; may be given again', several(parseScope))
+    .requiredOption('--subject <name>', 'owner of the key: a user or a service', parseSubject)
+    .option('--scope <name>', 'what the key may be used for; repeat for more', several(parseScope))
     .option(
       '--audience <service>',
-      'where it may be used; may be given again; otherwise everywhere',
+      'service that accepts the key; repeat for more; default all',
       several(parseAudience),
     )
-    .option('--label <text>', 'what its owner calls it', parseLabel)
-    .option('--not-before <time>', 'when it begins to work, as 2026-11-24T22:30Z', time)
-    .option('--expires-in <duration>', 'for how long it works, as 90d or 12h', (text: string) =>
+    .option('--label <text>', 'name that the owner gives the key', parseLabel)
+    .option('--not-before <time>', 'when it starts working, as 2026-11-24T22:30Z', time)
+    .option('--expires-in <duration>', 'how long it works, as 90d or 12h', (text: string) =>
       parseDuration(text),
     )
     .addOption(
-      new Option('--expires-at <time>', 'when it stops to work')
+      new Option('--expires-at <time>', 'when it stops working')
         .argParser(time)
         .conflicts('expiresIn'),
     )
     .option(
       '--public-key <file>',
-      'its public key, in PEM or as a JWK, in place of a secret; its owner keeps the private one',
+      'public key, in PEM or as a JWK, in place of a secret; the owner keeps the private key',
     )
     .option(
       '--algorithm <name>',
-      'what it signs with, as ed25519: without --public-key a pair of keys is made, and the private one printed',
+      'algorithm, such as ed25519; without --public-key a key pair is made and the private key printed',
       parsePublicKeyAlgorithm,
     );
   addStoreOptions(create)
@@ -105,7 +105,7 @@ function ownerOf(options: Options, now: number): AccessKeyOwner {
   const expiresAt = expiresIn === undefined ? options.expiresAt : now + expiresIn;
   if (expiresAt !== undefined && !(expiresAt > Math.max(now, notBefore ?? 0)))
     throw new UsageError(
-      `Cannot make a key that expires at ${formatTime(expiresAt)}: it would never work`,
+      `Cannot make a key that expires at ${formatTime(expiresAt)}: it would never work; give a later time`,
     );
   return {
     subject,

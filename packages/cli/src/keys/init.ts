@@ -9,14 +9,14 @@ import { checkReadable } from './check-readable.ts';
 export function addInit(keys: Command, io: Io): void {
   const init = keys
     .command('init')
-    .description('make an empty store, if there is none; the first key makes one, too');
+    .description('make an empty store if there is none (the first keys create does that too)');
   addStoreOptions(init)
     .action(
       storeAction(io, async ({ keys: store, output, name }) => {
         await store.createEmpty();
         const found = await store.list();
         await output.data({ keys: found.length }, '');
-        output.note(`The store ${name} is there, with ${countOf(found.length)}`);
+        output.note(`The store ${name} exists, with ${countOf(found.length)}`);
         checkReadable(found);
       }),
     )

@@ -2,10 +2,10 @@ import type { AccessKey, AccessKeyInfo, ManagedKeyStore } from '@countersign/ser
 import { formatMinute, formatTime } from '../lib/time.ts';
 import { formatFields, formatTable } from '../terminal/table.ts';
 
-/** A key in a list: also one that cannot be read. */
+/** A key in a list, including one that cannot be read. */
 export type ListedKey = Awaited<ReturnType<ManagedKeyStore['list']>>[number];
 
-/** A key with its secret: printed where it is made, and never again. */
+/** Formats a new key with its secret, which is printed this once. */
 export function newKeyText(key: AccessKey): string {
   const { secretAccessKey, ...info } = key;
   const { 'Access key ID': id, ...rest } = fieldsOf(info);
@@ -44,7 +44,7 @@ function rowOf(key: AccessKeyInfo, now: number): string[] {
 }
 
 function fieldsOf(key: AccessKeyInfo): Record<string, string | undefined> {
-  // Revoked though its record could not be opened: nothing else is known.
+  // The key was revoked while its record could not be decrypted, so nothing else is known of it.
   if (key.subject === '') return { 'Access key ID': key.accessKeyId, Subject: 'unknown' };
   return {
     'Access key ID': key.accessKeyId,
@@ -59,7 +59,7 @@ function fieldsOf(key: AccessKeyInfo): Record<string, string | undefined> {
   };
 }
 
-/** What a verifier makes of it: the status, and the time. */
+/** The state as a verifier sees it now, from the status and the times. */
 function stateOf({ status, notBefore = 0, expiresAt }: AccessKeyInfo, now: number): string {
   if (status !== 'active') return status;
   if (expiresAt !== undefined && expiresAt <= now) return 'expired';

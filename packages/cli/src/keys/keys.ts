@@ -9,7 +9,7 @@ import { addRewrap } from './rewrap.ts';
 import { addRotate } from './rotate.ts';
 import { addDisable, addEnable } from './status.ts';
 
-/** Access keys: made, looked at, changed, revoked. */
+/** Commands that make, show, change and revoke access keys. */
 export function addKeys(program: Command, io: Io): void {
   const keys = program
     .command('keys')

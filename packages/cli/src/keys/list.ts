@@ -10,8 +10,8 @@ import { keyTable, keyText } from './key-view.ts';
 export function addList(keys: Command, io: Io): void {
   const list = keys
     .command('list')
-    .description('list access keys, the oldest first, without their secrets')
-    .option('--subject <name>', 'whose keys; otherwise everybody’s', parseSubject);
+    .description('list access keys, oldest first, without their secrets')
+    .option('--subject <name>', 'only keys of this subject; default all', parseSubject);
   addStoreOptions(list)
     .action(
       storeAction<{ subject?: string }>(io, async ({ keys: store, options, output, name }) => {
@@ -30,7 +30,7 @@ export function addList(keys: Command, io: Io): void {
 export function addShow(keys: Command, io: Io): void {
   const show = keys
     .command('show')
-    .description('show all that is known of an access key, but for its secret')
+    .description('show an access key, without its secret')
     .argument('<id>', 'the id of the access key', parseAccessKeyId);
   addStoreOptions(show)
     .action(

@@ -3,14 +3,14 @@ import { generateAccessKey, type PublicKey, type PublicKeyInput } from '@counter
 import { ALGORITHMS, isAlgorithm, type PublicKeyAlgorithm, quote } from '@countersign/shared';
 import { UsageError } from '../lib/errors.ts';
 
-/** Bytes. A key of RSA of 8,192 bits has 1,500. */
+/** In bytes. An RSA key of 8,192 bits has 1,500. */
 const LARGEST = 16_384;
 
 /**
  * Reads a public key, in PEM or as a JWK.
  *
- * @param algorithm what it is for; what the key says by itself if not given
- * @throws UsageError if there is no such file, or nothing in it that a store would take
+ * @param algorithm what the key is for; if not given, the key itself says it
+ * @throws UsageError if the file cannot be read, or a store would not take what is in it
  */
 export async function readPublicKeyFile(
   path: string,

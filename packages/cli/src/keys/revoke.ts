@@ -18,28 +18,34 @@ interface Options {
   readonly yes?: boolean;
 }
 
-/** What is to be revoked, and how it is asked about. */
+/** What to revoke, and how to ask for confirmation. */
 interface Plan {
   readonly revocation: Revocation;
   readonly act: string;
   readonly word: string;
-  /** What was done, as it is told afterwards. */
+  /** Printed afterwards. */
   readonly done: string;
-  /** How many access keys it ends or narrows, if it is about more than one. */
+  /** How many access keys are revoked or limited, unless it is a single one. */
   readonly accessKeys?: number;
-  /** What is told in place of `done`, if it is doubtful that the subject exists. */
+  /** Printed in place of `done` if the subject may not exist. */
   readonly doubt?: string;
 }
 
 export function addRevoke(keys: Command, io: Io): void {
   const revoke = keys
     .command('revoke')
-    .description('revoke for good: an access key, all of a subject, or all that was signed before')
+    .description(
+      'revoke permanently: one access key, all of a subject, or what was signed before a time',
+    )
     .argument('[id]', 'the id of the access key', parseAccessKeyId)
-    .option('--subject <name>', 'all access keys and sessions that somebody has now', parseSubject)
+    .option(
+      '--subject <name>',
+      'all access keys and sessions that this subject has now',
+      parseSubject,
+    )
     .option(
       '--signed-before <time>',
-      'all that was signed earlier and all sessions that began earlier, of everybody or of --subject: now, or as 2026-11-24T22:30Z',
+      'all signatures and sessions from before this time, of all subjects or of --subject: now, or as 2026-11-24T22:30Z',
       (text: string) => parsePast(text, io.clock()),
     )
     .option('--yes', 'do not ask');
@@ -71,7 +77,9 @@ export function addRevoke(keys: Command, io: Io): void {
 function parsePast(text: string, now: number): number {
   const time = parseTime(text, now);
   if (time <= now) return time;
-  throw new UsageError(`Cannot revoke what is signed before ${quote(text)}: it lies ahead`);
+  throw new UsageError(
+    `Cannot revoke what was signed before ${quote(text)}: this time is in the future; give now or an earlier time`,
+  );
 }
 
 interface NamedStore {
@@ -87,7 +95,7 @@ async function plan(
   if (id !== undefined) {
     if (subject !== undefined || signedBefore !== undefined)
       throw new UsageError(
-        `Cannot revoke ${quote(id)} and more at once: give an id, or --subject and --signed-before`,
+        `Cannot revoke ${quote(id)} together with --subject or --signed-before: give the id, or the options`,
       );
     if (id.startsWith('CSSK'))
       throw new UsageError(
@@ -96,20 +104,20 @@ async function plan(
     const what = `access key ${id}${await ownerOf(named.store, id)}`;
     return {
       revocation: { accessKeyId: id },
-      act: `revoke ${what} for good`,
+      act: `revoke ${what} permanently`,
       word: id,
       done: `Revoked ${what} permanently`,
     };
   }
   if (signedBefore !== undefined) return planSignedBefore(named, signedBefore, subject);
   if (subject === undefined)
-    throw new UsageError('Cannot revoke nothing: give an id, --subject or --signed-before');
+    throw new UsageError('Cannot tell what to revoke: give an id, --subject or --signed-before');
   const reached = await reachedOf(named, subject);
   return {
     revocation: { subject },
-    act: `revoke all access keys (${reached.keys}) and sessions of ${quote(subject)} for good`,
+    act: `revoke all access keys (${reached.keys}) and sessions of ${quote(subject)} permanently`,
     word: subject,
-    done: `Revoked ${told(reached)} of ${quote(subject)} permanently, and all sessions issued to it until now`,
+    done: `Revoked ${formatReached(reached)} of ${quote(subject)} permanently, and all sessions issued to it until now`,
     accessKeys: reached.keys,
     ...doubtOf(named, subject, reached),
   };
@@ -121,19 +129,19 @@ async function planSignedBefore(
   subject: string | undefined,
 ): Promise<Plan> {
   const reached = await reachedOf(named, subject);
-  const whose = subject === undefined ? 'everybody' : quote(subject);
+  const whose = subject === undefined ? 'all subjects' : quote(subject);
   const time = formatTime(signedBefore);
   return {
     revocation: { signedBefore, ...(subject === undefined ? {} : { subject }) },
-    act: `revoke what ${whose} signed before ${time}, and the sessions begun before`,
+    act: `revoke what ${whose} signed before ${time}, and the sessions that began before`,
     word: subject ?? 'everybody',
-    done: `Revoked what ${whose} signed before ${time} with ${told(reached)}, and the sessions begun before`,
+    done: `Revoked what ${whose} signed before ${time} with ${formatReached(reached)}, and the sessions that began before`,
     accessKeys: reached.keys,
     ...(subject === undefined ? {} : doubtOf(named, subject, reached)),
   };
 }
 
-/** @throws OperationError `ERR_NOTHING_REVOKED` before anything is asked or changed */
+/** @throws OperationError `ERR_NOTHING_REVOKED`, before the command asks or changes anything */
 async function reachedOf({ store, name }: NamedStore, subject?: string): Promise<Reached> {
   const reached = await countReached(store, subject);
   if (!isNothing(reached)) return reached;
@@ -144,7 +152,7 @@ async function reachedOf({ store, name }: NamedStore, subject?: string): Promise
   );
 }
 
-function told({ keys, revokedBefore, unreadable }: Reached): string {
+function formatReached({ keys, revokedBefore, unreadable }: Reached): string {
   const more = [
     ...(revokedBefore === 0 ? [] : [`${revokedBefore} revoked before`]),
     ...(unreadable === 0 ? [] : [`${unreadable} unreadable`]),
@@ -152,7 +160,10 @@ function told({ keys, revokedBefore, unreadable }: Reached): string {
   return `${countOf(keys)}${more.length === 0 ? '' : ` (besides ${more.join(', ')})`}`;
 }
 
-/** A misspelt subject must not look like success, and one that has sessions only must be revoked. */
+/**
+ * A misspelt subject must not look like success. But a subject may also have only sessions, so the
+ * command revokes all the same.
+ */
 function doubtOf(
   { name }: NamedStore,
   subject: string,
@@ -161,14 +172,14 @@ function doubtOf(
   if (keys + revokedBefore > 0) return {};
   const perhaps = unreadable === 0 ? '' : `; ${countOf(unreadable)} there cannot be read`;
   const then = sessions
-    ? `sessions issued to it until now are revoked, if there are any`
-    : `what cannot be read is revoked if it is of this subject`;
+    ? `revoked the sessions issued to it until now, if there are any; check the name`
+    : `revoked what cannot be read, if it is of this subject; check the name`;
   return {
     doubt: `There is no access key of ${quote(subject)} in ${name}${perhaps}; ${then}`,
   };
 }
 
-/** A key can be revoked also where nobody knows whose it is. */
+/** A key can be revoked even if its record cannot be read, so its owner is unknown. */
 async function ownerOf(store: ManagedKeyStore, id: string): Promise<string> {
   try {
     const { subject } = await findKey(store, id);

@@ -7,7 +7,9 @@ import type { Io } from '../terminal/io.ts';
 export function addRewrap(keys: Command, io: Io): void {
   const rewrap = keys
     .command('rewrap')
-    .description('seal everything with the first master key, so that older ones are not needed');
+    .description(
+      'encrypt all secrets with the first master key, so that you can remove the others',
+    );
   addStoreOptions(rewrap)
     .action(
       storeAction(io, async ({ keys: store, output }) => {
@@ -20,7 +22,7 @@ export function addRewrap(keys: Command, io: Io): void {
       'after',
       examples(
         'countersign master-key --into countersign-keys.json.master-key --id 2026-12',
-        'countersign keys rewrap   # afterwards the lines below the first can go',
+        'countersign keys rewrap   # then remove the lines below the first',
       ),
     );
 }

@@ -14,16 +14,16 @@ import { readPublicKeyFile } from './public-key-file.ts';
 export function addRotate(keys: Command, io: Io): void {
   const rotate = keys
     .command('rotate')
-    .description('make a new access key like an old one, which goes on working for a while')
+    .description('make a new access key like an old one; the old one works for a while longer')
     .argument('<id>', 'the id of the old access key', parseAccessKeyId)
     .requiredOption(
       '--overlap <duration>',
-      'for how long the old one still works: longer than its users take to fetch the new one',
+      'how long the old key still works: long enough for its users to get the new one',
       (text: string) => parseDuration(text, '366d'),
     )
     .option(
       '--public-key <file>',
-      'the public key of the new one, in PEM or as a JWK; needed if the old one has a public key',
+      'public key of the new key, in PEM or as a JWK; required if the old key has a public key',
     );
   addStoreOptions(rotate)
     .action(
@@ -33,14 +33,14 @@ export function addRotate(keys: Command, io: Io): void {
           const old = await findKey(store, args[0] as string);
           if (old.publicKey !== undefined && path === undefined)
             throw new UsageError(
-              `Cannot rotate access key "${old.accessKeyId}": it has a public key, so give the new one with --public-key`,
+              `Cannot rotate access key "${old.accessKeyId}": it has a public key; give the new public key with --public-key`,
             );
           const publicKey =
             path === undefined ? undefined : await readPublicKeyFile(path, undefined);
           const fresh = await store.rotate(old.accessKeyId, { overlap, publicKey } as {
             overlap: number;
           });
-          // Nothing may fail now before the secret is printed: nobody could ask for it again.
+          // From here to the printing nothing may fail: the secret cannot be read again.
           const end = Math.min(old.expiresAt ?? Number.POSITIVE_INFINITY, io.clock() + overlap);
           const document = { ...fresh, replaces: { accessKeyId: old.accessKeyId, expiresAt: end } };
           if (path === undefined) await output.secret(document, newKeyText(fresh), 'key');

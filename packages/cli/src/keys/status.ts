@@ -19,7 +19,7 @@ export function addDisable(keys: Command, io: Io): void {
 export function addEnable(keys: Command, io: Io): void {
   add(keys, io, {
     name: 'enable',
-    description: 'accept an access key again that was disabled',
+    description: 'accept a disabled access key again',
     change: (store, id) => store.enable(id),
     done: 'is enabled',
   });
@@ -43,11 +43,11 @@ function add(keys: Command, io: Io, { name, description, change, done }: Change)
         const id = args[0] as string;
         await change(store, id);
         const key = await findKey(store, id);
-        // Revoked with its subject, a key stays as it was, and is refused all the same.
+        // If its subject was revoked, the record of a key is unchanged, but servers refuse the key.
         if (key.status === 'revoked')
           throw new KeyStoreError(
             'ERR_KEY_REVOKED',
-            `Access key ${quote(id)} is revoked, with all that ${quote(key.subject)} had: make a new one`,
+            `Access key ${quote(id)} is revoked, with all access keys of ${quote(key.subject)}: make a new one`,
           );
         await output.data(key, '');
         output.note(`Access key ${id} ${done}`);

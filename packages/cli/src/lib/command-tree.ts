@@ -1,6 +1,6 @@
 import type { Command, Option } from 'commander';
 
-/** Where somebody is among the commands. */
+/** A place in the tree of commands. */
 export interface CommandPlace {
   /** `countersign keys rotate`. */
   readonly place: string;
@@ -12,7 +12,7 @@ export interface CommandPlace {
 export interface CommandNode {
   /** `countersign keys rotate`. */
   readonly place: string;
-  /** What may stand next: commands, or the values of an argument. */
+  /** What may follow: commands, or the values of an argument. */
   readonly words: readonly Word[];
   readonly options: readonly Flag[];
 }
@@ -30,19 +30,19 @@ export interface Flag {
   readonly choices: readonly string[];
 }
 
-/** An option where it stands, and what may follow it. */
+/** An option of one command, and the values that may follow it. */
 interface Followed {
   /** `countersign callbacks list --state`. */
   readonly place: string;
   readonly choices: readonly string[];
 }
 
-/** All commands of a program, each before those below it. */
+/** All commands of a program, each before its subcommands. */
 export function listCommands(program: Command): CommandNode[] {
   return listBelow(program, program.name());
 }
 
-/** All options that are followed by such a value. */
+/** All options that take this kind of value. */
 export function followedBy(value: Flag['value'], commands: readonly CommandNode[]): Followed[] {
   return commands.flatMap(({ place, options }) =>
     options
@@ -53,7 +53,7 @@ export function followedBy(value: Flag['value'], commands: readonly CommandNode[
   );
 }
 
-/** The command that `argv` names, as far as it names one. */
+/** The command that the first words of `argv` name. */
 export function commandOf(program: Command, argv: readonly string[]): CommandPlace {
   let command = program;
   let place = program.name();

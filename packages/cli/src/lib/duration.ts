@@ -7,15 +7,15 @@ const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_4
  * Parses a duration as people write it.
  *
  * @param text such as `90d`, `1.5h`, `15m`, `30s`
- * @param longest the longest that makes sense, written the same way
+ * @param longest the longest allowed duration, written the same way
  * @returns seconds
- * @throws UsageError where it is none, or longer
+ * @throws UsageError if `text` is no duration, or a longer one
  */
 export function parseDuration(text: string, longest = '36500d'): number {
   const seconds = read(text);
   if (seconds === undefined)
     throw new UsageError(
-      `Cannot parse duration ${quote(text)}: expected a number and s, m, h or d`,
+      `Cannot parse duration ${quote(text)}: expected a number and s, m, h or d, as 90d`,
     );
   if (!(seconds <= (read(longest) as number)))
     throw new UsageError(`Cannot use duration ${quote(text)}: expected at most ${longest}`);

@@ -2,13 +2,13 @@ import { quote } from '@countersign/shared';
 import type { CommanderError } from 'commander';
 import type { CommandPlace } from './command-tree.ts';
 
-/** A command that cannot be understood, or lacks something: nothing was done. */
+/** The command line is wrong or incomplete. The command did nothing. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
   readonly code = 'ERR_USAGE';
 }
 
-/** A command that was understood, and failed. */
+/** The command line was right, but the operation failed. */
 export class OperationError extends Error {
   override readonly name = 'OperationError';
   readonly code:
@@ -30,20 +30,20 @@ export class OperationError extends Error {
   }
 }
 
-/** A command that printed what it found, and found it wrong: `--json` prints no second document. */
+/** The command printed its result, and found a fault in it. `--json` prints no second document. */
 export class FoundError extends OperationError {}
 
-/** The stable name of an error, for programs. */
+/** The stable code of an error, for programs. */
 export function codeOf(error: Error): string {
   const { code } = error as { code?: unknown };
   return typeof code === 'string' ? code : 'ERR_FAILED';
 }
 
 /**
- * What the parser of commands says, as the rest of the product would say it.
+ * Turns a message of commander into one in the style of our own.
  *
- * @param command where it was said
- * @returns an error of its own: what the parser throws holds whatever was typed, and DEBUG shows it
+ * @param command the command that was called
+ * @returns a new error without a cause: commander's holds what was typed, and DEBUG shows causes
  */
 export function usageErrorOf({ message }: CommanderError, command: CommandPlace): UsageError {
   return new UsageError(`${asSentence(message, command)}; see ${command.place} --help`);
@@ -54,7 +54,7 @@ function asSentence(message: string, { flags }: CommandPlace): string {
   if (flags.includes(flag)) return `Option ${quote(flag)} takes no value`;
   const text = message
     .replace(/^error: /, '')
-    // `--option=value`: the value may be what must not be shown.
+    // `--option=value`: the value may be a secret.
     .replace(/^(unknown option '[^'=]+)=.*'/s, "$1'")
     .replace(/'([^']*)'/g, '"$1"')
     .replace(/\n\(Did you mean (?:one of )?(.*)\?\)$/, ' (did you mean $1?)')

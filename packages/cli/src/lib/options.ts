@@ -2,17 +2,17 @@ import { isAccessKeyId, isAudience, quote } from '@countersign/shared';
 import type { Command } from 'commander';
 import { UsageError } from './errors.ts';
 
-/** What all commands have that work with a store; last, so that their own options stand above. */
+/** Adds the options of all commands that use a store. Call it last: help shows them at the end. */
 export function addStoreOptions(command: Command): Command {
   return addJsonOption(command)
     .optionsGroup('Store:')
     .option(
       '--store <url>',
-      'file:PATH, redis://HOST:PORT, redis-cluster://HOST:PORT,… or redis-sentinel://HOST:PORT,…/MASTER-NAME; rediss… for TLS; otherwise COUNTERSIGN_STORE, then file:./countersign-keys.json',
+      'file:PATH, redis://HOST:PORT, redis-cluster://HOST:PORT,… or redis-sentinel://HOST:PORT,…/MASTER-NAME; rediss… for TLS; default COUNTERSIGN_STORE, then file:./countersign-keys.json',
     )
     .option(
       '--prefix <name>',
-      'what names in Redis begin with; otherwise COUNTERSIGN_PREFIX, then countersign:keys',
+      'prefix of keys in Redis; default COUNTERSIGN_PREFIX, then countersign:keys',
       parsePrefix,
     )
     .option(
@@ -21,24 +21,20 @@ export function addStoreOptions(command: Command): Command {
     )
     .option(
       '--master-key-file <path>',
-      'master keys, one per line; otherwise COUNTERSIGN_MASTER_KEY_FILE, or COUNTERSIGN_MASTER_KEY, then PATH.master-key of a file',
+      'file of master keys, one per line; default COUNTERSIGN_MASTER_KEY_FILE or COUNTERSIGN_MASTER_KEY, then PATH.master-key beside file:PATH',
     );
 }
 
-/** What all commands have that work with the queue of callbacks. */
+/** Adds the options of all commands that use the queue of callbacks. */
 export function addQueueOptions(command: Command): Command {
   return addJsonOption(command)
     .optionsGroup('Queue:')
     .option(
       '--store <url>',
-      'redis://HOST:PORT, redis-cluster://HOST:PORT,… or redis-sentinel://HOST:PORT,…/MASTER-NAME; rediss… for TLS; otherwise COUNTERSIGN_STORE',
+      'redis://HOST:PORT, redis-cluster://HOST:PORT,… or redis-sentinel://HOST:PORT,…/MASTER-NAME; rediss… for TLS; default COUNTERSIGN_STORE',
     )
-    .option('--queue <name>', 'what the queue is called; otherwise callbacks')
-    .option(
-      '--prefix <name>',
-      'what names in Redis begin with; otherwise {countersign}',
-      parsePrefix,
-    )
+    .option('--queue <name>', 'name of the queue; default callbacks')
+    .option('--prefix <name>', 'prefix of keys in Redis; default {countersign}', parsePrefix)
     .option(
       '--ca-file <path>',
       'the authority of the certificate of Redis, in PEM; otherwise COUNTERSIGN_REDIS_CA, then what Node trusts',
@@ -51,14 +47,14 @@ export function addJsonOption(command: Command): Command {
     .option('--json', 'print one JSON document; times are Unix seconds');
 }
 
-/** For an option that may be given several times. */
+/** Collects the values of an option that may be repeated. */
 export function several(
   check: (text: string) => string,
 ): (text: string, before?: readonly string[]) => string[] {
   return (text, before = []) => [...before, check(text)];
 }
 
-/** @throws UsageError, as all of these */
+/** @throws UsageError, like all functions below */
 export function parseAccessKeyId(text: string): string {
   if (isAccessKeyId(text)) return text;
   throw wrong('access key id', text, '1 to 128 of A-Z a-z 0-9 . _ -');
@@ -76,7 +72,7 @@ export function parseSubject(text: string): string {
 
 export function parseScope(text: string): string {
   if (/^\S+$/.test(text)) return text;
-  throw wrong('scope', text, 'a name without spaces; give --scope several times for several');
+  throw wrong('scope', text, 'a name without spaces; repeat --scope for more');
 }
 
 export function parseAudience(text: string): string {
@@ -99,7 +95,7 @@ export function parseDeliveryId(text: string): string {
   throw wrong('delivery id', text, 'dlv_ and 32 characters, as callbacks list prints it');
 }
 
-/** @throws UsageError where it is no whole number, or out of range */
+/** @throws UsageError if the text is no whole number, or out of range */
 export function parseWhole(what: string, lowest: number, highest: number) {
   return (text: string): number => {
     const number = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;

@@ -4,16 +4,16 @@ import { UsageError } from './errors.ts';
 const DATE = String.raw`(\d{4}-\d\d-\d\d)`;
 const CLOCK = String.raw`(\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)`;
 const ZONE = String.raw`(Z|UTC|[+-]\d\d:\d\d)`;
-// A time of day says its zone: whoever wrote it may sit elsewhere than the server.
+// A time of day needs a zone: an operator and a server may be in different zones.
 const TIME = new RegExp(`^${DATE}(?:[T ]${CLOCK} ?${ZONE})?$`);
 
 /**
- * Parses a moment as people write it, and as `formatTime` does.
+ * Parses a time as people write it, and as `formatTime` does.
  *
- * @param text `now`, a day (its beginning, in UTC), or a time with its zone
+ * @param text `now`, a day (meaning its start, in UTC), or a time with its zone
  * @param now Unix seconds
  * @returns Unix seconds
- * @throws UsageError where it is none
+ * @throws UsageError if `text` is no time
  */
 export function parseTime(text: string, now: number): number {
   if (text === 'now') return now;
@@ -26,7 +26,7 @@ export function parseTime(text: string, now: number): number {
   return seconds;
 }
 
-/** Of 30 February, JavaScript makes 2 March. */
+/** `Date` turns 30 February into 2 March. */
 function isDate(date: string): boolean {
   const day = new Date(`${date}T00:00Z`);
   return !Number.isNaN(day.getTime()) && day.toISOString().startsWith(date);
@@ -37,7 +37,7 @@ export function formatTime(seconds: number): string {
   return `${iso(seconds).slice(0, 19).replace('T', ' ')} UTC`;
 }
 
-/** `2026-11-24 22:30`, for a table whose head says that it is UTC. */
+/** `2026-11-24 22:30`, for a table whose heading says UTC. */
 export function formatMinute(seconds: number): string {
   return iso(seconds).slice(0, 16).replace('T', ' ');
 }

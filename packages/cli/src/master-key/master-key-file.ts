@@ -6,7 +6,8 @@ import { OperationError } from '../lib/errors.ts';
 import { isMasterKey } from '../store/master-key-provider.ts';
 
 /**
- * Puts a master key on top of a file, where it seals from then on; the file is readable by its owner only.
+ * Adds a master key as the first line of a file, so that it seals from then on. Only the owner can
+ * read the file.
  *
  * @throws OperationError `ERR_MASTER_KEY_FILE`
  */
@@ -14,10 +15,10 @@ export async function addMasterKeyTo(path: string, id: string, key: string): Pro
   try {
     const before = await readIfThere(path);
     if (!before.split(/\r?\n/).every((line) => line === '' || isMasterKey(line)))
-      throw new Error('it holds something else than master keys; name another file');
-    // The upper one would hide the lower one, and what that has sealed.
+      throw new Error('it holds something other than master keys; name another file');
+    // The new key would hide the old one of this id, and nothing sealed with that could be read.
     if (before.split(/\r?\n/).some((line) => line.startsWith(`${id}:`)))
-      throw new Error(`there is one called ${quote(id)}; give another --id`);
+      throw new Error(`it already has a master key ${quote(id)}; give another --id`);
     await replace(path, `${key}\n${before}`);
   } catch (cause) {
     throw new OperationError(
@@ -35,14 +36,14 @@ async function readIfThere(path: string): Promise<string> {
   });
 }
 
-/** As a whole: a server that reads meanwhile finds the old one or the new one. */
+/** Replaces the file in one step: a server reads the old content or the new one, never a part. */
 async function replace(path: string, text: string): Promise<void> {
   const place = await realpath(path).catch(() => path);
   const draft = `${place}.${randomBytes(8).toString('hex')}`;
   try {
     await writeFile(draft, text, { mode: 0o600, flag: 'wx', flush: true });
     if (process.geteuid?.() === 0) {
-      // Whose file it was: the server that reads it is seldom root.
+      // Keep the owner of the file: the server that reads it rarely runs as root.
       const { uid, gid } = await stat(place).catch(() => stat(dirname(place)));
       await chown(draft, uid, gid).catch(() => undefined);
     }

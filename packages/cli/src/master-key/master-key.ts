@@ -13,13 +13,16 @@ interface Options {
   readonly into?: string;
 }
 
-/** A key that secrets are sealed with. */
+/** The command that makes a master key. */
 export function addMasterKey(program: Command, io: Io): void {
   const masterKey = program
     .command('master-key')
-    .description('make a master key, which secrets are sealed with')
-    .option('--id <name>', 'what it is called; otherwise the date of today', parseId)
-    .option('--into <path>', 'put it on top of a file, or make the file, in place of printing it');
+    .description('make a master key, which encrypts secrets')
+    .option('--id <name>', 'id of the master key; default the date of today', parseId)
+    .option(
+      '--into <path>',
+      'add it as the first line of a file, or make the file, in place of printing it',
+    );
   addJsonOption(masterKey)
     .action(
       action<Options>(io, async ({ options, output }) => {
@@ -27,12 +30,12 @@ export function addMasterKey(program: Command, io: Io): void {
         const key = generateMasterKey(id);
         if (into === undefined) {
           await output.data({ masterKey: key }, `${key}\n`);
-          output.note('Keep it apart from the keys that it seals');
+          output.note('Keep the master key apart from the store that it encrypts');
           return;
         }
         await addMasterKeyTo(into, id, key);
         await output.data({ path: into, id }, '');
-        output.note(`Master key ${id} is the first in ${quote(into, 200)}`);
+        output.note(`Added master key ${id} as the first in ${quote(into, 200)}`);
       }),
     )
     .addHelpText(

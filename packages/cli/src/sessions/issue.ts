@@ -25,18 +25,26 @@ interface Options {
   readonly issuer?: string;
 }
 
-/** No session lives longer. */
+/** The longest life of any session. */
 const LONGEST = '7d';
 
 export function addIssue(sessions: Command, io: Io): void {
   const issue = sessions
     .command('issue')
     .description('issue session credentials, and print them once')
-    .requiredOption('--subject <name>', 'whose session it is', parseSubject)
-    .requiredOption('--audience <service>', 'the one service that it is for', parseAudience)
-    .option('--scope <name>', 'what it may be used for; may be given again', several(parseScope))
-    .option('--ttl <duration>', `how long it lives: at most ${LONGEST}; otherwise 1h`, parseTtl)
-    .option('--issuer <name>', 'who issues it; otherwise COUNTERSIGN_ISSUER', parseIssuer);
+    .requiredOption('--subject <name>', 'owner of the session', parseSubject)
+    .requiredOption('--audience <service>', 'the one service that accepts it', parseAudience)
+    .option(
+      '--scope <name>',
+      'what the session may be used for; repeat for more',
+      several(parseScope),
+    )
+    .option('--ttl <duration>', `how long it works: at most ${LONGEST}; default 1h`, parseTtl)
+    .option(
+      '--issuer <name>',
+      'issuer, as your servers have it; default COUNTERSIGN_ISSUER',
+      parseIssuer,
+    );
   addStoreOptions(issue)
     .action(
       storeAction<Options>(io, async ({ keys, masterKey, options, output }) => {
@@ -46,7 +54,7 @@ export function addIssue(sessions: Command, io: Io): void {
         const { issue } = createSessions({ issuer, masterKey, revocations: keys, maxTtl });
         const credentials = await issue({ subject, audience, scopes, ttl });
         await output.secret(credentials, credentialsText(credentials), 'session');
-        output.note('Keep the session credentials now: they are not shown again');
+        output.note('Save the session credentials now: they are not shown again');
       }),
     )
     .addHelpText(

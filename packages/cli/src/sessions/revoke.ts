@@ -15,22 +15,22 @@ interface Options {
   readonly yes?: boolean;
 }
 
-/** What is to be revoked, and how it is asked about. */
+/** What to revoke, and how to ask for confirmation. */
 interface Plan {
   readonly revocation: Revocation;
   readonly act: string;
   readonly word: string;
-  /** What was done, as it is told afterwards. */
+  /** Printed afterwards. */
   readonly done: string;
 }
 
 export function addRevoke(sessions: Command, io: Io): void {
   const revoke = sessions
     .command('revoke')
-    .description('end sessions for good: one, all that a subject has, or all that there are')
+    .description('end sessions permanently: one, all of a subject, or all')
     .argument('[id]', 'the id of the session', parseSessionId)
-    .option('--subject <name>', 'all sessions that somebody has now', parseSubject)
-    .option('--everybody', 'all sessions that there are')
+    .option('--subject <name>', 'all sessions that this subject has now', parseSubject)
+    .option('--everybody', 'all sessions of all subjects')
     .option('--yes', 'do not ask');
   addStoreOptions(revoke)
     .action(
@@ -66,7 +66,7 @@ function checkOptions(id: string | undefined, { subject, everybody }: Options): 
     );
 }
 
-/** Sessions are not stored: what is told is what is known. */
+/** Sessions are not stored, so the messages say only what is known. */
 function plan(
   id: string | undefined,
   { subject }: Options,
@@ -76,7 +76,7 @@ function plan(
   if (id !== undefined)
     return {
       revocation: { accessKeyId: id },
-      act: `revoke session ${id} for good`,
+      act: `revoke session ${id} permanently`,
       word: id,
       done: `Revoked session ${id} permanently, if it was ever issued: sessions are not stored`,
     };
@@ -85,15 +85,15 @@ function plan(
       keys + revokedBefore === 0 ? `. There is no access key of ${quote(subject)} in ${name}` : '';
     return {
       revocation: { subject, only: 'sessions' },
-      act: `revoke all sessions of ${quote(subject)} for good`,
+      act: `revoke all sessions of ${quote(subject)} permanently`,
       word: subject,
       done: `Revoked all sessions issued to ${quote(subject)} until now, if there are any${unknown}`,
     };
   }
   return {
     revocation: { everybody: 'sessions' },
-    act: 'revoke all sessions of everybody for good',
+    act: 'revoke all sessions of all subjects permanently',
     word: 'everybody',
-    done: `Revoked all sessions issued until now, and no access key: ${name} has ${countOf(keys)} not revoked`,
+    done: `Revoked all sessions issued until now, but no access key: ${name} has ${countOf(keys)} not revoked`,
   };
 }

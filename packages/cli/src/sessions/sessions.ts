@@ -3,7 +3,7 @@ import type { Io } from '../terminal/io.ts';
 import { addIssue } from './issue.ts';
 import { addRevoke } from './revoke.ts';
 
-/** Session credentials: lent out, and ended. */
+/** Commands that issue and revoke session credentials. */
 export function addSessions(program: Command, io: Io): void {
   const sessions = program
     .command('sessions')

@@ -3,7 +3,7 @@ import type { Io } from '../terminal/io.ts';
 import { Output } from '../terminal/output.ts';
 import { type OpenStore, type StoreOptions, withStore } from './store.ts';
 
-/** What a command is called with. */
+/** What an action gets. */
 export interface Call<Options> {
   readonly io: Io;
   readonly output: Output;
@@ -13,7 +13,7 @@ export interface Call<Options> {
 
 type Action = (...parameters: unknown[]) => Promise<void>;
 
-/** Makes an action for the parser of commands. */
+/** Makes an action for commander. */
 export function action<Options>(io: Io, act: (call: Call<Options>) => Promise<void>): Action {
   return async (...parameters) => {
     const command = parameters.at(-1) as Command;
@@ -27,7 +27,7 @@ export function action<Options>(io: Io, act: (call: Call<Options>) => Promise<vo
   };
 }
 
-/** Makes an action that works with the store which the options name. */
+/** Makes an action that works with the store that the options name. */
 export function storeAction<Options>(
   io: Io,
   act: (call: Call<Options> & OpenStore) => Promise<void>,

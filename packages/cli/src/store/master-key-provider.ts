@@ -13,10 +13,10 @@ export interface ChosenMasterKeys {
 }
 
 /**
- * Chooses where master keys come from: a file that is named, the environment, or the file beside a file of keys. Never the command
- * line, which everybody on the machine can read.
+ * Chooses where master keys come from: a named file, the environment, or the file beside a file of
+ * keys. Never the command line, which all users of the machine can read.
  *
- * @throws UsageError where there are none, or what there is cannot be one. No key is part of the message
+ * @throws UsageError if there is none, or one is malformed. The message holds no key.
  */
 export function chooseMasterKeys(
   { env }: Io,
@@ -28,7 +28,7 @@ export function chooseMasterKeys(
   const file = env['COUNTERSIGN_MASTER_KEY_FILE'];
   if (given && file)
     throw new UsageError(
-      'Cannot choose between COUNTERSIGN_MASTER_KEY and COUNTERSIGN_MASTER_KEY_FILE: set one of them',
+      'Cannot use both COUNTERSIGN_MASTER_KEY and COUNTERSIGN_MASTER_KEY_FILE: unset one of them',
     );
   if (given) return { provider: parseMasterKeys(given) };
   if (file) return fromNamedFile(file);
@@ -38,7 +38,7 @@ export function chooseMasterKeys(
   );
 }
 
-/** A file that is named is there: one made by a slip of the pen would seal what no server can open. */
+/** A named file must exist. If the command made one at a misspelt path, no server could decrypt. */
 function fromNamedFile(path: string): ChosenMasterKeys {
   if (!isThere(path))
     throw new UsageError(
@@ -57,9 +57,9 @@ function fromFileBeside(keys: string): ChosenMasterKeys {
 }
 
 /**
- * Whether there is such a file. It is not read: a pipe can be read once only.
+ * Whether there is such a file. It is not read here, because a pipe can be read only once.
  *
- * @throws UsageError where it cannot be read
+ * @throws UsageError if it cannot be read
  */
 function isThere(path: string): boolean {
   try {
@@ -69,7 +69,7 @@ function isThere(path: string): boolean {
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     if (code === 'ENOENT') return false;
-    // What Node adds is the path.
+    // Node adds the path, which the message already has.
     const why = message.replace(/, access '.*/s, '');
     throw new UsageError(`Cannot read master key file ${quote(path, 200)}: ${why}`, { cause });
   }
@@ -85,7 +85,7 @@ function parseMasterKeys(text: string): readonly string[] {
   );
 }
 
-/** As text: `<id>:<32 bytes in base64url>`. */
+/** Whether the text is `<id>:<32 bytes in base64url>`. */
 export function isMasterKey(text: string): boolean {
   return splitMasterKey(text) !== undefined;
 }

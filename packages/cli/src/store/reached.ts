@@ -6,13 +6,13 @@ export interface Reached {
   /** Access keys that were not revoked before. */
   readonly keys: number;
   readonly revokedBefore: number;
-  /** Access keys whose records cannot be opened: they may be of any subject. */
+  /** Access keys whose records cannot be decrypted. They may be of any subject. */
   readonly unreadable: number;
   /** Whether a session may have been issued. Sessions are not stored: their number is unknown. */
   readonly sessions: boolean;
 }
 
-/** @param subject everybody if not given */
+/** @param subject all subjects if not given */
 export async function countReached(store: ManagedKeyStore, subject?: string): Promise<Reached> {
   const found = await store.list({ subject });
   const count = (...statuses: string[]) =>
@@ -25,7 +25,7 @@ export async function countReached(store: ManagedKeyStore, subject?: string): Pr
   };
 }
 
-/** Whether nothing can be revoked: then the subject, the prefix or the file may be misspelt. */
+/** Whether nothing can be revoked. Then the subject, the prefix or the file may be misspelt. */
 export function isNothing({ keys, revokedBefore, unreadable, sessions }: Reached): boolean {
   return keys + revokedBefore + unreadable === 0 && !sessions;
 }
@@ -35,8 +35,8 @@ export function countOf(keys: number): string {
 }
 
 /**
- * Whether a session may have been issued with the store. A session later than all revocations is
- * over only if the store has never heard of sessions, and then it accepts none.
+ * Whether a session may have been issued with the store. The probe is a session later than every
+ * revocation. The store refuses it only if no session was ever issued with the store.
  */
 async function hasSessions(store: ManagedKeyStore): Promise<boolean> {
   const latest = Number.MAX_SAFE_INTEGER;
@@ -50,7 +50,7 @@ async function hasSessions(store: ManagedKeyStore): Promise<boolean> {
   try {
     return !(await store.isSessionRevoked(probe));
   } catch (error) {
-    // What is not known must not keep an operator from revoking.
+    // A record that cannot be read must not keep an operator from revoking.
     if (isUnreadable(error)) return true;
     throw error;
   }

@@ -6,10 +6,10 @@ import type { Place } from './store-url.ts';
 export type RedisPlace = Exclude<Place, { kind: 'file' }>;
 type SentinelPlace = Extract<Place, { kind: 'sentinel' }>;
 
-/** Seconds: somebody waits, but no request does. */
+/** In seconds. A person waits for the command, but no request does. */
 export const TIMEOUT = 5;
 
-/** For a connection that says what is wrong: it gives up at once. */
+/** For a connection that reports the first failure, and does not try again. */
 const PROBE = {
   lazyConnect: true,
   connectTimeout: TIMEOUT * 1000,
@@ -19,7 +19,7 @@ const PROBE = {
 };
 
 /**
- * A connection that is never made: a store makes its own of it.
+ * A connection that is never opened: a store copies its settings.
  *
  * @param tls `undefined` for a place without TLS
  */
@@ -29,16 +29,17 @@ export function connectionOf(place: RedisPlace, tls: RedisTls | undefined): Redi
   return new Cluster([...place.nodes], {
     ...options,
     redisOptions: { ...passwordOf(place), ...tlsOf(tls) },
-    // Certificates are checked for the host of a connection: it stays a name, not its address.
+    // A certificate is checked for the host of the connection, so keep the name: do not resolve it.
     ...(tls === undefined ? {} : { dnsLookup: (name, done) => done(null, name) }),
   });
 }
 
 /**
- * Makes sure that Redis answers, of a Cluster one node, through Sentinel the master: a store tries again and again, and
- * says no more than that it did not succeed.
+ * Checks that Redis answers: one node of a Cluster, or the master that Sentinel names. A store
+ * would try again and again, and say only that it did not succeed.
  *
- * @throws what is wrong: nobody listens, the password, the certificate, another kind of Redis, or no answer
+ * @throws the reason: nothing listens, a wrong password or certificate, another kind of Redis, or
+ *   no answer
  */
 export async function reach(place: RedisPlace, tls: RedisTls | undefined): Promise<void> {
   if (place.kind === 'redis') return probe(single(place, tls, PROBE), refuseSentinel);
@@ -47,7 +48,7 @@ export async function reach(place: RedisPlace, tls: RedisTls | undefined): Promi
     return probeFirst(place.nodes, options, (node) => node.cluster('SLOTS'));
   }
   const { sentinelUsername: username, sentinelPassword: password } = place;
-  // Its user need not be allowed INFO: stores do not ask for it either.
+  // The user of a Sentinel need not have INFO, because stores do not use it either.
   const own = { ...PROBE, enableReadyCheck: false };
   const options = { ...own, ...passwordOf({ username, password }), ...tlsOf(tls) };
   await probeFirst(place.nodes, options, (node) => findMaster(node, place));
@@ -73,7 +74,7 @@ function single(
   });
 }
 
-/** One of the nodes has to answer: of those that do not, the first says why. */
+/** Checks that one of the nodes answers. If none does, throws the failure of the first. */
 async function probeFirst(
   nodes: readonly { readonly host: string; readonly port: number }[],
   options: typeof PROBE,
@@ -92,11 +93,11 @@ async function probeFirst(
 
 async function probe(redis: Redis, ask?: (redis: Redis) => Promise<unknown>): Promise<void> {
   const ready = once(redis, 'ready', { signal: AbortSignal.timeout(TIMEOUT * 1000) });
-  // What is not listened to, ioredis prints.
+  // ioredis prints errors that have no listener.
   redis.on('error', () => undefined);
   const connected = redis.connect().then(() => ready);
   try {
-    // What ends the connection is an error; without one, as where TLS is expected, only its end is.
+    // An error ends the connection. A server that expects TLS may close it without an error.
     await Promise.race([ready, connected]);
     await ask?.(redis);
   } finally {
@@ -106,7 +107,7 @@ async function probe(redis: Redis, ask?: (redis: Redis) => Promise<unknown>): Pr
 }
 
 async function refuseSentinel(redis: Redis): Promise<void> {
-  // If INFO is refused, the store says so.
+  // If INFO is refused, the store reports it.
   const info = await redis.info('server').catch(() => '');
   if (/^redis_mode:sentinel\r?$/m.test(info))
     throw new Error('it is a Sentinel; write redis-sentinel://HOST:PORT,HOST:PORT/MASTER-NAME');

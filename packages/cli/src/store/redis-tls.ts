@@ -5,7 +5,7 @@ import { UsageError } from '../lib/errors.ts';
 import type { Io } from '../terminal/io.ts';
 import { isTls, type Place } from './store-url.ts';
 
-/** What a TLS connection to Redis is made with, in PEM. */
+/** Settings of a TLS connection to Redis, in PEM. */
 export interface RedisTls {
   /** In place of the authorities that Node trusts. */
   readonly ca?: string;
@@ -15,8 +15,8 @@ export interface RedisTls {
 }
 
 /**
- * Reads the files of certificates that are named. Those of the environment do not concern a store
- * without TLS.
+ * Reads the certificates that the options and the environment name. For a store without TLS, the
+ * environment is ignored.
  *
  * @returns `undefined` for a store without TLS
  * @throws UsageError if a file cannot be read or used, or --ca-file is given without TLS
@@ -54,7 +54,7 @@ function read(name: string, path: string | undefined): string | undefined {
   if (path === undefined) return undefined;
   try {
     const text = readFileSync(path, 'utf8');
-    // Node takes any text for authorities, and then trusts none.
+    // Node accepts any text as authorities, and then trusts none.
     if (name !== 'COUNTERSIGN_REDIS_KEY') new X509Certificate(text);
     return text;
   } catch (cause) {

@@ -5,10 +5,10 @@ import { OperationError, UsageError } from '../lib/errors.ts';
 import { TIMEOUT } from './redis-connection.ts';
 import { isTls, type Place } from './store-url.ts';
 
-/** What Node says of a certificate whose authority it does not know. */
+/** Codes of Node for a certificate of an unknown authority. */
 const AUTHORITY = /SELF_SIGNED_CERT|^UNABLE_TO_(?:VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT)/;
 
-/** What systems and Redis say, with the store that they say it of. */
+/** An error of the system or of Redis, with the store and with advice. */
 export function explained(error: Error, url: string, place: Place): Error {
   const known = [KeyStoreError, OperationError, UsageError, TypeError, RangeError];
   for (const it of [error, error.cause])

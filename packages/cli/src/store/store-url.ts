@@ -7,7 +7,7 @@ interface Node {
   readonly port: number;
 }
 
-/** Several hosts, of which one has to answer. */
+/** Several hosts. One of them has to answer. */
 interface Hosts {
   readonly nodes: readonly Node[];
   readonly username: string;
@@ -24,7 +24,7 @@ export type Place =
       readonly kind: 'sentinel';
       readonly master: string;
       readonly db: number;
-      /** Of the Sentinels: the others are of the Redis that they lead to. */
+      /** For the Sentinels. `username` and `password` are for the master that they name. */
       readonly sentinelUsername: string;
       readonly sentinelPassword: string;
     } & Hosts);
@@ -41,7 +41,8 @@ export function isTls(place: Place): boolean {
 /**
  * Reads where keys are kept.
  *
- * @throws UsageError where it is no such place. Nothing of it is part of the message but its scheme: who knows where in it a password is
+ * @throws UsageError if the URL is malformed. The message holds only its scheme, because any other
+ *   part may hold a password.
  */
 export function parseStoreUrl(text: string): Place {
   const [, scheme, rest = ''] = /^([a-z-]+):(.*)$/s.exec(text) ?? [];
@@ -56,20 +57,20 @@ export function parseStoreUrl(text: string): Place {
     }
   } catch (error) {
     if (error instanceof UsageError) throw error;
-    // What is wrong with a URL is not worth a password in a message.
+    // The message of the parser could hold a password.
   }
   const around = /^[\s"']|[\s"']$/.test(text) ? ', without quotes or spaces around it' : '';
   throw new UsageError(`Cannot open store ${unread(text)}: ${EXPECTED}${around}`);
 }
 
-/** A store's URL as it can be shown. A file has no password. */
+/** The URL of a store with `***` in place of passwords. A file has none. */
 export function withoutPassword(text: string): string {
   return text
     .replace(/^(?!file:)(.*?):(?!\/\/).*@/s, '$1:***@')
     .replace(/([?&][^=&]*password=)[^&]*/gi, '$1***');
 }
 
-/** What could not be read, as it can be shown. */
+/** The scheme of a malformed URL: the rest may hold a password. */
 function unread(text: string): string {
   const [scheme = ''] = /^[a-z][a-z\d+.-]*:(?=\/)/i.exec(text) ?? [];
   return quote(`${scheme}…`);
@@ -77,20 +78,20 @@ function unread(text: string): string {
 
 function pathOf(text: string, rest: string): string {
   if (!rest.startsWith('//')) return rest;
-  // With a host, what is meant for the folder where one works would lie in the root folder.
+  // In file://keys.json, keys.json is the host. The user means a file in the current folder.
   if (new URL(text).host !== '')
     throw new UsageError(
-      `Cannot open store ${quote(text, 200)}: what follows file:// is a host; write ${quote(`file:${rest.slice(2)}`, 200)}`,
+      `Cannot open store ${quote(text, 200)}: file:// is followed by a host; write ${quote(`file:${rest.slice(2)}`, 200)}`,
     );
   return fileURLToPath(text);
 }
 
-/** ioredis takes whatever it is given for the number of a database, and falls over it later. */
+/** ioredis accepts any text as the number of a database, and fails later. */
 function redisUrl(text: string): string {
   const { href, pathname, searchParams } = new URL(text);
   if (/^\/?\d*$/.test(pathname) && /^\d*$/.test(searchParams.get('db') ?? '')) return href;
   throw new UsageError(
-    `Cannot open store ${unread(text)}: expected no more than the number of a database after redis://HOST:PORT/; in a password write / as %2F`,
+    `Cannot open store ${unread(text)}: expected only the number of a database after redis://HOST:PORT/; write a / in a password as %2F`,
   );
 }
 
@@ -98,7 +99,7 @@ function parseCluster(text: string): Place {
   return { kind: 'cluster', ...parseHosts(text, 6379) };
 }
 
-/** `HOST:PORT,HOST:PORT/MASTER-NAME`, then perhaps the number of a database, and how the Sentinels are asked. */
+/** `HOST:PORT,HOST:PORT/MASTER-NAME[/DB][?sentinelUsername=…&sentinelPassword=…]`. */
 function parseSentinel(text: string): Place {
   const [, hosts = '', master = '', db = '0', query = ''] =
     /^([^/?]+)\/([^/?]+)(?:\/(\d{1,4}))?(?:\?(.*))?$/s.exec(text) ?? [];

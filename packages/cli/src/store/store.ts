@@ -12,7 +12,7 @@ import { chooseTls, type RedisTls } from './redis-tls.ts';
 import { explained } from './store-failure.ts';
 import { type Place, parseStoreUrl, withoutPassword } from './store-url.ts';
 
-/** Which store, as the command line says. */
+/** Options that name a store. */
 export interface StoreOptions {
   readonly store?: string | undefined;
   readonly prefix?: string | undefined;
@@ -31,10 +31,10 @@ export interface OpenStore {
 const DEFAULT_URL = 'file:./countersign-keys.json';
 
 /**
- * Opens the store that is asked for, lets a command work with it, and closes it.
+ * Opens the store that the options name, runs a command with it, and closes it.
  *
- * @throws UsageError where it cannot be known which store
- * @throws KeyStoreError or OperationError where the store fails
+ * @throws UsageError if the options name no store
+ * @throws KeyStoreError or OperationError if the store fails
  */
 export async function withStore(
   io: Io,
@@ -51,7 +51,7 @@ export async function withStore(
   const { provider: masterKey, path } = chooseMasterKeys(io, options, place);
   const isNew = path !== undefined && !existsSync(path);
   try {
-    // A store would wait for one that does not answer, and for its own connections when it is closed.
+    // If Redis does not answer, a store would wait for it, when it opens and when it closes.
     if (place.kind !== 'file') await reach(place, tls);
     const keys = build(place, { prefix, tls }, masterKey, io);
     await act({ keys, masterKey, name }).finally(() => keys.close());
@@ -60,21 +60,21 @@ export async function withStore(
   }
   if (isNew && existsSync(path))
     output.note(
-      `Made master key file ${quote(path, 200)}: keep a copy apart from the keys, which nobody can open without it`,
+      `Made master key file ${quote(path, 200)}: keep a copy apart from the store, whose secrets cannot be read without it`,
     );
 }
 
-/** @throws UsageError where a password would be on the command line */
+/** @throws UsageError if a password is on the command line */
 export function chooseUrl({ env }: Io, { store }: Pick<StoreOptions, 'store'>): string | undefined {
   if (store !== undefined && withoutPassword(store) !== store)
     throw new UsageError(
-      'Cannot take a password from the command line, where ps shows it to everybody: put the URL into COUNTERSIGN_STORE',
+      'Cannot take a password from the command line, because ps shows it to all users: put the URL into COUNTERSIGN_STORE',
     );
   return store ?? (env['COUNTERSIGN_STORE'] || undefined);
 }
 
 /**
- * The prefix in Redis; `undefined` for the default. COUNTERSIGN_PREFIX does not concern a file.
+ * The prefix in Redis; `undefined` for the default. A file ignores COUNTERSIGN_PREFIX.
  *
  * @throws UsageError if --prefix is given with a file
  */

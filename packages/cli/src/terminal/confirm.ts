@@ -4,18 +4,18 @@ import type { Io } from './io.ts';
 import { escapeLine } from './terminal.ts';
 
 export interface Question {
-  /** What is about to be done, as in "revoke access key …". */
+  /** What the command will do, such as "revoke access key …". */
   readonly act: string;
-  /** What must be typed: a `y` is typed too easily. */
+  /** The word to type. A `y` would be too easy. */
   readonly word: string;
-  /** Whether the command line says so already. */
+  /** Whether the command line has `--yes`. */
   readonly yes?: boolean | undefined;
 }
 
 /**
- * Makes sure that somebody wants what cannot be taken back.
+ * Asks the user to confirm an act that cannot be undone.
  *
- * @throws UsageError where nobody can be asked
+ * @throws UsageError if there is no terminal to ask on
  * @throws OperationError `ERR_NOT_CONFIRMED`
  */
 export async function confirm(io: Io, { act, word, yes = false }: Question): Promise<void> {
@@ -29,7 +29,7 @@ export async function confirm(io: Io, { act, word, yes = false }: Question): Pro
   throw new OperationError('ERR_NOT_CONFIRMED', `Did not ${act}: ${word} was not typed`);
 }
 
-/** `undefined` where the input ends, as with Ctrl+C or Ctrl+D. */
+/** `undefined` if the input ends, for example with Ctrl+D. */
 function readLine({ stdin, stderr }: Io): Promise<string | undefined> {
   const lines = createInterface({ input: stdin, terminal: false });
   return new Promise((resolve) => {

@@ -1,17 +1,20 @@
 import type { Terminal } from './terminal.ts';
 
-/** What a command knows of the world: the process's own, or a test's. */
+/** All that a command uses of the process. Tests give their own. */
 export interface Io {
-  /** Data, and nothing else. */
+  /** For data only. */
   readonly stdout: Terminal;
-  /** What people read. */
+  /** For messages to people. */
   readonly stderr: Terminal;
   readonly stdin: NodeJS.ReadableStream;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Whether somebody sits there who can be asked. */
+  /** Whether a person can answer questions. */
   readonly isTTY: boolean;
   /** Unix seconds. */
   readonly clock: () => number;
-  /** Resolves when somebody wants the command to end, as with Ctrl+C. Whoever asks has to end; until then Ctrl+C ends the process. */
+  /**
+   * Resolves when the user ends the command, for example with Ctrl+C. A command that calls this
+   * must then end by itself. Before the call, Ctrl+C ends the process.
+   */
   readonly untilInterrupted: () => Promise<void>;
 }

@@ -5,7 +5,7 @@ import { escapeLine } from './terminal.ts';
 
 type Failure = NodeJS.ErrnoException;
 
-/** Where a command leaves what it found out: data on stdout, remarks for people on stderr. */
+/** Prints the results of a command: data to stdout, remarks for people to stderr. */
 export class Output {
   readonly #io: Io;
   readonly #json: boolean;
@@ -16,7 +16,7 @@ export class Output {
   }
 
   /**
-   * The data of a command, once, when all is done.
+   * Prints the result of a command. Call it once, at the end.
    *
    * @param document what `--json` prints
    * @param text what is printed otherwise
@@ -27,7 +27,7 @@ export class Output {
   }
 
   /**
-   * Data with a secret that nobody can ask for again: here somebody has to read.
+   * Prints data with a secret that cannot be read again, so a closed stdout is an error, too.
    *
    * @throws OperationError `ERR_NOT_PRINTED`
    */
@@ -40,18 +40,18 @@ export class Output {
     if (failure === undefined) return;
     const { accessKeyId } = document;
     const what = { key: 'access key', session: 'session' }[kind];
-    const why = failure.code === 'EPIPE' ? 'nobody reads it' : failure.message;
+    const why = failure.code === 'EPIPE' ? 'stdout is closed' : failure.message;
     throw new OperationError(
       'ERR_NOT_PRINTED',
-      `Made ${what} ${quote(accessKeyId)}, but cannot print its secret: ${why}; use countersign ${kind}s revoke ${accessKeyId}, and make another`,
+      `Made ${what} ${quote(accessKeyId)}, but cannot print its secret: ${why}; run countersign ${kind}s revoke ${accessKeyId}, and make another`,
       { cause: failure },
     );
   }
 
   /**
-   * Data that comes bit by bit: each a line, with `--json` a document of its own.
+   * Prints one piece of data, on a line; with `--json` as a document of its own.
    *
-   * @returns whether somebody reads on
+   * @returns whether stdout is still open
    * @throws OperationError `ERR_NOT_PRINTED`
    */
   async line(document: unknown, text: string): Promise<boolean> {
@@ -71,11 +71,11 @@ export class Output {
   }
 
   #check(failure: Failure | undefined): void {
-    // Whoever reads may have seen enough, as head does.
+    // A closed stdout is no failure: a reader such as head has seen enough.
     if (failure === undefined || failure.code === 'EPIPE') return;
     throw new OperationError(
       'ERR_NOT_PRINTED',
-      `Done, but cannot print the result: ${failure.message}`,
+      `Cannot print the result: ${failure.message}; the command itself succeeded`,
       { cause: failure },
     );
   }

@@ -1,6 +1,6 @@
 import { escapeLine } from './terminal.ts';
 
-/** Rows under their heads, each column as wide as its widest cell. */
+/** Formats rows. Each column is as wide as its widest cell. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const cells = rows.map((row) => row.map(escapeLine));
   const widths = (cells[0] ?? []).map((_, column) =>
@@ -15,14 +15,14 @@ export function formatTable(rows: readonly (readonly string[])[]): string {
   return lines.map((line) => `${line}\n`).join('');
 }
 
-/** Names beside their values; those without a value are left out. */
+/** Formats names beside their values. Names without a value are left out. */
 export function formatFields(fields: Readonly<Record<string, string | undefined>>): string {
   return formatTable(
     Object.entries(fields).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
   );
 }
 
-/** In characters, not in UTF-16. */
+/** In characters, not in UTF-16 units. */
 function length(text: string): number {
   return [...text].length;
 }

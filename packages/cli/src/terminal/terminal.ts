@@ -1,18 +1,19 @@
-/** A stream of text, as those of a process are. */
+/** A stream of text, such as stdout. */
 interface TextStream {
-  /** Calls back when the text is written, with the error if it could not be. */
+  /** Calls back when the text is written, or with an error. */
   write(text: string, callback: (error?: Error | null) => void): unknown;
 }
 
 /**
- * Control characters but the line break, marks that turn text around, and invisible characters.
- * JSON needs none of them as they are.
+ * Control characters except the line break, marks that change the direction of text, and invisible
+ * characters. JSON needs none of them unescaped.
  */
 const UNSAFE = /(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 
 /**
- * The only way to stdout and stderr. Text holds what other people chose: labels, subjects, bodies of callbacks, arguments.
- * None of it may move the cursor, change what the terminal shows, or look like something else.
+ * The only way to stdout and stderr. Text may hold what other people chose: labels, subjects,
+ * bodies of callbacks, arguments. None of it may move the cursor, change what the terminal shows, or
+ * look like something else.
  */
 export class Terminal {
   readonly #stream: TextStream;
@@ -24,7 +25,7 @@ export class Terminal {
   /**
    * Writes text, with unsafe characters as `\uXXXX`. So JSON stays the same document.
    *
-   * @returns the error if it could not be written; of files at once, of pipes later
+   * @returns the error, if the text could not be written
    */
   print(text: string): Promise<Error | undefined> {
     return new Promise((resolve) => {
@@ -33,7 +34,7 @@ export class Terminal {
   }
 }
 
-/** A value within a line: it ends no line either. */
+/** Escapes a value within a line, line breaks included. */
 export function escapeLine(text: string): string {
   return escapeText(text).replaceAll('\n', '\\u000a');
 }

@@ -22,7 +22,7 @@ const other = newSecret();
 const ALLOWED = '--allow-plain-http --allow-private-addresses';
 const UNKNOWN = `dlv_${'x'.repeat(32)}`;
 
-/** A receiver on this machine, and the bodies that it got. */
+/** A receiver on this machine, and the bodies that it received. */
 async function receiver(listener: RequestListener) {
   const server = createServer(listener).listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -33,7 +33,7 @@ async function receiver(listener: RequestListener) {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}/callbacks`;
 }
 
-/** One that verifies. */
+/** A receiver that verifies. */
 async function honestReceiver(secrets: readonly string[], status = 204) {
   const verifier = createCallbackVerifier({ secrets, clock: () => NOW });
   const received: { id: string; event: unknown; signatures: number }[] = [];
@@ -50,7 +50,7 @@ async function honestReceiver(secrets: readonly string[], status = 204) {
 describe('callbacks send', () => {
   const env = { COUNTERSIGN_CALLBACK_SECRET: secret };
 
-  it('sends one event, signed, and tells what was answered', async () => {
+  it('sends one signed event, and prints the answer', async () => {
     const { url, received } = await honestReceiver([secret], 200);
     const { run: here, json } = runner(env);
     const sent = await here(`callbacks send ${url} ${ALLOWED}`);
@@ -87,17 +87,17 @@ describe('callbacks send', () => {
     expect(received).toMatchObject([{ signatures: 2 }]);
   });
 
-  it('finds names as this machine does, where private addresses are allowed', async () => {
+  it('resolves names as this machine does, if private addresses are allowed', async () => {
     const { url, received } = await honestReceiver([secret]);
     const here = url.replace('127.0.0.1', 'localhost');
     const { code } = await run(['callbacks', 'send', here, ...ALLOWED.split(' ')], { env });
     expect([code, received.length]).toEqual([0, 1]);
   });
 
-  it.each([500, 302, 410])('fails where the answer is %i', async (status) => {
+  it.each([500, 302, 410])('fails if the status is %i', async (status) => {
     const url = await receiver((_, res) => res.writeHead(status, { location: '/' }).end('no\n'));
     const argv = ['callbacks', 'send', url, '--id', 'msg_1', ...ALLOWED.split(' ')];
-    // The line feed of the answer is one no more.
+    // The line feed of the answer was replaced.
     const redirect = 'It redirects to "/", which is not followed: register that URL';
     const answered = `it was answered ${status}, "no\ufffd" (after 0.000 s)`;
     const message = `Cannot deliver "msg_1": ${answered}${status === 302 ? `. ${redirect}` : ''}`;
@@ -106,7 +106,7 @@ describe('callbacks send', () => {
     expect(JSON.parse(stdout)).toEqual({ error: { code: 'ERR_CALLBACK_NOT_DELIVERED', message } });
   });
 
-  it('fails where the answer is empty, or there is none', async () => {
+  it('fails if the answer is empty, or there is no answer', async () => {
     const empty = await receiver((_, res) => res.writeHead(503).end());
     const none = await receiver((req) => req.socket.destroy());
     const stderrOf = async (url: string) => {
@@ -163,8 +163,8 @@ describe('callbacks send', () => {
     expect(await run(argv, { env })).toEqual({ code, stdout: '', stderr: `${message}\n` });
   });
 
-  it('tells that a host has no address', async () => {
-    // No label has 64 characters: nobody is asked.
+  it('says that a host has no address', async () => {
+    // A label has at most 63 characters, so no DNS server is asked.
     const url = `https://${'x'.repeat(64)}.invalid/`;
     const argv = ['callbacks', 'send', url, '--allow-private-addresses', '--json'];
     const { code, stdout } = await run(argv, { env });
@@ -205,7 +205,7 @@ describe('callbacks send', () => {
     expect([code, stdout, stderr]).toEqual([
       2,
       '',
-      `${message}; see what COUNTERSIGN_CALLBACK_SECRET holds\n`,
+      `${message}; correct COUNTERSIGN_CALLBACK_SECRET\n`,
     ]);
   });
 });
@@ -273,15 +273,15 @@ describe('callbacks listen', () => {
     );
     expect([code, stderr]).toEqual([
       0,
-      `Listening at http://127.0.0.1:${port}/ until Ctrl+C\nDone: 1 verified, 1 refused\n`,
+      `Listening at http://127.0.0.1:${port}/ until Ctrl+C\nStopped: 1 verified, 1 refused\n`,
     ]);
     await expect(post(port, EVENT, signed(EVENT))).rejects.toThrow('ECONNREFUSED');
   });
 
   it.each([
-    ['EPIPE', 0, 'Done: 1 verified, 0 refused'],
-    ['ENOSPC', 1, 'Done, but cannot print the result: it is full'],
-  ])('ends where it cannot print: %s', async (reason, code, told) => {
+    ['EPIPE', 0, 'Stopped: 1 verified, 0 refused'],
+    ['ENOSPC', 1, 'Cannot print the result: it is full; the command itself succeeded'],
+  ])('ends if it cannot print: %s', async (reason, code, told) => {
     const { port, ended } = await listening('', secret, reason);
     await post(port, EVENT, signed(EVENT));
     expect(await ended).toEqual({
@@ -350,7 +350,7 @@ describe('callbacks listen', () => {
     ]);
   });
 
-  it('lets nobody play tricks on the terminal, nor fill the memory', async () => {
+  it('protects the terminal and the memory from senders', async () => {
     const { port, end } = await listening();
     const trick = '{"type":"\\u001b[2J"}\u001b[2J\n';
     await post(port, trick, {});
@@ -366,14 +366,14 @@ describe('callbacks listen', () => {
     expect(stdout.length).toBeLessThan(1_500);
   });
 
-  it('goes on where a sender breaks off', async () => {
+  it('goes on if a sender breaks off', async () => {
     const { port, end } = await listening();
     const socket = connect(port, '127.0.0.1');
     socket.write('POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf');
     await once(socket, 'connect');
     socket.resetAndDestroy();
     expect((await post(port, EVENT, signed(EVENT))).status).toBe(204);
-    expect((await end()).stderr).toMatch(/^Done: 1 verified, 0 refused$/m);
+    expect((await end()).stderr).toMatch(/^Stopped: 1 verified, 0 refused$/m);
   });
 
   it('receives what send sends', async () => {
@@ -386,7 +386,7 @@ describe('callbacks listen', () => {
     expect((await end()).stdout).toMatch(/msg_2 {2}test\.event {2}204 verified\n/);
   });
 
-  it('says who has the port already', async () => {
+  it('says that another program uses the port', async () => {
     const taken = createTcpServer().listen(0, '127.0.0.1');
     await once(taken, 'listening');
     onTestFinished(() => void taken.close());
@@ -395,7 +395,7 @@ describe('callbacks listen', () => {
       ['callbacks', 'listen', '--port', String(port), '--json'],
       { env: { COUNTERSIGN_CALLBACK_SECRET: secret } },
     );
-    const message = `Cannot listen at port ${port}: somebody listens there already`;
+    const message = `Cannot listen at port ${port}: another program listens there; choose another --port`;
     expect([code, JSON.parse(stdout), stderr]).toEqual([
       1,
       { error: { code: 'ERR_LISTEN_FAILED', message } },
@@ -432,7 +432,7 @@ describe('callbacks list, show and redeliver', () => {
       queue: `--queue ${name}`,
       endpoints,
       send: waiting.send,
-      /** Delivers what waits, until these have come to an end. */
+      /** Delivers what waits, until these deliveries have ended. */
       deliver: async (...eventIds: string[]) => {
         const all = eventIds.map(
           (id) => new Promise<void>((resolve) => void settled.set(id, resolve)),
@@ -449,12 +449,12 @@ describe('callbacks list, show and redeliver', () => {
     };
   }
 
-  it('show what has become of callbacks, and send them again', async () => {
+  it('show the state of callbacks, and send them again', async () => {
     const { run: here, json, count, queue, endpoints, send, deliver } = await begin();
     expect(await here(`callbacks list ${queue}`)).toEqual({
       code: 0,
       stdout: '',
-      stderr: `There are no such callbacks in ${inject('redisUrl')}\n`,
+      stderr: `There are no such deliveries in ${inject('redisUrl')}\n`,
     });
 
     let status = 500;
@@ -496,7 +496,7 @@ describe('callbacks list, show and redeliver', () => {
     expect(await here(`callbacks redeliver ${alices.id} ${queue}`)).toEqual({
       code: 0,
       stdout: '',
-      stderr: 'Done: msg_1 is due at endpoint alice now\n',
+      stderr: 'Event msg_1 is now due at endpoint alice\n',
     });
     await deliver('msg_1');
     expect(seen).toEqual(['msg_1', 'msg_1']);
@@ -512,7 +512,7 @@ describe('callbacks list, show and redeliver', () => {
     expect(count(secret.slice(6))).toBe(0);
   });
 
-  it('show when the next attempt is due, and what was no answer', async () => {
+  it('show when the next attempt is due, and that there was no answer', async () => {
     const { deliveryTable, deliveryText } = await import('../../src/callbacks/delivery-view.ts');
     const attempt = { at: NOW, seconds: 5, error: 'Cannot connect within 5 s', nextAt: NOW + 60 };
     const delivery = {
@@ -531,7 +531,7 @@ describe('callbacks list, show and redeliver', () => {
     );
   });
 
-  it('list and show where a receiver redirects to, and no control characters', async () => {
+  it('list and show the target of a redirect, without control characters', async () => {
     const { run: here, json, queue, endpoints, send, deliver } = await begin();
     const url = await receiver((_, res) =>
       res.writeHead(308, { location: 'https://www.alice.test/\u009b2J' }).end(),
@@ -551,7 +551,7 @@ describe('callbacks list, show and redeliver', () => {
     expect(attempts).toMatchObject([{ status: 308, location, error }]);
   });
 
-  it('escape what a queue holds of a redirect', async () => {
+  it('escape the target of a redirect in the queue', async () => {
     const { deliveryTable } = await import('../../src/callbacks/delivery-view.ts');
     const attempts = [{ at: NOW, seconds: 0, status: 302, location: '\u001b[2J\u009b\u202e' }];
     const delivery = { id: 'dlv_1', endpointId: 'alice', eventId: 'msg_1', createdAt: NOW };
@@ -559,17 +559,17 @@ describe('callbacks list, show and redeliver', () => {
     expect(table).not.toMatch(/[^\P{C}\n]/u);
   });
 
-  it.each(['show', 'redeliver'])('%s tells that a delivery is not known', async (command) => {
+  it.each(['show', 'redeliver'])('%s says that a delivery is not known', async (command) => {
     const { run: here, queue } = await begin();
     const { code, stdout, stderr } = await here(`callbacks ${command} ${UNKNOWN} ${queue} --json`);
     expect([code, JSON.parse(stdout).error.code, stderr]).toEqual([
       1,
       'ERR_DELIVERY_NOT_FOUND',
-      `There is no delivery "${UNKNOWN}" in ${inject('redisUrl')}: it may have been forgotten\n`,
+      `There is no delivery "${UNKNOWN}" in ${inject('redisUrl')}: look for it with callbacks list; the queue forgets old deliveries\n`,
     ]);
   });
 
-  it('tell what is wrong with the name of a queue, and where nobody answers', async () => {
+  it('say what is wrong with the name of a queue, and that a Redis does not answer', async () => {
     const { run: here } = await begin();
     const wrong = await here('callbacks list --queue a:b');
     expect(wrong).toMatchObject({ code: 2, stdout: '' });

@@ -34,7 +34,7 @@ async function offers(folder: string, ...lines: string[][]): Promise<string[][]>
 }
 
 describe('completion in bash', () => {
-  it('offers commands, options, files and choices, each where it belongs', async () => {
+  it('offers commands, options, files and choices, each in its place', async () => {
     const folder = await newFolder();
     await writeFile(join(folder, 'master-key'), '');
     const [groups, keys, r, options, file, value, after, shells, states, d] = await offers(
@@ -64,7 +64,7 @@ describe('completion in bash', () => {
     expect(d).toEqual(['dead', 'delivered']);
   });
 
-  it('offers files whose names are patterns once, as they are', async () => {
+  it('offers a file whose name is a pattern once, unchanged', async () => {
     const folder = await newFolder();
     for (const name of ['a*b', 'a-b']) await writeFile(join(folder, name), '');
     const [files] = await offers(folder, ['countersign', 'keys', 'list', '--master-key-file', 'a']);
@@ -98,7 +98,7 @@ describe('completion in zsh and fish', () => {
   });
 });
 
-it('completion is a document too', async () => {
+it('completion prints a document with --json', async () => {
   const { stdout } = await run(['completion', 'fish', '--json']);
   expect(JSON.parse(stdout)).toEqual({ shell: 'fish', script: await scriptFor('fish') });
 });

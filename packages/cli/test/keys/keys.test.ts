@@ -17,13 +17,13 @@ let places = 0;
 /** `2026-11-24T22:30:05Z`. */
 const iso = (seconds: number): string => `${new Date(seconds * 1000).toISOString().slice(0, 19)}Z`;
 const utcDay = (seconds: number): string => iso(seconds).slice(0, 10);
-/** `2026-11-24 22:30`, and `2026-11-24 22:30:05 UTC`, as people are shown them. */
+/** As printed for people: `2026-11-24 22:30`, and `2026-11-24 22:30:05 UTC`. */
 const utcMinute = (seconds: number): string => iso(seconds).slice(0, 16).replace('T', ' ');
 const utcSecond = (seconds: number): string => iso(seconds).replace('T', ' ').replace('Z', ' UTC');
 const DAY = 86_400;
 const MIDNIGHT = NOW - (NOW % DAY);
 
-/** A store of its own for each test, as a command line and as a server see it. */
+/** A new store for each test, as a command and as a server use it. */
 const stores = {
   file: () => {
     const path = join(folder, `keys-${places++}.json`);
@@ -55,7 +55,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
       run: (line: string, world?: Parameters<typeof run>[1]) => run(here(line), world),
       json: (line: string, world?: Parameters<typeof run>[1]) => json(here(line), world),
       count,
-      /** Master keys that commands are given from now on; the first one seals. */
+      /** The master keys of all later commands. The first one seals. */
       give: (...masterKeys: string[]) =>
         Object.assign(env, { COUNTERSIGN_MASTER_KEY: masterKeys.join(',') }),
       masterKey: (env as { COUNTERSIGN_MASTER_KEY?: string }).COUNTERSIGN_MASTER_KEY,
@@ -98,7 +98,9 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
 
     const refused = await run(`keys rotate ${shown.accessKeyId} --overlap 1h`);
     expect(refused).toMatchObject({ code: 2, stdout: '' });
-    expect(refused.stderr).toContain('it has a public key, so give the new one with --public-key');
+    expect(refused.stderr).toContain(
+      'it has a public key; give the new public key with --public-key',
+    );
     const fresh = await json(`keys rotate ${shown.accessKeyId} --overlap 1h --public-key ${pem}`);
     expect(fresh).toMatchObject({ subject: 'alice', publicKey: shown.publicKey });
     expect(count(privateKey.split('\n')[1])).toBe(1);
@@ -107,7 +109,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     expect(text.stdout).toMatch(
       /\nAlgorithm {6}ecdsa-p256-sha256\n[\s\S]*\n\n-----BEGIN PRIVATE KEY-----\n[\s\S]*-----END PRIVATE KEY-----\n$/,
     );
-    expect(text.stderr).toContain('Keep the private key now: it is stored nowhere');
+    expect(text.stderr).toContain('Save the private key now: it is not stored');
   });
 
   it('are refused with a public key that cannot be used, and nothing is stored', async () => {
@@ -148,7 +150,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     expect(await json('keys list')).toEqual([]);
   });
 
-  it('live: made, looked at, rotated, disabled, enabled, revoked; the secret is shown once', async () => {
+  it('are made, shown, rotated, disabled, enabled and revoked; the secret is printed once', async () => {
     const { run, json, count, find, masterKey } = begin();
     const key = await json(
       `keys create --subject alice --scope videos:parse --scope videos:list --audience video-api --label Laptop --expires-in 90d --not-before ${utcDay(NOW)}`,
@@ -206,13 +208,13 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     if (masterKey !== undefined) expect(count(masterKey.split(':')[1] as string)).toBe(0);
   });
 
-  it('are shown to people in a table and in fields, and told about on stderr', async () => {
+  it('are printed for people as a table and as fields, with remarks on stderr', async () => {
     const { run, count } = begin();
     const made = await run('keys create --subject alice --expires-in 1h');
     const [, id = ''] = /^Access key ID +(CSAK\w{20})$/m.exec(made.stdout) ?? [];
     const [, secret = ''] = /^Secret access key +([\w-]{43})$/m.exec(made.stdout) ?? [];
     expect(made.stdout).toMatch(/^Audiences +all$/m);
-    expect(made.stderr).toMatch(/^Keep the secret access key now: it is not shown again$/m);
+    expect(made.stderr).toMatch(/^Save the secret access key now: it is not shown again$/m);
     const nextYear = utcDay(NOW + 400 * DAY);
     await run(`keys create --subject bob --scope a --label Phone --not-before ${nextYear}`, {
       now: NOW + 60,
@@ -248,7 +250,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
 
     const rotated = await run(`keys rotate ${id} --overlap 2h`);
     expect(rotated.stderr).toBe(
-      `Access key ${id} works until ${utcSecond(NOW + 3_600)}\nKeep the secret access key now: it is not shown again\n`,
+      `Access key ${id} works until ${utcSecond(NOW + 3_600)}\nSave the secret access key now: it is not shown again\n`,
     );
     for (const [line, told] of [
       [`keys disable ${id}`, `Access key ${id} is disabled`],
@@ -279,7 +281,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     );
     expect((await find(one.accessKeyId))?.status).toBe('revoked');
     expect((await find(other.accessKeyId))?.status).toBe('active');
-    // What was revoked with its subject cannot be brought back one by one.
+    // A key that was revoked with its subject cannot be enabled again.
     const { code, stderr } = await run(`keys enable ${one.accessKeyId}`);
     expect([code, stderr]).toEqual([
       1,
@@ -312,7 +314,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     ]);
   });
 
-  it('whose records cannot be opened are listed as such, and named where they cannot be sealed anew', async () => {
+  it('whose records cannot be decrypted are listed as such, and named by a rewrap that fails', async () => {
     const { run, json, give } = begin();
     const [old, blue] = [generateMasterKey('old'), generateMasterKey('blue')];
     give(old);
@@ -332,7 +334,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     expect(lines).toHaveLength(3);
     expect(lines[2]?.split(/ {2,}/)).toEqual([lost, '-', 'unreadable', '-', '-', '-', '-']);
     expect(stderr).toBe(
-      'Cannot read 1 of 2 access keys, which servers refuse: countersign keys show <id> says why\n',
+      'Cannot read 1 of 2 access keys, so servers refuse them: run countersign keys show <id> for the reason\n',
     );
     const shown = await run(`keys show ${lost}`);
     expect([shown.code, shown.stdout]).toEqual([1, '']);
@@ -378,7 +380,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
         expect(await run(line)).toMatchObject({
           code: 1,
           stderr: expect.stringMatching(
-            /Cannot read 1 of 1 access keys, .*says why\. The master key may be the wrong one\n$/,
+            /Cannot read 1 of 1 access keys, .*for the reason\. The master key may be the wrong one\n$/,
           ),
         });
       for (const line of [
@@ -410,7 +412,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     expect((await json(`keys show ${accessKeyId}`)).expiresAt).toBe(NOW + 900);
   });
 
-  it('are asked for in vain where there is no store, which may have lost them', async () => {
+  it('cannot be listed if there is no store, which may have lost them', async () => {
     const { run, json } = begin();
     const message =
       /^The key store at "\S+" is empty: (Redis has lost its records|its file was removed), or no key was ever added\. Restore the records, add the first key, or create an empty store by name: createEmpty\(\), or countersign keys init\n$/;
@@ -426,23 +428,23 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     expect(await json('keys list')).toMatchObject([{ accessKeyId }]);
   });
 
-  it('are accepted as they are in an older copy, if that is confirmed', async () => {
+  it('of an older copy are accepted if the user confirms it', async () => {
     const { run, json, find } = begin();
     const { accessKeyId } = await json('keys create --subject alice');
     const refused = await run('keys accept-restore');
     expect(refused.code).toBe(2);
-    expect(refused.stderr).toMatch(/^Cannot ask whether to accept the store .* with 1 access keys/);
+    expect(refused.stderr).toMatch(/^Cannot ask whether to accept the store .* with 1 access key:/);
     expect((await run('keys accept-restore --yes')).stderr).toMatch(
-      /^The store (file:|redis:\/\/).+ is accepted, with 1 access keys$/m,
+      /^Accepted the store (file:|redis:\/\/).+ with 1 access key$/m,
     );
     expect(await json('keys accept-restore --yes')).toEqual({ keys: 1 });
     expect(await find(accessKeyId)).toMatchObject({ subject: 'alice' });
   });
 
-  it('are none at first in a store that was made empty, which is no failure', async () => {
+  it('may be none: a store that was made empty is no failure', async () => {
     const { run } = begin();
     expect((await run('keys init')).stderr).toMatch(
-      /^The store (file:|redis:\/\/)\S+( under prefix "\S+")? is there, with 0 access keys$/m,
+      /^The store (file:|redis:\/\/)\S+( under prefix "\S+")? exists, with 0 access keys$/m,
     );
     const { code, stdout, stderr } = await run('keys list');
     expect([code, stdout]).toEqual([0, '']);
@@ -452,7 +454,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
   });
 });
 
-it('the file of keys and its master key are their owner’s only', async () => {
+it('only their owner can read the file of keys and its master key', async () => {
   const { env } = stores.file();
   const { run } = runner(env, NOW);
   const { stderr } = await run('keys create --subject alice');
@@ -464,7 +466,7 @@ it('the file of keys and its master key are their owner’s only', async () => {
   expect((await run('keys create --subject bob')).stderr).not.toContain('master key file');
 });
 
-it('keys tell when they were used last', async () => {
+it('keys show when they were last used', async () => {
   const { env, open } = stores.file();
   const { run, json } = runner(env, NOW);
   const { accessKeyId } = await json('keys create --subject alice');

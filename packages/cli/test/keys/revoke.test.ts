@@ -17,7 +17,7 @@ async function begin() {
     url: env.COUNTERSIGN_STORE,
     run,
     json,
-    /** What a command that fails says to programs. */
+    /** The document of a command that fails. */
     failure: async (line: string) => {
       const { code, stdout } = await run(`${line} --json`);
       return { exit: code, ...JSON.parse(stdout).error };
@@ -28,7 +28,7 @@ async function begin() {
     },
     issue: (subject: string) => json(`sessions issue --subject ${subject} --audience video-api`),
     statusOf: async (id: string) => (await json(`keys show ${id}`)).status,
-    /** The first seals, all open. */
+    /** The first seals; all can decrypt. */
     giveMasterKeys: (...names: ('old' | 'new')[]) => {
       const keys = { old, new: fresh };
       env.COUNTERSIGN_MASTER_KEY = names.map((name) => keys[name]).join(',');
@@ -67,9 +67,9 @@ describe('keys revoke', () => {
     expect(await failure('keys revoke --subject bob --yes')).toEqual({
       exit: 1,
       code: 'ERR_SUBJECT_UNKNOWN',
-      message: `There is no access key of "bob" in ${url}; sessions issued to it until now are revoked, if there are any`,
+      message: `There is no access key of "bob" in ${url}; revoked the sessions issued to it until now, if there are any; check the name`,
     });
-    // The key that it gets later works, and its present ones are revoked with it.
+    // A key that the subject gets later works, and the present keys are revoked.
     await json('keys create --subject bob');
     expect(await told('keys revoke --subject bob')).toEqual([
       0,
@@ -86,7 +86,7 @@ describe('keys revoke', () => {
     await json(`keys revoke ${accessKeyId} --yes`);
     expect(await told('keys revoke --signed-before 2026-11-24T22:00Z')).toEqual([
       0,
-      'Revoked what everybody signed before 2026-11-24 22:00:00 UTC with 3 access keys (besides 1 revoked before), and the sessions begun before\n',
+      'Revoked what all subjects signed before 2026-11-24 22:00:00 UTC with 3 access keys (besides 1 revoked before), and the sessions that began before\n',
     ]);
     expect(await json('keys revoke --subject alice --yes')).toEqual({
       revoked: { subject: 'alice' },
@@ -107,7 +107,7 @@ describe('keys revoke', () => {
     expect(await failure('keys revoke --subject alice --yes')).toEqual({
       exit: 1,
       code: 'ERR_SUBJECT_UNKNOWN',
-      message: `There is no access key of "alice" in ${url}; 1 access key there cannot be read; what cannot be read is revoked if it is of this subject`,
+      message: `There is no access key of "alice" in ${url}; 1 access key there cannot be read; revoked what cannot be read, if it is of this subject; check the name`,
     });
     giveMasterKeys('new', 'old');
     expect(await statusOf(accessKeyId)).toBe('revoked');
@@ -128,7 +128,7 @@ describe('sessions revoke', () => {
     },
   );
 
-  it('tells what is known: sessions are not stored, keys are', async () => {
+  it('says only what is known: sessions are not stored, keys are', async () => {
     const { url, json, told, issue } = await begin();
     await json('keys create --subject alice');
     await issue('bob');
@@ -142,7 +142,7 @@ describe('sessions revoke', () => {
     ]);
     expect(await told('sessions revoke --everybody')).toEqual([
       0,
-      `Revoked all sessions issued until now, and no access key: ${url} has 1 access key not revoked\n`,
+      `Revoked all sessions issued until now, but no access key: ${url} has 1 access key not revoked\n`,
     ]);
   });
 });

@@ -16,7 +16,7 @@ describe('parseDuration()', () => {
   it.each(['5x', '', 'd', '5', '-5d', '5 d', '5D', '1h30m', '1e3s', '٣d', 'NaNs', '.5h', '5.h'])(
     'refuses "%s"',
     (text) => {
-      const message = `Cannot parse duration "${text}": expected a number and s, m, h or d`;
+      const message = `Cannot parse duration "${text}": expected a number and s, m, h or d, as 90d`;
       expect(() => parseDuration(text)).toThrow(new UsageError(message));
     },
   );

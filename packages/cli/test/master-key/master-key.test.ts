@@ -6,16 +6,16 @@ import { NOW, newFolder, run, runner } from '../support.ts';
 const KEY = /^2026-11-24:[\w-]{43}\n$/;
 
 describe('countersign master-key', () => {
-  it('prints a key, named after the day', async () => {
+  it('prints a key, with the date as its id', async () => {
     const { code, stdout, stderr } = await run(['master-key']);
     expect(code).toBe(0);
     expect(stdout).toMatch(KEY);
-    expect(stderr).toBe('Keep it apart from the keys that it seals\n');
+    expect(stderr).toBe('Keep the master key apart from the store that it encrypts\n');
     const named = await run(['master-key', '--id', 'blue', '--json']);
     expect(JSON.parse(named.stdout).masterKey).toMatch(/^blue:[\w-]{43}$/);
   });
 
-  it('puts it on top of a file, and makes the file for its owner only', async () => {
+  it('adds the key as the first line of a file, and makes the file for its owner only', async () => {
     const path = join(await newFolder(), 'master-key');
     const first = await run(['master-key', '--into', path]);
     expect(first.stdout).toBe('');
@@ -38,7 +38,7 @@ describe('countersign master-key', () => {
     expect(await run(['master-key', '--into', path])).toEqual({
       code: 1,
       stdout: '',
-      stderr: `Cannot add a master key to "${path}": there is one called "2026-11-24"; give another --id\n`,
+      stderr: `Cannot add a master key to "${path}": it already has a master key "2026-11-24"; give another --id\n`,
     });
     expect(await readFile(path, 'utf8')).toBe(before);
     const { code, stderr } = await run(['master-key', '--into', folder], { env: { DEBUG: '1' } });
@@ -49,22 +49,25 @@ describe('countersign master-key', () => {
     expect(stderr).toContain('\nCaused by Error: EISDIR');
   });
 
-  it.runIf(process.getuid?.() === 0)('leaves a file its owner’s, and a link a link', async () => {
-    const folder = await newFolder();
-    const [path, link] = [join(folder, 'master-key'), join(folder, 'link')];
-    await run(['master-key', '--into', path]);
-    await chown(path, 65_534, 65_534);
-    await symlink(path, link);
-    expect((await run(['master-key', '--into', link, '--id', 'blue'])).code).toBe(0);
-    expect((await readFile(path, 'utf8')).startsWith('blue:')).toBe(true);
-    const { uid, gid, mode } = await stat(path);
-    expect([uid, gid, mode & 0o777]).toEqual([65_534, 65_534, 0o600]);
-    await chown(folder, 65_534, 65_534);
-    await run(['master-key', '--into', join(folder, 'fresh')]);
-    expect((await stat(join(folder, 'fresh'))).uid).toBe(65_534);
-  });
+  it.runIf(process.getuid?.() === 0)(
+    'keeps the owner of a file, and keeps a link a link',
+    async () => {
+      const folder = await newFolder();
+      const [path, link] = [join(folder, 'master-key'), join(folder, 'link')];
+      await run(['master-key', '--into', path]);
+      await chown(path, 65_534, 65_534);
+      await symlink(path, link);
+      expect((await run(['master-key', '--into', link, '--id', 'blue'])).code).toBe(0);
+      expect((await readFile(path, 'utf8')).startsWith('blue:')).toBe(true);
+      const { uid, gid, mode } = await stat(path);
+      expect([uid, gid, mode & 0o777]).toEqual([65_534, 65_534, 0o600]);
+      await chown(folder, 65_534, 65_534);
+      await run(['master-key', '--into', join(folder, 'fresh')]);
+      expect((await stat(join(folder, 'fresh'))).uid).toBe(65_534);
+    },
+  );
 
-  it('leaves a file alone that holds something else, and shows nothing of it', async () => {
+  it('does not change a file that holds something else, and shows nothing of it', async () => {
     const path = join(await newFolder(), 'keys.json');
     const { run: here, json } = runner({ COUNTERSIGN_STORE: `file:${path}` });
     await json('keys create --subject alice');
@@ -75,7 +78,7 @@ describe('countersign master-key', () => {
       expect(await here(`master-key --into ${file} --id blue`)).toEqual({
         code: 1,
         stdout: '',
-        stderr: `Cannot add a master key to "${file}": it holds something else than master keys; name another file\n`,
+        stderr: `Cannot add a master key to "${file}": it holds something other than master keys; name another file\n`,
       });
     expect(await readFile(path, 'utf8')).toBe(before);
     expect(await readFile(mixed, 'utf8')).toMatch(/\nhunter2\n$/);
@@ -83,7 +86,7 @@ describe('countersign master-key', () => {
 });
 
 describe('master keys', () => {
-  it('are replaced: a new one on top, all sealed anew, the old one gone', async () => {
+  it('are replaced: add a new one on top, seal all with it, remove the old one', async () => {
     const path = join(await newFolder(), 'keys.json');
     const { json } = runner({ COUNTERSIGN_STORE: `file:${path}` });
     const { accessKeyId } = await json('keys create --subject alice');
@@ -117,7 +120,7 @@ describe('master keys', () => {
       for (const key of [old, blue]) expect(count(key?.split(':')[1] as string)).toBe(0);
   });
 
-  it('come from a file that is named, before all else', async () => {
+  it('come from a named file, before all other places', async () => {
     const folder = await newFolder();
     await mkdir(join(folder, 'secrets'));
     const file = join(folder, 'secrets/master-key');
@@ -136,7 +139,7 @@ describe('master keys', () => {
     expect(stderr).toContain(`"${file}": chmod 600 it\n`);
   });
 
-  it('come from a file that the environment names, and not from two places', async () => {
+  it('come from a file that the environment names, but not from two places', async () => {
     const folder = await newFolder();
     const file = join(folder, 'master-key');
     await run(['master-key', '--into', file]);
@@ -151,7 +154,7 @@ describe('master keys', () => {
     expect(await both('keys list')).toMatchObject({
       code: 2,
       stderr:
-        'Cannot choose between COUNTERSIGN_MASTER_KEY and COUNTERSIGN_MASTER_KEY_FILE: set one of them\n',
+        'Cannot use both COUNTERSIGN_MASTER_KEY and COUNTERSIGN_MASTER_KEY_FILE: unset one of them\n',
     });
     const { run: missing } = runner({ ...env, COUNTERSIGN_MASTER_KEY_FILE: `${file}s` });
     expect(await missing('keys list')).toMatchObject({
@@ -179,7 +182,7 @@ describe('master keys', () => {
     expect(stderr).not.toContain(key.split(':').at(-1));
   });
 
-  it('that are lost are not replaced by a new one, which could open nothing', async () => {
+  it('that are lost are not replaced by a new one, which could decrypt nothing', async () => {
     const path = join(await newFolder(), 'keys.json');
     const { run: here, json } = runner({ COUNTERSIGN_STORE: `file:${path}` });
     await json('keys create --subject alice', { now: NOW });
@@ -191,7 +194,7 @@ describe('master keys', () => {
     ]);
   });
 
-  it('that cannot be read are told about, with the reason', async () => {
+  it('that cannot be read are an error, with the reason', async () => {
     const path = join(await newFolder(), 'keys.json');
     const env = { COUNTERSIGN_STORE: `file:${path}` };
     await writeFile(path, '');

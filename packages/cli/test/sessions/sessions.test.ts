@@ -8,7 +8,7 @@ async function begin() {
   const path = join(await newFolder(), 'keys.json');
   const env = { COUNTERSIGN_STORE: `file:${path}`, COUNTERSIGN_ISSUER: 'video-api' };
   const masterKey = masterKeyFile(`${path}.master-key`);
-  // As a server that has just begun: one that runs hears of changes a moment later.
+  // A new server sees the changes at once. A running one would see them a moment later.
   const find = async (token: string) => {
     const revocations = new FileKeyStore({ path, masterKey, clock: () => NOW });
     try {
@@ -23,7 +23,7 @@ async function begin() {
 }
 
 describe('sessions', () => {
-  it('are issued: a server knows them, and they are shown once', async () => {
+  it('are issued: a server accepts them, and they are printed once', async () => {
     const { json, find, count } = await begin();
     const credentials = await json(
       'sessions issue --subject alice --audience video-api --scope videos:parse --scope videos:list --ttl 15m',
@@ -42,7 +42,7 @@ describe('sessions', () => {
     expect(count(credentials.secretAccessKey)).toBe(1);
   });
 
-  it('are shown to people, for an hour and without scopes where nothing else is said', async () => {
+  it('are printed for people; by default they last an hour and have no scopes', async () => {
     const { run, find } = await begin();
     const { stdout, stderr } = await run(
       'sessions issue --subject alice --audience video-api --issuer video-api',
@@ -51,17 +51,17 @@ describe('sessions', () => {
     expect(stdout).toMatch(
       /^Access key ID +CSSK\w{20}\nSecret access key +[\w-]{43}\nSession token .*\nExpires +2026-11-24 23:30:05 UTC\n$/,
     );
-    expect(stderr).toMatch(/^Keep the session credentials now: they are not shown again$/m);
+    expect(stderr).toMatch(/^Save the session credentials now: they are not shown again$/m);
     expect(await find(token)).toMatchObject({ scopes: [], expiresAt: NOW + 3_600 });
   });
 
-  it('of another issuer are not known to the server', async () => {
+  it('of another issuer are refused by the server', async () => {
     const { json, find } = await begin();
     const line = 'sessions issue --subject alice --audience video-api --issuer other-api';
     expect(await find((await json(line)).sessionToken)).toBeUndefined();
   });
 
-  it('are ended one by one, by subject, and all together, and no access key with them', async () => {
+  it('are ended one by one, by subject, and all together, without access keys', async () => {
     const { run, json, find } = await begin();
     const keys = [
       await json('keys create --subject alice'),

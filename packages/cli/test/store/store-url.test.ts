@@ -114,7 +114,7 @@ describe('parseStoreUrl()', () => {
     (path) =>
       expect(() => parseStoreUrl(`file://${path}`)).toThrow(
         new UsageError(
-          `Cannot open store "file://${path}": what follows file:// is a host; write "file:${path}"`,
+          `Cannot open store "file://${path}": file:// is followed by a host; write "file:${path}"`,
         ),
       ),
   );
@@ -146,13 +146,13 @@ describe('parseStoreUrl()', () => {
   ])('refuses what is no number of a database: %s', (text) =>
     expect(() => parseStoreUrl(text)).toThrow(
       new UsageError(
-        'Cannot open store "redis:…": expected no more than the number of a database after redis://HOST:PORT/; in a password write / as %2F',
+        'Cannot open store "redis:…": expected only the number of a database after redis://HOST:PORT/; write a / in a password as %2F',
       ),
     ),
   );
 
   it.each(['"redis://:hunter2@h"', "'redis://:hunter2@h'", ' redis://:hunter2@h'])(
-    'tells of what stands around a URL, without the URL: %s',
+    'says that a URL has quotes or spaces around it, without the URL: %s',
     (text) =>
       expect(() => parseStoreUrl(text)).toThrow(
         /^Cannot open store "…": expected (?!.*hunter2).*, without quotes or spaces around it$/,

@@ -43,7 +43,7 @@ it('a Redis Cluster is a store like any other', async () => {
   const cluster = await startRedisCluster();
   onTestFinished(() => cluster.stop());
   const hosts = cluster.nodes.map(({ port }) => `127.0.0.1:${port}`).join(',');
-  // With the name that all have who have none, and with a password: it asks for none.
+  // The user `default` with a password that it does not need.
   const url = `redis-cluster://default:hunter2@${hosts}`;
   const env = { COUNTERSIGN_STORE: url, COUNTERSIGN_MASTER_KEY };
   const { json } = runner(env, NOW);
@@ -52,7 +52,7 @@ it('a Redis Cluster is a store like any other', async () => {
   expect(await json('keys list')).toMatchObject([{ accessKeyId, status: 'revoked' }]);
 });
 
-it('a store that nobody listens at is told about, with its name', async () => {
+it('a store that cannot be reached is named in the error', async () => {
   const taken = createServer().listen(0, '127.0.0.1');
   await once(taken, 'listening');
   const { port } = taken.address() as AddressInfo;
@@ -69,7 +69,7 @@ it('a store that nobody listens at is told about, with its name', async () => {
 it.each([
   ['redis-cluster', 'ERR This instance has cluster support disabled'],
   ['redis', 'it asks for a password; put the URL with it into COUNTERSIGN_STORE'],
-])('a Redis that is not what %s:// says is told about', async (scheme, reason) => {
+])('a Redis that is not what %s:// says is an error', async (scheme, reason) => {
   const server = await startRedis();
   onTestFinished(() => server.stop());
   if (scheme === 'redis') {
@@ -83,7 +83,7 @@ it.each([
   expect([code, stderr]).toEqual([1, `Cannot use store "${url}": ${reason}\n`]);
 });
 
-it('a Redis that would forget keys is refused', async () => {
+it('a Redis that may forget keys is refused', async () => {
   const server = await startRedis({ args: ['--maxmemory-policy', 'allkeys-lru'] });
   onTestFinished(() => server.stop());
   const env = { COUNTERSIGN_STORE: server.url, COUNTERSIGN_MASTER_KEY };
@@ -91,7 +91,7 @@ it('a Redis that would forget keys is refused', async () => {
   expect([code, stderr]).toEqual([1, expect.stringMatching(/^Redis is not fit .*noeviction\n$/)]);
 });
 
-it('a folder that is not there is named', async () => {
+it('a missing folder is named', async () => {
   const folder = join(await newFolder(), 'none');
   const { code, stderr } = await run(
     ['keys', 'create', '--subject', 'alice', '--store', `file:${folder}/keys.json`],
@@ -103,7 +103,7 @@ it('a folder that is not there is named', async () => {
   ]);
 });
 
-it('a file that is none of keys is refused', async () => {
+it('a file that holds no keys is refused', async () => {
   const path = join(await newFolder(), 'keys.json');
   await writeFile(path, '{}', { mode: 0o600 });
   const env = { COUNTERSIGN_MASTER_KEY };
@@ -146,7 +146,7 @@ it('the prefix comes from --prefix, then from COUNTERSIGN_PREFIX, and messages n
   expect(await json(`keys show ${accessKeyId}`)).toMatchObject({ status: 'active' });
 });
 
-it('COUNTERSIGN_PREFIX is left aside for a file, and if it is empty', async () => {
+it('COUNTERSIGN_PREFIX is ignored for a file, and if it is empty', async () => {
   const path = join(await newFolder(), 'keys.json');
   const file = { COUNTERSIGN_STORE: `file:${path}`, COUNTERSIGN_PREFIX: 'video-api:keys' };
   expect((await runner(file).run('keys create --subject alice')).code).toBe(0);

@@ -5,13 +5,13 @@ import { onTestFinished } from 'vitest';
 import { freePort } from '../../../../test/support/guarded-server.ts';
 import { type RedisServer, startRedis } from '../../../../test/support/redis.ts';
 
-/** The files of a certificate and of its key. */
+/** The paths of a certificate and of its key. */
 export interface Certified {
   readonly cert: string;
   readonly key: string;
 }
 
-/** Makes files of a certificate that vouches for itself, for a name and perhaps an address. */
+/** Makes a self-signed certificate for a name, and perhaps for an address. */
 export async function certify(folder: string, name: string, ip?: string): Promise<Certified> {
   const { private: key, cert } = await generate([{ name: 'commonName', value: name }], {
     keyType: 'ec',
@@ -40,7 +40,7 @@ export async function start(args: string[] = [], config?: string): Promise<Redis
   return server;
 }
 
-/** A Redis that answers over TLS on another port, too. */
+/** A Redis that also answers over TLS, on another port. */
 export async function startTls({ cert, key }: Certified, args: string[] = [], config?: string) {
   const port = await freePort();
   const server = await start(

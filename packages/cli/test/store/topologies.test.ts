@@ -80,7 +80,7 @@ it('a Sentinel leads to its master', async () => {
   );
 });
 
-it('Sentinels and their master have passwords of their own, which are not shown', async () => {
+it('Sentinels and their master have different passwords, which are not shown', async () => {
   const master = await start();
   const sentinel = await startSentinel(master.port);
   for (const [port, password] of [
@@ -103,7 +103,7 @@ it('Sentinels and their master have passwords of their own, which are not shown'
     );
 });
 
-it('a Redis whose certificate is of a private authority is reached with --ca-file or COUNTERSIGN_REDIS_CA', async () => {
+it('--ca-file or COUNTERSIGN_REDIS_CA names the private authority of a Redis', async () => {
   const { port } = await startTls(address);
   const url = `rediss://127.0.0.1:${port}`;
   expect(await use(url)).toMatch(
@@ -112,7 +112,7 @@ it('a Redis whose certificate is of a private authority is reached with --ca-fil
   expect(await use(url, { COUNTERSIGN_REDIS_CA: address.cert })).toBe('used');
   expect(await use(`${url}/1`, {}, ` --ca-file ${address.cert}`)).toBe('used');
   expect(await use(url, { COUNTERSIGN_REDIS_CA: named.cert })).toMatch(/self-signed certificate/);
-  // The right authority, and the name of another server.
+  // The right authority, but the name of another server.
   const local = `rediss://localhost:${port}`;
   expect(await use(local, { COUNTERSIGN_REDIS_CA: address.cert })).toMatch(
     /does not match certificate's altnames/,
@@ -142,7 +142,7 @@ it('a Sentinel and its master are reached over TLS', async () => {
   expect([code, stderr]).toEqual([0, expect.stringContaining('rediss-sentinel://')]);
 });
 
-it('a cluster is reached over TLS, and by the names that its certificates are for', async () => {
+it('a cluster is reached over TLS, by the names in its certificates', async () => {
   const hostname = ['--tls-cluster', 'yes', '--cluster-announce-hostname', 'localhost'];
   const args = [...hostname, '--cluster-preferred-endpoint-type', 'hostname'];
   const { port, plain } = await startTls(named, await clusterNode(args));
@@ -152,7 +152,7 @@ it('a cluster is reached over TLS, and by the names that its certificates are fo
   expect(await use(url, { COUNTERSIGN_REDIS_CA: named.cert })).toBe('used');
 });
 
-it('a node of a cluster that is taken for a single Redis is told about', async () => {
+it('a node of a cluster that is named as a single Redis is an error', async () => {
   const { nodes, stop } = await startRedisCluster();
   onTestFinished(stop);
   for (const { url } of nodes)
@@ -192,7 +192,7 @@ describe('a user with the rule in docs/keys.md', () => {
     expect((await run('keys list')).stderr).toBe('');
   });
 
-  it('is told what its rule lacks', async () => {
+  it('gets an error that says what its rule lacks', async () => {
     const url = await startAs(rule.filter((it) => it !== '+zrandmember'));
     const env = { COUNTERSIGN_STORE: url, COUNTERSIGN_MASTER_KEY };
     const { code, stderr } = await runner(env, NOW).run('keys create --subject alice');

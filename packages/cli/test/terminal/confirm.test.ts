@@ -11,10 +11,10 @@ async function begin() {
   return { run, id: id as string, status };
 }
 
-describe('what cannot be taken back', () => {
-  it('asks for the id, and goes on when it is typed', async () => {
+describe('an act that cannot be undone', () => {
+  it('asks for the id, and goes on when the user types it', async () => {
     const { run, id, status } = await begin();
-    const act = `revoke access key ${id} of "alice" for good`;
+    const act = `revoke access key ${id} of "alice" permanently`;
     expect(await run(`keys revoke ${id}`, { typed: `${id}\n` })).toEqual({
       code: 0,
       stdout: '',
@@ -46,7 +46,7 @@ describe('what cannot be taken back', () => {
     ['sessions revoke', () => 'CSSK7Q2M5X9R4T8W3Y6Z0ABC'],
     ['sessions revoke --subject', () => 'alice'],
     ['sessions revoke', () => '--everybody'],
-  ])('needs --yes where nobody can be asked: %s', async (command, last) => {
+  ])('needs --yes without a terminal: %s', async (command, last) => {
     const { run, id, status } = await begin();
     const line = `${command} ${last(id)}`;
     const { code, stdout, stderr } = await run(line);
@@ -71,7 +71,7 @@ describe('what cannot be taken back', () => {
   });
 
   it.each([' lead', 'trail '])(
-    'takes the name as it is, with its spaces: "%s"',
+    'accepts a name that begins or ends with a space: "%s"',
     async (subject) => {
       const path = join(await newFolder(), 'keys.json');
       const env = { COUNTERSIGN_STORE: `file:${path}` };
@@ -83,12 +83,12 @@ describe('what cannot be taken back', () => {
     },
   );
 
-  it('takes the name with spaces around it that it has not', async () => {
+  it('accepts the name with extra spaces around it', async () => {
     const { run: here } = await begin();
     expect((await here('keys revoke --subject alice', { typed: ' alice \n' })).code).toBe(0);
   });
 
-  it('asks nothing with --yes, and nothing where it can be taken back', async () => {
+  it('asks nothing with --yes, or if the act can be undone', async () => {
     const { run, id } = await begin();
     for (const line of [`keys disable ${id}`, `keys enable ${id}`, `keys revoke ${id} --yes`])
       expect((await run(line, { typed: '' })).stderr).not.toContain('Type');

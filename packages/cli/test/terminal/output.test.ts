@@ -16,17 +16,17 @@ describe('a secret that cannot be printed', () => {
     ['keys create --subject bob', 'access key', 'keys'],
     ['keys rotate ID --overlap 1h', 'access key', 'keys'],
     ['sessions issue --subject bob --audience video-api', 'session', 'sessions'],
-  ])('is told about, with what was made and how to revoke it: %s', async (line, what, group) => {
+  ])('is an error that says what was made and how to revoke it: %s', async (line, what, group) => {
     const { run, json, id } = await begin();
     for (const [stdoutFails, why] of [
       ['ENOSPC', 'it is full'],
-      ['EPIPE', 'nobody reads it'],
+      ['EPIPE', 'stdout is closed'],
     ] as const) {
       const { code, stderr } = await run(line.replace('ID', id), { stdoutFails });
       const [, made = ''] = /"(\w+)"/.exec(stderr) ?? [];
       expect([code, stderr]).toEqual([
         1,
-        `Made ${what} "${made}", but cannot print its secret: ${why}; use countersign ${group} revoke ${made}, and make another\n`,
+        `Made ${what} "${made}", but cannot print its secret: ${why}; run countersign ${group} revoke ${made}, and make another\n`,
       ]);
       await json(`${group} revoke ${made} --yes`);
     }
@@ -34,16 +34,16 @@ describe('a secret that cannot be printed', () => {
 });
 
 describe('data that cannot be printed', () => {
-  it('is told about', async () => {
+  it('is an error', async () => {
     const { run } = await begin();
     expect(await run('keys list', { stdoutFails: 'ENOSPC' })).toEqual({
       code: 1,
       stdout: '',
-      stderr: 'Done, but cannot print the result: it is full\n',
+      stderr: 'Cannot print the result: it is full; the command itself succeeded\n',
     });
   });
 
-  it('is not, where nobody reads on', async () => {
+  it('is no error if stdout was closed', async () => {
     const { run } = await begin();
     expect(await run('keys list', { stdoutFails: 'EPIPE' })).toEqual({
       code: 0,

@@ -13,7 +13,7 @@ describe('formatTable()', () => {
     expect(formatTable([['a', 'b'], ['c']])).toBe('a  b\nc\n');
   });
 
-  it('lets nothing move the cursor', () =>
+  it('escapes what would move the cursor', () =>
     expect(formatTable([['\u001b[2Ja\r\n', '\u202eb']])).toBe(
       '\\u001b[2Ja\\u000d\\u000a  \\u202eb\n',
     ));

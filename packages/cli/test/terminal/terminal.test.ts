@@ -1,4 +1,4 @@
-// What other people chose must not control the terminal. All text goes through one class.
+// Text that other people chose must not control the terminal. All text goes through one class.
 
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ const source = join(import.meta.dirname, '../../src');
 const range = (from: number, to = from): number[] =>
   Array.from({ length: to - from + 1 }, (_, at) => from + at);
 
-/** By number, so that this list owes nothing to the pattern of the code. */
+/** Code points, so that this list is independent of the pattern in the code. */
 const DANGEROUS: Record<string, number[]> = {
   'C0 but the line break': [...range(0x00, 0x09), ...range(0x0b, 0x1f)],
   'DEL and C1': range(0x7f, 0x9f),
@@ -33,13 +33,13 @@ const DANGEROUS: Record<string, number[]> = {
     ...range(0x2060, 0x2064),
     0xfeff,
   ],
-  'letters that nobody sees': [0x115f, 0x1160, 0x3164, 0xffa0],
+  'invisible letters': [0x115f, 0x1160, 0x3164, 0xffa0],
   annotations: range(0xfff9, 0xfffb),
   'variation selectors': [...range(0xfe00, 0xfe0f), ...range(0xe0100, 0xe01ef)],
   tags: [0xe0001, ...range(0xe0020, 0xe007f)],
   'halves of characters': [0xd800, 0xdbff, 0xdc00, 0xdfff],
 };
-/** One of each kind, but for halves: JSON replaces those. */
+/** One of each kind, except lone surrogates: JSON replaces those. */
 const HOSTILE = `a\u0000\t\r\u001b[2J\u007f\u009b2J\u061c\u200f\u202e\u2066\u2028\u200b\ufeff\u3164\u{e0041}b`;
 const SHOWN =
   'a\\u0000\\u0009\\u000d\\u001b[2J\\u007f\\u009b2J\\u061c\\u200f\\u202e\\u2066\\u2028\\u200b\\ufeff\\u3164\\udb40\\udc41b';
@@ -55,7 +55,7 @@ function printed(): { terminal: Terminal; text: () => string } {
   return { terminal, text: () => text };
 }
 
-/** What of a text is dangerous: of each character its number. */
+/** The code points of the dangerous characters of a text. */
 function dangersIn(text: string): string[] {
   const numbers = new Set(Object.values(DANGEROUS).flat());
   const found = [...text].map((character) => character.codePointAt(0) as number);
@@ -78,7 +78,7 @@ describe('Terminal', () => {
     expect(text()).toBe(kept);
   });
 
-  it('gives the error of a stream that cannot be written', async () => {
+  it('returns the error of a stream that cannot be written', async () => {
     const error = new Error('full');
     const terminal = new Terminal({ write: (_, callback) => callback(error) });
     expect(await terminal.print('x')).toBe(error);
@@ -86,12 +86,12 @@ describe('Terminal', () => {
 });
 
 describe('every command', () => {
-  it('X16: shows what a key is called, escaped, in tables, details and JSON', async () => {
+  it('X16: shows the label of a key escaped, in tables, details and JSON', async () => {
     const { run, id } = await withHostileKey();
     for (const line of ['keys list', `keys show ${id}`]) {
       const { code, stdout, stderr } = await run(line);
       expect([code, dangersIn(stdout + stderr)], line).toEqual([0, []]);
-      // A line break within a value would begin a record of its own.
+      // A line break within a value would look like a new record.
       expect(stdout, line).toContain(`${SHOWN}\\u000aFORGED`);
       const asked = await run(`${line} --json`);
       expect([asked.code, dangersIn(asked.stdout)], line).toEqual([0, []]);
@@ -170,14 +170,14 @@ describe('every command', () => {
       for (const flags of [[], ['--json']]) {
         const { code, stdout } = await run(['completion', shell, ...flags]);
         expect([code, dangersIn(stdout)]).toEqual([0, []]);
-        // Nothing had to be escaped: the script does what it says.
+        // The script needs no escaping, so the shell runs it as it was written.
         expect(stdout).not.toMatch(/\\u[0-9a-f]{4}/);
       }
     },
   );
 });
 
-/** Ways to write past Terminal, which is the only file that may. */
+/** Ways to write without Terminal, which only its own file may use. */
 const WAYS: readonly RegExp[] = [
   /\bconsole\b/,
   /\.(?:write|writev|pipe|pipeTo)\b\s*[(`]/,
@@ -214,7 +214,7 @@ describe('the sources of the command', () => {
     expect(checked.length).toBeGreaterThan(40);
     const found = checked.flatMap((file) => {
       const code = readFileSync(join(source, file), 'utf8');
-      // The process's own streams are named once, where Terminal gets them.
+      // Only the file that gives Terminal the streams of the process may name them.
       const rest = file === 'bin.ts' ? code.replace(OWN_STREAMS, '') : code;
       return waysPast(rest).map((way) => `${file}: ${way}`);
     });
@@ -222,7 +222,7 @@ describe('the sources of the command', () => {
   });
 });
 
-/** A key whose subject and label are dangerous. */
+/** A key with dangerous characters in its subject and label. */
 async function withHostileKey() {
   const env = { COUNTERSIGN_STORE: `file:${join(await newFolder(), 'keys.json')}` };
   const made = await run(

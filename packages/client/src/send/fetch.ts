@@ -1,4 +1,4 @@
-import { describeValue, quote } from '@countersign/shared';
+import { describeValue, quote, toUrl } from '@countersign/shared';
 import { isPlain, isStream, prepareBody, type SignableBody } from '../sign/body.ts';
 import { createEpochs } from '../sign/epochs.ts';
 import { buildSigner, type UnsignedRequest } from '../sign/signer.ts';
@@ -213,9 +213,8 @@ async function readBody(request: Request): Promise<Uint8Array | undefined> {
 /** In a page, `fetch` takes relative URLs. */
 function absolute(url: string | URL): string {
   const base = (globalThis as { location?: { href: string } }).location?.href;
-  return base !== undefined && URL.canParse(String(url), base)
-    ? new URL(url, base).href
-    : String(url);
+  const parsed = base === undefined ? undefined : toUrl(url, base);
+  return parsed?.href ?? String(url);
 }
 
 function isRedirect(response: Response): boolean {
@@ -247,9 +246,7 @@ function follow(
   if (response.type === 'opaqueredirect')
     refuse(': a browser does not tell where it leads, so it cannot be signed');
   const location = response.headers.get('location') as string;
-  const url = URL.canParse(location, String(request.url))
-    ? new URL(location, request.url)
-    : refuse(` to ${quote(location)}: it is not a URL`);
+  const url = toUrl(location, request.url) ?? refuse(` to ${quote(location)}: it is not a URL`);
   if (!origins.has(url.origin))
     refuse(` to ${quote(url.origin)}: nothing is signed for that origin, see the option "origins"`);
   const { status } = response;

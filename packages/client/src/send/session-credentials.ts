@@ -1,4 +1,4 @@
-import { describeValue, quote, strictClock } from '@countersign/shared';
+import { describeValue, quote, strictClock, toUrl } from '@countersign/shared';
 import { type Credentials, createCredentials } from '../sign/credentials.ts';
 import { checkObject } from '../sign/signer-options.ts';
 import { type CreateFetchOptions, createFetch } from './fetch.ts';
@@ -106,12 +106,12 @@ export function sessionCredentials(
 }
 
 function checkUrl(url: unknown, transport: unknown): string {
-  const text = String(url);
-  if (!URL.canParse(text)) throw wrong('url', describeValue(url), 'an absolute URL');
+  const parsed = toUrl(String(url));
+  if (parsed === undefined) throw wrong('url', describeValue(url), 'an absolute URL');
   if (transport !== 'tls' && transport !== 'allow-plain-http')
     throw wrong('transport', describeValue(transport), '"tls" or "allow-plain-http"');
   // Not what may stand before the host: a password, that no message may show and nobody would send.
-  const { protocol, hostname, origin, pathname, search } = new URL(text);
+  const { protocol, hostname, origin, pathname, search } = parsed;
   const isLocal = /^(?:localhost|127\.[\d.]+|\[::1\])$/.test(hostname);
   if (protocol !== 'https:' && !isLocal && transport !== 'allow-plain-http')
     throw wrong('url', quote(origin), 'https, since a secret comes back');

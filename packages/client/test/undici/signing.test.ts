@@ -1,4 +1,5 @@
 import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { Readable, Writable } from 'node:stream';
 import { text as readText } from 'node:stream/consumers';
@@ -27,6 +28,9 @@ import {
   NOW,
   wrongOrigins,
 } from '../support.ts';
+
+/** Its version. */
+const UNDICI: string = createRequire(import.meta.url)('undici/package.json').version;
 
 type Answer = NonNullable<Parameters<typeof listen>[1]>;
 
@@ -152,20 +156,24 @@ describe('signing()', () => {
     }
   });
 
-  it('refuses a request without an origin: who knows where its Client goes', async () => {
+  it('refuses a request without an origin, if its Client does not tell the origin', async () => {
     const client = new Client(api.origin);
     opened.push({ close: () => client.destroy() });
     const composed = client.compose(build());
-    const error = await failure(composed.request({ path: '/', method: 'GET' }));
-    expect(error.message).toBe(
-      'Cannot sign a request without an origin: compose signing() on an Agent, or give each request its origin',
-    );
+    const request = composed.request({ path: '/', method: 'GET' });
+    // A Client of undici 8 tells its origin.
+    const isTold = Number.parseInt(UNDICI, 10) >= 8;
+    if (isTold) expect(await readText((await request).body)).toBe('accepted');
+    else
+      expect((await failure(request)).message).toBe(
+        'Cannot sign a request without an origin: compose signing() on an Agent, or give each request its origin',
+      );
     expect(
       await readText(
         (await composed.request({ origin: api.origin, path: '/', method: 'GET' })).body,
       ),
     ).toBe('accepted');
-    expect(api.received).toHaveLength(1);
+    expect(api.received).toHaveLength(isTold ? 2 : 1);
   });
 
   it('waits for credentials no longer than a request is waited for', async () => {

@@ -25,11 +25,35 @@ export interface IncomingBody {
    * the end of the stream through. If it throws, the stream must fail.
    */
   readonly stream?: ((check: BodyCheck) => void) | undefined;
+  /**
+   * Called after `bytes` if the body is signed in chunks. From then on the application reads these
+   * bytes, without the framing, and header fields that fit them.
+   *
+   * @throws SignatureError `ERR_BODY_CONSUMED` if something has read the body as it came
+   */
+  readonly replace?: ((bytes: Uint8Array, changes: FieldChanges) => void) | undefined;
+  /**
+   * The most bytes that are held of a body whose chunks are verified on their way. 1,048,576 if not
+   * given.
+   */
+  readonly limit?: number | undefined;
 }
+
+/** Header fields that the application must see in another way. `undefined` removes one. */
+export type FieldChanges = Readonly<Record<string, string | undefined>>;
 
 /** Checks a body while it passes through. */
 export interface BodyCheck {
-  push(bytes: Uint8Array): void;
+  /**
+   * If present, the application gets other bytes than came over the wire: these changes and the
+   * length have to be shown to it, too.
+   */
+  readonly changes?: FieldChanges | undefined;
+  /**
+   * @returns the bytes to hand on in place of the given ones. If `undefined`, the given ones
+   * @throws SignatureError The stream must fail at once
+   */
+  push(bytes: Uint8Array): readonly Uint8Array[] | undefined;
   /** @throws SignatureError `ERR_BODY_MISMATCH` */
   end(): void;
 }
@@ -49,7 +73,7 @@ type Digest = 'sha256' | 'sha512';
  * Larger bodies are hashed in pieces of this size, in bytes, so that other requests are served in
  * between.
  */
-const LARGEST_PIECE = 1_048_576;
+export const LARGEST_PIECE = 1_048_576;
 
 /**
  * Hashes a body that the signature covers without declaring its hash.
@@ -76,7 +100,8 @@ export async function hashUndeclared(
   return bytes.length <= LARGEST_PIECE ? hash('sha256', bytes) : hashInPieces('sha256', bytes);
 }
 
-function readBytes(
+/** Reads a body for as long as its request is valid. */
+export function readBytes(
   body: Uint8Array | IncomingBody,
   params: SignatureParams,
   settings: BodySettings,
@@ -98,7 +123,7 @@ function readBytes(
  */
 export function checkBody(
   body: ReceivedBody,
-  claim: BodyClaim,
+  claim: Exclude<BodyClaim, 'chunks'>,
   params: SignatureParams,
   settings: BodySettings,
   now: number,
@@ -143,7 +168,10 @@ function createCheck(
 ): BodyCheck {
   const digest: Hash = createHash(name);
   return {
-    push: (bytes) => void digest.update(bytes),
+    push(bytes) {
+      digest.update(bytes);
+      return undefined;
+    },
     end() {
       try {
         compare(name, digest.digest('hex'), declared);

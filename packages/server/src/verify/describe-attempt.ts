@@ -107,6 +107,7 @@ function formatComponents(
 
 function formatBody(body: BodyClaim): string {
   if (body === 'unsigned') return 'UNSIGNED-PAYLOAD';
+  if (body === 'chunks') return '(signed in chunks)';
   return 'sha256' in body ? body.sha256 : body.sha512;
 }
 
@@ -158,7 +159,16 @@ function confidentialOf({ schemes }: VerifierSettings): ReadonlySet<string> {
 /** However its name is written: a reader that decodes names would find it. */
 function redactPair(pair: string, confidential: ReadonlySet<string>): string {
   const [name = ''] = pair.split('=', 1);
-  const decoded = decodeURIComponent(name).toLowerCase();
+  const decoded = decodeName(name).toLowerCase();
   const isSecret = decoded.includes('signature') || confidential.has(decoded);
   return isSecret ? `${name}=${REDACTED}` : pair;
+}
+
+/** Some schemes sign targets whose escapes cannot be decoded. Each escape by itself always can. */
+function decodeName(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name.replace(/%([\da-f]{2})/gi, (_, hex) => String.fromCharCode(Number(`0x${hex}`)));
+  }
 }

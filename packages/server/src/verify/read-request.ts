@@ -19,6 +19,12 @@ export interface PublicAddress {
   readonly publicPrefix: string;
 }
 
+/** Which request targets the schemes of a server can sign. */
+export interface TargetRules {
+  /** `as-sent` if at least one scheme signs targets with any escapes. */
+  readonly targets: 'strict' | 'as-sent';
+}
+
 /** What the server allows of the header fields of a request. */
 export interface HeaderBounds {
   /** The most fields that are read. */
@@ -41,7 +47,7 @@ export interface ReceivedHead {
  */
 export function readRequest(
   { method, url, headers, parsedHeaders, urlHost }: ReceivedHead,
-  settings: PublicAddress & HeaderBounds,
+  settings: PublicAddress & HeaderBounds & TargetRules,
 ): SignableRequest {
   if (typeof method !== 'string' || typeof url !== 'string')
     throw new TypeError(
@@ -54,7 +60,7 @@ export function readRequest(
     );
   }
   // The target is checked as it came: a prefix must not make origin form of what was not.
-  const { path, query } = parseTarget(url);
+  const { path, query } = parseTarget(url, settings.targets);
   return {
     method,
     path: settings.publicPrefix + path,

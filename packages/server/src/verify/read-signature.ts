@@ -1,4 +1,5 @@
 import {
+  checkEscapes,
   isAccessKeyId,
   type ParsedSignature,
   quote,
@@ -6,6 +7,7 @@ import {
   type SignableRequest,
   SignatureError,
 } from '@countersign/shared';
+import type { TargetRules } from './read-request.ts';
 
 /** A signature, and the scheme that it is written in. */
 export interface SchemedSignature extends ParsedSignature {
@@ -13,7 +15,7 @@ export interface SchemedSignature extends ParsedSignature {
 }
 
 /** What the server allows of the forms that there are. */
-export interface SignatureSettings {
+export interface SignatureSettings extends TargetRules {
   readonly schemes: readonly Scheme[];
   readonly presignedUrls: 'until-expiry' | 'once' | 'refuse';
 }
@@ -27,6 +29,7 @@ export function readSignature(
   request: SignableRequest,
   settings: SignatureSettings,
 ): SchemedSignature {
+  if (settings.targets === 'as-sent') checkTarget(request, settings.schemes);
   let found: SchemedSignature | undefined;
   for (const scheme of settings.schemes) {
     const parsed = scheme.read(request);
@@ -61,4 +64,29 @@ export function readSignature(
     );
   }
   return found;
+}
+
+/**
+ * Refuses a target that only some schemes can sign, unless the request is signed with these alone.
+ * A strict scheme never sees such a target, as if it were the only one.
+ *
+ * @throws SignatureError `ERR_TARGET_AMBIGUOUS`
+ */
+function checkTarget(request: SignableRequest, schemes: readonly Scheme[]): void {
+  try {
+    checkEscapes(request.query === '' ? request.path : `${request.path}?${request.query}`);
+  } catch (error) {
+    const isAsSent = ({ targets }: Scheme): boolean => targets === 'as-sent';
+    const signing = schemes.filter((scheme) => carriesSignature(scheme, request));
+    if (signing.length === 0 || !signing.every(isAsSent)) throw error;
+  }
+}
+
+/** A signature that cannot be read is one, too. */
+function carriesSignature(scheme: Scheme, request: SignableRequest): boolean {
+  try {
+    return scheme.read(request) !== undefined;
+  } catch {
+    return true;
+  }
 }

@@ -2,6 +2,9 @@ import { ALGORITHMS, isAlgorithm, type Scheme } from '@countersign/shared';
 import * as z from 'zod';
 
 const METHODS = ['challenge', 'prepare', 'canonicalRequest', 'stringToSign', 'write', 'read'];
+const FORM_METHODS = ['prepare', 'stringToSign', 'write', 'read'] as const;
+const OPTIONAL_METHODS = ['openBody', 'sealBody'];
+const TARGETS: unknown[] = ['strict', 'as-sent', undefined];
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}$/;
 
 /** A scheme, ours or one of an application. What is wrong with it must not wait for a request. */
@@ -18,9 +21,17 @@ export const schemeOption = z.custom<Scheme>().superRefine((scheme, context) => 
 function findSchemeFlaw(value: unknown): string | undefined {
   if (typeof value !== 'object' || value === null) return 'a scheme such as countersign()';
   const scheme = value as Partial<Scheme> & Record<string, unknown>;
-  const { name, algorithms, derive, confidential = [] } = scheme;
+  const { name, algorithms, derive, confidential = [], targets, responses } = scheme;
   const rules: (readonly [expected: string, holds: boolean])[] = [
     ...METHODS.map((it) => [`with a method ${it}()`, isFunction(scheme[it])] as const),
+    ...OPTIONAL_METHODS.map(
+      (it) => [`with a method ${it}() or none`, isFunction(scheme[it] ?? isFunction)] as const,
+    ),
+    ['with "strict" or "as-sent" for "targets"', TARGETS.includes(targets)],
+    [
+      `with ${FORM_METHODS.join('(), ')}() in "responses"`,
+      responses === undefined || FORM_METHODS.every((it) => isFunction(responses?.[it])),
+    ],
     ['with a token for "name"', typeof name === 'string' && TOKEN.test(name)],
     [
       `with "algorithms" among ${ALGORITHMS.join(', ')}`,

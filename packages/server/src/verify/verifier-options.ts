@@ -11,6 +11,7 @@ import type { Explanation } from './explanation.ts';
 import type { FailureLimit } from './failure-limit.ts';
 import type { KeyStore } from './key-store.ts';
 import type { NonceStore } from './nonce-store.ts';
+import type { TargetRules } from './read-request.ts';
 import { schemeOption } from './scheme-option.ts';
 import type { SessionProvider } from './session-provider.ts';
 
@@ -108,11 +109,13 @@ const schema = z.strictObject({
 });
 
 /** Options with their defaults, as the verifier reads them. */
-export type VerifierSettings = z.output<typeof schema>;
+export type VerifierSettings = z.output<typeof schema> & TargetRules;
 
 /** @throws TypeError or RangeError naming the option that cannot be used */
 export function parseVerifierOptions(options: VerifierOptions): VerifierSettings {
-  return parseOptions('verifier', schema, options);
+  const parsed = parseOptions('verifier', schema, options);
+  const isAsSent = parsed.schemes.some((scheme) => scheme.targets === 'as-sent');
+  return { ...parsed, targets: isAsSent ? 'as-sent' : 'strict' };
 }
 
 function haveDistinctNames(schemes: readonly Scheme[]): boolean {

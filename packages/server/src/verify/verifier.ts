@@ -8,6 +8,7 @@ import {
 import { callHook, watchPromise } from '../lib/call-hook.ts';
 import { type Attempt, goOn, newAttempt } from './attempt.ts';
 import { checkBody, hashUndeclared, type ReceivedBody } from './check-body.ts';
+import { checkChunks } from './check-chunks.ts';
 import { checkCoverage } from './check-coverage.ts';
 import { failureRefusal, recordFailure } from './check-failures.ts';
 import { checkSessionBegin } from './check-session-begin.ts';
@@ -167,13 +168,17 @@ export function createVerifier(options: VerifierOptions): Verifier {
       throw error;
     }
     if (claim !== undefined) goOn(attempt, 'body');
-    const reading =
-      claim === undefined
-        ? undefined
-        : checkBody(received.body, claim, params, settings, now, (error) => {
-            attempt.check = 'body';
-            if (claims) report(attempt, error);
-          });
+    const onMismatch = (error: SignatureError): void => {
+      attempt.check = 'body';
+      if (claims) report(attempt, error);
+    };
+    const { body } = received;
+    let reading: Promise<void> | void;
+    if (claim === undefined) reading = undefined;
+    else if (claim === 'chunks') {
+      const head = { request, signed, verifyKey: key.verifyKey };
+      reading = checkChunks(body, head, settings, now, onMismatch);
+    } else reading = checkBody(body, claim, params, settings, now, onMismatch);
     if (reading !== undefined) {
       await reading;
       const later = settings.clock();

@@ -424,15 +424,17 @@ describe('public keys that are refused, when stored and when used', () => {
   });
 
   it('K13: a point of small order would be good for whatever is asked, without this', async () => {
-    // R is the neutral point and S is zero: OpenSSL accepts that for the key "one", whatever is signed.
+    // R is the neutral point and S is zero. For the key "one", Node.js 20 and 22 accept that, whatever
+    // is signed. Node.js 24 refuses it.
     const signature = Buffer.concat([Buffer.from(`01${'00'.repeat(31)}`, 'hex'), Buffer.alloc(32)]);
     const jwk = okp(`01${'00'.repeat(31)}`);
     const key = createPublicKey({ key: jwk, format: 'jwk' });
     const { verify } = await import('node:crypto');
+    const isAccepted = Number.parseInt(process.versions.node, 10) < 24;
     expect([
       verify(null, Buffer.from('a'), key, signature),
       verify(null, Buffer.from('b'), key, signature),
-    ]).toEqual([true, true]);
+    ]).toEqual([isAccepted, isAccepted]);
     const { credentials } = pairOf('ed25519');
     const request = changeSignature(
       await sign({ ...credentials, accessKeyId: 'CSAK1' }),

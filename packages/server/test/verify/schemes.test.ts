@@ -432,6 +432,23 @@ describe('schemes that cannot be used', () => {
       { ...plainScheme(), derive: { scope: () => '' } },
       'with scope() and key() in "derive"',
     ],
+    ['targets of a third kind', { ...plainScheme(), targets: 'any' }, 'for "targets"'],
+    [
+      'an opener that is no function',
+      { ...plainScheme(), openBody: true },
+      'with a method openBody() or none',
+    ],
+    [
+      'a sealer that is no function',
+      { ...plainScheme(), sealBody: {} },
+      'with a method sealBody() or none',
+    ],
+    [
+      'half a form for responses',
+      { ...plainScheme(), responses: { ...plainScheme().responses, read: undefined } },
+      'with prepare(), stringToSign(), write(), read() in "responses"',
+    ],
+    ['null for responses', { ...plainScheme(), responses: null }, 'in "responses"'],
     [
       'confidential names in upper case',
       { ...plainScheme(), confidential: ['Token'] },

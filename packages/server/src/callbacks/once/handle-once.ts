@@ -11,8 +11,8 @@ import type { Once } from './once.ts';
  *
  * If the handler throws or rejects, the error goes to the error handling of Express. (Express 4 by
  * itself ignores the rejection of an `async` handler, and Node then ends the process.) The error's
- * answer is no success, so the sender tries again. If the store failed or is full, the error has the
- * `status` that Express answers with, and `Retry-After` is set.
+ * answer is no success, so the sender tries again. If the store failed or is full, the error has
+ * the `status` that Express answers with, and `Retry-After` is set.
  *
  * @param once the function that `createOnce()` returned
  * @param handler called with the callback, and a signal that is aborted if another run has taken

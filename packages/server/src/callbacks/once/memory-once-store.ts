@@ -6,20 +6,27 @@ import { type Expiring, ExpiryQueue } from './expiry-queue.ts';
 import { NO_SCOPE, type OnceState, type OnceStore } from './once-store.ts';
 
 export interface MemoryOnceStoreOptions {
-  /** Unix seconds; if not given, a clock that nobody can set: with the system's a lease could end while its run goes on. */
+  /**
+   * Unix seconds; if not given, a clock that nobody can set: with the system's a lease could end
+   * while its run goes on.
+   */
   readonly clock?: (() => number) | undefined;
   /**
-   * The most callbacks that are remembered at a time: 100,000 if not given. Further ones are refused
-   * with 503 until some expire. A callback counts once for each secret that is in force for it.
+   * The most callbacks that are remembered at a time: 100,000 if not given. Further ones are
+   * refused with 503 until some expire. A callback counts once for each secret that is in force for
+   * it.
    */
   readonly maxEntries?: number | undefined;
   /**
-   * The most that one sender takes of them: a quarter of `maxEntries` if not given. Further callbacks
-   * of this sender are refused with 429 until some expire. Callbacks that are verified with different
-   * secrets are those of different senders.
+   * The most that one sender takes of them: a quarter of `maxEntries` if not given. Further
+   * callbacks of this sender are refused with 429 until some expire. Callbacks that are verified
+   * with different secrets are those of different senders.
    */
   readonly perSender?: number | undefined;
-  /** Called if the store is nearly full. If not given, a process warning says so. See docs/errors.md, "Process warnings". */
+  /**
+   * Called if the store is nearly full. If not given, a process warning says so. See
+   * docs/errors.md, "Process warnings".
+   */
   readonly onWarning?: WarningHook | undefined;
 }
 
@@ -32,7 +39,10 @@ const optionsSchema = z.strictObject({
   onWarning: warningOption,
 });
 
-/** Callbacks forgotten in one go: no request waits for more, even if a week's callbacks have expired. */
+/**
+ * Callbacks forgotten in one go: no request waits for more, even if a week's callbacks have
+ * expired.
+ */
 const MOST_AT_ONCE = 500;
 
 interface Entry extends Expiring {
@@ -49,8 +59,8 @@ interface Sender extends Expiring {
 }
 
 /**
- * Handled callbacks in the memory of this process. They are forgotten with it: what a sender delivers again after a restart runs
- * again. Servers in production want `RedisOnceStore`.
+ * Handled callbacks in the memory of this process. They are forgotten with it: what a sender
+ * delivers again after a restart runs again. Servers in production want `RedisOnceStore`.
  *
  * @example
  * ```ts
@@ -184,7 +194,10 @@ export class MemoryOnceStore implements OnceStore {
     }
   }
 
-  /** Forgets what has expired, and says whether that was all. To forget what is done would run it twice. */
+  /**
+   * Forgets what has expired, and says whether that was all. To forget what is done would run it
+   * twice.
+   */
   #sweep(now: number): boolean {
     for (let swept = 0; swept < MOST_AT_ONCE; swept++) {
       const next = this.#expiring.first?.entries.first;

@@ -9,16 +9,20 @@ import { scopesOf } from '../receive/once-scopes.ts';
 import { callbackOf } from '../receive/received-callbacks.ts';
 import type { OnceScope, OnceState, OnceStore } from './once-store.ts';
 
-/** What handlers run once by. Durations are seconds. */
+/** Options of {@link createOnce}. Durations are seconds. */
 export interface OnceOptions {
-  /** Where it is kept what was handled: `MemoryOnceStore`, or `RedisOnceStore` for all servers together. */
+  /** Remembers what was handled: `MemoryOnceStore`, or `RedisOnceStore` for several servers. */
   readonly store: OnceStore;
   /**
-   * After how long a run is taken for dead that is not heard of: 30 if not given. A run that lives says so three times as often, however
-   * long it takes; after a crash the next delivery runs again once the lease is over.
+   * For how long a run owns a callback: 30 if not given. The run renews its lease three times in
+   * that time, so a handler may take as long as it needs. If the process dies, the lease ends, and
+   * the next delivery runs the handler again.
    */
   readonly lease?: number | undefined;
-  /** For how long it is remembered that a callback is done: 604,800 (a week) if not given. Longer than its sender tries. */
+  /**
+   * For how long the store remembers that a callback is done: 604,800 (a week) if not given. It
+   * must be longer than the sender tries.
+   */
   readonly remember?: number | undefined;
 }
 
@@ -28,15 +32,17 @@ const schema = z.strictObject({
   remember: z.number().min(1).max(31_622_400).default(604_800),
 });
 
+/** How many releases may be tried again at a time, after the sender was answered. */
 const MOST_BEHIND = 1_000;
-/** Seconds. */
+/** For how many seconds a release is tried again. */
 const LONGEST_BEHIND = 60;
 
 /**
- * What became of a delivery, and the answer that its sender understands:
- * - `completed`: the handler ran and has completed.
- * - `done`: it had completed before, and did not run. To the sender that is as good.
- * - `in-progress`: another delivery of this callback is being handled. The sender tries again, and hears then.
+ * What became of a delivery, and how to answer its sender:
+ * - `completed`: the handler ran and completed.
+ * - `done`: the handler had completed before, and did not run again. The sender gets 200, too.
+ * - `in-progress`: another delivery of this callback runs at this moment. It may still fail, so the
+ *   sender must try again.
  */
 export type OnceOutcome<T> =
   | {
@@ -58,12 +64,14 @@ type NoHeaders = Readonly<Record<never, string>>;
  * Runs a handler, unless it has completed for this callback before or is running for it.
  *
  * @param received the callback, or the request that brought it
- * @param handler called with the callback, and a signal that is aborted where another run has taken over meanwhile. What it throws is
- * thrown on: nothing is remembered then, and the next delivery runs
- * @throws SignatureError `ERR_NONCE_STORE_FAILED` (503) where the store failed: nothing ran, or it is not certain that it is remembered;
- * also where the whole store is full. `ERR_TOO_MANY_CALLBACKS` (429) if as many callbacks of this sender are remembered as one sender may
- * have: nothing ran. The sender tries again, so nothing is lost
- * @throws TypeError where nothing has verified the request
+ * @param handler called with the callback, and with a signal that is aborted if another run takes
+ * over. If the handler throws, the error is thrown on, nothing is remembered, and the next delivery
+ * runs
+ * @throws SignatureError `ERR_NONCE_STORE_FAILED` (503) if the store is full: nothing ran. Also if
+ * the store failed: nothing ran, or the handler completed and the store may not remember it.
+ * `ERR_TOO_MANY_CALLBACKS` (429) if this sender has used up its share of the store: nothing ran.
+ * The sender tries again after both, so no callback is lost
+ * @throws TypeError if no verifier has verified the request
  */
 export type Once = <T>(
   received: CallbackIdentity | object,
@@ -71,14 +79,17 @@ export type Once = <T>(
 ) => Promise<OnceOutcome<T>>;
 
 /**
- * Builds what makes handlers run once for each callback, however often that is delivered. Callbacks
- * are told apart by their `id`, their `sender` and the secrets that they are verified with: all are
- * signed or configured, and no header that anybody could change is among them. So two receivers
- * with secrets of their own can share a store. Keep an old secret in the list for as long as its
- * sender may try again.
+ * Builds a function that runs a handler once for each callback, however often its sender delivers
+ * it.
  *
- * Between the end of a handler and the store's note of it there is a moment; a process that is killed in it runs the handler again. What
- * must not happen twice even then belongs in one transaction with the handler's own writes, under the same id.
+ * A callback is known by its `id`, its `sender` and the secrets that it can be verified with. All
+ * three are signed or configured; no header that an attacker can change is among them. So two
+ * receivers with secrets of their own can share a store. Keep an old secret in the list for as long
+ * as its sender may try again.
+ *
+ * One gap remains: if the process is killed after the handler has completed and before the store
+ * remembers it, the next delivery runs the handler again. If something must not happen twice even
+ * then, write the callback's id in the same database transaction as the handler's own data.
  *
  * @param options durations in seconds
  * @throws TypeError or RangeError naming the option that cannot be used
@@ -92,27 +103,34 @@ export type Once = <T>(
  * // In Express: handleOnce(once, handler).
  * const receive = withCallback(
  *   async (_request, received) => {
- *     const { status, headers } = await once(received, (callback) => console.log('Handled once:', callback.id));
+ *     const handle = () => console.log('Handled once:', received.id);
+ *     const { status, headers } = await once(received, handle);
  *     return new Response(null, { status, headers });
  *   },
  *   { secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'] },
- * ); console.assert((await receive(new Request('https://api.test/', { method: 'POST', body: '{}'
- * }))).status === 401);
+ * );
+ * const unsigned = new Request('https://api.test/', { method: 'POST', body: '{}' });
+ * console.assert((await receive(unsigned)).status === 401);
  * ```
  * @see docs/callbacks.md
  */
 export function createOnce(options: OnceOptions): Once {
   const { store, lease, remember } = parseOptions('once', schema, options);
-  /** Runs that are released after their answers. */
+  /** Releases that failed, and are tried again after the sender was answered. */
   let behind = 0;
 
-  /** Once, and where that fails again behind the answer: nobody shall wait for the end of a lease that nothing needs. */
+  /**
+   * Releases a run. If the store fails, this goes on trying after the sender was answered.
+   * Otherwise the next delivery would be told `in-progress` until the lease ends, although nothing
+   * runs.
+   */
   async function release({ key, scope }: Name, token: string): Promise<void> {
     const act = async () => store.release(key, token, scope);
     try {
       await act();
     } catch {
-      // A store that comes back must not meet all that it has missed: those leases end by themselves.
+      // A store that comes back must not be flooded with old releases. Their leases end by
+      // themselves.
       if (behind >= MOST_BEHIND) return;
       behind++;
       insist(act, Math.min(lease, LONGEST_BEHIND), { ref: false })
@@ -123,16 +141,23 @@ export function createOnce(options: OnceOptions): Once {
     }
   }
 
-  /** Under all names, in one order: of two deliveries at the same time the one that has the first name has all. */
+  /**
+   * Begins a run under all names of a callback. All runs take the names in the same order, so if
+   * two deliveries arrive together, the one that gets the first name gets all of them.
+   */
   async function begin(names: readonly Name[], token: string): Promise<OnceState> {
     for (const [index, name] of names.entries()) {
       let begun: OnceState;
       try {
         begun = await store.begin(name.key, token, lease, name.scope);
-        // In the positive: whatever else a store says runs nothing.
-        if (!STATES.has(begun?.state)) throw new TypeError('It gave an answer that is none');
+        // Only a known answer lets the handler run: a store of the application may have a fault.
+        if (!STATES.has(begun?.state))
+          throw new TypeError(
+            `The store answered ${quote(begun?.state)}: expected ${[...STATES].join(', ')}`,
+          );
       } catch (error) {
-        // It may have begun all the same, and only the answer was lost.
+        // The store may have begun the run, and only its answer was lost. So this name is released,
+        // too.
         for (const begunName of names.slice(0, index + 1)) void release(begunName, token);
         throw failed(error);
       }
@@ -163,7 +188,7 @@ export function createOnce(options: OnceOptions): Once {
     };
     const beat = setInterval(
       () => {
-        // If the store is not reached, the lease goes on until it ends, and so does the run.
+        // If the store cannot be reached, the run goes on until its lease ends.
         for (const name of names) goOn(name).catch(() => undefined);
       },
       (lease * 1000) / 3,
@@ -173,7 +198,7 @@ export function createOnce(options: OnceOptions): Once {
       try {
         value = await handler(callback, taken.signal);
       } catch (error) {
-        // Not one moment later: a run that goes on would have the callback again.
+        // Stop before the release: one more renewal would take the callback again.
         clearInterval(beat);
         for (const name of names) await release(name, token);
         throw error;
@@ -194,20 +219,20 @@ const STATES = new Set<unknown>([
   'full',
 ] satisfies OnceState['state'][]);
 
-/** What a callback is known by in the store. */
+/** A name of a callback in the store. */
 interface Name {
   readonly key: string;
   readonly scope: OnceScope;
 }
 
 /**
- * What a callback is known by: its sender and id, for each secret that it could have been signed
- * with. While a secret is rotated there are two, and the next delivery may be signed with either.
+ * The names of a callback: its sender and id, with each secret that it could have been signed with.
+ * While a secret is rotated there are two names, since the next delivery may be signed with either.
  */
 function namesOf(callback: CallbackIdentity): Name[] {
   const { sender, id } = callback;
   const { inForce, signer } = scopesOf(callback);
-  // None of the parts can hold a line feed, so no two lists of parts have one name.
+  // No part can contain a line feed, so two lists of parts never have the same name.
   const nameOf = (...parts: string[]) => hash('sha256', parts.join('\n'), 'base64url');
   const countsFor = nameOf(sender, signer);
   return inForce
@@ -218,31 +243,36 @@ function namesOf(callback: CallbackIdentity): Name[] {
     .sort((one, other) => (one.key < other.key ? -1 : 1));
 }
 
-/** Seconds after which a sender asks again, at most: the bound may have been raised meanwhile. */
+/** The longest `Retry-After`, in seconds: an operator may raise the bound in the meantime. */
 const LONGEST_RETRY = 3_600;
 
-/** The refusal of a callback for which there is no room. Its sender tries again, so it is not lost. */
+/**
+ * The refusal of a callback for which there is no room. Its sender tries again, so it is not lost.
+ */
 function full(
   sender: string,
   { of, option, most, seconds }: Extract<OnceState, { state: 'full' }>,
 ): SignatureError {
-  // In the positive: what is no number is the shortest time.
+  // In the positive, so that NaN becomes the shortest time.
   const retryAfter = seconds >= 1 ? Math.min(Math.ceil(seconds), LONGEST_RETRY) : 1;
-  const cure = `raise ${quote(option)} of the store, or lower "remember" of createOnce()`;
+  const advice = `raise ${quote(option)} of the store, or lower "remember" of createOnce()`;
   if (of === 'sender')
     return new SignatureError(
       'ERR_TOO_MANY_CALLBACKS',
-      `Cannot remember another callback of sender ${quote(sender)}: there are ${most}, the most for one sender; ${cure}`,
+      `Cannot remember another callback of sender ${quote(sender)}: it has ${most} of ${most}; ${advice}`,
       { retryAfter },
     );
   return new SignatureError(
     'ERR_NONCE_STORE_FAILED',
-    `Cannot remember another callback of any sender: there are ${most}, the most for the whole store; ${cure}`,
+    `The store of handled callbacks is full: ${most} of ${most}; ${advice}`,
     { retryAfter },
   );
 }
 
-/** Tries again for a while, as a store may that restarts: nothing it has missed makes a handler run again, or wait. */
+/**
+ * Calls the store until it succeeds, for some seconds: it may be restarting. Without that, a
+ * handler that has completed would run again.
+ */
 async function insist(
   act: () => Promise<void>,
   seconds: number,
@@ -255,12 +285,12 @@ async function insist(
     } catch (error) {
       if (!(performance.now() + pause < end)) throw failed(error);
     }
-    // Not all at the same time.
+    // Spread the calls: many runs may be waiting for the same store.
     await sleep(pause * (0.5 + Math.random()), undefined, { ref });
   }
 }
 
-/** The sender tries again; only whoever runs the server sees why it has to. */
+/** The sender only learns that it must try again. The cause is for the operator of the server. */
 function failed(cause: unknown): SignatureError {
   return storeFailed('nonce', cause, 'The store of handled callbacks failed');
 }

@@ -22,7 +22,10 @@ export interface RedisOnceStoreOptions {
    * different secrets are those of different senders. The same on all servers.
    */
   readonly perSender?: number | undefined;
-  /** Called if Redis is unfit or unreachable. If not given, a process warning says so. See docs/errors.md, "Process warnings". */
+  /**
+   * Called if Redis is unfit or unreachable. If not given, a process warning says so. See
+   * docs/errors.md, "Process warnings".
+   */
   readonly onWarning?: WarningHook | undefined;
 }
 
@@ -54,11 +57,12 @@ interface OnceCommands {
 }
 
 /**
- * Handled callbacks in Redis, 6.2 or newer, or Valkey: for all servers that receive them. One script decides each step.
+ * Handled callbacks in Redis, 6.2 or newer, or Valkey: for all servers that receive them. One
+ * script decides each step.
  *
- * What Redis forgets runs again when it is delivered again. So the store refuses a Redis that evicts
- * (`maxmemory-policy` must be `noeviction`), with an error and a process warning that say what to
- * change. Let Redis write an append-only file.
+ * What Redis forgets runs again when it is delivered again. So the store refuses a Redis that
+ * evicts (`maxmemory-policy` must be `noeviction`), with an error and a process warning that say
+ * what to change. Let Redis write an append-only file.
  *
  * @example
  * ```ts no-run
@@ -66,7 +70,8 @@ interface OnceCommands {
  * import { RedisOnceStore } from '@countersign/server/redis';
  * import { Redis } from 'ioredis';
  *
- * const once = createOnce({ store: new RedisOnceStore({ redis: new Redis('redis://127.0.0.1:6379') }) });
+ * const redis = new Redis('redis://127.0.0.1:6379');
+ * const once = createOnce({ store: new RedisOnceStore({ redis }) });
  * ```
  */
 export class RedisOnceStore implements OnceStore {
@@ -101,8 +106,8 @@ export class RedisOnceStore implements OnceStore {
   }
 
   /**
-   * Waits until Redis can be relied on. Not needed before questions, which wait by themselves: for a server that should not
-   * start with a Redis that is not fit for handled callbacks.
+   * Waits until Redis can be relied on. Not needed before questions, which wait by themselves: for
+   * a server that should not start with a Redis that is not fit for handled callbacks.
    *
    * @param seconds for how long to wait for a connection: 10 if not given
    * @throws Error that says what is wrong, and what to do

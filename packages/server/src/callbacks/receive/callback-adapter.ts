@@ -8,8 +8,8 @@ import type { CallbackVerifierOptions } from './callback-verifier-options.ts';
 /** What an adapter does around a verifier of callbacks. */
 export interface CallbackAdapterOptions {
   /**
-   * The most bytes of a body: 1,048,576 if not given. Longer ones are refused. The signature covers the body, so that much of a
-   * stranger's is held, too.
+   * The most bytes of a body: 1,048,576 if not given. Longer ones are refused. The signature covers
+   * the body, so that much of a stranger's is held, too.
    */
   readonly limit?: number | undefined;
 }
@@ -39,7 +39,8 @@ export function parseCallbackAdapter(
 }
 
 /**
- * Callbacks come with `POST`. No format signs the method: let through with another one, a captured callback could delete.
+ * Callbacks come with `POST`. No format signs the method: let through with another one, a captured
+ * callback could delete.
  *
  * @throws SignatureError `ERR_COMPONENT_NOT_COVERED`
  */
@@ -52,8 +53,8 @@ export function checkMethod(method: string | undefined): void {
 }
 
 /**
- * The network address of a caller, for logs. A request may have no socket, or one that is gone: that changes nothing for its
- * callback.
+ * The network address of a caller, for logs. A request may have no socket, or one that is gone:
+ * that changes nothing for its callback.
  */
 export function knownClientAddress(clientAddressOf: () => string | undefined): string | undefined {
   try {

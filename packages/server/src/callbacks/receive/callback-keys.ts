@@ -14,7 +14,8 @@ export interface NamedCallbackKey {
 }
 
 /**
- * Builds what gives the keys of a moment. Those of a list are read at once, so that a wrong one is found before a callback comes.
+ * Builds what gives the keys of a moment. Those of a list are read at once, so that a wrong one is
+ * found before a callback comes.
  *
  * @throws TypeError where one cannot be read, without showing it
  */

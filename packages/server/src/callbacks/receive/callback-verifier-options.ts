@@ -17,15 +17,18 @@ export interface CallbackRefusal {
   /** As the headers say; nothing of it is verified. */
   readonly id: string | undefined;
   readonly signedAt: number | undefined;
-  /** The network address that the callback came from, if it is known. One that is no plain text is quoted. */
+  /**
+   * The network address that the callback came from, if it is known. One that is no plain text is
+   * quoted.
+   */
   readonly clientAddress: string | undefined;
 }
 
 /** What a verifier of callbacks is built from. Durations are seconds. */
 export interface CallbackVerifierOptions {
   /**
-   * What the sender signs with: one secret or public key; two while it changes from one to the other. A function is asked for each
-   * callback, so that secrets change without a restart.
+   * What the sender signs with: one secret or public key; two while it changes from one to the
+   * other. A function is asked for each callback, so that secrets change without a restart.
    */
   readonly secrets: CallbackSecrets | (() => CallbackSecrets | Promise<CallbackSecrets>);
   /** The form that is expected: `standardWebhooks()` if not given. */
@@ -39,11 +42,14 @@ export interface CallbackVerifierOptions {
   /** For how long a callback lives once it is signed: 300 if not given. */
   readonly window?: number | undefined;
   /**
-   * How far ahead of this server's clock a callback may be dated: as much as `window` if not given; with `nonces` 5, since for so long
-   * a store that has just begun cannot vouch for anything.
+   * How far ahead of this server's clock a callback may be dated: as much as `window` if not given;
+   * with `nonces` 5, since for so long a store that has just begun cannot vouch for anything.
    */
   readonly ahead?: number | undefined;
-  /** Where the signatures of callbacks are claimed, so that none is accepted twice: shared by all servers that receive them. */
+  /**
+   * Where the signatures of callbacks are claimed, so that none is accepted twice: shared by all
+   * servers that receive them.
+   */
   readonly nonces?: NonceStore | undefined;
   /** The most header fields of a callback: 100 if not given, at most 1,000. */
   readonly maxHeaderFields?: number | undefined;

@@ -23,8 +23,8 @@ export interface CallbackVerifier {
   /** Whose callbacks these are. */
   readonly sender: string;
   /**
-   * Verifies a callback and, where there are `nonces`, claims its signature: the same one is refused from then on, while an honest
-   * retry, which is signed anew, is not.
+   * Verifies a callback and, where there are `nonces`, claims its signature: the same one is
+   * refused from then on, while an honest retry, which is signed anew, is not.
    *
    * @throws SignatureError with the code of the check that failed; see `docs/errors.md`
    */
@@ -61,7 +61,10 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
   const { scheme, sender, clock, onRefused } = settings;
   const keysOfNow = createCallbackKeys(settings);
 
-  /** The steps, in their order: nothing is read for what is malformed or stale, and nothing is stored for strangers. */
+  /**
+   * The steps, in their order: nothing is read for what is malformed or stale, and nothing is
+   * stored for strangers.
+   */
   async function run(
     { headers, parsedHeaders, body }: CallbackRequest,
     recordCallback: (received: ReceivedCallback) => void,
@@ -183,8 +186,8 @@ function checkSignature(
 }
 
 /**
- * Claims what was signed. That is what tells one signature from another: of the signatures of a rotation somebody could leave out
- * one, and the rest would look like a new callback.
+ * Claims what was signed. That is what tells one signature from another: of the signatures of a
+ * rotation somebody could leave out one, and the rest would look like a new callback.
  */
 async function claim(
   { signedAt }: ReceivedCallback,
@@ -196,7 +199,8 @@ async function claim(
   let answer: ClaimOutcome;
   try {
     answer = await nonces.claim({
-      // No access key is verified for an audience with a slash: a request can never use up the nonce of a callback.
+      // No access key is verified for an audience with a slash: a request can never use up the
+      // nonce of a callback.
       audience: `callback/${scheme.name}`,
       accessKeyId: sender,
       nonce: digest.toString('base64url', 0, 16),
@@ -209,7 +213,8 @@ async function claim(
   } catch (cause) {
     throw storeFailed('nonce', cause);
   }
-  // Senders know nothing of epochs. They try again by themselves, later and signed anew: all that is needed.
+  // Senders know nothing of epochs. They try again by themselves, later and signed anew: all that
+  // is needed.
   if ((answer as ClaimOutcome | undefined)?.outcome === 'uncertain') {
     const { retryAfter } = answer as { readonly retryAfter: number };
     throw new SignatureError(

@@ -16,7 +16,8 @@ import type { CallbackVerifierOptions } from './callback-verifier-options.ts';
 import { receivedCallbacks } from './received-callbacks.ts';
 
 /**
- * Wraps a fetch-style handler, so that it is called for verified callbacks (webhooks) only. The others are answered here.
+ * Wraps a fetch-style handler, so that it is called for verified callbacks (webhooks) only. The
+ * others are answered here.
  *
  * @param handler called with a readable request, the callback, and whatever else the runtime gives
  * @param given a verifier, or the options of one

@@ -58,8 +58,8 @@ export function receiveCallback(
  * called for verified callbacks only. The others are answered here. If verifying fails, or the
  * listener throws or rejects, the answer is 500 and a process warning says why.
  *
- * @param listener called with the callback; `req` can be read as if nothing had read it. It is called
- * only while the whole body is in `req`
+ * @param listener called with the callback; `req` can be read as if nothing had read it. It is
+ * called only while the whole body is in `req`
  * @param given a verifier, or the options of one
  * @throws TypeError or RangeError naming the option that cannot be used
  *

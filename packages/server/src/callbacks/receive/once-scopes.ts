@@ -2,7 +2,9 @@ import type { CallbackIdentity } from './callback-identity.ts';
 
 /** By which secrets a callback could have been verified, and by which it was. */
 export interface CallbackScopes {
-  /** The ids of all secrets in force: the next delivery of the callback may be signed with another. */
+  /**
+   * The ids of all secrets in force: the next delivery of the callback may be signed with another.
+   */
   readonly inForce: readonly string[];
   /** The id of the secret that verified it. */
   readonly signer: string;
@@ -12,8 +14,8 @@ export interface CallbackScopes {
 const scopes = new WeakMap<CallbackIdentity, CallbackScopes>();
 
 /**
- * Records by which secrets a callback could have been verified. Ids of two receivers with secrets of
- * their own never meet, though their senders have one name.
+ * Records by which secrets a callback could have been verified. Ids of two receivers with secrets
+ * of their own never meet, though their senders have one name.
  */
 export function keepScopes(callback: CallbackIdentity, known: CallbackScopes): void {
   scopes.set(callback, known);

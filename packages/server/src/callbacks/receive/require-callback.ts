@@ -13,8 +13,9 @@ import { receiveCallback } from './node-callbacks.ts';
 import { receivedCallbacks } from './received-callbacks.ts';
 
 /**
- * Lets callbacks (webhooks) through that their sender has signed and answers all others, for Express 5 and 4. Mount it above body
- * parsers: they parse afterwards as if it were not there. Mounted once more with the same verifier, it does nothing.
+ * Lets callbacks (webhooks) through that their sender has signed and answers all others, for
+ * Express 5 and 4. Mount it above body parsers: they parse afterwards as if it were not there.
+ * Mounted once more with the same verifier, it does nothing.
  *
  * @param given a verifier, or the options of one
  * @param options what to do around it
@@ -26,7 +27,8 @@ import { receivedCallbacks } from './received-callbacks.ts';
  * import express from 'express';
  *
  * const app = express();
- * app.post('/callbacks', requireCallback({ secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'] }), express.json(), (req, res) => {
+ * const verify = requireCallback({ secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'] });
+ * app.post('/callbacks', verify, express.json(), (req, res) => {
  *   console.log(callbackOf(req).id, req.body);
  *   res.sendStatus(204);
  * });

@@ -25,14 +25,15 @@ export interface CallbackKey {
 }
 
 /**
- * A wire form of signed callbacks (webhooks): which headers there are, and which bytes are signed. A value without state that
- * touches no clock, no store and no socket.
+ * A wire form of signed callbacks (webhooks): which headers there are, and which bytes are signed.
+ * A value without state that touches no clock, no store and no socket.
  */
 export interface CallbackScheme {
   readonly name: string;
   /**
-   * `unsigned` where nothing that is signed tells when. Then neither a window nor a replay can be checked: a copy and an honest
-   * redelivery are the same bytes, and `once()` alone tells that it was there before.
+   * `unsigned` where nothing that is signed tells when. Then neither a window nor a replay can be
+   * checked: a copy and an honest redelivery are the same bytes, and `once()` alone tells that it
+   * was there before.
    */
   readonly time?: 'signed' | 'unsigned' | undefined;
   /**
@@ -50,7 +51,10 @@ export interface CallbackScheme {
   read(headers: HeaderFields): ReceivedCallback | undefined;
   /** What is signed. Bytes, never text: the bodies `ff` and `fe` differ. */
   content(received: Omit<ReceivedCallback, 'signatures'>, body: Uint8Array): Uint8Array;
-  /** The id where it stands in the body, which is signed, as headers often are not. Asked only once the body is known to be signed. */
+  /**
+   * The id where it stands in the body, which is signed, as headers often are not. Asked only once
+   * the body is known to be signed.
+   */
   readonly idOf?: ((body: Uint8Array) => string | undefined) | undefined;
   /** The headers of a callback that is sent. Forms that we only receive have none. */
   readonly write?: (

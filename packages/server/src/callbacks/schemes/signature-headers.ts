@@ -1,11 +1,17 @@
 import { timingSafeEqual } from 'node:crypto';
 import { encodeUtf8, quote, SignatureError } from '@countersign/shared';
 
-/** The most that is looked at, before any work: a sender that rotates its secret signs twice, not a thousand times. */
+/**
+ * The most that is looked at, before any work: a sender that rotates its secret signs twice, not a
+ * thousand times.
+ */
 const LONGEST_HEADER = 4_096;
 const MOST_SIGNATURES = 16;
 
-/** In one way only, so that the number and the text that is signed are one: no sign, no fraction, no zero in front. */
+/**
+ * In one way only, so that the number and the text that is signed are one: no sign, no fraction, no
+ * zero in front.
+ */
 const SECONDS = /^(?:0|[1-9][0-9]{0,11})$/;
 
 /**
@@ -21,7 +27,9 @@ export function splitHeader(name: string, value: string, separator: string): str
   return value.split(separator);
 }
 
-/** @throws SignatureError `ERR_SIGNATURE_MALFORMED` where there is none, or there are more than 16 */
+/**
+ * @throws SignatureError `ERR_SIGNATURE_MALFORMED` where there is none, or there are more than 16
+ */
 export function checkCount(signatures: readonly string[], name: string): readonly string[] {
   if (!(signatures.length >= 1 && signatures.length <= MOST_SIGNATURES))
     throw malformed(
@@ -30,7 +38,9 @@ export function checkCount(signatures: readonly string[], name: string): readonl
   return signatures;
 }
 
-/** @throws SignatureError `ERR_SIGNATURE_MALFORMED` where it is not a decimal number of Unix seconds */
+/**
+ * @throws SignatureError `ERR_SIGNATURE_MALFORMED` where it is not a decimal number of Unix seconds
+ */
 export function parseSeconds(name: string, text: string | undefined): number {
   if (text === undefined) throw malformed(`${quote(name)} is missing`);
   if (!SECONDS.test(text))
@@ -39,8 +49,8 @@ export function parseSeconds(name: string, text: string | undefined): number {
 }
 
 /**
- * Whether one of the signatures is the expected one. Each is compared, in constant time and to its end: how long it takes tells
- * neither how much of one was right, nor which one was.
+ * Whether one of the signatures is the expected one. Each is compared, in constant time and to its
+ * end: how long it takes tells neither how much of one was right, nor which one was.
  */
 export function isAmong(expected: string, signatures: readonly string[]): boolean {
   const bytes = encodeUtf8(expected);

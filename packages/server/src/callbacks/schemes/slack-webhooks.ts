@@ -29,14 +29,18 @@ const scheme: CallbackScheme = {
 };
 
 /**
- * Requests of Slack: `X-Slack-Signature` (`v0`) and `X-Slack-Request-Timestamp`. To receive them only. The id is that of the event
- * where the body has one, as those of the Events API; for commands and interactions it is a hash of what is signed.
+ * Requests of Slack: `X-Slack-Signature` (`v0`) and `X-Slack-Request-Timestamp`. To receive them
+ * only. The id is that of the event where the body has one, as those of the Events API; for
+ * commands and interactions it is a hash of what is signed.
  *
  * @example
  * ```ts
  * import { createCallbackVerifier, slackWebhooks } from '@countersign/server/callbacks';
  *
- * const verifier = createCallbackVerifier({ scheme: slackWebhooks(), secrets: ['8f742231b10e8888abcd99yyyzzz85a5'] });
+ * const verifier = createCallbackVerifier({
+ *   scheme: slackWebhooks(),
+ *   secrets: ['8f742231b10e8888abcd99yyyzzz85a5'],
+ * });
  * console.assert(verifier.sender === 'slack-webhooks');
  * ```
  * @see https://docs.slack.dev/authentication/verifying-requests-from-slack

@@ -17,8 +17,8 @@ const TIMESTAMP = 'webhook-timestamp';
 const SIGNATURE = 'webhook-signature';
 
 /**
- * Visible ASCII without the full stop, which separates what is signed: with one in it, `a.1` at `2` and `a` at `1` with a body that
- * begins `2.` would share a signature.
+ * Visible ASCII without the full stop, which separates what is signed: with one in it, `a.1` at `2`
+ * and `a` at `1` with a body that begins `2.` would share a signature.
  */
 const VALID_ID = /^[!-\-/-~]{1,256}$/;
 const SYMMETRIC = 'v1,';
@@ -73,11 +73,11 @@ const scheme: CallbackScheme = {
 const EXPECTED_ID = '1 to 256 visible ASCII characters without "."';
 
 /**
- * The format that most senders of callbacks have agreed on: `webhook-id`, `webhook-timestamp` and `webhook-signature`, with
- * HMAC-SHA256 (`v1`) or Ed25519 (`v1a`).
+ * The format that most senders of callbacks have agreed on: `webhook-id`, `webhook-timestamp` and
+ * `webhook-signature`, with HMAC-SHA256 (`v1`) or Ed25519 (`v1a`).
  *
- * Keys are `whsec_` (shared, 24 to 64 bytes), `whpk_` (Ed25519, public: verifies only) and `whsk_` (Ed25519, private: the seed of 32
- * bytes, or seed and public key, 64), each followed by base64.
+ * Keys are `whsec_` (shared, 24 to 64 bytes), `whpk_` (Ed25519, public: verifies only) and `whsk_`
+ * (Ed25519, private: the seed of 32 bytes, or seed and public key, 64), each followed by base64.
  *
  * @example
  * ```ts
@@ -152,7 +152,10 @@ function checkVariety(bytes: Uint8Array): void {
   if (!(new Set(bytes).size >= FEWEST_DIFFERENT)) throw noKey('it repeats a few bytes');
 }
 
-/** Canonical base64 only: a lenient decoder would take many texts for one key, and one signature for many. */
+/**
+ * Canonical base64 only: a lenient decoder would take many texts for one key, and one signature for
+ * many.
+ */
 function decodeBase64(text: string): Buffer | undefined {
   const bytes = Buffer.from(text, 'base64');
   return bytes.toString('base64') === text ? bytes : undefined;

@@ -46,13 +46,17 @@ const scheme: CallbackScheme = {
 };
 
 /**
- * Webhooks of Stripe: `Stripe-Signature` with `t` and `v1`. To receive them only. The id is that of the event, in the body.
+ * Webhooks of Stripe: `Stripe-Signature` with `t` and `v1`. To receive them only. The id is that of
+ * the event, in the body.
  *
  * @example
  * ```ts
  * import { createCallbackVerifier, stripeWebhooks } from '@countersign/server/callbacks';
  *
- * const verifier = createCallbackVerifier({ scheme: stripeWebhooks(), secrets: ['whsec_9Zq2vT7xLw4Rk8Nf'] });
+ * const verifier = createCallbackVerifier({
+ *   scheme: stripeWebhooks(),
+ *   secrets: ['whsec_9Zq2vT7xLw4Rk8Nf'],
+ * });
  * console.assert(verifier.sender === 'stripe-webhooks');
  * ```
  * @see https://docs.stripe.com/webhooks#verify-manually

@@ -6,8 +6,10 @@ import { isAmong } from './signature-headers.ts';
 /**
  * A secret whose characters are the key themselves, for formats that write HMAC-SHA256 in hex.
  *
- * @param form what stands before the hex; and how other secrets of the same sender begin, which are not for this
- * @throws TypeError if it cannot be the secret, or could be guessed; it is never part of the message
+ * @param form what stands before the hex; and how other secrets of the same sender begin, which are
+ * not for this
+ * @throws TypeError if it cannot be the secret, or could be guessed; it is never part of the
+ * message
  */
 export function textSecret(
   text: string,

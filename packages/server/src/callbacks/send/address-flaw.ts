@@ -4,10 +4,15 @@ import ipaddr from 'ipaddr.js';
 /** Whether callbacks may go into one's own network. */
 export type PrivateAddresses = 'refuse' | 'allow-private-addresses';
 
-/** What may be allowed by name. Link-local addresses may not: there the clouds hand out credentials. */
+/**
+ * What may be allowed by name. Link-local addresses may not: there the clouds hand out credentials.
+ */
 const PRIVATE = new Set(['loopback', 'private', 'carrierGradeNat', 'uniqueLocal']);
 
-/** All that is assigned as global unicast (RFC 4291 section 2.4). `::127.0.0.1` is outside of it, and so is what is not known yet. */
+/**
+ * All that is assigned as global unicast (RFC 4291 section 2.4). `::127.0.0.1` is outside of it,
+ * and so is what is not known yet.
+ */
 const GLOBAL_UNICAST = ipaddr.parseCIDR('2000::/3') as [ipaddr.IPv6, number];
 
 /**
@@ -27,8 +32,9 @@ const METADATA = [
 const LINK_LOCAL_IPV4 = ipaddr.parseCIDR('169.254.0.0/16');
 
 /**
- * Says why an address must not be called. In the positive: what is not known to be public is refused, so that no range that is
- * invented later is a way in. Addresses that carry an IPv4 address inside (mapped, 6to4, Teredo, NAT64, ISATAP) are refused whatever they carry.
+ * Says why an address must not be called. In the positive: what is not known to be public is
+ * refused, so that no range that is invented later is a way in. Addresses that carry an IPv4
+ * address inside (mapped, 6to4, Teredo, NAT64, ISATAP) are refused whatever they carry.
  */
 export function findAddressFlaw(
   address: string,
@@ -50,7 +56,8 @@ export function findAddressFlaw(
   if (range !== 'unicast') return `it is not public: ${range}`;
   if (parsed instanceof ipaddr.IPv6) {
     if (!parsed.match(GLOBAL_UNICAST)) return 'it is not global unicast';
-    // ISATAP (RFC 5214 section 6.1): the interface carries an IPv4 address, which a router may unpack.
+    // ISATAP (RFC 5214 section 6.1): the interface carries an IPv4 address, which a router may
+    // unpack.
     if (parsed.parts[5] === 0x5efe && ((parsed.parts[4] as number) & 0xfdff) === 0)
       return 'it is not public: isatap';
   }

@@ -6,7 +6,10 @@ const LONGEST_WAIT = 60;
 /** Weight of the last attempt in the pace. */
 const WEIGHT = 0.2;
 
-/** Attempts that share a bound: all at one endpoint, for one owner, or at endpoints that are not known to be quick. */
+/**
+ * Attempts that share a bound: all at one endpoint, for one owner, or at endpoints that are not
+ * known to be quick.
+ */
 export class AttemptShare {
   #running = 0;
   #pace: number | undefined;
@@ -38,9 +41,9 @@ export class AttemptShare {
   }
 
   /**
-   * When a callback that found no place comes again. The times are as far apart as places become free, so
-   * that those who wait ask seldom, however many they are. An attempt that has not ended yet tells
-   * how slow the receiver is, too.
+   * When a callback that found no place comes again. The times are as far apart as places become
+   * free, so that those who wait ask seldom, however many they are. An attempt that has not ended
+   * yet tells how slow the receiver is, too.
    *
    * @param opens Unix seconds: no attempt begins before
    */

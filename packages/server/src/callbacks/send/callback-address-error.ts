@@ -1,6 +1,6 @@
 /**
- * Why no callback goes to a URL: it is not written as it must be, its host has an address that is not public, or no address at all.
- * Only the last may mend itself.
+ * Why no callback goes to a URL: it is not written as it must be, its host has an address that is
+ * not public, or no address at all. Only the last may mend itself.
  */
 export type CallbackAddressErrorCode =
   | 'ERR_CALLBACK_URL_REFUSED'

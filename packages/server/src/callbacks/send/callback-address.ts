@@ -7,7 +7,10 @@ import { createResolver, type ResolveHost } from './resolve-host.ts';
 
 /** How a URL is checked. */
 export interface CallbackAddressOptions extends CallbackUrlOptions {
-  /** Finds the addresses of a host name. If not given, DNS is asked, and neither `/etc/hosts` nor search domains. */
+  /**
+   * Finds the addresses of a host name. If not given, DNS is asked, and neither `/etc/hosts` nor
+   * search domains.
+   */
   readonly resolve?: ResolveHost | undefined;
 }
 
@@ -21,20 +24,24 @@ const MOST_ADDRESSES = 32;
 const resolveByDns = createResolver(5);
 
 /**
- * Checks the URL of an endpoint: when somebody registers it, and by the sender again before each attempt, when the name may have come to mean
- * something else. It must be https, without credentials, on the default port or one from 1024 on, and *every* address of its host must be public:
- * with one good and one bad address, chance would decide which is called.
+ * Checks the URL of an endpoint: when somebody registers it, and by the sender again before each
+ * attempt, when the name may have come to mean something else. It must be https, without
+ * credentials, on the default port or one from 1024 on, and *every* address of its host must be
+ * public: with one good and one bad address, chance would decide which is called.
  *
  * @param url as it was given
  * @param options what is allowed all the same
- * @returns the URL, and the addresses that were checked: connect to these, not to the name, which may change between the check and the call
- * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`, `ERR_CALLBACK_ADDRESS_REFUSED`, `ERR_CALLBACK_HOST_UNRESOLVED`
+ * @returns the URL, and the addresses that were checked: connect to these, not to the name, which
+ * may change between the check and the call
+ * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`, `ERR_CALLBACK_ADDRESS_REFUSED`,
+ * `ERR_CALLBACK_HOST_UNRESOLVED`
  *
  * @example
  * ```ts
  * import { checkCallbackUrl } from '@countersign/server/callbacks';
  *
- * const refusal = await checkCallbackUrl('https://169.254.169.254/latest/meta-data/').catch((error) => error);
+ * const url = 'https://169.254.169.254/latest/meta-data/';
+ * const refusal = await checkCallbackUrl(url).catch((error) => error);
  * console.assert(refusal.code === 'ERR_CALLBACK_ADDRESS_REFUSED');
  * ```
  * @see docs/callbacks-sending.md, "Where callbacks may go"

@@ -6,14 +6,18 @@ import { parseOptions, secretOption } from '../../lib/options.ts';
 export interface CallbackEndpoint {
   readonly id: string;
   /**
-   * Whose endpoint it is, as your customer's id: 1 to 256 characters; the endpoint's id if not given. Places for attempts, waiting
-   * callbacks and dead letters are bounded for each owner. So give it if one customer can register several endpoints.
+   * Whose endpoint it is, as your customer's id: 1 to 256 characters; the endpoint's id if not
+   * given. Places for attempts, waiting callbacks and dead letters are bounded for each owner. So
+   * give it if one customer can register several endpoints.
    */
   readonly owner?: string | undefined;
   readonly url: string;
   /** As the scheme writes them (`whsec_…`): one, or two while they are rotated. Each signs. */
   readonly secrets?: readonly string[] | undefined;
-  /** Instead of secrets, for a receiver that is a Countersign server: each attempt is a request that is signed as every client's. */
+  /**
+   * Instead of secrets, for a receiver that is a Countersign server: each attempt is a request that
+   * is signed as every client's.
+   */
   readonly credentials?:
     | {
         readonly accessKeyId: string;
@@ -24,13 +28,19 @@ export interface CallbackEndpoint {
     | undefined;
   /** Beside `credentials`: the service that the receiver is. */
   readonly audience?: string | undefined;
-  /** `as-sent`: each callback waits until the one before it is delivered or given up. `any` if not given. */
+  /**
+   * `as-sent`: each callback waits until the one before it is delivered or given up. `any` if not
+   * given.
+   */
   readonly order?: 'as-sent' | 'any' | undefined;
   /** Nothing is sent to it; what waits for it is given up. */
   readonly disabled?: boolean | undefined;
 }
 
-/** Finds an endpoint as it is now: a delivery that was queued before a restart finds the present URL and secrets. */
+/**
+ * Finds an endpoint as it is now: a delivery that was queued before a restart finds the present URL
+ * and secrets.
+ */
 export type FindEndpoint = (
   endpointId: string,
 ) => CallbackEndpoint | undefined | Promise<CallbackEndpoint | undefined>;

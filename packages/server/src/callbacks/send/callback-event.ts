@@ -5,7 +5,10 @@ import { quote } from '@countersign/shared';
 export type CallbackEvent = EventOfType | EventWithBody;
 
 interface CommonEvent {
-  /** The `webhook-id`: 1 to 256 visible ASCII characters without `.`; random if not given. Give one, and sending it again is safe. */
+  /**
+   * The `webhook-id`: 1 to 256 visible ASCII characters without `.`; random if not given. Give one,
+   * and sending it again is safe.
+   */
   readonly id?: string | undefined;
 }
 
@@ -65,7 +68,10 @@ function toJson({ type, data }: EventOfType, now: number): string {
   return JSON.stringify({ type, timestamp: new Date(now * 1000).toISOString(), data });
 }
 
-/** The same for the same event at the same endpoint, so that no event waits twice; no two pairs share one. */
+/**
+ * The same for the same event at the same endpoint, so that no event waits twice; no two pairs
+ * share one.
+ */
 export function deliveryId(endpointId: string, eventId: string): string {
   const pair = JSON.stringify([endpointId, eventId]);
   return `dlv_${createHash('sha256').update(pair).digest('base64url').slice(0, 32)}`;

@@ -46,20 +46,25 @@ export interface SenderCounters {
 /** Sends callbacks. */
 export interface CallbackSender {
   /**
-   * Queues an event for an endpoint. Once it resolves, the event is delivered at least once or found among the dead, whatever crashes that the
-   * queue survives. Where it rejects, send the event again with the same id: it waits once.
+   * Queues an event for an endpoint. Once it resolves, the event is delivered at least once or
+   * found among the dead, whatever crashes that the queue survives. Where it rejects, send the
+   * event again with the same id: it waits once.
    *
    * @returns the id of the delivery and the `webhook-id`
-   * @throws TypeError if the endpoint is unknown, disabled or wrong, or a secret cannot sign; RangeError where the payload is too large
-   * @throws Error if too many wait already, of the endpoint's owner or of all: the message says which, and the option that allows more
-   * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`; addresses are checked when it is called
+   * @throws TypeError if the endpoint is unknown, disabled or wrong, or a secret cannot sign;
+   * RangeError where the payload is too large
+   * @throws Error if too many wait already, of the endpoint's owner or of all: the message says
+   * which, and the option that allows more
+   * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`; addresses are checked when it is
+   * called
    */
   send(endpointId: string, event: CallbackEvent): Promise<{ id: string; eventId: string }>;
   find(id: string): Promise<Delivery | undefined>;
   /** The latest first, 100 if not given. `dead` are the dead letters. */
   list(state: DeliveryState, limit?: number): Promise<readonly Delivery[]>;
   /**
-   * Makes a delivery due now, with the schedule from its beginning. What is dead or delivered goes out of order.
+   * Makes a delivery due now, with the schedule from its beginning. What is dead or delivered goes
+   * out of order.
    *
    * @throws RangeError where it is not known, or not any more
    */
@@ -86,7 +91,14 @@ const AFTER_OWN_FAILURE = 5;
  * import { createCallbackSender } from '@countersign/server/callbacks';
  *
  * const endpoints = new Map([
- *   ['alice', { id: 'alice', url: 'https://alice.test/callbacks', secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'] }],
+ *   [
+ *     'alice',
+ *     {
+ *       id: 'alice',
+ *       url: 'https://alice.test/callbacks',
+ *       secrets: ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'],
+ *     },
+ *   ],
  * ]);
  * const sender = createCallbackSender({
  *   endpoints: (id) => endpoints.get(id),
@@ -137,7 +149,10 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
     return { outcome: 'dead', progress };
   }
 
-  /** Holds a place until all is done, hooks included: those of one owner cannot keep the others waiting. */
+  /**
+   * Holds a place until all is done, hooks included: those of one owner cannot keep the others
+   * waiting.
+   */
   async function handle(callback: QueuedCallback, progress: DeliveryProgress): Promise<Verdict> {
     // A queue may have it in hand. It comes again, here or in another process.
     if (isClosing) return { outcome: 'again', at: clock(), progress };
@@ -189,7 +204,8 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
       try {
         await (settings.onDisabled as ((id: string) => unknown) | undefined)?.(callback.endpointId);
       } catch (error) {
-        // As long as it is not stored that the endpoint is disabled, the callback stays, and finds the endpoint gone again.
+        // As long as it is not stored that the endpoint is disabled, the callback stays, and finds
+        // the endpoint gone again.
         const message = `onDisabled failed, first for endpoint ${quote(callback.endpointId)}, which is asked again until it succeeds: ${describeThrown(error)}`;
         warnings.event('COUNTERSIGN_CALLBACK_HOOK', { message, cause: reasonOf(error) });
         const progress = { ...after, tried: after.tried - 1 };
@@ -256,7 +272,8 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
 function outcomeOf(result: AttemptResult | undefined): PlaceOutcome {
   if (result === undefined) return { isWell: undefined, seconds: 0 };
   const { attempt, outcome, retryAt } = result;
-  // With 429 and 503 the receiver means all callbacks, not this one (RFC 6585 section 4, RFC 9110 section 15.6.4).
+  // With 429 and 503 the receiver means all callbacks, not this one (RFC 6585 section 4, RFC 9110
+  // section 15.6.4).
   const isForAll = attempt.status === 429 || attempt.status === 503;
   return {
     isWell: outcome === 'delivered',
@@ -265,12 +282,17 @@ function outcomeOf(result: AttemptResult | undefined): PlaceOutcome {
   };
 }
 
-/** Of an attempt before the last: what receivers say each time could fill the queue that all share. */
+/**
+ * Of an attempt before the last: what receivers say each time could fill the queue that all share.
+ */
 function shortened({ location: _, response, ...attempt }: DeliveryAttempt): DeliveryAttempt {
   return { ...attempt, response: response?.slice(0, EARLIER_RESPONSE) };
 }
 
-/** What tells one failure from another: a message that names a delivery is another one each time, so there is a bound. */
+/**
+ * What tells one failure from another: a message that names a delivery is another one each time, so
+ * there is a bound.
+ */
 function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : quote(error);
 }

@@ -1,21 +1,32 @@
 import { isIP } from 'node:net';
-import { quote } from '@countersign/shared';
+import { quote, toUrl } from '@countersign/shared';
 import type { PrivateAddresses } from './address-flaw.ts';
 import { CallbackAddressError } from './callback-address-error.ts';
 
 /** What may be allowed, by a name that says what it weakens. */
 export interface CallbackUrlOptions {
-  /** Whether callbacks may travel where everybody on the way can read them: `refuse` if not given. */
+  /**
+   * Whether callbacks may travel where everybody on the way can read them: `refuse` if not given.
+   */
   readonly http?: 'refuse' | 'allow-plain-http' | undefined;
-  /** Whether they may go into one's own network: `refuse` if not given. For receivers that are one's own, and tests. */
+  /**
+   * Whether they may go into one's own network: `refuse` if not given. For receivers that are one's
+   * own, and tests.
+   */
   readonly privateAddresses?: PrivateAddresses | undefined;
 }
 
 const LONGEST = 2_048;
-/** `new URL()` forgives all of it: tabs and line feeds within, backslashes for slashes, spaces around. Two readers would see two hosts. */
+/**
+ * `new URL()` forgives all of it: tabs and line feeds within, backslashes for slashes, spaces
+ * around. Two readers would see two hosts.
+ */
 const FORGIVEN = /[^\x21-\x7e\u00a1-\uffff]|\\/;
 const ABSOLUTE = /^https?:\/\/[^/?#]/i;
-/** Names that never leave a network (RFC 6762, 6761, 8375, 9476 and the draft for `internal`), whatever it answers for them. */
+/**
+ * Names that never leave a network (RFC 6762, 6761, 8375, 9476 and the draft for `internal`),
+ * whatever it answers for them.
+ */
 const OWN_NAMES = /(?:^|\.)(?:localhost|local|internal|intranet|lan|home\.arpa|onion|alt)$/;
 const LOWEST_PORT = 1_024;
 
@@ -30,8 +41,9 @@ export function parseCallbackUrl(text: string, options: CallbackUrlOptions = {})
   if (!(text.length <= LONGEST)) refuse(`it has ${text.length} characters, ${LONGEST} are allowed`);
   const shown = quote(withoutCredentials(text));
   if (FORGIVEN.test(text)) refuse(`${shown} has characters that readers of URLs do not agree on`);
-  if (!ABSOLUTE.test(text) || !URL.canParse(text)) refuse(`${shown} is not an absolute https URL`);
-  const url = new URL(text);
+  const url =
+    (ABSOLUTE.test(text) ? toUrl(text) : undefined) ??
+    refuse(`${shown} is not an absolute https URL`);
   if (/^[^/]*\/\/[^/?#]*@/.test(text)) refuse(`${shown} has credentials in it`);
   if (url.protocol !== 'https:' && options.http !== 'allow-plain-http')
     refuse(`${shown} is not https, so everybody on the way could read what is sent`);

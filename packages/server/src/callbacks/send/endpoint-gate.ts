@@ -44,7 +44,10 @@ const FIRST_REST = 1;
 const LONGEST_REST = 60;
 /** Seconds: an endpoint is quick if its attempts last no longer, smoothed. */
 const QUICK = 1;
-/** Parts of all places that endpoints not known to be quick get: for the first place of each, and for more. */
+/**
+ * Parts of all places that endpoints not known to be quick get: for the first place of each, and
+ * for more.
+ */
 const FIRST_PLACES = 7 / 8;
 const FURTHER_PLACES = 1 / 2;
 const MOST_STATES = 10_000;
@@ -53,8 +56,8 @@ const MOST_STATES = 10_000;
  * Decides which attempts may begin, so that no receiver makes the callbacks of others wait:
  *
  * - one endpoint holds `perEndpoint` places, and all endpoints of one owner hold `perOwner`;
- * - an eighth of all places is only for endpoints that answered quickly of late. All others, slow or
- *   new, get one place each if half of the places are taken by such endpoints;
+ * - an eighth of all places is only for endpoints that answered quickly of late. All others, slow
+ *   or new, get one place each if half of the places are taken by such endpoints;
  * - an endpoint that fails again and again gets a rest, and then one place.
  *
  * What finds no place waits in the queue, and comes again.
@@ -119,7 +122,10 @@ function partOf(concurrency: number, part: number): number {
 const newOwner = (): Counted => ({ share: new AttemptShare() });
 const newEndpoint = (): EndpointState => ({ ...newOwner(), failures: 0, restUntil: 0 });
 
-/** Finds what is known under a name. If there are too many, it forgets the one that was used least lately and has no attempts. */
+/**
+ * Finds what is known under a name. If there are too many, it forgets the one that was used least
+ * lately and has no attempts.
+ */
 function findOrAdd<T extends Counted>(states: Map<string, T>, name: string, make: () => T): T {
   const state = states.get(name) ?? make();
   states.delete(name);

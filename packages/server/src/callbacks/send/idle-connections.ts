@@ -2,8 +2,9 @@ import type * as http from 'node:http';
 import type { Socket } from 'node:net';
 
 /**
- * Seconds for which an idle connection is kept. Receivers close theirs after two seconds and more, and some of them just as it is used again: such an attempt fails.
- * It keeps bursts of callbacks on few connections.
+ * Seconds for which an idle connection is kept. Receivers close theirs after two seconds and more,
+ * and some of them just as it is used again: such an attempt fails. It keeps bursts of callbacks on
+ * few connections.
  */
 const LONGEST_IDLE = 1;
 
@@ -14,7 +15,10 @@ interface Keeping {
   reuseSocket(socket: Socket, request: http.ClientRequest): void;
 }
 
-/** By connection, for how many seconds the receiver keeps it: half of what it announces, since its clock began to run before ours. */
+/**
+ * By connection, for how many seconds the receiver keeps it: half of what it announces, since its
+ * clock began to run before ours.
+ */
 const idleTimes = new WeakMap<object, number>();
 
 /** Reads how long the receiver keeps the connection that it answered on. */

@@ -60,8 +60,9 @@ export async function makeAttempt(
 }
 
 /**
- * The same secret, id and second give the same signature. A receiver that takes each signature once would refuse the second attempt of a second as a
- * replay, so it is dated a second later. Requests that are signed with credentials have a nonce each.
+ * The same secret, id and second give the same signature. A receiver that takes each signature once
+ * would refuse the second attempt of a second as a replay, so it is dated a second later. Requests
+ * that are signed with credentials have a nonce each.
  */
 function unusedTime(
   now: number,

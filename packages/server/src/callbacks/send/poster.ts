@@ -45,8 +45,10 @@ type PinnedOptions = https.RequestOptions & { readonly pinned?: string };
 const KEPT = { keepAlive: true, maxFreeSockets: 256 };
 
 /**
- * Connects to the addresses that were checked and to nothing else. `node:https` rather than fetch: it takes a `lookup`, follows no redirect (which
- * could lead inside), sends no cookie, unpacks nothing, and knows no proxy unless told. It posts once: what a receiver may have seen is never sent again by itself.
+ * Connects to the addresses that were checked and to nothing else. `node:https` rather than fetch:
+ * it takes a `lookup`, follows no redirect (which could lead inside), sends no cookie, unpacks
+ * nothing, and knows no proxy unless told. It posts once: what a receiver may have seen is never
+ * sent again by itself.
  */
 export function createPoster(): Poster {
   const agents = {
@@ -69,8 +71,8 @@ export function createPoster(): Poster {
 }
 
 /**
- * A kept connection is used again only for the same name *and* the same addresses: else one that was made before the name was rebound, or by a policy that
- * allowed more, would still be taken.
+ * A kept connection is used again only for the same name *and* the same addresses: else one that
+ * was made before the name was rebound, or by a policy that allowed more, would still be taken.
  */
 function pinning<A extends http.Agent>(agent: A): A {
   const named = agent.getName.bind(agent);

@@ -6,8 +6,9 @@ export type ResolveHost = (hostname: string) => Promise<readonly string[]>;
 const NO_RECORDS = new Set(['ENODATA', 'ENOTFOUND']);
 
 /**
- * Asks DNS, and neither `/etc/hosts` nor the search domains of this machine: there stand names of its own network. Not by
- * `dns.lookup`, which has four threads for all of the process: four receivers with a dead name server would stop everybody's.
+ * Asks DNS, and neither `/etc/hosts` nor the search domains of this machine: there stand names of
+ * its own network. Not by `dns.lookup`, which has four threads for all of the process: four
+ * receivers with a dead name server would stop everybody's.
  */
 export function createResolver(timeout: number, servers?: readonly string[]): ResolveHost {
   const resolver = new Resolver({ timeout: Math.ceil((timeout * 1000) / 2), tries: 2 });

@@ -1,8 +1,8 @@
 /**
- * The example of the Standard Webhooks specification: seconds from each attempt to the next, the first being made at once. Ten attempts
- * over 75 hours.
+ * The example of the Standard Webhooks specification: seconds from each attempt to the next, the
+ * first being made at once. Ten attempts over 75 hours.
  *
- * @see https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#deliverability-and-reliability
+ * @see the Standard Webhooks specification, "Deliverability and reliability"
  */
 export const STANDARD_SCHEDULE: readonly number[] = [
   5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400,
@@ -16,7 +16,8 @@ const HTTP_DATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} G
  * Reads `Retry-After` (RFC 9110 section 10.2.3).
  *
  * @param now Unix seconds
- * @param most seconds: a receiver that says "in ten years" would otherwise keep its callbacks here for so long
+ * @param most seconds: a receiver that says "in ten years" would otherwise keep its callbacks here
+ * for so long
  * @returns Unix seconds; `undefined` where it says nothing that can be used
  */
 export function parseRetryAfter(

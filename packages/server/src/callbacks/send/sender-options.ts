@@ -24,23 +24,41 @@ export interface DeliveryReport {
 export interface CallbackSenderOptions extends CallbackAddressOptions {
   /** Finds an endpoint as it is now. */
   readonly endpoints: FindEndpoint;
-  /** Keeps what is to be sent: a `MemoryCallbackQueue` if not given, which forgets it when the process ends. */
+  /**
+   * Keeps what is to be sent: a `MemoryCallbackQueue` if not given, which forgets it when the
+   * process ends.
+   */
   readonly queue?: CallbackQueue | undefined;
   /** `standardWebhooks()` if not given. */
   readonly scheme?: CallbackScheme | undefined;
-  /** `elsewhere`: this process only queues, and others that share the queue deliver. `here` if not given. */
+  /**
+   * `elsewhere`: this process only queues, and others that share the queue deliver. `here` if not
+   * given.
+   */
   readonly deliver?: 'here' | 'elsewhere' | undefined;
-  /** From each failed attempt to the next; after the last it is given up. That of Standard Webhooks if not given: 75 hours. */
+  /**
+   * From each failed attempt to the next; after the last it is given up. That of Standard Webhooks
+   * if not given: 75 hours.
+   */
   readonly schedule?: readonly number[] | undefined;
-  /** By which part of itself a time of the schedule is made longer at most, at random: 0.1 if not given. */
+  /**
+   * By which part of itself a time of the schedule is made longer at most, at random: 0.1 if not
+   * given.
+   */
   readonly jitter?: number | undefined;
   /** For how long `Retry-After` is believed: 86,400 if not given. */
   readonly maxRetryAfter?: number | undefined;
-  /** Attempts at once, in this process: 256 if not given. An eighth is only for endpoints that answered within a second of late. */
+  /**
+   * Attempts at once, in this process: 256 if not given. An eighth is only for endpoints that
+   * answered within a second of late.
+   */
   readonly concurrency?: number | undefined;
   /** Attempts at once at one endpoint, in this process: 4 if not given. */
   readonly perEndpoint?: number | undefined;
-  /** Attempts at once at all endpoints of one owner, in this process: an eighth of `concurrency` if not given, and not less than `perEndpoint`. */
+  /**
+   * Attempts at once at all endpoints of one owner, in this process: an eighth of `concurrency` if
+   * not given, and not less than `perEndpoint`.
+   */
   readonly perOwner?: number | undefined;
   /** To connect, DNS included (5); for the head of the answer (20); for the rest of it (5). */
   readonly timeouts?:
@@ -56,7 +74,10 @@ export interface CallbackSenderOptions extends CallbackAddressOptions {
   readonly maxResponse?: number | undefined;
   /** Characters of an answer that are kept: 512 if not given. */
   readonly keepResponse?: number | undefined;
-  /** Unix seconds, with fractions; the system's clock if not given. A queue that is given has its own. */
+  /**
+   * Unix seconds, with fractions; the system's clock if not given. A queue that is given has its
+   * own.
+   */
   readonly clock?: (() => number) | undefined;
   /** From 0 to 1. */
   readonly random?: (() => number) | undefined;
@@ -64,13 +85,17 @@ export interface CallbackSenderOptions extends CallbackAddressOptions {
   readonly onDelivered?: ((delivery: DeliveryReport) => unknown) | undefined;
   /** An attempt has failed. */
   readonly onFailed?: ((delivery: DeliveryReport) => unknown) | undefined;
-  /** The receiver has answered with 410: store that the endpoint is disabled. Waited for; where it rejects, it is told again. */
+  /**
+   * The receiver has answered with 410: store that the endpoint is disabled. Waited for; where it
+   * rejects, it is told again.
+   */
   readonly onDisabled?: ((endpointId: string) => unknown) | undefined;
   /** It was given up. */
   readonly onDead?: ((delivery: DeliveryReport) => unknown) | undefined;
   /**
-   * Called if endpoints cannot be looked up, or a hook fails; and if no queue is given, also if the one in memory is nearly full. If
-   * not given, process warnings say so. See docs/errors.md, "Process warnings".
+   * Called if endpoints cannot be looked up, or a hook fails; and if no queue is given, also if the
+   * one in memory is nearly full. If not given, process warnings say so. See docs/errors.md,
+   * "Process warnings".
    */
   readonly onWarning?: WarningHook | undefined;
 }

@@ -1,6 +1,7 @@
 import { SignatureError } from '@countersign/shared';
-import type { BodyCheck, IncomingBody } from '../../verify/check-body.ts';
-import { cutShort, tooLarge, tooSlow } from '../body-errors.ts';
+import type { BodyCheck, FieldChanges, IncomingBody } from '../../verify/check-body.ts';
+import { tooLarge } from '../../verify/too-large.ts';
+import { cutShort, tooSlow } from '../body-errors.ts';
 import type { ConnectionHold } from '../connection-hold.ts';
 import { HeldBody } from '../held-body.ts';
 
@@ -37,6 +38,11 @@ export function heldFetchBody(
       readable = new Request(received, { body: bytes });
       return bytes;
     },
+    replace(bytes, changes) {
+      const body = received.body === null ? {} : { body: bytes as Uint8Array<ArrayBuffer> };
+      const headers = shownHeaders(received.headers, changes, bytes.length);
+      readable = new Request(received, { ...body, headers });
+    },
   };
 }
 
@@ -51,13 +57,32 @@ export function streamedFetchBody(
   return {
     ...heldFetchBody(received, limit, caller, hold),
     request: () => readable,
+    limit,
     stream(check) {
       const body = untouchedBody(received, caller);
-      if (body === null) return check.end();
+      const { changes } = check;
+      const shown = changes && { headers: shownHeaders(received.headers, changes) };
+      if (body === null) {
+        check.end();
+        if (shown !== undefined) readable = new Request(received, shown);
+        return;
+      }
       const checked = body.pipeThrough(checkOnTheWay(check));
-      readable = new Request(received, { body: checked, duplex: 'half' } as RequestInit);
+      readable = new Request(received, { ...shown, body: checked, duplex: 'half' } as RequestInit);
     },
   };
+}
+
+/** Header fields that fit a body without its framing. @param length if not given, it is not known yet */
+function shownHeaders(received: Headers, changes: FieldChanges, length?: number): Headers {
+  const headers = new Headers(received);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === undefined) headers.delete(name);
+    else headers.set(name, value);
+  }
+  if (length === undefined) headers.delete('content-length');
+  else if (headers.has('content-length')) headers.set('content-length', String(length));
+  return headers;
 }
 
 /**
@@ -123,8 +148,10 @@ async function readStream(
 function checkOnTheWay(check: BodyCheck): TransformStream<Uint8Array, Uint8Array> {
   return new TransformStream({
     transform(chunk, controller) {
-      check.push(chunk);
-      controller.enqueue(chunk);
+      const released = check.push(chunk);
+      if (released === undefined) controller.enqueue(chunk);
+      // An empty piece would be a read that gives nothing.
+      else for (const piece of released) if (piece.length > 0) controller.enqueue(piece);
     },
     flush: () => check.end(),
   });

@@ -1,10 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Http2ServerRequest } from 'node:http2';
 import { quote, SignatureError } from '@countersign/shared';
-import type { BodyCheck, IncomingBody } from '../../verify/check-body.ts';
-import { cutShort, tooLarge, tooSlow } from '../body-errors.ts';
+import type { BodyCheck, FieldChanges, IncomingBody } from '../../verify/check-body.ts';
+import { tooLarge } from '../../verify/too-large.ts';
+import { cutShort, tooSlow } from '../body-errors.ts';
 import { type ConnectionHold, hasEnded } from '../connection-hold.ts';
 import { HeldBody } from '../held-body.ts';
+import { showBody } from './headers.ts';
+import { catchPush, EMPTY, peek, pushAll, take } from './request-stream.ts';
 
 /**
  * Bodies whose bytes are known: read here and put back, or kept by a parser through the hook below.
@@ -15,8 +18,6 @@ const known = new WeakMap<IncomingMessage, Uint8Array>();
  * Streamed requests whose first bytes were read here and put back. The rest is checked on its way.
  */
 const putBack = new WeakSet<IncomingMessage>();
-
-const EMPTY = Buffer.alloc(0);
 
 /**
  * Keeps the bytes of a body that a parser has read, so that they can be verified later. It is the
@@ -66,7 +67,7 @@ export interface NodeBodyOptions {
  * then given back to the request.
  */
 export function heldBody(req: IncomingMessage, options: NodeBodyOptions): IncomingBody {
-  return { bytes: (seconds) => deliver(req, options, seconds) };
+  return new RequestBody(req, options);
 }
 
 /**
@@ -79,31 +80,59 @@ export function streamedBody(
   options: NodeBodyOptions,
   onFailure: (error: SignatureError) => void,
 ): IncomingBody {
+  const body = new RequestBody(req, options);
   return {
-    bytes: (seconds) => deliver(req, options, seconds),
+    bytes: (seconds) => body.bytes(seconds),
+    replace: (bytes, changes) => body.replace(bytes, changes),
+    limit: options.limit,
     stream(check) {
       const bytes = knownBody(req, options.middleware) ?? takeWhole(req);
       if (bytes === undefined) {
         checkOnTheWay(req, check, onFailure);
         return options.hold.renew();
       }
-      check.push(bytes);
+      const released = check.push(bytes);
       check.end();
+      if (released !== undefined) body.replace(Buffer.concat(released), check.changes);
     },
   };
 }
 
-function deliver(
-  req: IncomingMessage,
-  { limit, middleware, hold }: NodeBodyOptions,
-  seconds: number,
-): Uint8Array | Promise<Uint8Array> {
-  // This only refuses early. The stream decides how long the body really is.
-  if (Number(req.headers['content-length']) > limit) throw tooLarge(limit);
-  const bytes = knownBody(req, middleware) ?? takeWhole(req);
-  if (bytes === undefined) return holdBack(req, limit, seconds, hold);
-  if (!(bytes.length <= limit)) throw tooLarge(limit);
-  return bytes;
+class RequestBody implements IncomingBody {
+  readonly #req: IncomingMessage;
+  readonly #options: NodeBodyOptions;
+
+  constructor(req: IncomingMessage, options: NodeBodyOptions) {
+    this.#req = req;
+    this.#options = options;
+  }
+
+  bytes(seconds: number): Uint8Array | Promise<Uint8Array> {
+    const req = this.#req;
+    const { limit, middleware, hold } = this.#options;
+    // This only refuses early. The stream decides how long the body really is.
+    if (Number(req.headers['content-length']) > limit) throw tooLarge(limit);
+    const bytes = knownBody(req, middleware) ?? takeWhole(req);
+    if (bytes === undefined) return holdBack(req, limit, seconds, hold);
+    if (!(bytes.length <= limit)) throw tooLarge(limit);
+    return bytes;
+  }
+
+  replace(bytes: Uint8Array, changes: FieldChanges = {}): void {
+    const req = this.#req;
+    const waiting = known.get(req)?.length ?? 0;
+    // A parser above has read the framing, or a platform has kept it in `req.rawBody`.
+    const wasRead = waiting === 0 && req.readableDidRead;
+    if (wasRead || req.readableLength !== waiting || req.readableEncoding !== null)
+      throw consumed(this.#options.middleware);
+    take(req);
+    known.delete(req);
+    if (bytes.length > 0) {
+      req.unshift(bytes);
+      known.set(req, bytes);
+    }
+    showBody(req, changes, bytes.length);
+  }
 }
 
 /**
@@ -158,20 +187,6 @@ function takeWhole(req: IncomingMessage): Uint8Array | undefined {
   if (!hasEnded(req)) return streamOf(req)?.endAfterHeaders === true ? EMPTY : undefined;
   const bytes = peek(req);
   if (bytes.length > 0) known.set(req, bytes);
-  return bytes;
-}
-
-/** Reads the bytes that wait in a request, and puts them back. */
-function peek(req: IncomingMessage): Uint8Array {
-  const { readableLength } = req;
-  if (readableLength === 0) return EMPTY;
-  // read() also emits `data`. A listener above must get the bytes only when the application reads.
-  const isHeard = req.listenerCount('data') > 0;
-  if (isHeard) Object.defineProperty(req, 'emit', { value: () => false, configurable: true });
-  // Asking for more bytes than there are would end the stream permanently.
-  const bytes = req.read(readableLength) as Buffer;
-  if (isHeard) delete (req as Partial<IncomingMessage>).emit;
-  req.unshift(bytes);
   return bytes;
 }
 
@@ -237,45 +252,29 @@ function checkOnTheWay(
   onFailure: (error: SignatureError) => void,
 ): void {
   const { push } = req;
-  const early = peek(req);
+  const early = take(req);
   if (early.length > 0) {
-    check.push(early);
+    const released = check.push(early) ?? [early];
+    for (const piece of released.toReversed()) req.unshift(piece);
     putBack.add(req);
   }
+  if (check.changes !== undefined) showBody(req, check.changes);
+  const fail = (error: unknown): boolean => {
+    // HTTP/2 pushes the end again when the stream closes.
+    req.push = () => false;
+    onFailure(error as SignatureError);
+    return false;
+  };
   catchPush(req, (bytes) => {
-    if (bytes !== null) {
-      check.push(bytes);
-      return push.call(req, bytes);
-    }
+    let released: readonly Uint8Array[] | undefined;
     try {
-      check.end();
+      if (bytes === null) check.end();
+      else released = check.push(bytes);
     } catch (error) {
-      // HTTP/2 pushes the end again when the stream closes.
-      req.push = () => false;
-      onFailure(error as SignatureError);
-      return false;
+      return fail(error);
     }
-    req.push = push;
-    return req.push(null);
+    if (released !== undefined) return pushAll(req, push, released);
+    if (bytes === null) req.push = push;
+    return push.call(req, bytes);
   });
-}
-
-/**
- * Replaces a stream's own `push()` with `act`, until the caller assigns the old `push()` again.
- * `act` gets bytes, never text.
- */
-function catchPush(req: IncomingMessage, act: (bytes: Buffer | null) => boolean): void {
-  // Some adapters push `undefined` if there is no body. A stream takes that for no bytes, not for
-  // its end.
-  const value = (chunk: Buffer | string | null | undefined, encoding?: BufferEncoding): boolean =>
-    act(
-      typeof chunk === 'string'
-        ? Buffer.from(chunk, encoding)
-        : chunk === undefined
-          ? EMPTY
-          : chunk,
-    );
-  // Defined, not assigned: after an assignment V8 keeps more than a kilobyte of each request until
-  // it collects all of its memory.
-  Object.defineProperty(req, 'push', { value, writable: true, configurable: true });
 }

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import type { HeadersInput } from '@countersign/shared';
+import type { FieldChanges } from '../../verify/check-body.ts';
 
 /**
  * Shows the application the verified host. With `publicOrigin`, a proxy or an attacker may have
@@ -12,6 +13,29 @@ export function showHost(
   const name = httpVersionMajor >= 2 ? ':authority' : 'host';
   if (host !== undefined && headers[name] !== host) headers[name] = host;
   if (name !== 'host' && headers.host !== undefined) headers.host = host;
+}
+
+/**
+ * Shows the application header fields that fit a body without its framing. Parsers read the length
+ * here, and skip a body if neither a length nor a transfer coding is announced.
+ *
+ * @param length if not given, it is not known yet
+ */
+export function showBody(
+  { headers, httpVersionMajor }: IncomingMessage,
+  changes: FieldChanges,
+  length?: number,
+): void {
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === undefined) delete headers[name];
+    else headers[name] = value;
+  }
+  if (headers['content-length'] === undefined) return;
+  if (length !== undefined) headers['content-length'] = String(length);
+  else {
+    delete headers['content-length'];
+    if (httpVersionMajor === 1) headers['transfer-encoding'] = 'chunked';
+  }
 }
 
 /**

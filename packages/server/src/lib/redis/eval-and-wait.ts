@@ -52,26 +52,30 @@ export function formatLack(
   return `Of the replicas of Redis ${acknowledged} have acknowledged ${what}, ${replicas} must${why}`;
 }
 
-/** To where a node of a cluster says that the key is now: for good, or while its slot is moved. */
+/**
+ * Sends commands again, to the node that a node of a cluster names: it has the slot of the key for
+ * good (MOVED), or while the slot moves (ASK). The node itself is asked, and not the map of slots:
+ * after a failover the map comes from any node, and that one may not have heard of it.
+ */
 async function redirected(
   cluster: Cluster,
   refusal: Error,
   commands: (string | number)[][],
 ): Promise<Results> {
-  const [what, , address = ''] = refusal.message.split(' ');
-  if (what === 'MOVED') {
-    await new Promise((resolve) => cluster.refreshSlotsCache(resolve));
-    return cluster.pipeline(commands).exec();
-  }
-  if (what !== 'ASK') throw refusal;
+  const [what = '', , address = ''] = refusal.message.split(' ');
+  if (what !== 'MOVED' && what !== 'ASK') throw refusal;
+  if (what === 'MOVED') cluster.refreshSlotsCache();
   const { host, port } = reachable(cluster, address);
+  // A node that is not told its own name names none. The next command finds the new map.
+  if (host === '') throw refusal;
   const nodes = cluster.nodes('all');
   const known = nodes.find(({ options }) => options.host === host && options.port === port);
-  // One that has no slots yet is known to the others only.
+  // The client may not know a node yet that has no slots.
   const node = known ?? (nodes[0] as Redis).duplicate({ host, port });
-  // Whoever writes hears of errors; without a listener ioredis would print them.
+  // The caller hears of errors. Without a listener ioredis would print them.
   if (known === undefined) node.on('error', () => undefined);
   try {
+    if (what === 'MOVED') return await node.pipeline(commands).exec();
     const results = await node.pipeline([['asking'], ...commands]).exec();
     return results?.slice(1) ?? null;
   } finally {

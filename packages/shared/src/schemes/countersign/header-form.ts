@@ -3,7 +3,7 @@ import { OWN_PREFIX } from '../../canonical-headers.ts';
 import { type Credential, parseCredential } from '../../credential-scope.ts';
 import type { HeaderFields } from '../../header-fields.ts';
 import { remember } from '../../remember.ts';
-import type { ParsedSignature, SigningIntent, WireFields } from '../../scheme.ts';
+import type { ParsedSignature, SigningIntent, WireFields } from '../../signature-params.ts';
 import {
   type CountersignParams,
   FAMILY,

@@ -9,7 +9,7 @@ import {
   type SignatureParams,
   type TargetPart,
   WHOLE_TARGET,
-} from '../../scheme.ts';
+} from '../../signature-params.ts';
 import { parseTimestamp } from '../../timestamp.ts';
 
 /** What our own scheme knows of a signature beside what every scheme does. */

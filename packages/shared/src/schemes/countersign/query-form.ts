@@ -3,7 +3,7 @@ import type { SignableRequest } from '../../canonical-request.ts';
 import { parseCredential } from '../../credential-scope.ts';
 import { quote } from '../../errors.ts';
 import { encodePercent } from '../../percent-encoding.ts';
-import type { ParsedSignature, WireFields } from '../../scheme.ts';
+import type { ParsedSignature, WireFields } from '../../signature-params.ts';
 import { CONTENT_SHA256, EPOCH, SESSION_TOKEN } from './header-form.ts';
 import {
   type CountersignParams,

@@ -7,7 +7,8 @@ import { canonicalRequest } from '../../canonical-request.ts';
 import { formatCredential, TERMINATOR } from '../../credential-scope.ts';
 import { deriveKey } from '../../derive-key.ts';
 import { SignatureError } from '../../errors.ts';
-import type { BodyClaim, ParsedSignature, Scheme, WireFields } from '../../scheme.ts';
+import type { Scheme } from '../../scheme.ts';
+import type { BodyClaim, ParsedSignature, WireFields } from '../../signature-params.ts';
 import { formatTimestamp } from '../../timestamp.ts';
 import { addFields, DATE, isOurs, NONCE, readHeader, writeHeader } from './header-form.ts';
 import {
@@ -132,6 +133,6 @@ const scheme: Scheme<CountersignParams> = {
 
 function formatBody(body: BodyClaim): string {
   if (body === 'unsigned') return UNSIGNED_PAYLOAD;
-  if ('sha256' in body) return body.sha256;
-  throw new TypeError('Cannot sign a body with another hash than SHA-256');
+  if (typeof body === 'object' && 'sha256' in body) return body.sha256;
+  throw new TypeError('Cannot sign a body by anything but its SHA-256');
 }

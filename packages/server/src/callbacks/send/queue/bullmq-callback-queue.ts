@@ -33,18 +33,26 @@ import type {
 } from './callback-queue.ts';
 import { duplicateForQueue } from './duplicate-for-queue.ts';
 
-/** Milliseconds: who is not the first of its lane is called when it is; where that call is lost it looks itself. */
+/**
+ * Milliseconds: who is not the first of its lane is called when it is; where that call is lost it
+ * looks itself.
+ */
 const LOOK_AGAIN = 5_000;
-/** Not once, as BullMQ has it: a callback is not to blame for the servers that were killed while they sent it. */
+/**
+ * Not once, as BullMQ has it: a callback is not to blame for the servers that were killed while
+ * they sent it.
+ */
 const MOST_TAKEOVERS = 1_000_000_000;
 
 /**
- * A queue in Redis, by BullMQ, that all servers share: what it has taken in survives crashes of every sender, and of Redis as far as `appendfsync` says.
- * It takes nothing in if Redis may forget it (`maxmemory-policy` must be `noeviction`): `send()` rejects, and a process warning says what to change.
- * What is in the queue already is still delivered.
+ * A queue in Redis, by BullMQ, that all servers share: what it has taken in survives crashes of
+ * every sender, and of Redis as far as `appendfsync` says. It takes nothing in if Redis may forget
+ * it (`maxmemory-policy` must be `noeviction`): `send()` rejects, and a process warning says what
+ * to change. What is in the queue already is still delivered.
  *
- * A callback is a job whose id is derived of endpoint and event, so adding it twice is adding it once. The job stays until it is delivered or given up, and
- * a while longer as the log of deliveries. A lane is a sorted set beside it.
+ * A callback is a job whose id is derived of endpoint and event, so adding it twice is adding it
+ * once. The job stays until it is delivered or given up, and a while longer as the log of
+ * deliveries. A lane is a sorted set beside it.
  *
  * @example
  * ```ts
@@ -100,8 +108,8 @@ export class BullmqCallbackQueue implements CallbackQueue {
   }
 
   /**
-   * Waits until Redis can be relied on. Not needed before `send()`, which waits by itself: for a server that should not start
-   * with a Redis that is not fit for callbacks that wait.
+   * Waits until Redis can be relied on. Not needed before `send()`, which waits by itself: for a
+   * server that should not start with a Redis that is not fit for callbacks that wait.
    *
    * @param seconds for how long to wait for a connection: 10 if not given
    * @throws Error that says what is wrong, and what to do
@@ -112,7 +120,8 @@ export class BullmqCallbackQueue implements CallbackQueue {
   }
 
   async add(callback: QueuedCallback): Promise<void> {
-    // A callback that Redis may forget was not taken in. What is there already is delivered all the same.
+    // A callback that Redis may forget was not taken in. What is there already is delivered all the
+    // same.
     await this.#connection.connected();
     await this.#explained(this.#add(callback));
   }
@@ -130,7 +139,8 @@ export class BullmqCallbackQueue implements CallbackQueue {
     await this.#queue.add('callback', toJobData(callback), {
       jobId: id,
       attempts: 1,
-      // The first callback of one owner comes before the second of another, however many that one has sent.
+      // The first callback of one owner comes before the second of another, however many that one
+      // has sent.
       priority: rank,
       removeOnComplete: { age: keepDelivered.seconds },
       removeOnFail: { age: keepDead.seconds },
@@ -209,7 +219,10 @@ export class BullmqCallbackQueue implements CallbackQueue {
     return true;
   }
 
-  /** Waits for attempts that are under way, then ends the queue's own connections, not the one that it was given. */
+  /**
+   * Waits for attempts that are under way, then ends the queue's own connections, not the one that
+   * it was given.
+   */
   async close(): Promise<void> {
     await this.#worker?.close();
     await Promise.all(this.#finishing);
@@ -220,8 +233,10 @@ export class BullmqCallbackQueue implements CallbackQueue {
   }
 
   /**
-   * Hands a job out. It leaves this method as delivered, or given up (`UnrecoverableError`); all else leaves it as `DelayedError`, which says to BullMQ that the
-   * job was moved. Where it was not, because Redis could not be asked, its lock runs out and it is handed out again: nothing is given up by accident.
+   * Hands a job out. It leaves this method as delivered, or given up (`UnrecoverableError`); all
+   * else leaves it as `DelayedError`, which says to BullMQ that the job was moved. Where it was
+   * not, because Redis could not be asked, its lock runs out and it is handed out again: nothing is
+   * given up by accident.
    */
   async #process(job: CallbackJob, token: string, handle: Handler): Promise<DeliveryProgress> {
     const progress = progressOf(job);
@@ -266,7 +281,10 @@ export class BullmqCallbackQueue implements CallbackQueue {
     this.#finishing.add(finishing);
   }
 
-  /** A job is finished: the next of its lane may come, and the owner may have too many finished ones. */
+  /**
+   * A job is finished: the next of its lane may come, and the owner may have too many finished
+   * ones.
+   */
   async #settle(job: CallbackJob, state: 'completed' | 'failed'): Promise<void> {
     await this.#lanes.leave(job);
     await this.#owners.keep(toCallback(job), state);
@@ -280,9 +298,11 @@ export class BullmqCallbackQueue implements CallbackQueue {
   }
 
   readonly #warn = (error: Error): void => {
-    // Also where a job was finished just as its lock was to be renewed; where it was not, it is handed out again.
+    // Also where a job was finished just as its lock was to be renewed; where it was not, it is
+    // handed out again.
     const isLock = error.message.startsWith('could not renew lock');
-    // A Redis that gives no answer is the same for all connections: the one that is tested reports it.
+    // A Redis that gives no answer is the same for all connections: the one that is tested reports
+    // it.
     if (isLock || isNoAnswer(error)) return;
     const message = `Cannot work with the callback queue in Redis: ${quote(reasonOf(error), 256)}. What failed is tried again`;
     // What the user of the queue may not do is told by the test, as a warning of its own.

@@ -9,8 +9,8 @@ interface Commands {
 }
 
 /**
- * In seconds. After this time in a lane, or among those that wait, a callback without a job was never
- * queued: its sender was killed in between, and nothing told it that the callback was queued.
+ * In seconds. After this time in a lane, or among those that wait, a callback without a job was
+ * never queued: its sender was killed in between, and nothing told it that the callback was queued.
  */
 export const GHOST_AFTER = 60;
 
@@ -38,8 +38,8 @@ export class BullmqLanes {
   }
 
   /**
-   * Whether a callback is the first of its lane. It is, too, if it is in no lane because it was ordered
-   * again. A finished callback before it is removed.
+   * Whether a callback is the first of its lane. It is, too, if it is in no lane because it was
+   * ordered again. A finished callback before it is removed.
    */
   async isFirst(lane: string, id: string): Promise<boolean> {
     for (;;) {

@@ -6,11 +6,17 @@ import { redisOption } from '../../../lib/redis/own-connection.ts';
 
 /** What a queue in Redis is built from. Times in seconds. */
 export interface BullmqCallbackQueueOptions {
-  /** A connection of ioredis; the queue makes its own of it. Redis must keep what it is given: `appendonly yes`, `maxmemory-policy noeviction`. */
+  /**
+   * A connection of ioredis; the queue makes its own of it. Redis must keep what it is given:
+   * `appendonly yes`, `maxmemory-policy noeviction`.
+   */
   readonly redis: Redis | Cluster;
   /** `callbacks` if not given. */
   readonly name?: string | undefined;
-  /** What its keys begin with: `{countersign}` if not given. In a cluster its braces keep them together. */
+  /**
+   * What its keys begin with: `{countersign}` if not given. In a cluster its braces keep them
+   * together.
+   */
   readonly prefix?: string | undefined;
   /** After which `send` gives up where Redis does not answer: 5 if not given. */
   readonly timeout?: number | undefined;
@@ -19,8 +25,9 @@ export interface BullmqCallbackQueueOptions {
   /** The most callbacks of one owner that wait at once: 25,000 if not given. More are refused. */
   readonly maxWaitingPerOwner?: number | undefined;
   /**
-   * For how long, and how many of one owner, delivered callbacks are remembered: by them it is noticed that an event is sent again. A day and 2,500. Of all owners
-   * together four times as many are remembered; beyond that the owner with the most loses its oldest.
+   * For how long, and how many of one owner, delivered callbacks are remembered: by them it is
+   * noticed that an event is sent again. A day and 2,500. Of all owners together four times as many
+   * are remembered; beyond that the owner with the most loses its oldest.
    */
   readonly keepDelivered?:
     | { readonly seconds?: number | undefined; readonly count?: number | undefined }
@@ -30,8 +37,8 @@ export interface BullmqCallbackQueueOptions {
     | { readonly seconds?: number | undefined; readonly count?: number | undefined }
     | undefined;
   /**
-   * Called if Redis is unfit, unreachable or nearly full, or fails. If not given, process warnings say so. See docs/errors.md,
-   * "Process warnings".
+   * Called if Redis is unfit, unreachable or nearly full, or fails. If not given, process warnings
+   * say so. See docs/errors.md, "Process warnings".
    */
   readonly onWarning?: WarningHook | undefined;
 }

@@ -32,8 +32,8 @@ export class BullmqOwners {
   }
 
   /**
-   * Takes a place among the callbacks of the owner that wait. It is taken before the job is added, so
-   * that two senders at once do not both get the last place.
+   * Takes a place among the callbacks of the owner that wait. It is taken before the job is added,
+   * so that two senders at once do not both get the last place.
    *
    * @returns how many of the owner wait; `undefined` if the callback is known
    * @throws Error if the owner has no place left

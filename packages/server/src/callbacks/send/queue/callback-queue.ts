@@ -1,4 +1,7 @@
-/** A callback that waits to be delivered. Neither its URL nor a secret is part of it: they are looked up for each attempt. */
+/**
+ * A callback that waits to be delivered. Neither its URL nor a secret is part of it: they are
+ * looked up for each attempt.
+ */
 export interface QueuedCallback {
   /** Of endpoint and event, so that sending the event again is noticed. */
   readonly id: string;
@@ -20,18 +23,24 @@ export interface DeliveryAttempt {
   /** Unix seconds: when it began. */
   readonly at: number;
   readonly seconds: number;
-  /** Unix seconds: the time that was signed, if something was. No two attempts of a delivery sign the same. */
+  /**
+   * Unix seconds: the time that was signed, if something was. No two attempts of a delivery sign
+   * the same.
+   */
   readonly signedAt?: number | undefined;
   /** Of the answer, where there was one. */
   readonly status?: number | undefined;
   /** Why there was no answer, or what the status means for the endpoint: where it redirects to. */
   readonly error?: string | undefined;
   /**
-   * The `Location` of an answer that redirects, as the receiver wrote it but for control characters: at most 2,048 characters. Only
-   * of the last attempt.
+   * The `Location` of an answer that redirects, as the receiver wrote it but for control
+   * characters: at most 2,048 characters. Only of the last attempt.
    */
   readonly location?: string | undefined;
-  /** The beginning of the answer; of attempts before the last at most 64 characters, since what receivers say must not fill the queue. */
+  /**
+   * The beginning of the answer; of attempts before the last at most 64 characters, since what
+   * receivers say must not fill the queue.
+   */
   readonly response?: string | undefined;
   /** Unix seconds: when the next attempt is due, where there is one. */
   readonly nextAt?: number | undefined;
@@ -69,12 +78,14 @@ export type Verdict =
 export type Handler = (callback: QueuedCallback, progress: DeliveryProgress) => Promise<Verdict>;
 
 /**
- * Keeps callbacks until they are delivered or given up, and hands them out: each at least once, whatever crashes, and of a lane one after the other.
- * What was handed out and got no verdict, because the process ended or the handler rejected, is handed out again.
+ * Keeps callbacks until they are delivered or given up, and hands them out: each at least once,
+ * whatever crashes, and of a lane one after the other. What was handed out and got no verdict,
+ * because the process ended or the handler rejected, is handed out again.
  */
 export interface CallbackQueue {
   /**
-   * Resolves when the callback is kept as safely as this queue can. One whose id is known is left as it is.
+   * Resolves when the callback is kept as safely as this queue can. One whose id is known is left
+   * as it is.
    *
    * @throws Error if too many wait, of its owner or of all; it says which
    */
@@ -85,7 +96,8 @@ export interface CallbackQueue {
   /** The latest first. */
   list(state: DeliveryState, limit: number): Promise<readonly QueueEntry[]>;
   /**
-   * Makes a callback due now, whatever has become of it; what it is in a lane no more, does not wait for others.
+   * Makes a callback due now, whatever has become of it; what it is in a lane no more, does not
+   * wait for others.
    *
    * @returns whether it is known
    */

@@ -1,8 +1,9 @@
 import { OWNERS_IN_ALL } from './callback-queue.ts';
 
 /**
- * The ids of callbacks that are finished, so many of each owner. If there are too many of all together, the owner with the most loses
- * its oldest: so what one owner finishes pushes out nothing of an owner that has fewer.
+ * The ids of callbacks that are finished, so many of each owner. If there are too many of all
+ * together, the owner with the most loses its oldest: so what one owner finishes pushes out nothing
+ * of an owner that has fewer.
  */
 export class FinishedCallbacks {
   readonly #perOwner: number;

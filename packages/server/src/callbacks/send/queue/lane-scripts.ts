@@ -1,5 +1,6 @@
 /**
- * Puts a callback at the end of its lane, once. By the clock of Redis, but never before one that is there: it could have been set back.
+ * Puts a callback at the end of its lane, once. By the clock of Redis, but never before one that is
+ * there: it could have been set back.
  *
  * KEYS lane; ARGV id
  */
@@ -13,7 +14,8 @@ redis.call('ZADD', KEYS[1], string.format('%.0f', place), ARGV[1])
 return 1`;
 
 /**
- * Who is the first of the lane, and for how many seconds it has been there; nothing where the one who asks is not in it.
+ * Who is the first of the lane, and for how many seconds it has been there; nothing where the one
+ * who asks is not in it.
  *
  * KEYS lane; ARGV id
  */

@@ -22,18 +22,28 @@ import { FinishedCallbacks } from './finished-callbacks.ts';
 
 /** What a queue in memory is built from. */
 export interface MemoryCallbackQueueOptions {
-  /** The most callbacks that wait at once, of all owners together: 40,000 if not given. More are refused. */
+  /**
+   * The most callbacks that wait at once, of all owners together: 40,000 if not given. More are
+   * refused.
+   */
   readonly maxWaiting?: number | undefined;
-  /** The most callbacks of one owner that wait at once: a quarter of `maxWaiting` if not given. More are refused. */
+  /**
+   * The most callbacks of one owner that wait at once: a quarter of `maxWaiting` if not given. More
+   * are refused.
+   */
   readonly maxWaitingPerOwner?: number | undefined;
   /**
-   * The most callbacks of one owner that are remembered after they were delivered, and as many after they were given up: 2,500 if not given. Of all owners
-   * together four times as many are remembered; beyond that the owner with the most loses its oldest.
+   * The most callbacks of one owner that are remembered after they were delivered, and as many
+   * after they were given up: 2,500 if not given. Of all owners together four times as many are
+   * remembered; beyond that the owner with the most loses its oldest.
    */
   readonly maxFinished?: number | undefined;
   /** Unix seconds, with fractions; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
-  /** Called if the queue is nearly full. If not given, a process warning says so. See docs/errors.md, "Process warnings". */
+  /**
+   * Called if the queue is nearly full. If not given, a process warning says so. See
+   * docs/errors.md, "Process warnings".
+   */
   readonly onWarning?: WarningHook | undefined;
 }
 
@@ -61,8 +71,8 @@ const LONGEST_TIMER = 86_400_000;
 const AFTER_REJECTION = 1;
 
 /**
- * A queue in this process: it keeps what it is given until the process ends. For one server whose callbacks may be lost in a crash, and for tests; for
- * others there is `BullmqCallbackQueue`.
+ * A queue in this process: it keeps what it is given until the process ends. For one server whose
+ * callbacks may be lost in a crash, and for tests; for others there is `BullmqCallbackQueue`.
  *
  * @example
  * ```ts
@@ -187,7 +197,10 @@ export class MemoryCallbackQueue implements CallbackQueue {
     return this.#entries.size - delivered.size - dead.size;
   }
 
-  /** Looks at each callback that is added: a queue that fills again after it was nearly empty has had some between. */
+  /**
+   * Looks at each callback that is added: a queue that fills again after it was nearly empty has
+   * had some between.
+   */
   #recordFill(): void {
     const { maxWaiting } = this.#options;
     const waiting = this.#allWaiting;

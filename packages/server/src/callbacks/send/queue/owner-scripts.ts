@@ -1,10 +1,13 @@
 /**
- * Reserves a place among the callbacks of an owner that wait. If too many wait it looks at some of them: a sender that was killed may have reserved one for a
- * callback that it never queued, and a worker that was killed may have left one that is finished.
+ * Reserves a place among the callbacks of an owner that wait. If too many wait it looks at some of
+ * them: a sender that was killed may have reserved one for a callback that it never queued, and a
+ * worker that was killed may have left one that is finished.
  *
- * KEYS the owner's waiting callbacks, the job; ARGV id, the most that wait, what keys of jobs begin with, seconds after which one without a job is forgotten
+ * KEYS the owner's waiting callbacks, the job; ARGV id, the most that wait, what keys of jobs begin
+ * with, seconds after which one without a job is forgotten
  *
- * Returns how many of the owner wait, this one included; 0 if there is no place; -1 if the job is known.
+ * Returns how many of the owner wait, this one included; 0 if there is no place; -1 if the job is
+ * known.
  */
 export const RESERVE_SCRIPT = `
 if redis.call('EXISTS', KEYS[2]) == 1 then return -1 end
@@ -27,7 +30,8 @@ end
 return redis.call('ZCARD', KEYS[1])`;
 
 /**
- * Records that a callback is about to be finished: it waits no more, and until KEEP_SCRIPT has run it is not yet counted for its owner.
+ * Records that a callback is about to be finished: it waits no more, and until KEEP_SCRIPT has run
+ * it is not yet counted for its owner.
  *
  * KEYS the owner's waiting callbacks, the callbacks that are about to be finished; ARGV id
  */
@@ -36,11 +40,13 @@ redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[1])`;
 
 /**
- * Bounds the finished jobs of one state: so many of each owner; and if there are too many of all, the owner with the most loses its oldest. A job that was ordered
- * again meanwhile is in the state no more, and stays.
+ * Bounds the finished jobs of one state: so many of each owner; and if there are too many of all,
+ * the owner with the most loses its oldest. A job that was ordered again meanwhile is in the state
+ * no more, and stays.
  *
- * KEYS the owner's finished callbacks, how many each owner has, BullMQ's jobs of the state, the callbacks that are about to be finished; ARGV id, owner, the most of one owner, the most of all, seconds for which they are
- * kept, what keys of jobs begin with, what the first key begins with
+ * KEYS the owner's finished callbacks, how many each owner has, BullMQ's jobs of the state, the
+ * callbacks that are about to be finished; ARGV id, owner, the most of one owner, the most of all,
+ * seconds for which they are kept, what keys of jobs begin with, what the first key begins with
  */
 export const KEEP_SCRIPT = `
 local time = redis.call('TIME')
