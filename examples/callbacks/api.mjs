@@ -3,7 +3,7 @@
  * back when that is done. All requests are signed with an access key; its subject has one endpoint
  * for callbacks:
  *
- *     PUT  /callback-endpoint         { url }   registers it, and returns the secret that signs callbacks
+ *     PUT  /callback-endpoint         { url }   registers it, and returns the secret for callbacks
  *     POST /callback-endpoint/secret            returns a new secret; the old one still signs, too
  */
 import { randomBytes } from 'node:crypto';
