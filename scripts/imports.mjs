@@ -47,7 +47,9 @@ function isIn(name, target) {
   return target === name || target.startsWith(name === 'node' ? 'node:' : `${name}/`);
 }
 
-/** One more than the highest floor below. A file that imports itself, through others too, has none. */
+/**
+ * One more than the highest floor below. A file that imports itself, through others too, has none.
+ */
 function floorOf(file, above) {
   if (above.includes(file)) problems.push(`${file}: imports itself through ${above.at(-1)}`);
   else if (!floors.has(file)) {

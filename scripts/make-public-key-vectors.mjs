@@ -1,8 +1,7 @@
-// Writes test/vectors/public-keys.json: requests that are signed with public-key algorithms, with node:crypto alone, from
-// docs/wire-format.md and without the packages. Keys stay as they are, and so does a signature that is random as long as what it signs
-// is the same.
-//
-//     node scripts/make-public-key-vectors.mjs
+// Writes test/vectors/public-keys.json: requests that are signed with public-key algorithms, with
+// node:crypto alone, from docs/wire-format.md and without the packages. Keys stay as they are, and
+// so does a signature that is random as long as what it signs is the same.  node
+// scripts/make-public-key-vectors.mjs
 
 import {
   constants,

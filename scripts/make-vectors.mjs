@@ -1,7 +1,6 @@
-// Writes test/vectors/countersign.json. Signs with node:crypto alone, from docs/wire-format.md and without the packages, and
-// without their scruples: what must be refused has to be signed first.
-//
-//     node scripts/make-vectors.mjs && npx biome format --write test/vectors
+// Writes test/vectors/countersign.json. Signs with node:crypto alone, from docs/wire-format.md and
+// without the packages, and without their scruples: what must be refused has to be signed first.
+// node scripts/make-vectors.mjs && npx biome format --write test/vectors
 import { createHash, createHmac } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 
@@ -190,7 +189,10 @@ function positive(name, given = {}) {
   return vector;
 }
 
-/** `tamper` changes the request after it was signed; `signer` says that signers must refuse it as well. */
+/**
+ * `tamper` changes the request after it was signed; `signer` says that signers must refuse it as
+ * well.
+ */
 function refused(
   name,
   expect,
@@ -353,7 +355,7 @@ const vectors = {
   mustRefuse: [
     refused('no signature', 'ERR_SIGNATURE_MISSING', {}, drop('authorization')),
     refused(
-      "somebody else's Authorization",
+      'Authorization of another scheme',
       'ERR_SIGNATURE_MISSING',
       {},
       set('authorization', 'Bearer abc'),

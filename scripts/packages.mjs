@@ -1,5 +1,6 @@
-// Checks the packages as users get them: packed, looked at by publint and attw, installed together in a
-// project of their own, every entry point imported, the command run. Needs the packages built (`tsc -b`).
+// Checks the packages as users get them: packed, looked at by publint and attw, installed together
+// in a project of their own, every entry point imported, the command run. Needs the packages built
+// (`tsc -b`).
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -34,7 +35,7 @@ function pack(name) {
   return tarball;
 }
 
-/** Installs the tarballs side by side, with their peers, as somebody would who uses all of it. */
+/** Installs the tarballs side by side, with their peers, as a user would who uses all of it. */
 function importAll(tarballs) {
   const { devDependencies: ours } = read('package.json');
   const peers = Object.fromEntries(['express', 'ioredis', 'undici'].map((it) => [it, ours[it]]));
@@ -50,7 +51,10 @@ function importAll(tarballs) {
   run(['node_modules/.bin/countersign', '--version'], project);
 }
 
-/** Installs the command and nothing beside it, as somebody would who has no use for callbacks: without BullMQ. */
+/**
+ * Installs the command and nothing beside it, as a user would who has no use for callbacks:
+ * without BullMQ.
+ */
 function runAlone(tarballs) {
   const project = install('alone', tarballs, {});
   run(['node_modules/.bin/countersign', 'keys', 'init', '--store', 'file:./keys.json'], project);

@@ -1,6 +1,6 @@
-// What users of a package download, and what it drags along. Sizes are of one bundled, minified module, compressed with Brotli: for
-// browsers those that have a limit, for Node all others, without the dependencies that a user installs beside. Needs the packages
-// built (`tsc -b`).
+// What users of a package download, and what it drags along. Sizes are of one bundled, minified
+// module, compressed with Brotli: for browsers those that have a limit, for Node all others,
+// without the dependencies that a user installs beside. Needs the packages built (`tsc -b`).
 
 import { readFileSync } from 'node:fs';
 import { brotliCompressSync } from 'node:zlib';
@@ -17,7 +17,9 @@ const limits = {
 /** The same for entry points that only Node has. */
 const nodeLimits = { 'client/undici': 16_000 };
 
-/** What may be reached from the entry points of a package; `only` names the entry points that may. */
+/**
+ * What may be reached from the entry points of a package; `only` names the entry points that may.
+ */
 const dependencies = {
   undici: { only: ['client/undici'] },
   ioredis: { only: ['server/redis'] },
@@ -26,7 +28,7 @@ const dependencies = {
   jose: { only: ['server/sessions'] },
   'rate-limiter-flexible': { only: ['server/failures'] },
   'ipaddr.js': { only: ['server/callbacks', 'server/failures'] },
-  // All of the server's, and nobody else's.
+  // All of the server's, and no others.
   zod: { only: [/^server/] },
 };
 
@@ -94,7 +96,10 @@ function entryPoints() {
   });
 }
 
-/** The size of a module for Node, and those of `dependencies` that it imports, itself or through others. */
+/**
+ * The size of a module for Node, and those of `dependencies` that it imports, itself or through
+ * others.
+ */
 async function measure(file) {
   const names = Object.keys(dependencies);
   const { metafile, outputFiles } = await bundle(

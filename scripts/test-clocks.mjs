@@ -1,6 +1,7 @@
-// Runs the tests of the project `fast` at other times than the present: a date that is fixed in a test must not meet a
-// clock that runs. Each test process starts at the time in question (test/support/moved-clock.mjs). Midnight comes one
-// or two seconds later: a file takes about that long to load, so midnight comes while its tests run.
+// Runs the tests of the project `fast` at other times than the present: a date that is fixed in a
+// test must not meet a clock that runs. Each test process starts at the time in question
+// (test/support/moved-clock.mjs). Midnight comes one or two seconds later: a file takes about that
+// long to load, so midnight comes while its tests run.
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';

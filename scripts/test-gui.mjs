@@ -1,5 +1,5 @@
-// Tests the desktop program of examples/python in a real window: starts the API and a display that nobody
-// needs to see, and runs examples/python/test_gui.py on it. Needs what `tsc -b` builds.
+// Tests the desktop program of examples/python in a real window: starts the API and a display that
+// no one needs to see, and runs examples/python/test_gui.py on it. Needs what `tsc -b` builds.
 
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -13,7 +13,7 @@ const stopAll = () => started.forEach((it) => void it.kill());
 
 process.on('exit', stopAll);
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
-// Nothing here takes longer than seconds; what hangs must not keep anybody waiting.
+// Each step takes seconds. A step that hangs must not keep CI waiting.
 setTimeout(() => fail(new Error('no end after three minutes')), 180_000).unref();
 
 try {

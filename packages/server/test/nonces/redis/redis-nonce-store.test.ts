@@ -94,7 +94,10 @@ nonceBudgetContract('RedisNonceStore', async (perSubject) => {
 });
 
 describe('RedisNonceStore budgets', () => {
-  /** Claims with one key until `refusals` were exhausted; gives how many were claimed, and the last refusal. */
+  /**
+   * Claims with one key until `refusals` were exhausted; gives how many were claimed, and the last
+   * refusal.
+   */
   async function exhaust(stores: readonly RedisNonceStore[], now: number) {
     const [store] = stores as [RedisNonceStore];
     const epoch = await epochOf(store, now);
