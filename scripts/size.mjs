@@ -9,7 +9,7 @@ import { build } from 'esbuild';
 /** Bytes after Brotli: a signer must not cost a page more than a small picture. */
 const limits = {
   // With the digest for browsers in it, which is a third.
-  shared: { limit: 10_500 },
+  shared: { limit: 10_600 },
   // What the client adds to shared.
   client: { limit: 8_000, external: ['@countersign/shared'] },
   'client with shared': { entry: 'client', limit: 16_000 },
