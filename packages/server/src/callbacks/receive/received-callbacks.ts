@@ -8,26 +8,26 @@ interface Verified {
 }
 
 /**
- * What each request brought, and which verifier says so. Kept apart from it, where a body parser or
- * a client could reach it.
+ * The callback of each request, and the verifier that accepted it. It is kept outside the request,
+ * so a body parser or a client cannot change it.
  */
 const verified = new WeakMap<object, Verified>();
 
-/** Records what a request has brought. */
+/** Records the callback of a request. */
 export function keepCallback(request: object, known: Verified): void {
   verified.set(request, known);
 }
 
-/** What was recorded of a request. */
+/** Returns what was recorded for a request. */
 export function knownCallback(request: object): Verified | undefined {
   return verified.get(request);
 }
 
 /**
- * Tells which callback a request brought.
+ * Returns the callback of a request.
  *
  * @param request of Express, of `node:http`, or the `Request` that `withCallback()` hands on
- * @throws TypeError where nothing has verified it
+ * @throws TypeError if no middleware has verified it
  */
 export function callbackOf(request: object): CallbackIdentity {
   const known = verified.get(request);
