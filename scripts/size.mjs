@@ -10,7 +10,7 @@ import { build } from 'esbuild';
 /** Bytes after Brotli: a signer must not cost a page more than a small picture. */
 const limits = {
   // A third of it is the digest for browsers.
-  shared: { limit: 10_500 },
+  shared: { limit: 10_600 },
   // What the client adds to shared.
   client: { limit: 8_000, external: ['@countersign/shared'] },
   'client with shared': { entry: 'client', limit: 16_000 },

@@ -151,7 +151,7 @@ describe('node examples/callbacks/receiver.mjs', () => {
     const verdicts = await Promise.all(Array.from({ length: 20 }, () => verdict(bytes)));
     expect(verdicts.filter((it) => it === '200 completed')).toHaveLength(1);
     expect(await verdict(bytes)).toBe('200 done');
-    // An honest retry, signed anew.
+    // An honest retry, signed again.
     const retry = signCallback(bodyOf('copies'), { secrets: [next], id, signedAt: now() + 1 });
     expect(await verdict(wire(retry, bodyOf('copies')))).toBe('200 done');
     expect(timesHandled(id)).toBe(1);

@@ -99,7 +99,7 @@ describe('checkPassword()', () => {
     return scrypt.mock.calls.map(([, salt, length, options]) => [salt.length, length, options]);
   };
 
-  it('does the same work for nobody as for somebody, and says no', async () => {
+  it('does the same work for an unknown user as for a known one, and says no', async () => {
     const record = await hashPassword('correct horse');
     expect(await checkPassword('correct horse', record)).toBe(true);
     expect(await checkPassword('wrong horse', record)).toBe(false);
@@ -345,7 +345,7 @@ describe('node examples/login/server.mjs', () => {
     expect((await callAs(other)).status).toBe(200);
   });
 
-  it('refuses all sessions of who logged out everywhere, and nobody else; a new one is good', async () => {
+  it('refuses all sessions of a user who logged out everywhere, and no others; a new one is good', async () => {
     const [one, other, bob] = [
       await sessionOf('alice', '127.0.0.13'),
       await sessionOf('alice', '127.0.0.14'),

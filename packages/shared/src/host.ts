@@ -1,4 +1,5 @@
 import { quote, SignatureError } from './errors.ts';
+import { toUrl } from './to-url.ts';
 
 const NAME_OR_ADDRESS = /^(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?$/i;
 const LONGEST = 261;
@@ -27,7 +28,8 @@ const PLAIN_HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])$/;
  * @returns `undefined` if it is no such URL; another text than `url` if `url` is more than an origin
  */
 export function httpOriginOf(url: unknown): string | undefined {
-  if (typeof url !== 'string' || !URL.canParse(url)) return undefined;
-  const { protocol, hostname, origin } = new URL(url);
+  const parsed = typeof url === 'string' ? toUrl(url) : undefined;
+  if (parsed === undefined) return undefined;
+  const { protocol, hostname, origin } = parsed;
   return /^https?:$/.test(protocol) && PLAIN_HOST.test(hostname) ? origin : undefined;
 }

@@ -1,4 +1,4 @@
-import { describeValue, httpOriginOf } from '@countersign/shared';
+import { describeValue, httpOriginOf, toUrl } from '@countersign/shared';
 
 /**
  * Reads the option `origins`: requests to these origins are signed.
@@ -31,6 +31,6 @@ export function readOrigins(what: string, origins: unknown): ReadonlySet<string>
 
 /** The origin of a URL, as `URL` writes it; `undefined` if it has none. */
 export function originOf(url: string | URL): string | undefined {
-  const origin = URL.canParse(String(url)) ? new URL(url).origin : 'null';
+  const origin = toUrl(url)?.origin;
   return origin === 'null' ? undefined : origin;
 }

@@ -1,3 +1,4 @@
+import { toUrl } from '@countersign/shared';
 import { isPlain, prepareBody, type SignableBody } from '../sign/body.ts';
 import type { UnsignedRequest } from '../sign/requests.ts';
 
@@ -20,7 +21,7 @@ const INHERITED = [
 export function readUrl(input: string | URL | Request): string {
   const url = String(input instanceof Request ? input.url : input);
   const base = (globalThis as { location?: { href: string } }).location?.href;
-  return base !== undefined && URL.canParse(url, base) ? new URL(url, base).href : url;
+  return (base === undefined ? undefined : toUrl(url, base)?.href) ?? url;
 }
 
 /**

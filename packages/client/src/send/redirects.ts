@@ -1,4 +1,4 @@
-import { quote } from '@countersign/shared';
+import { quote, toUrl } from '@countersign/shared';
 import { isStream } from '../sign/body.ts';
 import type { UnsignedRequest } from '../sign/requests.ts';
 
@@ -37,9 +37,7 @@ export function followRedirect(
   if (response.type === 'opaqueredirect')
     refuse(': a browser does not tell where it leads, so it cannot be signed');
   const location = response.headers.get('location') as string;
-  const url = URL.canParse(location, String(request.url))
-    ? new URL(location, request.url)
-    : refuse(` to ${quote(location)}: it is not a URL`);
+  const url = toUrl(location, request.url) ?? refuse(` to ${quote(location)}: it is not a URL`);
   if (!origins.has(url.origin))
     refuse(` to ${quote(url.origin)}: nothing is signed for that origin, see the option "origins"`);
   const { status } = response;

@@ -1,4 +1,4 @@
-import { describeValue, quote, strictClock } from '@countersign/shared';
+import { describeValue, quote, strictClock, toUrl } from '@countersign/shared';
 import type { Credentials } from '../sign/credentials.ts';
 import { createCurrentCredentials } from '../sign/current-credentials.ts';
 import { checkObject } from '../sign/signer-options.ts';
@@ -112,12 +112,12 @@ export function sessionCredentials(
 }
 
 function checkUrl(url: unknown, transport: unknown): string {
-  const text = String(url);
-  if (!URL.canParse(text)) throw wrong('url', describeValue(url), 'an absolute URL');
+  const parsed = toUrl(String(url));
+  if (parsed === undefined) throw wrong('url', describeValue(url), 'an absolute URL');
   if (transport !== 'tls' && transport !== 'allow-plain-http')
     throw wrong('transport', describeValue(transport), '"tls" or "allow-plain-http"');
   // A password may stand before the host. No message may show it, and `fetch` would not send it.
-  const { protocol, hostname, origin, pathname, search } = new URL(text);
+  const { protocol, hostname, origin, pathname, search } = parsed;
   const isLocal = /^(?:localhost|127\.[\d.]+|\[::1\])$/.test(hostname);
   if (protocol !== 'https:' && !isLocal && transport !== 'allow-plain-http')
     throw wrong('url', quote(origin), 'https, since a secret comes back');

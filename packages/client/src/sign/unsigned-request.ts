@@ -8,6 +8,7 @@ import {
   quote,
   readHeaders,
   type Target,
+  toUrl,
   UNSIGNED_PAYLOAD,
 } from '@countersign/shared';
 
@@ -89,7 +90,7 @@ export function toRecord(headers: HeaderFields): Record<string, string> {
 
 /** @throws TypeError if it is not an absolute http or https URL, or has credentials in it */
 export function parseUrl(url: string | URL): URL {
-  const parsed = URL.canParse(String(url)) ? new URL(url) : undefined;
+  const parsed = toUrl(url);
   if (parsed !== undefined && (parsed.username !== '' || parsed.password !== '')) {
     throw new TypeError(
       `Cannot sign a URL with credentials in it, for ${quote(parsed.host)}: an Authorization header cannot hold both`,

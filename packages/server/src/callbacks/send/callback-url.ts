@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { quote } from '@countersign/shared';
+import { quote, toUrl } from '@countersign/shared';
 import type { PrivateAddresses } from './address-flaw.ts';
 import { CallbackAddressError } from './callback-address-error.ts';
 
@@ -41,8 +41,9 @@ export function parseCallbackUrl(text: string, options: CallbackUrlOptions = {})
   if (!(text.length <= LONGEST)) refuse(`it has ${text.length} characters, ${LONGEST} are allowed`);
   const shown = quote(withoutCredentials(text));
   if (FORGIVEN.test(text)) refuse(`${shown} has characters that readers of URLs do not agree on`);
-  if (!ABSOLUTE.test(text) || !URL.canParse(text)) refuse(`${shown} is not an absolute https URL`);
-  const url = new URL(text);
+  const url =
+    (ABSOLUTE.test(text) ? toUrl(text) : undefined) ??
+    refuse(`${shown} is not an absolute https URL`);
   if (/^[^/]*\/\/[^/?#]*@/.test(text)) refuse(`${shown} has credentials in it`);
   if (url.protocol !== 'https:' && options.http !== 'allow-plain-http')
     refuse(`${shown} is not https, so everybody on the way could read what is sent`);

@@ -1,3 +1,4 @@
+import { toUrl } from '@countersign/shared';
 import { type ConnectionHold, type HeldRequest, whenParsed } from '../connection-hold.ts';
 
 /** The part of a request of `node:http` that is used here. */
@@ -33,8 +34,9 @@ export function incomingOf(received: Request, bindings: unknown): Incoming | und
   const within = key && (received as unknown as Record<symbol, unknown>)[key];
   const found = within ?? (bindings as { readonly incoming?: unknown } | undefined)?.incoming;
   const { url } = (found ?? {}) as Partial<Incoming>;
-  if (typeof url !== 'string' || !URL.canParse(url, received.url)) return undefined;
-  const isOf = targetOf(new URL(url, received.url)) === targetOf(new URL(received.url));
+  const raw = typeof url === 'string' ? toUrl(url, received.url) : undefined;
+  if (raw === undefined) return undefined;
+  const isOf = targetOf(raw) === targetOf(new URL(received.url));
   return isOf ? (found as Incoming) : undefined;
 }
 
