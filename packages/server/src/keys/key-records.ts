@@ -144,6 +144,6 @@ export function notFound(accessKeyId: string): KeyStoreError {
 export function revoked(accessKeyId: string): KeyStoreError {
   return new KeyStoreError(
     'ERR_KEY_REVOKED',
-    `Access key ${quote(accessKeyId)} is revoked, for good: make a new one`,
+    `Access key ${quote(accessKeyId)} is revoked permanently: make a new one`,
   );
 }
