@@ -44,4 +44,27 @@ describe('signedFetch() over a fetch that has gone elsewhere', () => {
       expect(asked, reason).toBe(reason === 'signature-invalid' ? attempts : 1);
     }
   });
+
+  it.each([
+    ['https://api.test/', 'epoch-1'],
+    ['', 'epoch-1'],
+    ['https://evil.test/', null],
+  ])(
+    'signs later calls with the epoch only of the server that it asked: from %s',
+    async (from, epoch) => {
+      const epochs: (string | null)[] = [];
+      const call = createFetch({
+        audience,
+        clock,
+        credentials,
+        fetch: async (_, init) => {
+          epochs.push(new Headers(init?.headers).get('x-countersign-epoch'));
+          return refusalFrom(from, 'scope-missing');
+        },
+      });
+      await call('https://api.test/');
+      await call('https://api.test/');
+      expect(epochs).toEqual([null, epoch]);
+    },
+  );
 });

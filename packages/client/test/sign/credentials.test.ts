@@ -2,7 +2,7 @@ import { webcrypto } from 'node:crypto';
 import { inspect } from 'node:util';
 import {
   type Credentials,
-  type CredentialsSource,
+  type CredentialsProvider,
   createFetch,
   createSigner,
   type SignerOptions,
@@ -15,7 +15,7 @@ import { audience, buildVerifier, clock, credentials, failure, judge, NOW } from
 
 const request = { method: 'GET', url: 'https://api.test/' };
 
-const sign = (source: CredentialsSource, options: Partial<SignerOptions> = {}) =>
+const sign = (source: CredentialsProvider, options: Partial<SignerOptions> = {}) =>
   createSigner({ credentials: source, audience, clock, ...options }).sign(request);
 
 /** A promise, and how to settle it: no test waits for time to pass. */

@@ -240,7 +240,8 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
           await expect(server.add(key)).rejects.toMatchObject({ code: 'ERR_KEY_EXISTS' });
           await server.revoke({ accessKeyId });
         }
-        // Nothing of the old one lies there any more, and nothing stands in the way of another master key.
+        // Nothing of the old one lies there any more, and nothing stands in the way of another
+        // master key.
         for (const old of [sealed, 'Laptop', 'Forged'])
           expect(await place.dump()).not.toContain(old);
         await place.open([second, first]).rewrap();

@@ -154,7 +154,8 @@ describe('RedisKeyStore', () => {
     });
     const key = await admin.create();
     expect(await judge(edge, key)).toBe('accepted');
-    // Open connections carry nothing any more, and nobody notices: new ones are made when an answer is missed.
+    // Open connections carry nothing any more, and nobody notices: new ones are made when an answer
+    // is missed.
     proxy.mode = 'swallow';
     const since = performance.now();
     await admin.disable(key.accessKeyId);
@@ -564,7 +565,8 @@ describe('RedisKeyStore', () => {
         if (how === 'FLUSHALL') await redis.flushall();
         else await it.restart();
         const since = performance.now();
-        // What was read a moment ago goes for a while. Nothing that was accepted is refused as wrong.
+        // What was read a moment ago goes for a while. Nothing that was accepted is refused as
+        // wrong.
         for (;;) {
           const answers = await it.answers();
           expect(answers.key).toMatch(/^accepted$|^ERR_KEY_STORE_FAILED/);
@@ -610,7 +612,8 @@ describe('RedisKeyStore', () => {
       await keys.createEmpty();
       await keys.createEmpty();
       expect(await keys.list()).toEqual([]);
-      // Whoever has a key is told the truth: it is gone for good. No session outlives what was revoked of it.
+      // Whoever has a key is told the truth: it is gone for good. No session outlives what was
+      // revoked of it.
       expect(await answers(keys)).toEqual({
         ...all('ERR_KEY_UNKNOWN: there is no such key'),
         session: healthy.ended,

@@ -94,7 +94,10 @@ nonceBudgetContract('RedisNonceStore', async (perSubject) => {
 });
 
 describe('RedisNonceStore budgets', () => {
-  /** Claims with one key until `refusals` were exhausted; gives how many were claimed, and the last refusal. */
+  /**
+   * Claims with one key until `refusals` were exhausted; gives how many were claimed, and the last
+   * refusal.
+   */
   async function exhaust(stores: readonly RedisNonceStore[], now: number) {
     const [store] = stores as [RedisNonceStore];
     const epoch = await epochOf(store, now);
@@ -766,7 +769,7 @@ describe('RedisNonceStore circuit', () => {
       Promise.all(
         Array.from({ length: 1_000 }, () =>
           expect(store.claim(claimOf(now, { epoch }))).rejects.toThrow(
-            'Redis is not asked until it answers again; it failed: ',
+            'Claims fail at once until Redis answers again. Last error: ',
           ),
         ),
       ),
