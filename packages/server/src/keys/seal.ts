@@ -115,7 +115,7 @@ export async function checkMasterKeys(
     }
   }
   if (failure === undefined) return;
-  // // The master key is missing: its error says so.
+  // The master key is missing: its error says so.
   if (failure.code === 'ERR_MASTER_KEY') throw failure;
   throw new KeyStoreError(
     'ERR_MASTER_KEY',

@@ -69,7 +69,7 @@ export class OperatorWarnings {
   /** Reports a condition, unless it was reported for this cause since it began. */
   begin(code: WarningCode, facts: Facts): void {
     if (this.#closed) return;
-    // // A cause may be as long as an error of an application, so only its hash is kept.
+    // A cause may be as long as an error of an application, so only its hash is kept.
     const cause = hash('sha256', facts.cause ?? facts.message, 'base64url');
     const causes = this.#present.get(code) ?? new Set();
     if (causes.has(cause) || causes.size >= MOST_CAUSES || !this.#mayReport(code, cause)) return;

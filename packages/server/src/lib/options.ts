@@ -35,7 +35,7 @@ export const clockOption = clockOr(() => Date.now() / 1000);
 export const secretOption = z.custom<string>().superRefine((secret, context) => {
   const flaw = findSecretFlaw(secret);
   if (flaw === undefined) return;
-  // // A value that is no text is described by its type.
+  // A value that is no text is described by its type.
   const message = typeof secret === 'string' ? `a generated secret: ${flaw}` : 'a generated secret';
   context.addIssue({ code: 'custom', message });
 });
@@ -98,7 +98,7 @@ function expectation(issue: z.core.$ZodIssue): string {
     case 'too_big':
       return `${issue.inclusive === false ? 'less than' : 'at most'} ${count(issue.maximum, issue.origin)}`;
     default:
-      // // A message of our own schema.
+      // A message of our own schema.
       return issue.message;
   }
 }

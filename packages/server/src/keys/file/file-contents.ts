@@ -22,7 +22,7 @@ const fileSchema = z.strictObject({
       since: z.number(),
       changes: z.array(z.string().min(1)).max(KEPT_CHANGES),
     })
-    // // A file of an earlier build has no history.
+    // A file of an earlier build has no history.
     .default({ count: 0, since: 0, changes: [] }),
 });
 
@@ -72,13 +72,13 @@ const NOT_A_FILE = 'it is no regular file; give the path of one, or of none yet'
  * @throws KeyStoreError `ERR_STORE_UNFIT`, `ERR_RECORD_UNREADABLE`
  */
 export async function readContents(path: string): Promise<Contents | undefined> {
-  // // If the path leads to a pipe, reading must not wait for a writer.
+  // If the path leads to a pipe, reading must not wait for a writer.
   const flags = constants.O_RDONLY | constants.O_NONBLOCK;
   const file = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     if (error.code === 'EACCES')
       throw unfit(path, 'this user may not read it; run as its owner, or chown it', error);
-    // // The path leads to a socket.
+    // The path leads to a socket.
     if (error.code === 'ENXIO') throw unfit(path, NOT_A_FILE, error);
     throw error;
   });
@@ -128,7 +128,7 @@ export async function writeContents(
   { records, uses, history }: Contents,
   check: () => Promise<void>,
 ): Promise<void> {
-  // // This process holds the lock, so all drafts are left over.
+  // This process holds the lock, so all drafts are left over.
   await sweep(path, ENDING);
   const text = JSON.stringify(
     {
@@ -162,7 +162,7 @@ async function syncFolder(path: string): Promise<void> {
     folder = await open(path, 'r');
     await folder.sync();
   } catch {
-    // // Windows cannot open folders.
+    // Windows cannot open folders.
   } finally {
     await folder?.close();
   }

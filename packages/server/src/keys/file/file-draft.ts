@@ -23,7 +23,7 @@ export async function withDraft<T>(
   { ending = '', flush = false }: DraftOptions,
   act: (draft: string) => Promise<T>,
 ): Promise<T> {
-  // // A name of its own: a process that has lost the lock unnoticed must not touch another's
+  // A name of its own: a process that has lost the lock unnoticed must not touch another's
   // draft.
   const draft = `${path}.${randomBytes(8).toString('hex')}${ending}`;
   try {
@@ -48,7 +48,7 @@ export async function withDraft<T>(
 async function give(draft: FileHandle, path: string): Promise<void> {
   if (process.geteuid?.() !== 0) return;
   const { uid, gid } = await stat(path).catch(() => stat(dirname(path)));
-  // // Root may lack the right, as in a container. Then the draft stays root's.
+  // Root may lack the right, as in a container. Then the draft stays root's.
   await draft.chown(uid, gid).catch(() => undefined);
 }
 
@@ -68,7 +68,7 @@ export async function create(
       return true;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      // // The draft is gone if another process has swept while this one was held up.
+      // The draft is gone if another process has swept while this one was held up.
       if (code !== 'EEXIST' && code !== 'ENOENT') throw error;
       return false;
     }
@@ -90,7 +90,7 @@ export async function sweep(path: string, ending = '', age = 0): Promise<void> {
       name.endsWith(ending) &&
       RANDOM.test(name.slice(start.length, name.length - ending.length));
     const draft = join(folder, name);
-    // // In a folder where only the owner may remove files, a draft of another user stays.
+    // In a folder where only the owner may remove files, a draft of another user stays.
     if (isDraft && (await isOlder(draft, age)))
       await rm(draft, { force: true }).catch(() => undefined);
   }

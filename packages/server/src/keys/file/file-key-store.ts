@@ -38,8 +38,9 @@ const optionsSchema = z.strictObject({
  * ```ts no-run
  * import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
  *
- * const keys = new FileKeyStore({ path: 'keys.json', masterKey: masterKeyFile('keys.json.master-key') });
- * const { accessKeyId, secretAccessKey } = await keys.create({ subject: 'alice', scopes: ['videos:parse'] });
+ * const masterKey = masterKeyFile('keys.json.master-key');
+ * const keys = new FileKeyStore({ path: 'keys.json', masterKey });
+ * const { accessKeyId, secretAccessKey } = await keys.create({ subject: 'alice' });
  * ```
  * @see docs/keys.md
  */

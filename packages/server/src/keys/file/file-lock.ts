@@ -39,7 +39,7 @@ export async function withLock<T>(
   const { token, since } = await take(path);
   const isOurs = async (): Promise<boolean> => (await readOwner(path))?.token === token;
   const check = async (): Promise<void> => {
-    // // A process that was held up for long, as by a sleeping computer, has lost its lock.
+    // A process that was held up for long, as by a sleeping computer, has lost its lock.
     if (Date.now() - since < STALE / 2 && (await isOurs())) return;
     throw new KeyStoreError('ERR_STORE_BUSY', `Lost the lock ${quote(path, 200)}: try again`);
   };
@@ -78,14 +78,14 @@ async function takeAway(path: string, stale: Owner): Promise<void> {
   try {
     await writeFile(guard, '', { mode: 0o600, flag: 'wx' });
   } catch {
-    // // A process that was killed at this point has left the guard.
+    // A process that was killed at this point has left the guard.
     const made = await stat(guard).catch(() => undefined);
     if (made !== undefined && isLongAgo(made.mtimeMs)) await rm(guard, { force: true });
     return;
   }
   try {
     const present = await readOwner(path);
-    // // A lock that cannot be read has no token, so it is judged by its age again.
+    // A lock that cannot be read has no token, so it is judged by its age again.
     if (present?.token === stale.token && isStale(present)) await rm(path, { force: true });
   } finally {
     await rm(guard, { force: true });
@@ -101,7 +101,7 @@ async function readOwner(path: string): Promise<Owner | undefined> {
     if (code === 'ENOENT') return undefined;
     if (code !== 'EACCES' && !(error instanceof SyntaxError)) throw error;
   }
-  // // The lock may be damaged by a loss of power, or belong to another user. It expires by its
+  // The lock may be damaged by a loss of power, or belong to another user. It expires by its
   // age.
   const made = await stat(path).catch(() => undefined);
   return made && { token: '', pid: process.pid, host: '', since: made.mtimeMs };
@@ -124,7 +124,7 @@ function nameHost(): string {
   try {
     return `${hostname()} ${readlinkSync('/proc/self/ns/pid')}`;
   } catch {
-    // // Only Linux has process namespaces.
+    // Only Linux has process namespaces.
     return hostname();
   }
 }
@@ -134,7 +134,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // // The process exists, and belongs to another user.
+    // The process exists, and belongs to another user.
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }

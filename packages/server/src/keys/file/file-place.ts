@@ -35,9 +35,9 @@ async function follow(path: string): Promise<string> {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
   const folder = await realpath(dirname(path));
-  // // A link to a file that does not exist yet: the file is created where the link points to.
+  // A link to a file that does not exist yet: the file is created where the link points to.
   const target = await readlink(path).catch(() => undefined);
   if (target === undefined) return join(folder, basename(path));
-  // // Not join(): if a folder is itself a link, only the system knows what is above it.
+  // Not join(): if a folder is itself a link, only the system knows what is above it.
   return follow(isAbsolute(target) ? target : `${folder}${sep}${target}`);
 }

@@ -66,7 +66,7 @@ export class FileRecords implements RecordStore {
     clock: () => number,
     warnings: OperatorWarnings,
   ) {
-    // // Resolved now: the process may change its working directory.
+    // Resolved now: the process may change its working directory.
     this.#path = resolve(path);
     this.#masterKeys = masterKeys;
     this.#clock = clock;
@@ -79,7 +79,7 @@ export class FileRecords implements RecordStore {
   async create(how: 'by-name' | 'first-record'): Promise<void> {
     if ((await this.#contentsNow()) !== undefined) return;
     if (how === 'first-record' && this.#presence.wasThere) throw this.#presence.missing();
-    // // If nothing can be sealed, the store is not created.
+    // If nothing can be sealed, the store is not created.
     await this.#masterKeys.current();
     const made = { ...NOTHING, history: begun(NOTHING.history) };
     await this.#replace(async (contents) => contents ?? made);
@@ -124,9 +124,9 @@ export class FileRecords implements RecordStore {
   async reseal(): Promise<Resealed> {
     let total = 0;
     const failures = new Map<string, KeyStoreError>();
-    // // An empty store needs no change, and no new master key.
+    // An empty store needs no change, and no new master key.
     if ((await this.#present()).records.size === 0) return { total, failures };
-    // // One key for all records: a provider may take long for each answer.
+    // One key for all records: a provider may take long for each answer.
     const present = await this.#masterKeys.current();
     const masterKeys = { current: async () => present };
     await this.#change(async ({ records, uses, history }) => {
@@ -212,7 +212,7 @@ export class FileRecords implements RecordStore {
     this.#warnings.end(UNFIT);
     this.#warnings.end(UNREACHABLE);
     if (contents !== undefined) this.#history.recordLook(seen, lookAt(contents.history, seen));
-    // // The operator is told of a loss even if no request comes.
+    // The operator is told of a loss even if no request comes.
     if (this.#presence.wasThere) {
       if (contents === undefined) this.#presence.missing();
       else this.#presence.found();

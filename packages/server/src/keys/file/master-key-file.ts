@@ -19,7 +19,8 @@ import { create } from './file-draft.ts';
  * ```ts no-run
  * import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
  *
- * const keys = new FileKeyStore({ path: 'keys.json', masterKey: masterKeyFile('/etc/video-api/master-key') });
+ * const masterKey = masterKeyFile('/etc/video-api/master-key');
+ * const keys = new FileKeyStore({ path: 'keys.json', masterKey });
  * ```
  */
 export function masterKeyFile(
@@ -27,12 +28,12 @@ export function masterKeyFile(
 ): (id: string | undefined) => Promise<readonly string[]> {
   if (typeof path !== 'string' || path === '')
     throw new TypeError(`Cannot use master key file ${describeValue(path)}: expected a path`);
-  // // Resolved now: if the process changes its working directory, it must not create another key
+  // Resolved now: if the process changes its working directory, it must not create another key
   // there.
   const file = resolve(path);
   return async (id) => {
     const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      // // A new key could not open what is sealed already.
+      // A new key could not open what is sealed already.
       if (error.code !== 'ENOENT' || id !== undefined) throw error;
       return make(file);
     });

@@ -65,7 +65,7 @@ export class MemoryKeyStore extends ManagedKeyStore {
     const key = checkKey(accessKey);
     const name = keyName(key.accessKeyId);
     const present = readKey(name, this.#records.peek(name));
-    // // A revocation stays, even if the server reads its configuration again.
+    // A revocation stays, even if the server reads its configuration again.
     if (present !== undefined && this.#isRevoked(present)) throw revoked(key.accessKeyId);
     const isSameSubject = present?.accessKey.subject === key.subject;
     const version = isSameSubject ? present.version : this.#keyVersion(key.subject);

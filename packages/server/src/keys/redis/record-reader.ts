@@ -71,7 +71,7 @@ export class RecordReader {
       ]);
       if (record.found !== undefined || state === 'unnamed')
         return { ...record, isLost: false, isWhole };
-      // // Checked in the positive: any other value is not an answer of the script.
+      // Checked in the positive: any other value is not an answer of the script.
       if (state !== 'named') throw presence.missing();
       const pause = LOOK_AGAIN[looks];
       if (pause === undefined) return { ...record, isLost: true, isWhole };
@@ -91,12 +91,12 @@ export class RecordReader {
     const names = this.key('names');
     const reply = await redis.call(access.reader, LOOK_SCRIPT, 1, names, name, seen.last);
     const [state, count, last, since, isKnown] = Array.isArray(reply) ? reply : [];
-    // // A missing store has no history.
+    // A missing store has no history.
     if (state !== 'named' && state !== 'unnamed') return { state, isWhole: true };
     presence.found();
     const look = { count, last, since, isKnown: isKnown === 1 } as StoreLook;
     const isWhole = history.recordLook(seen, look);
-    // // The caches hold records of the later store.
+    // The caches hold records of the later store.
     if (isBack !== history.isBack) forget();
     return { state, isWhole };
   }

@@ -61,7 +61,7 @@ export class RecordWriter {
           : await changed(name, found, this.#masterKeys, { change, instead });
       if (next === undefined && found === undefined) {
         if (isLost) throw this.#presence.missingRecord(name);
-        // // The time of the record is over, and Redis has removed it.
+        // The time of the record is over, and Redis has removed it.
         await this.#removeName(redis, name);
         return [];
       }
@@ -73,7 +73,7 @@ export class RecordWriter {
       const till = typeof until === 'number' ? Math.ceil(until) : '';
       const forHowLong = till === '' ? '+inf' : till;
       const isNamed = next !== undefined && (found === undefined || till !== '');
-      // // On a single node one script writes the record and its name. In a cluster the name is
+      // On a single node one script writes the record and its name. In a cluster the name is
       // written first: a record without a name could not be found, or missed.
       const together = !redis.isCluster;
       const nameArgs = [name, forHowLong, although];
@@ -86,18 +86,18 @@ export class RecordWriter {
       const keys = together ? [record, names] : [record];
       const written = await run(UPDATE_SCRIPT, keys, args).catch(async (error: Error) => {
         this.#leaveReplica(redis, error);
-        // // The node of the record is full, and the name was written for nothing.
+        // The node of the record is full, and the name was written for nothing.
         if (isFull(error) && found === undefined && isNamed && !together)
           await this.#removeName(redis, name);
         throw error;
       });
       if (written.answer === -1) throw this.#presence.missing();
-      // // Another server has changed the record meanwhile.
+      // Another server has changed the record meanwhile.
       if (written.answer !== 1) continue;
       this.#changes.notify(name);
       if (together) return [written];
       if (next === undefined) await this.#removeName(redis, name);
-      // // Written again: a server that did not see the record yet may have removed the name. It
+      // Written again: a server that did not see the record yet may have removed the name. It
       // may also lie on a node with other replicas.
       const named = isNamed ? [await run(NAME_SCRIPT, [names], nameArgs)] : [];
       const counted = await run(COUNT_SCRIPT, [names], [channel, name, randomName()]);

@@ -70,7 +70,7 @@ export class RedisAccess {
    */
   async test(redis: Redis | Cluster, waits: boolean): Promise<string | undefined> {
     const refusals = await this.#find(redis, 'EVAL');
-    // // A user that may only read must use EVAL_RO, since a script of EVAL could write.
+    // A user that may only read must use EVAL_RO, since a script of EVAL could write.
     const reading = refusals.commands.has('EVAL')
       ? await this.#find(redis, 'EVAL_RO').catch(() => undefined)
       : undefined;

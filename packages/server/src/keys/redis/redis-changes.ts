@@ -42,7 +42,7 @@ export class RedisChanges {
     this.#subscriber = duplicate(redis, timeout);
     this.#subscriber.on('error', () => undefined);
     this.#subscriber.on('message', (_, message: string) => {
-      // // A server sends an empty message to test its permission.
+      // A server sends an empty message to test its permission.
       if (message === '') return;
       const [, before = '', last = '', count, since, name] = MESSAGE.exec(message) ?? [];
       if (last !== '')
@@ -53,7 +53,7 @@ export class RedisChanges {
       this.#isSubscribed = false;
       void this.#subscribe().catch(() => undefined);
     });
-    // // A dead connection is noticed only if a command is sent over it. Subscribing again is such
+    // A dead connection is noticed only if a command is sent over it. Subscribing again is such
     // a command: it changes nothing and needs no further permission.
     this.#beat = setInterval(
       () => void this.#subscribe().catch(() => undefined),
@@ -85,7 +85,7 @@ export class RedisChanges {
       try {
         return await this.#subscribe();
       } catch (error) {
-        // // The connection has closed. A new one follows soon.
+        // The connection has closed. A new one follows soon.
         if (!(performance.now() < end)) throw error;
         await sleep(20);
       }
@@ -112,7 +112,7 @@ export class RedisChanges {
       return message;
     }
     this.#warnings.end('COUNTERSIGN_KEY_STORE_NOT_SUBSCRIBED');
-    // // Announcements may have been missed before, so any record may have changed.
+    // Announcements may have been missed before, so any record may have changed.
     if (!this.#isSubscribed) this.notify();
     this.#isSubscribed = true;
     return undefined;

@@ -83,7 +83,7 @@ export class RedisRecords implements RecordStore {
       consequence: 'Requests are answered 503',
       timeout: this.#timeout,
       permissions: (own, hasReplicas) => this.#testAccess(own, hasReplicas),
-      // // So that the latest change is known before the first question.
+      // So that the latest change is known before the first question.
       whenFit: () => void this.#reader.look(this.#redis, MARKER).catch(() => undefined),
       toError: (message) => new KeyStoreError('ERR_STORE_UNFIT', message),
     });
@@ -134,7 +134,7 @@ export class RedisRecords implements RecordStore {
   update(name: string, change: Change, how: UpdateOptions = {}): Promise<void> {
     const what = `the change of ${quote(name, 160)}`;
     const update = () => this.#write(what, (line) => this.#writer.make(line, name, change, how));
-    // // A revocation is made even if the user lacks some of the permissions.
+    // A revocation is made even if the user lacks some of the permissions.
     return how.revokes === true ? this.#asking(update) : this.#changing(update);
   }
 
@@ -142,7 +142,7 @@ export class RedisRecords implements RecordStore {
     const names = this.#reader.key('names');
     if ((await this.#redis.exists(names)) === 0) {
       if (how === 'first-record' && this.#presence.wasThere) throw this.#presence.missing();
-      // // If nothing can be sealed, the store is not created.
+      // If nothing can be sealed, the store is not created.
       await this.#masterKeys.current();
       await this.#write('the store', async ({ run }) => [
         await run(CREATE_SCRIPT, [names], [randomName(), this.#changes.channel]),
@@ -254,7 +254,7 @@ export class RedisRecords implements RecordStore {
   /** Makes no change if the user lacks a permission for it: half of a change would do harm. */
   #changing(change: () => Promise<void>): Promise<void> {
     return this.#asking(async () => {
-      // // The permission may have been added.
+      // The permission may have been added.
       if (this.#access.lack !== undefined)
         await this.#testAccess(this.#redis, this.#connection.hasReplicas);
       const { lack } = this.#access;
@@ -269,7 +269,7 @@ export class RedisRecords implements RecordStore {
 
   /** Explains an error by the permission that the user lacks, if that is the cause. */
   async #explain(error: unknown): Promise<unknown> {
-    // // The change was made.
+    // The change was made.
     if (isNotReplicated(error)) return error;
     const why = await this.#connection.explain(error);
     const { lack } = this.#access;

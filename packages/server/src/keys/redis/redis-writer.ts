@@ -68,7 +68,7 @@ export class RedisWriter {
     args: readonly (string | number)[],
     replicas: number,
   ): Promise<Waited> {
-    // // If replicas are away and other changes wait, each waits only briefly, and is still made on
+    // If replicas are away and other changes wait, each waits only briefly, and is still made on
     // the master: the next may be a revocation.
     const isBrief = this.#lacks && this.#queued > 1;
     const timeout = isBrief ? this.#timeout / 8 : this.#timeout;

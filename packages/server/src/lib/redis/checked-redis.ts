@@ -148,7 +148,7 @@ export class CheckedRedis {
       } catch (error) {
         this.checkOpen();
         const reason = await this.explain(error);
-        // // Waiting does not change settings.
+        // Waiting does not change settings.
         if (this.#isUnfit || isFinal(reason) || !(performance.now() < end)) throw reason;
       }
       await sleep(20);
@@ -217,7 +217,7 @@ export class CheckedRedis {
    */
   #testMeanwhile(): void {
     this.#judge().catch(() => {
-      // // A test that callers wait for decides alone.
+      // A test that callers wait for decides alone.
       if (!this.#isTesting) this.#untested();
     });
   }
@@ -240,7 +240,7 @@ export class CheckedRedis {
       });
     this.#isTesting = true;
     this.#test = test;
-    // // Callers of connected() get the error.
+    // Callers of connected() get the error.
     test.catch(() => undefined);
   }
 
@@ -250,12 +250,12 @@ export class CheckedRedis {
     const ask = async (): Promise<SelfTest> => {
       const account = await testRedis(this.redis, policies);
       const hasReplicas = this.#hasReplicas || account.replicas > 0;
-      // // Missing permissions come first: without them Redis answers nothing else.
+      // Missing permissions come first: without them Redis answers nothing else.
       const refusal = await permissions(this.redis, hasReplicas);
       return { ...account, flaw: refusal ?? account.flaw };
     };
     const test = await ask().catch((error) => {
-      // // The next connection may lead to another Redis.
+      // The next connection may lead to another Redis.
       this.#isUnfit = false;
       this.#recordDown(reasonOf(error));
       throw withoutCommand(error);
@@ -265,7 +265,7 @@ export class CheckedRedis {
     const { flaw, replicas, maxMemory } = test;
     this.#isUnfit = flaw !== undefined;
     if (flaw !== undefined) {
-      // // Callers are only told to try again, so the operator must be told the reason.
+      // Callers are only told to try again, so the operator must be told the reason.
       const message = `Redis is not fit for ${what}: ${flaw}`;
       warnings.begin(`COUNTERSIGN_${store}_UNFIT`, { message });
       throw toError?.(message) ?? new Error(message);
@@ -282,7 +282,7 @@ export class CheckedRedis {
   #recordDown(reason: string): void {
     const now = performance.now();
     this.#downSince ??= now;
-    // // If the connection stays open and carries nothing, only another test can notice it.
+    // If the connection stays open and carries nothing, only another test can notice it.
     if (this.redis.status === 'ready') setTimeout(() => this.retest(), DOWN_AFTER).unref();
     if (!(now - this.#downSince >= DOWN_AFTER)) return;
     this.#isDown = true;
@@ -294,7 +294,7 @@ export class CheckedRedis {
 
   #recordUp(): void {
     this.#downSince = undefined;
-    // // Another part of the store may have begun the same condition, and ends it itself.
+    // Another part of the store may have begun the same condition, and ends it itself.
     if (this.#isDown) this.#options.warnings.end(`COUNTERSIGN_${this.#options.store}_UNREACHABLE`);
     this.#isDown = false;
   }

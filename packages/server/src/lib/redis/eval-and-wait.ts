@@ -28,13 +28,13 @@ export async function evalAndWait(
   timeout: number,
 ): Promise<Waited> {
   const commands = [
-    // // Not EVALSHA: if the script is unknown, ioredis would send it again, behind the WAIT.
+    // Not EVALSHA: if the script is unknown, ioredis would send it again, behind the WAIT.
     ['eval', script, keys.length, ...keys, ...args],
     ['wait', replicas, Math.ceil(timeout)],
   ];
   let results = await redis.pipeline(commands).exec();
   const [refusal] = results?.[0] ?? [];
-  // // The script did not run. ioredis does not redirect such a pipeline.
+  // The script did not run. ioredis does not redirect such a pipeline.
   if (refusal && redis.isCluster) results = await redirected(redis as Cluster, refusal, commands);
   const [[failure, answer] = [], [failedToWait, acknowledged] = []] = results ?? [];
   if (failure) throw failure;
@@ -68,13 +68,13 @@ async function redirected(
   if (what !== 'MOVED' && what !== 'ASK') throw refusal;
   if (what === 'MOVED') cluster.refreshSlotsCache();
   const { host, port } = reachable(cluster, address);
-  // // A node that does not know its own name gives none. The next command finds the new map.
+  // A node that does not know its own name gives none. The next command finds the new map.
   if (host === '') throw refusal;
   const nodes = cluster.nodes('all');
   const known = nodes.find(({ options }) => options.host === host && options.port === port);
-  // // The client may not know a node yet that has no slots.
+  // The client may not know a node yet that has no slots.
   const node = known ?? (nodes[0] as Redis).duplicate({ host, port });
-  // // The caller gets errors. Without a listener ioredis would print them.
+  // The caller gets errors. Without a listener ioredis would print them.
   if (known === undefined) node.on('error', () => undefined);
   try {
     if (what === 'MOVED') return await node.pipeline(commands).exec();

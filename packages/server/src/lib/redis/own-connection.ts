@@ -24,12 +24,12 @@ export function duplicate(redis: Redis | Cluster, timeout: number): Redis | Clus
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     enableOfflineQueue: false,
-    // // Longer than the store itself waits.
+    // Longer than the store itself waits.
     commandTimeout: 1.25 * timeout,
     connectTimeout: Math.max(timeout, 1_000),
-    // // Otherwise a dead connection can stay open for a quarter of an hour.
+    // Otherwise a dead connection can stay open for a quarter of an hour.
     socketTimeout: 2 * timeout,
-    // // It could make ioredis send a failed command again.
+    // It could make ioredis send a failed command again.
     reconnectOnError: null,
     retryStrategy: reconnectAfter,
     sentinelRetryStrategy: reconnectAfter,
@@ -38,18 +38,18 @@ export function duplicate(redis: Redis | Cluster, timeout: number): Redis | Clus
   if (!redis.isCluster) return (redis as Redis).duplicate(settings);
   return (redis as Cluster).duplicate([], {
     ...common,
-    // // Nodes are connected to when they are first needed. Commands that wait for that were not
+    // Nodes are connected to when they are first needed. Commands that wait for that were not
     // executed.
     enableOfflineQueue: true,
-    // // A replica may lag behind, and answer that a revoked key is good.
+    // A replica may lag behind, and answer that a revoked key is good.
     scaleReads: 'master',
-    // // A command on a connection that closed may have been executed.
+    // A command on a connection that closed may have been executed.
     retryDelayOnFailover: 0,
-    // // A dead node may be the one that is asked where the others are.
+    // A dead node may be the one that is asked where the others are.
     slotsRefreshTimeout: timeout,
     clusterRetryStrategy: reconnectAfter,
     clusterNodeRetryStrategy: null,
-    // // ioredis 5 replaces the given options by these, so they must have the passwords too.
+    // ioredis 5 replaces the given options by these, so they must have the passwords too.
     redisOptions: { ...(redis as Cluster).options.redisOptions, ...settings },
   } as Parameters<Cluster['duplicate']>[1]);
 }

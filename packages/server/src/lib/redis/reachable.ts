@@ -13,7 +13,7 @@ export function rememberFailures(redis: Redis | Cluster): void {
   redis.on('error', (error: Error) => failures.set(redis, error));
   redis.on('ready', () => failures.delete(redis));
   if (!redis.isCluster) return;
-  // // ioredis sends the same command before a cluster is ready, and hides a refusal.
+  // ioredis sends the same command before a cluster is ready, and hides a refusal.
   redis.on('connect', () => {
     (redis as Cluster).cluster('INFO').catch((error) => {
       if (isRefusal(error)) failures.set(redis, error);
@@ -144,7 +144,7 @@ export function within<T>(
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     const timeOut = (): void => reject(noAnswer(redis, milliseconds));
-    // // If this process was held up, the answer may have arrived already: read it first.
+    // If this process was held up, the answer may have arrived already: read it first.
     const timer = setTimeout(() => setImmediate(timeOut), milliseconds);
     answer.then(
       (value) => {

@@ -34,10 +34,10 @@ const WRITES: Record<string, Form> = {
   EXPIRE: (key) => [key, '1'],
   EXPIREAT: (key) => [key, '1'],
   HDEL: (key) => [key, ''],
-  // // An error, since "x" is no number.
+  // An error, since "x" is no number.
   HINCRBY: (key) => [key, '', 'x'],
   HMSET: (key) => [key, 'a', 'b', 'c'],
-  // // An error, since a field has no value.
+  // An error, since a field has no value.
   HSET: (key) => [key, 'a', 'b', 'c'],
   INCR: (key) => [key],
   LPOP: (key) => [key],
@@ -66,17 +66,17 @@ const WRITES: Record<string, Form> = {
 
 const OTHERS: Record<string, Form> = {
   INFO: () => ['server'],
-  // // Listeners ignore an empty message.
+  // Listeners ignore an empty message.
   PUBLISH: (_, channel) => [channel, ''],
   TIME: () => [],
 };
 
 /** Commands that scripts may not run, so they are tried outside of a script. */
 const OUTSIDE: Record<string, Form> = {
-  // // An error, since "x" is no number of seconds.
+  // An error, since "x" is no number of seconds.
   BZPOPMIN: (key) => [key, 'x'],
   EVAL: (key) => ['return 1', '1', key],
-  // // An error, since there is no such script.
+  // An error, since there is no such script.
   EVALSHA: (key) => ['0'.repeat(40), '1', key],
   EVAL_RO: (key) => ['return 1', '1', key],
   WAIT: () => ['0', '0'],

@@ -110,7 +110,7 @@ export function lacksOf(
 ): string[] {
   const own = `+${command.toLowerCase()}`;
   if (why === '') return [pattern, own];
-  // // The message may also contain the name of the user, so it is matched by its whole phrase.
+  // The message may also contain the name of the user, so it is matched by its whole phrase.
   if (/to run the|run this command/.test(why)) return [own];
   return [/\bchannels?\b/.test(why) ? `&${channel}` : pattern];
 }
@@ -148,7 +148,7 @@ async function tryAll(
   const inside = commands
     .filter((command) => !isOutside(command))
     .map((command) => harmless(command, key, channel));
-  // // ioredis adds its own prefix to these.
+  // ioredis adds its own prefix to these.
   const outside = commands
     .filter(isOutside)
     .map((command) => harmless(command, key.slice((keyPrefix ?? '').length), channel));

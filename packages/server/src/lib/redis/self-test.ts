@@ -49,7 +49,7 @@ async function askCluster(cluster: Cluster): Promise<string[]> {
   const first = await askAll(cluster.nodes('master'));
   if (!first.some(isReplica)) return first;
   await new Promise((resolve) => cluster.refreshSlotsCache(resolve));
-  // // The node that was asked may be behind, too. Then the replica redirects the command itself.
+  // The node that was asked may be behind, too. Then the replica redirects the command itself.
   const masters = (await askAll(cluster.nodes('master'))).filter((info) => !isReplica(info));
   if (masters.length === 0) throw new Error('There is no master');
   return masters;
