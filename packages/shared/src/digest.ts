@@ -4,7 +4,7 @@ export interface MacKey {
 }
 declare const macKeyBrand: unique symbol;
 
-/** A SHA-256 that is fed piece by piece. */
+/** A SHA-256 that gets its bytes in pieces. */
 export interface Sha256 {
   update(bytes: Uint8Array): void;
   /** The digest in lower-case hex. Call once. */
