@@ -87,7 +87,7 @@ describe('coverage', () => {
     }
   });
 
-  it('V6: bodies are bytes: 0xff and 0xfe differ, and JSON is not written anew', async () => {
+  it('V6: bodies are bytes: 0xff and 0xfe differ, and JSON is not serialized again', async () => {
     const { sign, verifier } = createApi();
     const bytes = await sign({ body: new Uint8Array([0xff]) });
     expect(await outcome(verifier, { ...bytes, body: new Uint8Array([0xfe]) })).toBe(

@@ -183,7 +183,7 @@ describe('keys and comparison', () => {
         () => createSigner({ credentials: key, audience: 'video-api' }),
         String(secretAccessKey),
       ).toThrow(/^Cannot sign with access key "\w+": its "secretAccessKey" is unusable: /);
-      // A store of somebody's own does not check; an attacker who knows that can sign.
+      // A store of the application may not check. An attacker who knows that could sign.
       const api = createApi({ keys: { find: async () => key } });
       const forged = await signAnyway(key.accessKeyId, String(secretAccessKey ?? ''));
       expect(await outcome(api.verifier, forged), String(secretAccessKey)).toBe('ERR_KEY_INACTIVE');
@@ -271,7 +271,7 @@ describe('keys and comparison', () => {
     }
   });
 
-  it('K8: guessing is limited by where it comes from, so that nobody can be locked out by failing in their name', async () => {
+  it('K8: guessing is limited by where it comes from, so an attacker cannot lock a user out by failing in their name', async () => {
     const failures = createFailureLimit({ perKey: 5, perClientAddress: 20 });
     const { key, sign, verifier } = createApi({ failures });
     const from = (clientAddress: string, request: Received) => ({ ...request, clientAddress });

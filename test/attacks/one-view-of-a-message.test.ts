@@ -139,7 +139,7 @@ describe('what was verified is what runs', () => {
         statuses.push((await client.answer()).status);
       }
       expect(bodies).toEqual(['to=bob&amount=1']);
-      // Newer versions of Node refuse such requests themselves, before anybody is asked.
+      // Newer versions of Node refuse such requests themselves, before our code runs.
       const isNewer = statuses[1] === 431;
       expect(statuses).toEqual(isNewer ? [200, 431, 431] : [200, 400, 400]);
       expect(refused.map(({ code }) => code)).toEqual(

@@ -57,7 +57,7 @@ const tally = (outcomes: readonly string[]): Record<string, number> => {
 };
 
 describe('no caller uses up what all callers share', () => {
-  it('X3: one key that sends all it can, for as long as it likes, has nobody else refused', async () => {
+  it('X3: one key that sends all it can, for as long as it likes, gets no other caller refused', async () => {
     for (const ahead of [0, 5]) {
       const { clock, mallory, second, alice, signerOf, call } = api();
       const hostile = [signerOf(mallory, ahead), signerOf(second, ahead)];
@@ -70,7 +70,8 @@ describe('no caller uses up what all callers share', () => {
         served.push(await call(honest));
       }
       expect(tally(served)).toEqual({ accepted: 300 });
-      // It gets what it may have, a quarter of the store for each two minutes and a bit, and no more.
+      // It gets what it may have, a quarter of the store for each two minutes and a bit, and no
+      // more.
       const { accepted = 0, ...others } = tally(refused);
       expect(accepted).toBeGreaterThanOrEqual(500);
       expect(accepted).toBeLessThanOrEqual(750);
@@ -194,7 +195,7 @@ describe('no caller uses up what all callers share', () => {
     }
   });
 
-  it('X8: pictures on a page of an attacker block no visitor, and nobody behind the same address', async () => {
+  it('X8: pictures on a page of an attacker block no visitor, and no other caller behind the same address', async () => {
     const failures = createFailureLimit();
     const { mallory, alice, signerOf, call, open } = api({ failures });
     const guess = (accessKeyId: string) =>

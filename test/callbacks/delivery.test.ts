@@ -1,5 +1,5 @@
-// Nothing is lost: receivers that fail at random, a sender that is killed, and a Redis that is killed. CALLBACK_EVENTS has the number of
-// events: 600 if not given, 10,000 now and then.
+// Nothing is lost: receivers that fail at random, a sender that is killed, and a Redis that is
+// killed. CALLBACK_EVENTS has the number of events: 600 if not given, 10,000 now and then.
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -46,7 +46,10 @@ function createRandom(seed: number): () => number {
 const random = createRandom(5);
 const verifier = createCallbackVerifier({ secrets: [SECRET] });
 
-/** What receivers have seen: how often each event was answered with 2xx, how often its handler has completed, and what they did. */
+/**
+ * What receivers have seen: how often each event was answered with 2xx, how often its handler has
+ * completed, and what they did.
+ */
 class Seen {
   readonly delivered = new Map<string, number>();
   readonly completed = new Map<string, number>();
@@ -207,7 +210,8 @@ describe('a sender on BullMQ', () => {
         await queue.close();
         connection.disconnect();
       });
-      // What was answered just now is written down a moment later, and what a killed sender had in hand is taken up again.
+      // What was answered just now is written down a moment later, and what a killed sender had in
+      // hand is taken up again.
       while ((await queue.list('waiting', 1)).length > 0) await sleep(50);
       expect(await queue.list('dead', 10)).toEqual([]);
       expect((await queue.list('delivered', 2 * EVENTS)).length).toBe(EVENTS);

@@ -1,5 +1,6 @@
-// A sender of callbacks in a process of its own, to be killed: with the built package, on a queue in Redis. It is told which events to send, tells
-// which are queued, and delivers until it ends. SETTINGS (JSON) has the rest.
+// A sender of callbacks in a process of its own, to be killed: with the built package, on a queue
+// in Redis. It is told which events to send, tells which are queued, and delivers until it ends.
+// SETTINGS (JSON) has the rest.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
@@ -14,7 +15,8 @@ redis.on('error', () => undefined);
 const sender = createCallbackSender({
   queue: new BullmqCallbackQueue({ redis, takeOverAfter: 1, timeout: 1, ...queue }),
   endpoints: (id) => ({ id, url: urls[Number(id)], secrets: [secret], order }),
-  // What a sender has in hand when it is killed is sent again: so much of it that a test machine keeps up.
+  // What a sender has in hand when it is killed is sent again: so much of it that a test machine
+  // keeps up.
   concurrency: 64,
   // The specification's, a few thousand times as fast.
   schedule: Array.from({ length: 60 }, (_, index) => Math.min(0.05 * (index + 1), 0.5)),

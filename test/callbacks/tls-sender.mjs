@@ -1,5 +1,6 @@
-// Sends one callback over TLS, with the certificates that Node trusts, and says what became of it: to be run with
-// NODE_EXTRA_CA_CERTS, which Node reads as it starts. Arguments: the host, the port, the secret.
+// Sends one callback over TLS, with the certificates that Node trusts, and says what became of it:
+// to be run with NODE_EXTRA_CA_CERTS, which Node reads as it starts. Arguments: the host, the port,
+// the secret.
 
 import { createCallbackSender } from '../../packages/server/dist/callbacks.js';
 

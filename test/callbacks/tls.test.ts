@@ -1,4 +1,5 @@
-// Callbacks go to whoever proves to have the name, though the connection is made to the address that was checked.
+// Callbacks go to the server that proves to have the name, though the connection is made to the
+// address that was checked.
 
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -63,7 +64,7 @@ async function send(host: string, trusted: string | undefined): Promise<string> 
 }
 
 describe('a callback over TLS', () => {
-  it('is delivered to whoever has the name, asked for by it', async () => {
+  it('is delivered to the server that has the name, asked for by it', async () => {
     expect(await send('hooks.test', certificate)).toBe('delivered 204');
     const id = expect.stringMatching(/^msg_/);
     expect(received).toEqual([{ servername: 'hooks.test', host: `hooks.test:${port}`, id }]);
@@ -71,7 +72,7 @@ describe('a callback over TLS', () => {
 
   it.each([
     ['of another name', 'other.test', true, /does not match certificate's altnames/],
-    ['for whom nobody vouches', 'hooks.test', false, /self-signed certificate/],
+    ['for whom no authority vouches', 'hooks.test', false, /self-signed certificate/],
     [
       'asked for by its address, of which the certificate says nothing',
       '127.0.0.1',

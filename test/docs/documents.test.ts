@@ -173,7 +173,9 @@ describe('docs/attacks.md', () => {
     return { file: `${heading.toLowerCase().replaceAll(' ', '-')}.test.ts`, rows };
   }
 
-  /** The numbers of the attacks that a file tests. The name of such a test begins with the number. */
+  /**
+   * The numbers of the attacks that a file tests. The name of such a test begins with the number.
+   */
   function attacksIn(file: string): string[] {
     return [...read(file).matchAll(/^ {2}[\w.\])]+\('([CVTKDX]\d+):/gm)].map(([, id = '']) => id);
   }

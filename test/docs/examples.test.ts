@@ -1,6 +1,6 @@
-// The examples of the documents and of the doc comments are programs: each is run, and type-checked, as
-// it stands. A fence marked `no-run` is left alone. Each is written at the line where it stands in its
-// source, so that stack traces and compiler errors point there.
+// The examples of the documents and of the doc comments are programs: each is run, and
+// type-checked, as it stands. A fence marked `no-run` is left alone. Each is written at the line
+// where it stands in its source, so that stack traces and compiler errors point there.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

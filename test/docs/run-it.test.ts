@@ -8,7 +8,9 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { freePort } from '../support/guarded-server.ts';
 import { ensureProgram } from '../support/programs.ts';
 
-/** What the page has between fences: commands, a file to save, or what the commands above it print. */
+/**
+ * What the page has between fences: commands, a file to save, or what the commands above it print.
+ */
 interface Block {
   readonly kind: 'sh' | 'file' | 'text';
   readonly file: string;

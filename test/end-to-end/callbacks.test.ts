@@ -27,19 +27,19 @@ describe('node examples/callbacks/story.mjs', () => {
       '  < 422 refused: Cannot call host "169.254.169.254": "169.254.169.254" is refused, it is not public: linkLocal';
     expect(told).toEqual([
       'A video API calls back when a parse is done.',
-      'Somebody registers http://127.0.0.1',
+      'An attacker registers http://127.0.0.1',
       '  < 422 refused: Cannot use callback URL: "http://receiver/callbacks" is not https, so everybody on the way could read what is sent',
-      'Somebody registers https://127.0.0.1',
+      'An attacker registers https://127.0.0.1',
       '  < 422 refused: Cannot call host "127.0.0.1": "127.0.0.1" is refused, it is not public: loopback',
-      'Somebody registers https://169.254.169.254',
+      'An attacker registers https://169.254.169.254',
       metadata,
-      'Where its own machine is allowed by name, Alice registers her receiver there',
+      'If its own machine is allowed by name, Alice registers her receiver there',
       '  < 201 accepted: a secret, shown once',
       'The credentials of a cloud are not to be had all the same',
       metadata,
       'Alice has a video parsed, and is called back',
       ...once([200], 1),
-      'Somebody watches the wire.',
+      'An attacker watches the network.',
       'They send the very same bytes again: nothing runs',
       '  < 200 accepted: done',
       'They put a body of their own under the signature',
@@ -51,7 +51,7 @@ describe('node examples/callbacks/story.mjs', () => {
       'They send it without a signature',
       '  < 401 refused: signature-missing',
       'The receiver has a bad day.',
-      'It fails, and is called again: the same id, signed anew',
+      'It fails, and is called again: the same id, signed again',
       ...once([500, 200], 1),
       'The secret changes, and nothing stops.',
       'Alice asks for a new one',
@@ -151,7 +151,7 @@ describe('node examples/callbacks/receiver.mjs', () => {
     const verdicts = await Promise.all(Array.from({ length: 20 }, () => verdict(bytes)));
     expect(verdicts.filter((it) => it === '200 completed')).toHaveLength(1);
     expect(await verdict(bytes)).toBe('200 done');
-    // An honest retry, signed anew.
+    // An honest retry, signed again.
     const retry = signCallback(bodyOf('copies'), { secrets: [next], id, signedAt: now() + 1 });
     expect(await verdict(wire(retry, bodyOf('copies')))).toBe('200 done');
     expect(timesHandled(id)).toBe(1);

@@ -32,18 +32,18 @@ describe('node examples/login/story.mjs', () => {
       '  < 200 accepted: session credentials',
       'The program calls, signed with what it was lent',
       '  < 200 accepted: parsedFor "alice"',
-      'Somebody guesses.',
+      'An attacker guesses.',
       ...['alice', 'password', '123456', 'letmein', 'qwerty'].flatMap((guess) => [
-        `Somebody tries "${guess}"`,
+        `An attacker tries "${guess}"`,
         wrong,
       ]),
-      'Somebody has no more tries, whatever they send',
+      'The attacker has no more tries, whatever the password is',
       '  < 429 refused: Too many failures to log in: wait',
       'Bob, on the same machine, logs in as if nothing had happened',
       '  < 200 accepted: session credentials',
-      'Alice, at her laptop, too: nobody can lock her out',
+      'Alice, at her laptop, too: an attacker cannot lock her out',
       '  < 200 accepted: session credentials',
-      'Somebody has found a session token, in a log.',
+      'An attacker has found a session token, in a log.',
       'They send it without a signature',
       '  < 401 refused: signature-missing',
       'They sign with a secret of their own',
@@ -99,7 +99,7 @@ describe('checkPassword()', () => {
     return scrypt.mock.calls.map(([, salt, length, options]) => [salt.length, length, options]);
   };
 
-  it('does the same work for nobody as for somebody, and says no', async () => {
+  it('does the same work for an unknown user as for a known one, and says no', async () => {
     const record = await hashPassword('correct horse');
     expect(await checkPassword('correct horse', record)).toBe(true);
     expect(await checkPassword('wrong horse', record)).toBe(false);
@@ -345,7 +345,7 @@ describe('node examples/login/server.mjs', () => {
     expect((await callAs(other)).status).toBe(200);
   });
 
-  it('refuses all sessions of who logged out everywhere, and nobody else; a new one is good', async () => {
+  it('refuses all sessions of a user who logged out everywhere, and no others; a new one is good', async () => {
     const [one, other, bob] = [
       await sessionOf('alice', '127.0.0.13'),
       await sessionOf('alice', '127.0.0.14'),

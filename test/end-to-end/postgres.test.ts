@@ -45,7 +45,7 @@ describe(EXAMPLE, () => {
     api = await startApi(asReader(postgres.url));
   }, 300_000);
 
-  // The one thing that may be skipped: nobody needs PostgreSQL to work on anything else.
+  // The one thing that may be skipped: no contributor needs PostgreSQL to work on anything else.
   beforeEach(({ skip }) => {
     if (missing !== undefined) skip(missing);
   });
@@ -242,7 +242,8 @@ describe(EXAMPLE, () => {
   it('answers 503 while a query hangs, and goes on when it does not any more', async () => {
     const alice = await add('alice');
     const locked = await holdLock();
-    // More than the pool has connections. That they are answered at all is the timeout: the lock is held until then.
+    // More than the pool has connections. That they are answered at all is the timeout: the lock is
+    // held until then.
     const answers = await Promise.all(Array.from({ length: 25 }, () => call(alice)));
     expect(answers).toEqual(Array(25).fill(UNAVAILABLE));
     await locked.release();
@@ -278,7 +279,7 @@ describe(EXAMPLE, () => {
     expect(api.process.exitCode).toBe(null);
   });
 
-  /** Keeps everybody from reading the table. */
+  /** Keeps all users from reading the table. */
   async function holdLock(): Promise<{ release(): Promise<void> }> {
     const psql = spawn(`${ensurePostgres()}/psql`, ['-X', '-q', '-At', postgres.url], {
       stdio: ['pipe', 'pipe', 'inherit'],

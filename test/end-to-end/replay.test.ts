@@ -75,7 +75,10 @@ interface Answer {
   readonly text: string;
 }
 
-/** Sends a signed request to a server, on a connection of its own, under the host that it was signed for. */
+/**
+ * Sends a signed request to a server, on a connection of its own, under the host that it was signed
+ * for.
+ */
 async function send(
   signed: SignedRequest,
   { url }: Server,
@@ -139,7 +142,10 @@ async function sendCopies(
   return counts;
 }
 
-/** Until the cold code of both servers is warm: a machine that is busy must not look like a store that is down. */
+/**
+ * Until the cold code of both servers is warm: a machine that is busy must not look like a store
+ * that is down.
+ */
 async function warmUp(servers: readonly Server[]): Promise<string> {
   const epochs = await Promise.all(servers.map(learnEpoch));
   expect(new Set(epochs).size).toBe(1);
@@ -176,7 +182,7 @@ describe('two servers that share a Redis', () => {
     expect(await send(captured, second)).toMatchObject({ status: 401, reason: 'nonce-reused' });
     const again = await startServer(store);
     expect(await send(captured, again)).toMatchObject({ status: 401, reason: 'nonce-reused' });
-    // A server that starts finds the store as it is: nobody has to learn another epoch.
+    // A server that starts finds the store as it is: no client has to learn another epoch.
     expect(await send(await sign(epoch), again)).toMatchObject({ status: 200 });
   });
 

@@ -1,8 +1,7 @@
-// One of several servers that share a Redis: an Express app behind `requireSignature`, with the built packages. Tells its
-// parent where it listens, and ends when the parent goes; at SIGTERM it closes everything, and nothing keeps it alive.
-//
-// The environment says the rest: REDIS_URL or REDIS_CLUSTER (ports), ACCESS_KEYS (JSON), PREFIX, CLOCK_OFFSET
-// and TIMEOUT (seconds).
+// One of several servers that share a Redis: an Express app behind `requireSignature`, with the
+// built packages. Tells its parent where it listens, and ends when the parent goes; at SIGTERM it
+// closes everything, and nothing keeps it alive.  The environment says the rest: REDIS_URL or
+// REDIS_CLUSTER (ports), ACCESS_KEYS (JSON), PREFIX, CLOCK_OFFSET and TIMEOUT (seconds).
 
 import express from 'express';
 import { Cluster, Redis } from 'ioredis';

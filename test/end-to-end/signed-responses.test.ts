@@ -1,5 +1,5 @@
-// A handler signs its response, and the client knows that it is genuine: through the form of a scheme
-// that is no part of the packages.
+// A handler signs its response, and the client knows that it is genuine: through the form of a
+// scheme that is no part of the packages.
 
 import { once } from 'node:events';
 import { createServer, type IncomingMessage } from 'node:http';

@@ -183,7 +183,8 @@ function pythonWithRequests(): string {
     candidates.find((python) => run(python, ['-c', 'import requests']).status === 0);
   const found = withRequests();
   if (found !== undefined) return found;
-  // No program comes with the package: one that cannot be found has it installed, and is missed afterwards.
+  // No program comes with the package: one that cannot be found has it installed, and is missed
+  // afterwards.
   expect(() => ensureProgram(['python3-requests'], ['python3-requests'])).toThrow(
     'python3-requests',
   );

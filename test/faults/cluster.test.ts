@@ -67,14 +67,18 @@ async function until(isSo: () => Promise<boolean>, what: string): Promise<void> 
   }
 }
 
-describe('nothing is accepted twice, and everybody is in again', { timeout: 900_000 }, () => {
+describe('nothing is accepted twice, and every client is served again', {
+  timeout: 900_000,
+}, () => {
   it('while a cluster of 3 + 3 loses masters, changes them, and moves slots', async () => {
     const { cluster, admins } = await startCluster();
     const adminAt = (port: number) =>
       admins[cluster.nodes.findIndex((node) => node.port === port)] as Redis;
     const pidAt = (port: number) =>
       (cluster.nodes.find((node) => node.port === port) as { pid: number }).pid;
-    /** The slots of a master whose sets hold nonces: of the others no client would notice anything. */
+    /**
+     * The slots of a master whose sets hold nonces: of the others no client would notice anything.
+     */
     const slotsInUse = async ({ port }: Node): Promise<number[]> => {
       const admin = adminAt(port);
       // Beside them lie the counts of owners.

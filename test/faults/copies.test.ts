@@ -12,7 +12,8 @@ it('64 copies at once, over 8 connections to 4 processes: one is accepted, in 1,
   timeout: 600_000,
 }, async () => {
   const redis = await startVictim();
-  // What is slow here is the machine: a copy that was given up, or is stale by then, proves nothing.
+  // What is slow here is the machine: a copy that was given up, or is stale by then, proves
+  // nothing.
   const { ports, accessKeys } = await startVerifiers({
     redis: at(redis),
     store: { timeout: 10 },

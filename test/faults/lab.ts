@@ -9,13 +9,18 @@ import { judge, type Recovery, recovery, type Verdict } from './verdict.ts';
 /** Times are scaled, so that a window passes while one looks. Clients tell whole seconds. */
 const SCALE = { window: 2, ahead: 1, slack: 0.4 };
 
-/** Seconds for which clients without the echo wait after a birth: its floor, and the rest of a second. */
+/**
+ * Seconds for which clients without the echo wait after a birth: its floor, and the rest of a
+ * second.
+ */
 export const FLOOR = SCALE.ahead + 2 * SCALE.slack + 1;
 
 /** How often each fault is made: more in the nightly run. */
 export const CYCLES = Number(process.env['FAULT_CYCLES'] ?? 1);
 
-/** A claim is given up after 400 ms; the rest is a machine on which everything here runs at once. */
+/**
+ * A claim is given up after 400 ms; the rest is a machine on which everything here runs at once.
+ */
 const MOST_MILLISECONDS = 3_000;
 
 export const AUDIENCE = 'video-api';
@@ -185,8 +190,9 @@ async function startVerifier(settings: object): Promise<Verifier> {
 }
 
 /**
- * Makes faults as often as is asked for, in the middle of the traffic, and expects what is promised of each: nothing accepted
- * twice, nothing honest refused as a replay or without a word, and everybody in again.
+ * Makes faults as often as is asked for, in the middle of the traffic, and expects what is promised
+ * of each: nothing accepted twice, nothing honest refused as a replay or without a word, and
+ * every client served again.
  *
  * @param faults each returns once it is over
  */
@@ -204,7 +210,7 @@ export async function endure(
     const { attempts, plainSeconds } = lab.recovery(since);
     const what = fault.name === '' ? '' : `, after ${fault.name}`;
     const { refused } = judge(lab.traffic.log.filter(({ at }) => at >= begun));
-    // A fault that nobody notices is none.
+    // A fault that no client notices is none.
     if (fault !== nothing) expect(Object.keys(refused), `who was refused${what}`).not.toEqual([]);
     expect(attempts, `attempts of clients that echo${what}`).toBeLessThanOrEqual(2);
     expect(plainSeconds, `seconds without the echo${what}`).toBeLessThan(FLOOR + 2);

@@ -11,7 +11,10 @@ export interface Link {
   delay: number;
   /** Whether connections stay open and carry nothing. */
   isHalfOpen: boolean;
-  /** Commands go on to Redis and are executed; the next reply of each connection is lost, and the connection with it. */
+  /**
+   * Commands go on to Redis and are executed; the next reply of each connection is lost, and the
+   * connection with it.
+   */
   loseReplies(): void;
   /** Leads elsewhere from now on; what is connected is cut off. */
   lead(port: number): void;

@@ -40,7 +40,8 @@ function commands<W extends World>(): fc.WeightedArbitrary<Command<W>>[] {
       const signed: Signing = { ...signing, by: by % model.verifiers };
       const claim = model.sign(signed);
       const answer = await send(model, world, signed.by, claim);
-      // The client signs anew at once, with the epoch that it was told: then it must be let in, if it is honest.
+      // The client signs again at once, with the epoch that it was told: then it must be let in, if
+      // it is honest.
       if (signing.echo === 'present' && answer?.outcome === 'uncertain')
         await send(model, world, signed.by, model.sign(signed));
     }),
@@ -61,7 +62,7 @@ function commands<W extends World>(): fc.WeightedArbitrary<Command<W>>[] {
   );
 
   const patient = fc.tuple(pick, signing).map(([by, signing]) =>
-    command<W>(`claim without an epoch, wait, sign anew, through ${by}`, async (model, world) => {
+    command<W>(`claim without an epoch, wait, sign again, through ${by}`, async (model, world) => {
       const right = { by: by % model.verifiers, dated: 0, lifetime: WINDOW, echo: 'none' as const };
       const signed: Signing = { ...signing, ...right };
       const answer = await send(model, world, signed.by, model.sign(signed));
@@ -101,7 +102,8 @@ function commands<W extends World>(): fc.WeightedArbitrary<Command<W>>[] {
         const original = chosen(model.requests, which);
         const { nonce, accessKeyId, audience } = original;
         const own = model.sign({ ...signed, accessKeyId, audience }, nonce);
-        // Where the nonce may be forgotten, another request may have it: one signed at another time, or for another epoch.
+        // Where the nonce may be forgotten, another request may have it: one signed at another
+        // time, or for another epoch.
         if (model.mustRemember(signed.by, original) && model.mustRemember(signed.by, own))
           await ask(model, world, signed.by, own);
         // Of another key, or for another audience, it is another nonce.
@@ -126,7 +128,8 @@ function commands<W extends World>(): fc.WeightedArbitrary<Command<W>>[] {
 
   const setClock = fc
     .oneof(
-      // Right; wrong by no more than clocks may be; by more, though not by more than a claim may be late; by too much.
+      // Right; wrong by no more than clocks may be; by more, though not by more than a claim may be
+      // late; by too much.
       { weight: 4, arbitrary: fc.constant(0) },
       { weight: 6, arbitrary: fc.integer({ min: -9, max: 9 }) },
       { weight: 1, arbitrary: fc.integer({ min: -15, max: -9 }) },
@@ -153,12 +156,13 @@ function commands<W extends World>(): fc.WeightedArbitrary<Command<W>>[] {
 
 const processRestarted = fc.constant(
   command<World>(
-    'the process is started anew',
+    'the process is started again',
     async (model, world) => {
       await world.lose();
       model.fail();
     },
-    // A store that has no memory has but its clock: set back by more than clocks may differ, it is lost.
+    // A store that has no memory has but its clock: set back by more than clocks may differ, it is
+    // lost.
     (model) => model.isClockKept,
   ),
 );
@@ -190,7 +194,7 @@ const restoredElsewhere = recent.map((which) =>
 
 const restarted = pick.map((by) =>
   command<RedisWorld>(
-    `verifier ${by} is started anew`,
+    `verifier ${by} is started again`,
     async (model, world) => restart(model, world, by % model.verifiers),
     (model) => !model.isRolledBack || !model.mayRejectAny,
   ),
@@ -233,7 +237,10 @@ async function lose(model: Model, world: RedisWorld): Promise<void> {
   model.fail();
 }
 
-/** A floor that were lower by any time that clocks may differ by would let the request of this in twice. */
+/**
+ * A floor that were lower by any time that clocks may differ by would let the request of this in
+ * twice.
+ */
 async function loseAtWorst(model: Model, world: RedisWorld): Promise<void> {
   const [fast, slow] = [1, 2];
   await setStoreClock(model, world, -400);
@@ -268,10 +275,14 @@ async function keep(model: Model, world: RedisWorld): Promise<void> {
   if (await world.keep()) model.kept++;
 }
 
-/** In the same Redis: nothing tells it but that verifiers know of more. So each looks after the store before, as it does by itself. */
+/**
+ * In the same Redis: nothing tells it but that verifiers know of more. So each looks after the
+ * store before, as it does by itself.
+ */
 async function rollBack(model: Model, world: RedisWorld, kept: number): Promise<void> {
   await lookAfter(model, world, 0);
-  // After a loss, with the clock set back, its time may be before that of what was kept; who knew of that may be gone.
+  // After a loss, with the clock set back, its time may be before that of what was kept; who knew
+  // of that may be gone.
   if (!(await world.isPast(kept))) return;
   for (let by = 0; by < model.verifiers; by++) await lookAfter(model, world, by);
   await world.restore(kept);
@@ -279,7 +290,8 @@ async function rollBack(model: Model, world: RedisWorld, kept: number): Promise<
 }
 
 async function restart(model: Model, world: RedisWorld, by: number): Promise<void> {
-  // One who knows nothing must not be the first to call: time would pass beyond what the others know.
+  // One who knows nothing must not be the first to call: time would pass beyond what the others
+  // know.
   if (model.isRolledBack) await lookAfter(model, world, (by + 1) % model.verifiers);
   await world.restart(by);
   model.restart(by);

@@ -8,13 +8,17 @@ import type { Answer, Limits } from './model.ts';
 export interface World {
   /** Claims, through one of the verifiers. */
   claim(by: number, claim: NonceClaim): Promise<Answer>;
-  /** Sets all clocks. Milliseconds: the true time, and what the clock of the store is ahead of it. */
+  /**
+   * Sets all clocks. Milliseconds: the true time, and what the clock of the store is ahead of it.
+   */
   setClocks(now: number, offset: number): Promise<void>;
   /** Loses what the store knows. */
   lose(): Promise<void>;
   /** All that the store holds. */
   contents(): Promise<unknown>;
-  /** A verifier looks after the store, as it does by itself after a while. Says whether it could. */
+  /**
+   * A verifier looks after the store, as it does by itself after a while. Says whether it could.
+   */
   lookAfter(by: number): Promise<boolean>;
   close(): Promise<void>;
 }
@@ -23,7 +27,9 @@ export interface World {
 export interface RedisWorld extends World {
   /** Keeps what the store knows now. Says whether there was anything. */
   keep(): Promise<boolean>;
-  /** Whether the store is past what was kept, so that who has just looked after it knows of more. */
+  /**
+   * Whether the store is past what was kept, so that who has just looked after it knows of more.
+   */
   isPast(kept: number): Promise<boolean>;
   /** Brings back what was kept. */
   restore(kept: number): Promise<void>;
@@ -87,7 +93,10 @@ export class MemoryWorld implements World {
   }
 }
 
-/** Seconds for which a claim waits for Redis: no test machine is slower. So much its clock may be ahead, too. */
+/**
+ * Seconds for which a claim waits for Redis: no test machine is slower. So much its clock may be
+ * ahead, too.
+ */
 const TIMEOUT = 10;
 
 /** Three verifiers with clocks as far apart as they may be, on a Redis whose clock is a key. */
@@ -109,7 +118,10 @@ export class ThreeVerifiers implements RedisWorld {
   readonly #kept: { readonly dump: Buffer; readonly tick: number }[] = [];
   #now = 0;
 
-  /** @param script what decides claims: that of the store, or one that is broken, to see that it is noticed */
+  /**
+   * @param script what decides claims: that of the store, or one that is broken, to see that it is
+   * noticed
+   */
   constructor(admin: Redis, url: string, script: string) {
     this.#admin = admin;
     this.#url = url;
@@ -187,7 +199,9 @@ export class ThreeVerifiers implements RedisWorld {
     return new RedisNonceStore({ redis, prefix: this.#prefix, timeout: TIMEOUT, clock });
   }
 
-  /** How late it is by the state of the store, of whatever form: the one member that is no nonce. */
+  /**
+   * How late it is by the state of the store, of whatever form: the one member that is no nonce.
+   */
   async #tick(): Promise<number> {
     // The state lies behind all else.
     const [, score = 0] = await this.#admin.zrange(this.#key, '-1', '-1', 'WITHSCORES');
@@ -195,7 +209,10 @@ export class ThreeVerifiers implements RedisWorld {
   }
 }
 
-/** A connection whose copies run another script than the one that is defined on them. It is never used itself. */
+/**
+ * A connection whose copies run another script than the one that is defined on them. It is never
+ * used itself.
+ */
 class ScriptedRedis extends Redis {
   readonly #script: string;
 
@@ -212,7 +229,9 @@ class ScriptedRedis extends Redis {
   }
 }
 
-/** @throws Error where the text is not there, or more than once: what was to be replaced has changed */
+/**
+ * @throws Error where the text is not there, or more than once: what was to be replaced has changed
+ */
 export function replaceOnce(text: string, from: string, to: string): string {
   const parts = text.split(from);
   if (parts.length !== 2)

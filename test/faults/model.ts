@@ -44,8 +44,8 @@ const START = 1_795_299_926_000;
 const BLUR = 2;
 
 /**
- * What a nonce store must answer: a map of what was accepted, two clocks, and which verifiers know of the last fault. Times are
- * milliseconds.
+ * What a nonce store must answer: a map of what was accepted, two clocks, and which verifiers know
+ * of the last fault. Times are milliseconds.
  */
 export class Model {
   /** The true time. */
@@ -60,18 +60,28 @@ export class Model {
   kept = 0;
   /** A state was brought back that only those know who have seen beyond it. */
   isRolledBack = false;
-  /** How often each answer came, and how often there was but one that is right: to an honest request, to a nonce that is known. */
+  /**
+   * How often each answer came, and how often there was but one that is right: to an honest
+   * request, to a nonce that is known.
+   */
   readonly counts: Map<string, number>;
   readonly #limits: Limits;
-  /** The epoch, where it is known; the last one that was told; those that must never be told again. */
+  /**
+   * The epoch, where it is known; the last one that was told; those that must never be told again.
+   */
   #present: string | undefined;
   #told: string | undefined;
   readonly #former = new Set<string>();
-  /** Who has called since the last fault, or knows of nothing later. Others may take what they find for the past, and begin anew. */
+  /**
+   * Who has called since the last fault, or knows of nothing later. Others may take what they find
+   * for the past, and begin a new life.
+   */
   readonly #settled = new Set<number>();
   /** Claims that were rejected in a row, by verifier. */
   readonly #failures = new Map<number, number>();
-  /** The latest that the store can have seen by its clock, and when its life began at the latest. */
+  /**
+   * The latest that the store can have seen by its clock, and when its life began at the latest.
+   */
   #highest = START;
   #born = START;
 
@@ -94,7 +104,9 @@ export class Model {
     return this.#highest - this.storeTime;
   }
 
-  /** Whether a store that knows nothing but the time is not led back into a time that it has lost. */
+  /**
+   * Whether a store that knows nothing but the time is not led back into a time that it has lost.
+   */
   get isClockKept(): boolean {
     return this.setBack <= this.#limits.slack;
   }
@@ -117,7 +129,7 @@ export class Model {
   #setTime(now: number, offset: number): void {
     this.now = now;
     this.offset = offset;
-    // Verifiers look after the store by themselves: it may have seen this time though nobody claims.
+    // Verifiers look after the store by themselves, so it may have seen this time without a claim.
     if (this.#verifiers.some((by) => !this.mustReject(by)))
       this.#highest = Math.max(this.#highest, this.storeTime);
   }
@@ -154,7 +166,10 @@ export class Model {
     return this.requests.some((request) => nameOf(request) === nameOf(claim));
   }
 
-  /** Whether the store can be held to know a nonce: not where it lost it, nor where it may have been forgotten by now. */
+  /**
+   * Whether the store can be held to know a nonce: not where it lost it, nor where it may have been
+   * forgotten by now.
+   */
   mustRemember(by: number, claim: NonceClaim): boolean {
     return (
       !this.#limits.isCapped &&
@@ -167,8 +182,9 @@ export class Model {
   }
 
   /**
-   * Whether a verifier asks the store at all. Requests that are too old it refuses by itself, and so must the store; what is
-   * dated ahead, by less than all clocks together allow for, only a verifier can refuse.
+   * Whether a verifier asks the store at all. Requests that are too old it refuses by itself, and
+   * so must the store; what is dated ahead, by less than all clocks together allow for, only a
+   * verifier can refuse.
    */
   isSent(by: number, claim: NonceClaim): boolean {
     const { late, slack } = this.#limits;
@@ -224,7 +240,10 @@ export class Model {
     );
   }
 
-  /** After three failures a verifier does not ask any more, until it has looked after the store by itself. */
+  /**
+   * After three failures a verifier does not ask any more, until it has looked after the store by
+   * itself.
+   */
   isGivenUp(by: number): boolean {
     return (this.#failures.get(by) ?? 0) >= 3;
   }
@@ -244,7 +263,7 @@ export class Model {
     this.isRolledBack = false;
     const isFirst = this.#settled.size === 0;
     this.#settle(by);
-    // What the first has found is new to all, where it is later than anybody knows.
+    // What the first has found is new to all others, if it is later than any of them knows.
     const isNew = this.#limits.isOneClock || this.setBack <= 0;
     if (isFirst && isNew) for (const other of this.#verifiers) this.#settle(other);
   }
@@ -262,7 +281,7 @@ export class Model {
     this.#present = undefined;
   }
 
-  /** Nobody has a reason to begin anew. */
+  /** No server has a reason to begin a new life. */
   get isSettled(): boolean {
     return this.#settled.size === this.verifiers;
   }

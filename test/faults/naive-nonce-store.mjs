@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 
 /**
- * What everybody ships: `SET NX PX`, kept for the window. It answers the same questions as a real nonce store, and accepts replays
- * in nearly every test here. So these tests can fail.
+ * What most libraries ship: `SET NX PX`, kept for the window. It answers the same questions as a
+ * real nonce store, and accepts replays in nearly every test here. So these tests can fail.
  */
 export class NaiveNonceStore {
   #redis;

@@ -4,7 +4,10 @@ import { endure, expectPromise, FLOOR, type Lab, openLab } from './lab.ts';
 import { type Link, startLink } from './link.ts';
 import { at, makeHasty, startSentinel, startVictim, type Victim } from './victim.ts';
 
-/** Replicas are in step at once, not after the five seconds for which a master waits for more of them. */
+/**
+ * Replicas are in step at once, not after the five seconds for which a master waits for more of
+ * them.
+ */
 const QUICK = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1'];
 
 /** A master with two replicas that follow it, and are in step. */
@@ -50,7 +53,9 @@ async function openSplitLab(
   return { lab: await openLab({ redis, store }), ways };
 }
 
-describe('nothing is accepted twice, and everybody is in again', { timeout: 600_000 }, () => {
+describe('nothing is accepted twice, and every client is served again', {
+  timeout: 600_000,
+}, () => {
   it('after a lagging replica was promoted', async () => {
     let [master, next, other] = await startReplicated();
     const way = await startLink(master.port);

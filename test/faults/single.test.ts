@@ -15,7 +15,9 @@ const EVICTION_POLICIES = [
   ...['volatile-lru', 'volatile-lfu', 'volatile-random', 'volatile-ttl'],
 ];
 
-describe('nothing is accepted twice, and everybody is in again', { timeout: 600_000 }, () => {
+describe('nothing is accepted twice, and every client is served again', {
+  timeout: 600_000,
+}, () => {
   it('where nothing happens', async () => {
     const redis = await startVictim();
     const lab = await openLab({ redis: at(redis) });
@@ -65,7 +67,7 @@ describe('nothing is accepted twice, and everybody is in again', { timeout: 600_
       await redis.admin.save();
       await lab.run(1);
       await redis.kill();
-      // So that nobody knows what there was.
+      // So that no server knows what there was.
       await lab.restartVerifiers(() => redis.start());
       expect(await redis.admin.dbsize()).toBe(1);
     });

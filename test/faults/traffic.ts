@@ -7,7 +7,10 @@ import { Pool } from 'undici';
 export interface Attempt {
   /** Milliseconds, by `performance.now()`, when it was sent. */
   readonly at: number;
-  /** Who sent it: clients that echo the epoch, clients that do not, and whoever captured what they sent. */
+  /**
+   * Who sent it: clients that echo the epoch, clients that do not, and attackers who captured what
+   * they sent.
+   */
   readonly sender: 'echoing' | 'plain' | 'replay';
   /** Which client. */
   readonly client: number;
@@ -38,8 +41,8 @@ const ATTACKERS = 24;
 const PAUSE = 15;
 
 /**
- * Honest clients, of which every fourth is ahead of the time, and an attacker who sends everything again that was accepted, or
- * got no answer: as fast as he can, to any verifier.
+ * Honest clients, of which every fourth is ahead of the time, and an attacker who sends everything
+ * again that was accepted, or got no answer: as fast as he can, to any verifier.
  */
 export class Traffic {
   readonly log: Attempt[] = [];

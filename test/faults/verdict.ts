@@ -15,7 +15,7 @@ export interface Verdict {
   readonly unexplained: readonly Attempt[];
   /** How many honest requests were refused, by reason. */
   readonly refused: Readonly<Record<string, number>>;
-  /** Milliseconds: the longest that anybody waited for a 503. */
+  /** Milliseconds: the longest that a client waited for a 503. */
   readonly slowest503: number;
 }
 
@@ -58,7 +58,10 @@ function isExplained({ status, reason, retry, retryAfter }: Attempt): boolean {
   );
 }
 
-/** How clients got in again after a moment. Where the store began anew more than once, what counts is the last time. */
+/**
+ * How clients were served again after a moment. If the store began a new life more than once, the
+ * last time counts.
+ */
 export interface Recovery {
   /** The most attempts that a client which echoes made in the epoch that let it in. */
   readonly attempts: number;

@@ -1,5 +1,6 @@
-// One of several servers that share nonces: `node:http` behind `withSignature`, with the built packages. Tells its parent where
-// it listens, and ends when the parent goes. SETTINGS (JSON) has the rest.
+// One of several servers that share nonces: `node:http` behind `withSignature`, with the built
+// packages. Tells its parent where it listens, and ends when the parent goes. SETTINGS (JSON) has
+// the rest.
 
 import { createServer } from 'node:http';
 import { Cluster, Redis } from 'ioredis';
@@ -24,8 +25,8 @@ function connect() {
 }
 
 /**
- * A Redis whose clock can be wrong: by as many seconds as the key `skew` says. The clock of the machine is that of everybody
- * on it, so it is the script's that is set.
+ * A Redis whose clock can be wrong: by as many seconds as the key `skew` says. All processes share
+ * the clock of the machine, so the test sets the clock that the script reads.
  */
 function withClock(connection) {
   const duplicate = connection.duplicate.bind(connection);

@@ -5,7 +5,10 @@ import { Redis } from 'ioredis';
 import { onTestFinished } from 'vitest';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 
-/** A Redis of the test's own that can be started again where it was, and a connection to set it up with. */
+/**
+ * A Redis of the test's own that can be started again where it was, and a connection to set it up
+ * with.
+ */
 export interface Victim {
   readonly host: string;
   readonly port: number;
@@ -38,7 +41,10 @@ export async function startVictim(args: string[] = [], config?: string): Promise
   };
 }
 
-/** Milliseconds after which a Sentinel lets a replica take over: so many that it does not take a busy machine for a fault. */
+/**
+ * Milliseconds after which a Sentinel lets a replica take over: so many that it does not take a
+ * busy machine for a fault.
+ */
 const PATIENT = 60_000;
 
 /** Starts a Sentinel that watches over a master. */
@@ -53,7 +59,10 @@ export async function startSentinel(master: Victim): Promise<Victim> {
   return startVictim(['--sentinel'], file);
 }
 
-/** Has a Sentinel let a replica take over half a second after the master is gone; or not so soon again. */
+/**
+ * Has a Sentinel let a replica take over half a second after the master is gone; or not so soon
+ * again.
+ */
 export async function makeHasty({ admin }: Victim, isHasty: boolean): Promise<void> {
   const milliseconds = String(isHasty ? 500 : PATIENT);
   await admin.call('SENTINEL', 'SET', 'nonces', 'down-after-milliseconds', milliseconds);

@@ -1,5 +1,5 @@
-// A date that is fixed passes its test until the clock of the machine passes the date. `pnpm check:clocks` must show
-// that today: it runs the tests at a later time.
+// A date that is fixed passes its test until the clock of the machine passes the date. `pnpm
+// check:clocks` must show that today: it runs the tests at a later time.
 
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';

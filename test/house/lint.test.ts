@@ -1,5 +1,5 @@
-// A gate that cannot fail proves nothing: each rule of the house is shown a file that breaks it. The
-// fixtures stand where real sources stand, so the real configuration decides about them.
+// A gate that cannot fail proves nothing: each rule of the house is shown a file that breaks it.
+// The fixtures stand where real sources stand, so the real configuration decides about them.
 
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
@@ -87,7 +87,8 @@ describe('imports.mjs', () => {
 function run(program: string, ...args: string[]): string {
   const path = join(repository, 'node_modules', program);
   const script = program.startsWith('/') ? program : path;
-  // By its file: how a package manager writes the command in `.bin` depends on how it was installed.
+  // By its file: how a package manager writes the command in `.bin` depends on how it was
+  // installed.
   const tsgolint = join(repository, 'node_modules/oxlint-tsgolint/bin/tsgolint.js');
   const env = { ...process.env, OXLINT_TSGOLINT_PATH: tsgolint };
   const options = { cwd: house, env, encoding: 'utf8' } as const;

@@ -1,5 +1,5 @@
-// Each test file is run once, and `pnpm dev` needs neither Redis nor another process. vitest.config.ts says which
-// project a file belongs to.
+// Each test file is run once, and `pnpm dev` needs neither Redis nor another process.
+// vitest.config.ts says which project a file belongs to.
 
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -72,7 +72,10 @@ function filesIn(folder: string): string[] {
   });
 }
 
-/** What a test needs beyond its process, and which file asks for it: `a.test.ts: b.ts imports ioredis`. */
+/**
+ * What a test needs beyond its process, and which file asks for it: `a.test.ts: b.ts imports
+ * ioredis`.
+ */
 function needsOf(test: string): string[] {
   const seen = new Set<string>();
   const needs: string[] = [];

@@ -1,5 +1,5 @@
-// The packages that senders and receivers of callbacks use, over sockets: what they sign we accept, what we sign they accept, and
-// neither takes what was changed on the way.
+// The packages that senders and receivers of callbacks use, over sockets: what they sign we accept,
+// what we sign they accept, and neither takes what was changed on the way.
 
 import {
   createHmac,
@@ -186,7 +186,9 @@ async function post(origin: string, headers: Headers, body: string | Uint8Array<
   return (await fetch(origin, { method: 'POST', headers, body })).status;
 }
 
-/** A body in which one byte is another, of those that are text still: some receivers read no other. */
+/**
+ * A body in which one byte is another, of those that are text still: some receivers read no other.
+ */
 function changed(at: number): string {
   const bytes = Buffer.from(BODY);
   const ascii = [...bytes.keys()].filter((index) => (bytes[index] as number) < 0x80);

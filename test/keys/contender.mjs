@@ -1,4 +1,5 @@
-// Does random things to keys of its own and to what all share, and says before and after each what it does.
+// Does random things to keys of its own and to what all share, and says before and after each what
+// it does.
 
 import { Redis } from 'ioredis';
 import { FileKeyStore } from '../../packages/server/dist/file.js';
@@ -7,7 +8,8 @@ import { RedisKeyStore } from '../../packages/server/dist/redis.js';
 
 const { store, masterKey, operations, name } = JSON.parse(process.env['SETTINGS'] ?? '');
 
-// Where the time stands still, versions go up by one: all that were counted can be told from the last.
+// Where the time stands still, versions go up by one: all that were counted can be told from the
+// last.
 const clock = () => 0;
 const keys =
   store.path === undefined

@@ -11,10 +11,13 @@ import { Redis } from 'ioredis';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
 
 const PROCESSES = 8;
-/** The nightly run does as many on a file as on Redis: a file is written anew each time. */
+/** The nightly run does as many on a file as on Redis: a file is written again each time. */
 const ON_FILE = Number(process.env['KEY_OPERATIONS'] ?? 150);
 const ON_REDIS = Number(process.env['KEY_OPERATIONS'] ?? 500);
-/** How often one of the processes is killed in the middle of what it does, and another takes its place. */
+/**
+ * How often one of the processes is killed in the middle of what it does, and another takes its
+ * place.
+ */
 const KILLS = 6;
 
 const masterKey = generateMasterKey();
@@ -70,7 +73,7 @@ async function contend(
   operations: number,
   open: () => ManagedKeyStore,
 ): Promise<Log> {
-  // Whoever revokes first makes no store.
+  // The process that revokes first makes no store.
   await open().createEmpty();
   const log: Log = { statuses: new Map(), counted: 0, perhaps: 0, done: 0 };
   const children = Array.from({ length: PROCESSES }, (_, index) =>
@@ -100,7 +103,7 @@ async function contend(
   const present = new Map((await keys.list()).map((info) => [info.accessKeyId, info.status]));
   for (const [id, statuses] of log.statuses) expect(statuses, id).toContain(present.get(id));
   for (const id of present.keys()) expect(log.statuses.has(id), id).toBe(true);
-  // Each counts up once more than all that were done; no update of anybody's was lost.
+  // Each counts up once more than all that were done; no update was lost.
   const { versions } = await keys.beginSession('anybody');
   expect(versions.all).toBeGreaterThanOrEqual(log.counted);
   expect(versions.all).toBeLessThanOrEqual(log.counted + log.perhaps);

@@ -204,7 +204,8 @@ describe('a key that is rotated', { timeout: 300_000 }, () => {
     let isOver = false;
     const clients = Array.from({ length: 20 }, async (_, index) => {
       const signedFetch = createFetch({
-        // Where the program looks for its key: a file, a vault. It looks again every three seconds or so.
+        // Where the program looks for its key: a file, a vault. It looks again every three seconds
+        // or so.
         credentials: () => ({ ...current, expiresAt: Date.now() / 1000 + 3 }),
         audience: AUDIENCE,
       });

@@ -1,5 +1,6 @@
-// One of several servers that share keys in Redis: `node:http` behind `withSignature`, with the built packages. Tells its parent
-// where it listens, and ends when the parent goes. SETTINGS (JSON) has the rest.
+// One of several servers that share keys in Redis: `node:http` behind `withSignature`, with the
+// built packages. Tells its parent where it listens, and ends when the parent goes. SETTINGS (JSON)
+// has the rest.
 
 import { createServer } from 'node:http';
 import { Redis } from 'ioredis';

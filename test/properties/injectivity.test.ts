@@ -32,7 +32,10 @@ const parseurl = fromExpress('parseurl') as (request: { url: string }) => {
   query: string | null;
 };
 
-/** What the application can tell two targets apart by: all that Express, `qs` and `URLSearchParams` make of them. */
+/**
+ * What the application can tell two targets apart by: all that Express, `qs` and `URLSearchParams`
+ * make of them.
+ */
 function viewOf(url: string): string {
   const { pathname, query } = parseurl({ url });
   const search = url.includes('?') ? url.slice(url.indexOf('?')) : '';
@@ -58,7 +61,10 @@ const ours: Canonicalise = (it) => {
   }
 };
 
-/** The kindnesses of SigV4 and of what implements it: decode and encode again, merge slashes and dots, sort. */
+/**
+ * The kindnesses of SigV4 and of what implements it: decode and encode again, merge slashes and
+ * dots, sort.
+ */
 const sigV4Like: Canonicalise = (it) => {
   const [before = '', query = ''] = it.split(/\?(.*)/s, 2);
   const segments: string[] = [];
@@ -88,7 +94,7 @@ const encode = (text: string): string =>
 
 type Mutation = (target: string, at: number) => string;
 
-/** Changes that somebody in the middle, or a kind proxy, makes. */
+/** Changes that an attacker in the middle, or a well-meaning proxy, makes. */
 const mutations: readonly Mutation[] = [
   (it) => it,
   (it, at) => replaceAt(it, /\//g, at, '//'),

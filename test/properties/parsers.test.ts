@@ -254,7 +254,9 @@ describe('parsers', () => {
 
 const SIZES = [1_000, 2_000, 4_000, 8_000, 16_000];
 
-/** Milliseconds that a call takes: the least of many runs, which no other process can make smaller. */
+/**
+ * Milliseconds that a call takes: the least of many runs, which no other process can make smaller.
+ */
 function least(call: () => void): number {
   let best = Number.POSITIVE_INFINITY;
   for (let run = 0; run < 9; run++) {
@@ -265,7 +267,10 @@ function least(call: () => void): number {
   return best;
 }
 
-/** The worst growth where the input doubles: 2 for linear work, 4 for quadratic. A busy machine is no proof: the best attempt counts. */
+/**
+ * The worst growth where the input doubles: 2 for linear work, 4 for quadratic. A busy machine is
+ * no proof: the best attempt counts.
+ */
 function growthOf(make: (size: number) => () => void, bound: number, attempts = 10): number {
   let worst = Number.POSITIVE_INFINITY;
   for (let attempt = 0; attempt < attempts && worst >= bound; attempt++) {

@@ -1,4 +1,5 @@
-// A test that runs into the timeout of vitest tells nothing. These say what a test has waited for in vain.
+// A test that runs into the timeout of vitest tells nothing. These say what a test has waited for
+// in vain.
 
 /** Seconds. Nothing that works takes so long, on a busy machine either. */
 const LONGEST_WAIT = 20;

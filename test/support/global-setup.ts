@@ -3,7 +3,10 @@ import { startRedis } from './redis.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** `inject('redisUrl')`: one Redis for the project. Use keys of your own; to break one, start your own. */
+    /**
+     * `inject('redisUrl')`: one Redis for the project. Use keys of your own; to break one, start
+     * your own.
+     */
     redisUrl: string;
   }
 }

@@ -1,6 +1,6 @@
-// Runs a program, in a new temporary folder, for as long as the process that forked this one lives: when
-// that goes, however it goes, the program is killed and the folder removed. It removes no folder but the
-// one it made itself. `node guard.mjs <program> [...args]`
+// Runs a program, in a new temporary folder, for as long as the process that forked this one lives:
+// when that goes, however it goes, the program is killed and the folder removed. It removes no
+// folder but the one it made itself. `node guard.mjs <program> [...args]`
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';

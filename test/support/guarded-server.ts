@@ -4,7 +4,10 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** A server that is killed when the test process ends, whichever way that ends, and its folder removed. */
+/**
+ * A server that is killed when the test process ends, whichever way that ends, and its folder
+ * removed.
+ */
 export interface GuardedServer {
   readonly pid: number;
   /** Kills it, or ends it as it is told to, and waits until it is gone. */
@@ -56,7 +59,10 @@ export async function startGuarded(
   };
 }
 
-/** Below the ports that systems give to outgoing connections, of which the tests beside open thousands. */
+/**
+ * Below the ports that systems give to outgoing connections, of which the tests beside open
+ * thousands.
+ */
 const PORTS = { first: 15_000, count: 17_000 };
 
 /** A loopback port on which nothing listens. */
@@ -89,7 +95,7 @@ function collect(child: ChildProcess): () => string {
 async function untilReady(guard: ChildProcess, ask: () => Promise<unknown>): Promise<void> {
   const deadline = Date.now() + READY_WITHIN;
   for (;;) {
-    // Somebody else may answer on its port.
+    // Another process may answer on its port.
     if (guard.exitCode !== null) throw new Error('It has ended');
     try {
       await ask();

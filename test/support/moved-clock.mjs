@@ -1,6 +1,7 @@
-// Lets a process live at another time: `TEST_CLOCK=2029-12-31T23:59:58Z node --import ./moved-clock.mjs …`.
-// The clock says that time when the process starts, and runs on from there. Only `Date.now()` and `Date` without
-// arguments are moved: timers, files, TLS and other processes keep the time of the machine.
+// Lets a process live at another time: `TEST_CLOCK=2029-12-31T23:59:58Z node --import
+// ./moved-clock.mjs …`. The clock says that time when the process starts, and runs on from there.
+// Only `Date.now()` and `Date` without arguments are moved: timers, files, TLS and other processes
+// keep the time of the machine.
 
 const start = process.env.TEST_CLOCK;
 

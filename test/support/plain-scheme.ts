@@ -32,8 +32,9 @@ export interface PlainOptions {
 const FIELD = 'plain-signature';
 
 /**
- * A scheme that is no file of the packages: one header with JSON and a signature, as RFC 9421 has it in other words. The string to sign
- * is no hash, an audience is not sent, and the secret is the key.
+ * A scheme that is no file of the packages: one header with JSON and a signature, as RFC 9421 has
+ * it in other words. The string to sign is no hash, an audience is not sent, and the secret is the
+ * key.
  */
 export function plainScheme(options: PlainOptions = {}): Scheme<PlainParams> {
   const { name = 'plain', covers = WHOLE_TARGET, expiresIn, inUrl = false } = options;

@@ -21,7 +21,8 @@ const DEBIAN = '/usr/lib/postgresql';
 const SUPERUSER = 'postgres';
 
 /**
- * Finds the folder of PostgreSQL's programs, and installs them where they are missing, as `ensureProgram` does.
+ * Finds the folder of PostgreSQL's programs, and installs them where they are missing, as
+ * `ensureProgram` does.
  *
  * @throws `Error` that tells what to install, where it cannot be installed.
  */
@@ -31,7 +32,8 @@ export function ensurePostgres(): string {
   try {
     return dirname(ensureProgram(['initdb'], ['postgresql']));
   } catch (error) {
-    // Debian keeps the programs of each version off the PATH: it is missed there when it has been installed, too.
+    // Debian keeps the programs of each version off the PATH: it is missed there when it has been
+    // installed, too.
     const installed = findPostgres();
     if (installed === undefined) throw error;
     return installed;
@@ -52,7 +54,8 @@ function findPostgres(): string | undefined {
 }
 
 /**
- * Starts a private, empty PostgreSQL on a loopback port. It is killed when the test process ends, whichever way that ends.
+ * Starts a private, empty PostgreSQL on a loopback port. It is killed when the test process ends,
+ * whichever way that ends.
  *
  * @param programs the folder that `ensurePostgres` found
  */
@@ -73,14 +76,16 @@ export async function startPostgres(programs: string): Promise<PostgresServer> {
     url: `postgres://${SUPERUSER}@127.0.0.1:${port}/postgres`,
     sql,
     dump: () => run('pg_dump', ['postgres']),
-    // Immediate shutdown: it ends all of its processes. Killed by the guard, it would leave them to find out.
+    // Immediate shutdown: it ends all of its processes. Killed by the guard, it would leave them to
+    // find out.
     stop: () => stop(() => process.kill(pid, 'SIGQUIT')),
   };
 }
 
 /**
- * In the guard's folder, and in place of the shell, so that the guard's child is the server itself. It refuses to run as root:
- * then the folder and the server are those of the user that comes with it.
+ * In the guard's folder, and in place of the shell, so that the guard's child is the server itself.
+ * It refuses to run as root: then the folder and the server are those of the user that comes with
+ * it.
  */
 const SCRIPT = `
   programs=$1 port=$2 user=$3

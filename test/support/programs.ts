@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 
 /**
- * Finds the first of `names` on the PATH; where there is none, and this is Debian or Ubuntu and we are
- * root (a CI container), installs `debianPackages` and says so on stderr.
+ * Finds the first of `names` on the PATH; where there is none, and this is Debian or Ubuntu and we
+ * are root (a CI container), installs `debianPackages` and says so on stderr.
  *
  * @returns The path of the program.
  * @throws `Error` that tells what to install, where it cannot be installed.

@@ -38,8 +38,8 @@ export interface RedisOptions {
 }
 
 /**
- * Starts a private, empty Redis (or Valkey) that keeps nothing on disk, on a loopback port. It is killed
- * when the test process ends, whichever way that ends.
+ * Starts a private, empty Redis (or Valkey) that keeps nothing on disk, on a loopback port. It is
+ * killed when the test process ends, whichever way that ends.
  */
 export async function startRedis({
   args = [],
@@ -131,7 +131,7 @@ async function until(isDone: () => Promise<boolean>, what: string): Promise<void
   }
 }
 
-/** The reply to one command, as it stands on the wire; empty where nobody answers. */
+/** The reply to one command, as it stands on the wire; empty if no server answers. */
 function ask(port: number, command: string): Promise<string> {
   return new Promise((resolve) => {
     let reply = '';

@@ -109,6 +109,12 @@ function describe(value: unknown): string {
   }
 }
 
+/** The type of a value, for a message that must not show the value: it may be a secret. */
+export function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  return Array.isArray(value) ? 'array' : typeof value;
+}
+
 /**
  * A wrong value for a message about an option. Text is quoted; of an object, only the type is
  * named.
@@ -116,7 +122,6 @@ function describe(value: unknown): string {
 export function describeValue(value: unknown): string {
   if (typeof value === 'string')
     return /^[a-z][a-z\d+.-]*:\/\/[^/]*@/i.test(value) ? 'a URL with a user name' : quote(value);
-  if (Array.isArray(value)) return 'of type array';
   const isShown = value === null || (typeof value !== 'object' && typeof value !== 'function');
-  return isShown ? String(value) : `of type ${typeof value}`;
+  return isShown ? String(value) : `of type ${kindOf(value)}`;
 }

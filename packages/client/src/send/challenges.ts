@@ -1,4 +1,7 @@
-/** One challenge of `WWW-Authenticate`: what a server, or another one behind it, says of why it refused a request. */
+/**
+ * One challenge of `WWW-Authenticate`: why a server, or another server behind it, refused a
+ * request.
+ */
 export interface Challenge {
   /** In lower case. */
   readonly scheme: string;
@@ -12,7 +15,7 @@ const LONGEST = 4_096;
 /**
  * Reads the challenges of `WWW-Authenticate`, in one pass.
  *
- * @returns none at all if the header is malformed or too long: a part of it must not be believed
+ * @returns an empty list if the header is malformed or too long: a part of it must not be believed
  * @see RFC 9110 section 11.6.1
  */
 export function parseChallenges(text: string): readonly Challenge[] {
@@ -55,7 +58,7 @@ export function parseChallenges(text: string): readonly Challenge[] {
       skip(' \t');
       const value = text[at] === '"' ? readQuoted() : readWhile(isTokenCode);
       skip(' \t');
-      // Of a parameter that is given twice, two readers could take one each.
+      // If a parameter is given twice, two readers could believe different values.
       if (value === undefined || !isAtEnd() || params.has(name)) return [];
       params.set(name, value);
       continue;
@@ -66,17 +69,17 @@ export function parseChallenges(text: string): readonly Challenge[] {
     readWhile(isToken68Code);
     skip('=');
     skip(' \t');
-    // A token of its own, as Basic and Negotiate have them; otherwise parameters follow.
+    // Basic and Negotiate have a token here. If it is not one, parameters follow.
     if (!isAtEnd()) at = afterScheme;
   }
 }
 
-/** A letter, a digit, or one of the signs that RFC 9110 section 5.6.2 allows in a token. */
+/** Whether RFC 9110 section 5.6.2 allows a character in a token. */
 function isTokenCode(code: number): boolean {
   return isAlphanumeric(code) || "!#$%&'*+-.^_`|~".includes(String.fromCharCode(code));
 }
 
-/** RFC 9110 section 11.2. */
+/** Whether RFC 9110 section 11.2 allows a character in a token68, before its padding. */
 function isToken68Code(code: number): boolean {
   return isAlphanumeric(code) || '-._~+/'.includes(String.fromCharCode(code));
 }

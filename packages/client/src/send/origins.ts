@@ -1,9 +1,9 @@
 import { describeValue, httpOriginOf, toUrl } from '@countersign/shared';
 
 /**
- * Reads the option `origins`: whose requests are signed.
+ * Reads the option `origins`: requests to these origins are signed.
  *
- * @param what is built with it
+ * @param what is built with it, for messages
  * @throws TypeError naming the entry and its value
  */
 export function readOrigins(what: string, origins: unknown): ReadonlySet<string> {
@@ -29,7 +29,7 @@ export function readOrigins(what: string, origins: unknown): ReadonlySet<string>
   return new Set(origins);
 }
 
-/** The origin of a URL, as `URL` writes it; `undefined` where there is none. */
+/** The origin of a URL, as `URL` writes it; `undefined` if it has none. */
 export function originOf(url: string | URL): string | undefined {
   const origin = toUrl(url)?.origin;
   return origin === 'null' ? undefined : origin;

@@ -1,32 +1,35 @@
 import { describeValue, quote, strictClock, toUrl } from '@countersign/shared';
-import { type Credentials, createCredentials } from '../sign/credentials.ts';
+import type { Credentials } from '../sign/credentials.ts';
+import { createCurrentCredentials } from '../sign/current-credentials.ts';
 import { checkObject } from '../sign/signer-options.ts';
 import { type CreateFetchOptions, createFetch } from './fetch.ts';
 
-/** Where session credentials come from, and what they are for. */
+/** Which server gives session credentials, and what they are for. */
 export interface SessionCredentialsOptions
   extends Omit<CreateFetchOptions, 'origins' | 'otherOrigins'> {
-  /** Of a server's `sessionEndpoint()`. */
+  /** The URL of a server's `sessionEndpoint()`. */
   readonly url: string | URL;
-  /** What they may be used for: all that the access key may if not given. */
+  /** What the credentials may be used for: everything that the access key may, if not given. */
   readonly scopes?: readonly string[] | undefined;
-  /** Seconds for which they live: what the server gives if not given. */
+  /** Their life in seconds: the server decides if not given. */
   readonly ttl?: number | undefined;
-  /** Seconds for which an answer is waited for: 10 if not given. */
+  /** How long to wait for a response, in seconds: 10 if not given. */
   readonly timeout?: number | undefined;
   /**
-   * `tls` (if not given), or to this machine itself. `allow-plain-http` sends the secret of the session so that everybody on
-   * the way can read it.
+   * `tls` (if not given) requires https, except to this machine itself. With `allow-plain-http`, an
+   * attacker on the network can read the secret of the session.
    */
   readonly transport?: 'tls' | 'allow-plain-http' | undefined;
 }
 
 /**
- * Builds a source of credentials that borrows them for a while: a long-lived access key signs one request, what comes back signs
- * all others. They are renewed before they expire, by one request at a time; where that fails, the old ones serve while they live.
+ * Builds a provider of short-lived credentials: a long-lived access key signs one request, and the
+ * credentials in the response sign all others. They are renewed before they expire, by one request
+ * at a time. If that fails, the old credentials are used until they expire.
  *
  * @param options see {@link SessionCredentialsOptions}; durations in seconds
- * @returns a function to be given as `credentials`, to several signers too. It rejects where the server refuses
+ * @returns a function for the option `credentials` of one signer or several. It rejects if the
+ *   server refuses
  * @throws TypeError naming the option that cannot be used
  *
  * @example
@@ -35,7 +38,10 @@ export interface SessionCredentialsOptions
  *
  * const credentials = sessionCredentials({
  *   url: 'https://api.example.com/session',
- *   credentials: { accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC', secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA' },
+ *   credentials: {
+ *     accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC',
+ *     secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA',
+ *   },
  *   audience: 'video-api',
  *   scopes: ['videos:parse'],
  * });
@@ -68,21 +74,21 @@ export function sessionCredentials(
     typeof timeout === 'number' && timeout > 0 && timeout <= 600,
     'up to 600 seconds',
   );
-  // All requests go to one URL.
+  // All requests go to one URL, so these options would have no effect.
   for (const name of ['origins', 'otherOrigins'])
     if (name in fetchOptions)
       throw new TypeError(`Cannot build session credentials: unknown option "${name}"`);
-  const where = checkUrl(url, transport);
+  const checkedUrl = checkUrl(url, transport);
   const call = createFetch(fetchOptions);
 
   async function borrow(): Promise<Credentials> {
-    const response = await call(where, {
+    const response = await call(checkedUrl, {
       method: 'POST',
       body: { scopes, ttl },
       signal: AbortSignal.timeout(timeout * 1000),
     });
     const answer: unknown = await response.json().catch((error: unknown) => {
-      // It is no JSON: what it is instead is not shown. That it did not come in time is.
+      // A body that is not JSON is not shown. Other errors, such as the time-out, are.
       if (!(error instanceof SyntaxError)) throw error;
     });
     if (response.ok && typeof answer === 'object') return answer as Credentials;
@@ -91,11 +97,11 @@ export function sessionCredentials(
       .filter((it) => it !== undefined)
       .map((it) => quote(it, 200));
     throw new Error(
-      `Cannot get session credentials from ${quote(where)}: it answered ${[response.status, ...why].join(', ')}`,
+      `Cannot get session credentials from ${quote(checkedUrl)}: it answered ${[response.status, ...why].join(', ')}`,
     );
   }
 
-  const current = createCredentials(
+  const current = createCurrentCredentials(
     borrow,
     strictClock(fetchOptions.clock ?? (() => Date.now() / 1000)),
   );
@@ -110,7 +116,7 @@ function checkUrl(url: unknown, transport: unknown): string {
   if (parsed === undefined) throw wrong('url', describeValue(url), 'an absolute URL');
   if (transport !== 'tls' && transport !== 'allow-plain-http')
     throw wrong('transport', describeValue(transport), '"tls" or "allow-plain-http"');
-  // Not what may stand before the host: a password, that no message may show and nobody would send.
+  // A password may stand before the host. No message may show it, and `fetch` would not send it.
   const { protocol, hostname, origin, pathname, search } = parsed;
   const isLocal = /^(?:localhost|127\.[\d.]+|\[::1\])$/.test(hostname);
   if (protocol !== 'https:' && !isLocal && transport !== 'allow-plain-http')

@@ -1,4 +1,9 @@
-/** Nobody waits for credentials longer than they meant to: while those are asked for, the transport knows nothing of the call. */
+/**
+ * Waits for work until a signal aborts the call. The transport does this only for a request that
+ * was sent to it, so the wait for credentials before that needs its own check.
+ *
+ * @throws the reason of the signal
+ */
 export function unlessAborted<T>(
   work: Promise<T>,
   signal: AbortSignal | null | undefined,

@@ -1,14 +1,15 @@
 import { createSha256, EMPTY_SHA256, sha256Hex } from '@countersign/shared';
 
-/** A body that can be read once only. It can be signed where the caller knows its hash. */
+/** A body that can be read once only. It can be signed if the caller knows its hash. */
 export type StreamBody =
   | ReadableStream<Uint8Array>
   | AsyncIterable<Uint8Array>
   | Iterator<Uint8Array>;
 
 /**
- * A body that can be signed: its bytes are known before the first of them is sent. A plain object or array is sent as JSON. A
- * stream needs its SHA-256 in the header `X-Countersign-Content-Sha256`.
+ * A body that can be signed: its bytes are known before the first of them is sent. A plain object
+ * or array is sent as JSON. A stream needs its SHA-256 in the header
+ * `X-Countersign-Content-Sha256`.
  */
 export type SignableBody =
   | string
@@ -27,7 +28,7 @@ export type SignableBody =
 /** A body as it will be sent. */
 export interface PreparedBody {
   readonly body: Uint8Array | Blob | StreamBody | undefined;
-  /** What `Content-Type` says of it where the caller says nothing; as `fetch` would have it. */
+  /** The `Content-Type` that `fetch` would send, if the caller gives none. */
   readonly contentType?: string | undefined;
   /** SHA-256 in lower-case hex. */
   readonly bodyHash: string;
@@ -36,10 +37,10 @@ export interface PreparedBody {
 const encoder = new TextEncoder();
 
 /**
- * Turns a body into bytes and their hash, so that what is hashed is what is sent.
+ * Turns a body into bytes and their hash, so that the hashed bytes are the bytes that are sent.
  *
- * @param declaredHash the hash, where the caller knows it: only then can a stream be signed
- * @throws TypeError where the body cannot be signed, saying what to do
+ * @param declaredHash the hash, if the caller knows it: only then can a stream be signed
+ * @throws TypeError if the body cannot be signed; the message says what to do
  */
 export async function prepareBody(
   body: unknown,
@@ -73,11 +74,11 @@ export function isStream(body: unknown): body is StreamBody {
   );
 }
 
-/** Whether a body is sent as JSON: instances of classes are not, since what they mean by it is not known. */
+/** Whether a body is sent as JSON. An instance of a class is not: its JSON form is not known. */
 export function isPlain(body: unknown): body is object {
   if (typeof body !== 'object' || body === null || isStream(body)) return false;
   const prototype: unknown = Object.getPrototypeOf(body);
-  // Objects of another realm (a frame, a `node:vm` context) have another `Object.prototype`.
+  // An object of another realm (a frame, a `node:vm` context) has another `Object.prototype`.
   return Array.isArray(body) || prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
@@ -122,14 +123,14 @@ function writeJson(body: object): string {
   throw new TypeError('Cannot sign this object as a body: its toJSON() gives nothing');
 }
 
-/** undici brings a `FormData` of its own; the `form-data` package has one that is a stream. */
+/** undici has a `FormData` of its own. That of the `form-data` package is a stream instead. */
 function isFormData(body: unknown): body is FormData {
   return Object.prototype.toString.call(body) === '[object FormData]';
 }
 
-/** A form's boundary is made when it is written, so it is written here, once. */
+/** Writes a form once: each time it is written it gets another boundary, which is signed too. */
 async function encodeForm(form: FormData): Promise<Encoded> {
-  // Of another library's form a `Response` would send "[object FormData]".
+  // A `Response` would send the form of another library as "[object FormData]".
   const own = new FormData();
   for (const [name, value] of form) own.append(name, value);
   const response = new Response(own);

@@ -1,18 +1,18 @@
 import { isEpoch } from '@countersign/shared';
 
-/** What servers told last of the life of their nonce stores, by origin. */
+/** The epoch that each origin named last. It identifies one life of the server's nonce store. */
 export interface Epochs {
   get(origin: string): string | undefined;
-  /** Takes note of `Countersign-Epoch`, if it is one. */
-  note(origin: string, epoch: string | null | undefined): void;
+  /** Records the value of `Countersign-Epoch`. A value that cannot be an epoch changes nothing. */
+  record(origin: string, epoch: string | null | undefined): void;
 }
 
-/** Builds a memory of epochs. */
+/** Builds an empty memory of epochs. */
 export function createEpochs(): Epochs {
   const byOrigin = new Map<string, string>();
   return {
     get: (origin) => byOrigin.get(origin),
-    note(origin, epoch) {
+    record(origin, epoch) {
       if (isEpoch(epoch)) byOrigin.set(origin, epoch);
     },
   };

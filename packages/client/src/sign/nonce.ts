@@ -1,10 +1,10 @@
 import { encodeBase64Url } from '@countersign/shared';
 
 const BYTES = 16;
-/** Random bytes are fetched many at a time: each fetch costs more than thirty nonces. */
+/** Random bytes are requested for 256 nonces at a time: one request costs more than 30 nonces. */
 const POOL = BYTES * 256;
 
-/** Builds a source of nonces: 16 random bytes each, in base64url. */
+/** Builds a function that gives nonces: 16 random bytes each, in base64url. */
 export function createNonces(): () => string {
   const pool = new Uint8Array(POOL);
   let used = POOL;

@@ -3,33 +3,36 @@ import {
   describeValue,
   findClockFlaw,
   isAudience,
+  kindOf,
   quote,
   type Scheme,
   strictClock,
 } from '@countersign/shared';
-import type { CredentialsSource } from './credentials.ts';
+import type { CredentialsProvider } from './credentials.ts';
 import { createNonces } from './nonce.ts';
 
 /** What a signer is built from. */
 export interface SignerOptions {
-  /** An access key, or a function that gives one: asked again when what it gave expires. */
-  readonly credentials: CredentialsSource;
+  /** Credentials, or a function that gives them. It is called again before they expire. */
+  readonly credentials: CredentialsProvider;
   /** The name of the service that is called. */
   readonly audience: string;
-  /** The wire form: our own if not given. */
+  /** The wire form: `countersign()` if not given. */
   readonly scheme?: Scheme | undefined;
-  /** Unix seconds; the system's clock if not given. */
+  /** Gives the time in Unix seconds: the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
-  /** Gives 22 characters of base64url, never the same twice; random ones if not given. */
+  /** Gives 22 characters of base64url, never the same twice: random ones if not given. */
   readonly nonce?: (() => string) | undefined;
-  /** Names of further headers to sign where present. */
+  /** Names of further headers to sign, if the request has them. */
   readonly signedHeaders?: readonly string[] | undefined;
 }
 
 const defaults = { scheme: countersign(), clock: () => Date.now() / 1000 };
 
 /**
- * @param what is built
+ * Checks the options of a signer.
+ *
+ * @param what is built, for messages
  * @throws TypeError naming the option that cannot be used
  */
 export function checkOptions(what: string, options: SignerOptions) {
@@ -48,7 +51,8 @@ export function checkOptions(what: string, options: SignerOptions) {
         `Cannot build ${what}: option ${quote(name)} is ${describeValue(value)}: expected ${expected}`,
       );
   };
-  // An option misspelt would not be missed: with "origin" for "origins", `createFetch()` would sign for everybody.
+  // A misspelt option must not be ignored: with "origin", `createFetch()` would sign for every
+  // origin.
   for (const name of Object.keys(unknown))
     throw new TypeError(`Cannot build ${what}: unknown option ${quote(name)}`);
   expect(
@@ -78,12 +82,12 @@ export function checkOptions(what: string, options: SignerOptions) {
 }
 
 /**
- * Checks what is given for options before they are taken apart: spread, a secret would become names of options.
+ * Checks that options are an object before they are destructured. The characters of a string,
+ * perhaps of a secret, would become names of options, and messages show those.
  *
- * @throws TypeError if it is no object
+ * @throws TypeError if it is not an object
  */
 export function checkObject(what: string, given: unknown, fields: string): void {
-  if (typeof given === 'object' && given !== null && !Array.isArray(given)) return;
-  const kind = given === null ? 'null' : Array.isArray(given) ? 'array' : typeof given;
-  throw new TypeError(`Cannot ${what}: expected ${fields}, got ${kind}`);
+  if (kindOf(given) === 'object') return;
+  throw new TypeError(`Cannot ${what}: expected ${fields}, got ${kindOf(given)}`);
 }

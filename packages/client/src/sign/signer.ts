@@ -1,7 +1,6 @@
 import {
   describeValue,
   EMPTY_SHA256,
-  type HeadersInput,
   isEpoch,
   isNonce,
   parseTarget,
@@ -9,8 +8,10 @@ import {
   signRequest,
   UNSIGNED_PAYLOAD,
 } from '@countersign/shared';
-import { prepareBody, type SignableBody, type StreamBody } from './body.ts';
-import { type CredentialsNow, createCredentials, createSign } from './credentials.ts';
+import { prepareBody } from './body.ts';
+import { type CurrentCredentials, createCurrentCredentials } from './current-credentials.ts';
+import { createMakeSignature } from './make-signature.ts';
+import type { SignedRequest, UnsignedRequest, UnsignedUrl } from './requests.ts';
 import { checkObject, checkOptions, type SignerOptions } from './signer-options.ts';
 import {
   declaredHash,
@@ -20,53 +21,23 @@ import {
   withContentType,
 } from './unsigned-request.ts';
 
-/** A request to sign. */
-export interface UnsignedRequest {
-  readonly method: string;
-  /** Absolute: the host is signed too. */
-  readonly url: string | URL;
-  /** Each once. An `Authorization` among them gives way to the signature. */
-  readonly headers?: HeadersInput | undefined;
-  readonly body?: SignableBody;
-  /** What the server told last in `Countersign-Epoch`. `createFetch()` and `signing()` keep track of it by themselves. */
-  readonly epoch?: string | undefined;
-}
-
-/** A signed request: what must be sent, exactly. */
-export interface SignedRequest {
-  readonly method: string;
-  readonly url: string;
-  /** By lower-case name. */
-  readonly headers: Record<string, string>;
-  readonly body: Uint8Array | Blob | StreamBody | undefined;
-}
-
-/** A URL to sign. */
-export interface UnsignedUrl {
-  /** `GET` if not given. */
-  readonly method?: string | undefined;
-  readonly url: string | URL;
-  /** Headers that whoever uses the URL must send as they are. */
-  readonly headers?: HeadersInput | undefined;
-  /** Seconds for which the URL works. */
-  readonly expiresIn: number;
-}
-
 /** Signs requests with an access key. */
 export interface Signer {
   /**
-   * Signs a request, with a nonce of its own: sign every attempt anew.
+   * Signs a request with a new nonce. Sign every attempt again.
    *
-   * @throws SignatureError `ERR_TARGET_AMBIGUOUS` and others where no server would accept it
-   * @throws TypeError where the URL is not absolute, a header is given twice, or the body is a one-shot stream
+   * @throws SignatureError `ERR_TARGET_AMBIGUOUS` and others if every server would refuse the
+   *   request
+   * @throws TypeError if the URL is not absolute, a header is given twice, or the body is a stream
+   *   without a declared hash
    */
   sign(request: UnsignedRequest): Promise<SignedRequest>;
   /**
-   * Signs a URL, for somebody who has no access key.
+   * Signs a URL, for a client that has no access key.
    *
    * @returns the URL, which works for `expiresIn` seconds, with this method only
-   * @throws RangeError where `expiresIn` is not a whole number of seconds from 1 to 604,800
-   * @throws TypeError where the credentials have a session token: a URL cannot carry it
+   * @throws RangeError if `expiresIn` is not a whole number of seconds from 1 to 604,800
+   * @throws TypeError if the credentials have a session token: a URL cannot carry it
    */
   presign(request: UnsignedUrl): Promise<string>;
 }
@@ -82,7 +53,10 @@ export interface Signer {
  * import { createSigner } from '@countersign/client';
  *
  * const signer = createSigner({
- *   credentials: { accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC', secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA' },
+ *   credentials: {
+ *     accessKeyId: 'CSAK7Q2M5X9R4T8W3Y6Z0ABC',
+ *     secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA',
+ *   },
  *   audience: 'video-api',
  * });
  * const { headers, body } = await signer.sign({
@@ -90,33 +64,49 @@ export interface Signer {
  *   url: 'https://api.test/VideoParser/',
  *   body: { videoUrl: 'https://videos.test/cats.mp4' },
  * });
- * console.assert(headers['content-type'] === 'application/json' && 'authorization' in headers && body !== undefined);
+ * console.assert(headers['content-type'] === 'application/json' && 'authorization' in headers);
+ * console.assert(body !== undefined);
  * ```
  * @see docs/wire-format.md
  */
 export function createSigner(options: SignerOptions): Signer {
-  return buildSigner('signer', options).signer;
+  const { signer } = buildSigner('signer', options);
+  return {
+    sign: async (request) => (await signer.sign(request)).signed,
+    presign: (request) => signer.presign(request),
+  };
 }
 
-/** A signer, and what it is told of credentials that were refused. */
+/** A signed request, and the access key that it was signed with. */
+interface SignedAttempt {
+  readonly signed: SignedRequest;
+  readonly accessKeyId: string;
+}
+
+/** A signer for the transports of this package. It also says which credentials each request has. */
+export interface InternalSigner extends Pick<Signer, 'presign'> {
+  sign(request: UnsignedRequest): Promise<SignedAttempt>;
+}
+
+/** Builds a signer, and the way to replace credentials that a server refused. */
 export function buildSigner(
   what: string,
   options: SignerOptions,
 ): {
-  readonly signer: Signer;
-  readonly credentials: Pick<CredentialsNow, 'replace' | 'isReplaceable'>;
+  readonly signer: InternalSigner;
+  readonly credentials: Pick<CurrentCredentials, 'replace' | 'isReplaceable'>;
 } {
   checkObject(`build ${what}`, options, '{ credentials, audience }');
   const {
-    credentials: source,
+    credentials: provider,
     audience,
     scheme,
     clock,
     nonce,
     signedHeaders,
   } = checkOptions(what, options);
-  const credentialsNow = createCredentials(source, clock);
-  const signWithCredentials = createSign();
+  const currentCredentials = createCurrentCredentials(provider, clock);
+  const signWithCredentials = createMakeSignature();
 
   async function signWith(
     { method, target, host, headers }: Unsigned,
@@ -124,7 +114,7 @@ export function buildSigner(
     epoch?: string,
     expiresIn?: number,
   ) {
-    const credentials = await credentialsNow();
+    const credentials = await currentCredentials();
     const { accessKeyId, sessionToken } = credentials;
     const { signKey: imported } = credentials;
     const signKey = imported instanceof Promise ? await imported : imported;
@@ -152,10 +142,11 @@ export function buildSigner(
       body: bodyHash === UNSIGNED_PAYLOAD ? ('unsigned' as const) : ({ sha256: bodyHash } as const),
       signedHeaders,
     };
-    return signRequest(scheme, request, intent, signWithCredentials(credentials, signKey));
+    const makeSignature = signWithCredentials(credentials, signKey);
+    return { accessKeyId, written: await signRequest(scheme, request, intent, makeSignature) };
   }
 
-  const signer: Signer = {
+  const signer: InternalSigner = {
     async sign(request) {
       checkObject('sign', request, '{ method, url }');
       const { method, url, headers = {}, body, epoch } = request;
@@ -167,15 +158,14 @@ export function buildSigner(
       const unsigned = readUnsigned(method, url, headers);
       const prepared = await prepareBody(body, declaredHash(unsigned.headers));
       const typed = withContentType(unsigned, prepared.contentType);
-      const written = await signWith(typed, prepared.bodyHash, epoch);
-      const { origin, pathAndQuery } = typed;
-      const sent = toRecord(typed.headers.with(written.headers));
-      return {
-        method: unsigned.method,
-        url: origin + pathAndQuery,
-        headers: sent,
+      const { accessKeyId, written } = await signWith(typed, prepared.bodyHash, epoch);
+      const signed = {
+        method: typed.method,
+        url: typed.origin + typed.pathAndQuery,
+        headers: toRecord(typed.headers.with(written.headers)),
         body: prepared.body,
       };
+      return { signed, accessKeyId };
     },
 
     async presign(request) {
@@ -187,19 +177,19 @@ export function buildSigner(
         );
       }
       const unsigned = readUnsigned(method, url, headers);
-      const { query } = await signWith(
+      const { written } = await signWith(
         unsigned,
         declaredHash(unsigned.headers) ?? EMPTY_SHA256,
         undefined,
         expiresIn,
       );
-      const target = `${unsigned.target.path}?${query}`;
-      // It has become longer.
+      const target = `${unsigned.target.path}?${written.query}`;
+      // The query has grown, so the target may now be too long.
       parseTarget(target);
       return unsigned.origin + target;
     },
   };
-  return { signer, credentials: credentialsNow };
+  return { signer, credentials: currentCredentials };
 }
 
 function checkNonce(nonce: string): string {

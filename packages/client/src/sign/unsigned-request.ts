@@ -19,14 +19,14 @@ export interface Unsigned {
   readonly pathAndQuery: string;
   readonly target: Target;
   readonly host: string;
-  /** Each once; `host` only where the caller gave one. */
+  /** Each name once. `host` is among them only if the caller gave one. */
   readonly headers: HeaderFields;
 }
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
 const LINE_BREAK = /[\0\r\n]/;
 
-/** `new URL()` is what all transports go by. */
+/** Reads a request as the transports will write it: all of them parse the URL with `new URL()`. */
 export function readUnsigned(method: string, url: string | URL, headers: HeadersInput): Unsigned {
   if (typeof method !== 'string' || !isMethod(method))
     throw new TypeError(`Cannot sign method ${quote(method)}: expected one such as "POST"`);
@@ -63,19 +63,19 @@ export function readUnsigned(method: string, url: string | URL, headers: Headers
   };
 }
 
-/** What the body says of itself counts where the caller says nothing, as with `fetch`. */
+/** Adds the content type of the body if the caller gave none, as `fetch` does. */
 export function withContentType(unsigned: Unsigned, contentType: string | undefined): Unsigned {
   if (contentType === undefined || unsigned.headers.get('content-type') !== undefined)
     return unsigned;
   return { ...unsigned, headers: unsigned.headers.with([['content-type', contentType]]) };
 }
 
-/** By lower-case name, values without the spaces and tabs around them. */
+/** Writes headers by lower-case name. Values have no spaces or tabs around them. */
 export function toRecord(headers: HeaderFields): Record<string, string> {
   const record: Record<string, string> = {};
   for (const name of headers.names) {
     const value = headers.get(name) as string;
-    // A header name like any other, but assigned it would be the prototype.
+    // This is a valid header name, but an assignment would set the prototype.
     if (name === '__proto__')
       Object.defineProperty(record, name, {
         value,
@@ -88,7 +88,7 @@ export function toRecord(headers: HeaderFields): Record<string, string> {
   return record;
 }
 
-/** @throws TypeError where it is not an absolute http or https URL, or has credentials in it */
+/** @throws TypeError if it is not an absolute http or https URL, or has credentials in it */
 export function parseUrl(url: string | URL): URL {
   const parsed = toUrl(url);
   if (parsed !== undefined && (parsed.username !== '' || parsed.password !== '')) {

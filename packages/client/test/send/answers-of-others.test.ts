@@ -2,7 +2,7 @@ import { createFetch } from '@countersign/client';
 import { describe, expect, it } from 'vitest';
 import { audience, clock, credentials } from '../support.ts';
 
-/** An answer that asks for another attempt, as it came from a URL. */
+/** An answer that asks for another attempt, and that came from a URL. */
 function refusalFrom(url: string, reason: string): Response {
   const challenge = `COUNTERSIGN1-HMAC-SHA256 realm="${audience}", error="${reason}"`;
   const response = new Response(reason, {
@@ -44,4 +44,27 @@ describe('signedFetch() over a fetch that has gone elsewhere', () => {
       expect(asked, reason).toBe(reason === 'signature-invalid' ? attempts : 1);
     }
   });
+
+  it.each([
+    ['https://api.test/', 'epoch-1'],
+    ['', 'epoch-1'],
+    ['https://evil.test/', null],
+  ])(
+    'signs later calls with the epoch only of the server that it asked: from %s',
+    async (from, epoch) => {
+      const epochs: (string | null)[] = [];
+      const call = createFetch({
+        audience,
+        clock,
+        credentials,
+        fetch: async (_, init) => {
+          epochs.push(new Headers(init?.headers).get('x-countersign-epoch'));
+          return refusalFrom(from, 'scope-missing');
+        },
+      });
+      await call('https://api.test/');
+      await call('https://api.test/');
+      expect(epochs).toEqual([null, epoch]);
+    },
+  );
 });

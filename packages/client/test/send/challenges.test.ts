@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseChallenges } from '../../src/send/challenges.ts';
-import { cureOf } from '../../src/send/refusals.ts';
+import { findRetryReason } from '../../src/send/retry-reason.ts';
 
 const OURS = 'COUNTERSIGN1-HMAC-SHA256 realm="video-api", error="replay-unknown"';
 
@@ -54,14 +54,14 @@ describe('parseChallenges()', () => {
   });
 });
 
-describe('cureOf()', () => {
+describe('findRetryReason()', () => {
   it.each([
     ['alone', OURS],
     ['behind another', `Basic realm="x", ${OURS}`],
     ['in front of another', `${OURS}, Bearer error="invalid_token"`],
     ['in another order', 'countersign1-hmac-sha256 error=replay-unknown, realm=video-api'],
   ])('finds our challenge %s', (_, text) => {
-    expect(cureOf(401, text, 'video-api')).toBe('epoch');
+    expect(findRetryReason(401, text, 'video-api')).toBe('epoch');
   });
 
   it.each([
@@ -73,21 +73,21 @@ describe('cureOf()', () => {
     ['a malformed header', `${OURS}, "`],
     ['nothing', ''],
   ])('finds nothing in a challenge of %s', (_, text) => {
-    expect(cureOf(401, text, 'video-api')).toBeUndefined();
+    expect(findRetryReason(401, text, 'video-api')).toBeUndefined();
   });
 
-  it('X4: the refusal of a service behind a gateway makes nobody sign again', () => {
-    // A gateway that acted, and hands on what the service behind it answered.
+  it('X4: the refusal of a service behind a gateway makes no client sign again', () => {
+    // A gateway acted, and passes on the answer of the service behind it.
     const passedOn = OURS.replace('video-api', 'billing');
     for (const text of [passedOn, `${passedOn}, Basic realm="video-api"`, `Basic, ${passedOn}`])
-      expect(cureOf(401, text, 'video-api')).toBeUndefined();
-    expect(cureOf(401, passedOn, 'billing')).toBe('epoch');
+      expect(findRetryReason(401, text, 'video-api')).toBeUndefined();
+    expect(findRetryReason(401, passedOn, 'billing')).toBe('epoch');
   });
 
   it('believes a 401 only', () => {
-    expect(cureOf(403, OURS, 'video-api')).toBeUndefined();
-    expect(cureOf(401, OURS.replace('replay-unknown', 'signature-invalid'), 'video-api')).toBe(
-      'credentials',
-    );
+    expect(findRetryReason(403, OURS, 'video-api')).toBeUndefined();
+    expect(
+      findRetryReason(401, OURS.replace('replay-unknown', 'signature-invalid'), 'video-api'),
+    ).toBe('credentials');
   });
 });

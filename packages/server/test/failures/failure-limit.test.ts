@@ -36,7 +36,9 @@ function guesserOf({ accessKeyId }: { accessKeyId: string }): Signer {
   });
 }
 
-/** Signs a request and has it verified as if it came from a client address; says what became of it. */
+/**
+ * Signs a request and has it verified as if it came from a client address; says what became of it.
+ */
 async function attempt(
   verifier: Verifier,
   signer: Signer,
@@ -403,7 +405,8 @@ describe('FailureCounts', () => {
     const counts = new FailureCounts(10, 60, 100_000, () => performance.now());
     const start = performance.now();
     for (let index = 0; index < 500_000; index++) counts.add(`address ${index}`);
-    // A microsecond each. It was 150 when each search for the oldest passed all that had been deleted.
+    // A microsecond each. It was 150 when each search for the oldest passed all that had been
+    // deleted.
     expect(performance.now() - start).toBeLessThan(20_000);
   });
 
@@ -687,7 +690,10 @@ describe('the client address of a request', () => {
   const get = (signer: Signer, origin: string): Promise<SignedRequest> =>
     signer.sign({ method: 'GET', url: `${origin}/videos` });
 
-  /** Guesses from one address until it is stopped; says whether the owner of the key is served from there, and from another. */
+  /**
+   * Guesses from one address until it is stopped; says whether the owner of the key is served from
+   * there, and from another.
+   */
   async function attack(
     origin: string,
     { key, signer }: { key: { accessKeyId: string }; signer: Signer },

@@ -169,8 +169,8 @@ function pump(client: RawClient, head: string, piece: string | Uint8Array): void
 
 describe('requireSignature() and a forged request with a body of 1 GiB', () => {
   /**
-   * The answer was there before a third piece of 64 KiB was read: since Node 22 streams hold that much, and the first piece is less by the
-   * head. Of the rest about 1 MiB is read at most.
+   * The answer was there before a third piece of 64 KiB was read: since Node 22 streams hold that
+   * much, and the first piece is less by the head. Of the rest about 1 MiB is read at most.
    */
   async function expectUnread({
     readAtAnswer,

@@ -1,4 +1,5 @@
-// No connection is held for ever. The time is that of the test: the module takes what tells it when it is loaded.
+// No connection is held for ever. The time is that of the test: the module takes what tells it when
+// it is loaded.
 
 import { EventEmitter, once } from 'node:events';
 import { beforeEach, describe, expect, it, vi } from 'vitest';

@@ -1,4 +1,5 @@
-// Clients that close, reset or go on with their connection: a handler runs with the whole body, or it does not run.
+// Clients that close, reset or go on with their connection: a handler runs with the whole body, or
+// it does not run.
 
 import { requireSignature, sessionEndpoint } from '@countersign/server/express';
 import { withSignature } from '@countersign/server/node';
@@ -8,7 +9,10 @@ import { until } from '../../../../test/support/deadline.ts';
 import { FRAMEWORKS, gate, MODES, STORES, slowDown, turns } from './hand-on-support.ts';
 import { bodyOf, headOf, listen, parties, RawClient, send } from './sockets.ts';
 
-/** Of a streamed body only what arrives together with the head: parsers skip the rest if the connection is gone. */
+/**
+ * Of a streamed body only what arrives together with the head: parsers skip the rest if the
+ * connection is gone.
+ */
 const SIZES = { buffer: [1, 90_000], stream: [1] };
 const LEAVING = ['closes', 'resets'] as const;
 const WHEN = ['at once', 'meanwhile'] as const;

@@ -1,4 +1,5 @@
-// Whatever a listener throws, its client is answered, the process goes on, and nothing is left of the answer that it had begun to make.
+// Whatever a listener throws, its client is answered, the process goes on, and nothing is left of
+// the answer that it had begun to make.
 
 import type { RequestListener } from 'node:http';
 import { withCallback, withSignature } from '@countersign/server/node';

@@ -1,5 +1,5 @@
-// Express takes next(undefined) for "go on", and next('route') for "skip the rest of this route". Whatever is thrown where something is
-// verified, it must not become one of them.
+// Express takes next(undefined) for "go on", and next('route') for "skip the rest of this route".
+// Whatever is thrown where something is verified, it must not become one of them.
 
 import { MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
 import type { CallbackScheme } from '@countersign/server/callbacks';

@@ -1,5 +1,6 @@
-// What an application gives to be called on the way (hooks for logs, stores, lookups) may fail in any manner. It neither ends the process
-// nor changes what becomes of a request, unless that depends on it.
+// What an application gives to be called on the way (hooks for logs, stores, lookups) may fail in
+// any manner. It neither ends the process nor changes what becomes of a request, unless that
+// depends on it.
 
 import type { VerifierOptions } from '@countersign/server';
 import { createOnce, MemoryOnceStore, type OnceStore } from '@countersign/server/callbacks';
@@ -37,7 +38,10 @@ const REJECTING = THROWING.map(([name, hook]): (typeof THROWING)[number] => [
   (async () => hook()) as () => never,
 ]);
 
-/** What comes of one request to a server that a verifier with these options guards, and what the process says of it. */
+/**
+ * What comes of one request to a server that a verifier with these options guards, and what the
+ * process says of it.
+ */
 async function outcomeOf(
   options: Partial<VerifierOptions> | ((those: ReturnType<typeof parties>) => void),
   { isForged = false, ...adapter }: { isForged?: boolean; clientAddress?: () => never } = {},
@@ -187,7 +191,10 @@ describe('bookkeeping that throws', () => {
 });
 
 describe('a store of handled callbacks', () => {
-  /** Handles a callback until its run has said twice that it lives, and tells whether it was told that another took over. */
+  /**
+   * Handles a callback until its run has said twice that it lives, and tells whether it was told
+   * that another took over.
+   */
   async function handleWith(goOn: OnceStore['goOn']) {
     const seen = troubles();
     const store: OnceStore = new MemoryOnceStore({ clock: () => NOW });

@@ -1,4 +1,5 @@
-// Something above the guard listens for the body, as loggers and meters do. It hears each byte once, and takes none away.
+// Something above the guard listens for the body, as loggers and meters do. It hears each byte
+// once, and takes none away.
 
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
@@ -63,7 +64,10 @@ function partiesWith(store: Store, options: Parameters<typeof parties>[0] = {}):
   return those;
 }
 
-/** Sends the body in one packet with the head, then in one of its own: it is handled whole, and heard once. */
+/**
+ * Sends the body in one packet with the head, then in one of its own: it is handled whole, and
+ * heard once.
+ */
 async function expectHeardOnce(
   { signer }: Parties,
   hear: Hearing,

@@ -1,4 +1,5 @@
-// A batch endpoint makes requests of its own of what it was sent, and passes them to a guarded handler with the bindings of its own one.
+// A batch endpoint makes requests of its own of what it was sent, and passes them to a guarded
+// handler with the bindings of its own one.
 
 import type { Server } from 'node:http';
 import { withSignature } from '@countersign/server/fetch';

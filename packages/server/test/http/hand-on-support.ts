@@ -43,7 +43,10 @@ export function gate(): { readonly opened: Promise<void>; open(): void } {
   return { opened, open };
 }
 
-/** Replaces process warnings by a list of their codes, to which each rejection is added that nobody handles. */
+/**
+ * Replaces process warnings by a list of their codes, to which each rejection is added that nobody
+ * handles.
+ */
 export function troubles(): string[] {
   const seen: string[] = [];
   const spy = vi.spyOn(process, 'emitWarning').mockImplementation(((_: string, options: object) => {

@@ -1,4 +1,5 @@
-// TLS tells of the end of a connection together with what came before it. The client takes any certificate, so no date in it counts.
+// TLS tells of the end of a connection together with what came before it. The client takes any
+// certificate, so no date in it counts.
 
 import { createServer } from 'node:https';
 import { connect } from 'node:tls';

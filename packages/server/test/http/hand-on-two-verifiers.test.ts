@@ -1,4 +1,5 @@
-// Two verifiers in a row: the second one finds the body as the first one found it, or knows that it cannot.
+// Two verifiers in a row: the second one finds the body as the first one found it, or knows that it
+// cannot.
 
 import { createCallbackVerifier } from '@countersign/server/callbacks';
 import { keepRawBody, requireCallback, requireSignature } from '@countersign/server/express';
@@ -84,7 +85,10 @@ describe.each(STORES)('a client that closes its side behind a request, a store: 
 });
 
 describe.each(FRAMEWORKS)('requireCallback() below requireSignature(), %s', (_, framework) => {
-  /** Serves them with handlers between, and sends a request whose second piece comes when the first was seen. */
+  /**
+   * Serves them with handlers between, and sends a request whose second piece comes when the first
+   * was seen.
+   */
   async function answerTo({
     mode,
     between,

@@ -94,7 +94,9 @@ describe('requests of serverless-http', () => {
 });
 
 describe('requests of @codegenie/serverless-express', () => {
-  /** Answers as a function does that has Express 5 behind it, which tells what its parser has found. */
+  /**
+   * Answers as a function does that has Express 5 behind it, which tells what its parser has found.
+   */
   function open(mode: 'buffer' | 'stream') {
     const { verifier, signer } = parties();
     const app = express();

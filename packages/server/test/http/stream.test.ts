@@ -56,7 +56,10 @@ async function streamingServer(
   return { ...rest, keys, handled, ...(await listen(app)) };
 }
 
-/** Sends another body than the signed one. Its rest comes once the handler runs: whole, it would be refused before. */
+/**
+ * Sends another body than the signed one. Its rest comes once the handler runs: whole, it would be
+ * refused before.
+ */
 async function sendForged({
   origin,
   port,

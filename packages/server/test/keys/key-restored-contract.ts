@@ -9,7 +9,8 @@ export interface RestorablePlace {
   /**
    * What the store is now.
    *
-   * @returns puts it back. `meanwhile` runs once it is there, before the servers that run can see it, if the place allows that
+   * @returns puts it back. `meanwhile` runs once it is there, before the servers that run can see
+   * it, if the place allows that
    */
   copy(): Promise<(meanwhile?: () => Promise<void>) => Promise<void>>;
 }

@@ -216,7 +216,8 @@ describe('MasterKeys', () => {
     for (const id of ['../../etc/passwd', '', 'a/b', 'x'.repeat(65), '__proto__ '])
       expect(await keys.find(id)).toBeUndefined();
     expect(asked).toEqual(['first']);
-    // At once, as many as a stranger likes: but few are asked for, and no caller is told that there is no such key.
+    // At once, as many as a stranger likes: but few are asked for, and no caller is told that there
+    // is no such key.
     const strange = await Promise.allSettled(
       Array.from({ length: 3_000 }, (_, index) => keys.find(`strange-${index}`)),
     );

@@ -424,8 +424,8 @@ describe('public keys that are refused, when stored and when used', () => {
   });
 
   it('K13: a point of small order would be good for whatever is asked, without this', async () => {
-    // R is the neutral point and S is zero. For the key "one", Node.js 20 and 22 accept that, whatever
-    // is signed. Node.js 24 refuses it.
+    // R is the neutral point and S is zero. For the key "one", Node.js 20 and 22 accept that,
+    // whatever is signed. Node.js 24 refuses it.
     const signature = Buffer.concat([Buffer.from(`01${'00'.repeat(31)}`, 'hex'), Buffer.alloc(32)]);
     const jwk = okp(`01${'00'.repeat(31)}`);
     const key = createPublicKey({ key: jwk, format: 'jwk' });

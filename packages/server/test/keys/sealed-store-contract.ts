@@ -186,7 +186,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       expect(error).toBeInstanceOf(KeyStoreError);
       expect(error).toMatchObject({ code: 'ERR_RECORD_UNREADABLE' });
       const { message } = error as Error;
-      expect(message).toMatch(/^Sealed 2 of 4 records anew, but not /);
+      expect(message).toMatch(/^Sealed 2 of 4 records again, but not /);
       for (const { accessKeyId } of [one, two]) expect(message).toContain(`"key/${accessKeyId}"`);
       expect(message).not.toContain(three.accessKeyId);
       expect(await judge(place.open(second), three)).toBe('accepted');
@@ -240,7 +240,8 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
           await expect(server.add(key)).rejects.toMatchObject({ code: 'ERR_KEY_EXISTS' });
           await server.revoke({ accessKeyId });
         }
-        // Nothing of the old one lies there any more, and nothing stands in the way of another master key.
+        // Nothing of the old one lies there any more, and nothing stands in the way of another
+        // master key.
         for (const old of [sealed, 'Laptop', 'Forged'])
           expect(await place.dump()).not.toContain(old);
         await place.open([second, first]).rewrap();

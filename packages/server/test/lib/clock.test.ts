@@ -1,4 +1,5 @@
-// docs/defaults.md: a `clock` can be given wherever the time of day is read. What is given is checked, and used.
+// docs/defaults.md: a `clock` can be given wherever the time of day is read. What is given is
+// checked, and used.
 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// A wrong option is told once, in one readable sentence: what was built, which option, its value unless that may be a
-// secret, and what is expected.
+// A wrong option is told once, in one readable sentence: what was built, which option, its value
+// unless that may be a secret, and what is expected.
 
 import {
   createVerifier,

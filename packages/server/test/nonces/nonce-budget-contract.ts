@@ -131,7 +131,8 @@ export function nonceBudgetContract(
         ),
       );
       const outcomes = (await Promise.all(claims)).map(({ outcome }) => outcome);
-      // One that is refused takes with it what was signed in the same second and is not claimed yet: on another server that may be all.
+      // One that is refused takes with it what was signed in the same second and is not claimed
+      // yet: on another server that may be all.
       expect(outcomes.filter((outcome) => outcome === 'claimed').length).toBeLessThanOrEqual(LIMIT);
       expect(new Set([...outcomes, 'claimed'])).toEqual(new Set(['claimed', 'exhausted']));
     });

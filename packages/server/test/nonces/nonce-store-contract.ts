@@ -251,7 +251,8 @@ export function nonceStoreContract(
         expect((await server.claim(copy)).outcome).toBe(refused.outcome);
         expect((await server.claim({ ...copy, epoch: '' })).outcome).toBe(refused.outcome);
       }
-      // Signed again with the new epoch it is claimed at once, and the epoch goes on with either window.
+      // Signed again with the new epoch it is claimed at once, and the epoch goes on with either
+      // window.
       const next = refused.epoch;
       for (const window of [60, 2, 60])
         expect(await store.claim(within(window, now + 4, { epoch: next }))).toEqual({

@@ -429,7 +429,10 @@ describe('session credentials', () => {
   });
 });
 
-/** Tokens that are made otherwise than ours: with other algorithms, other claims, or none of all that. */
+/**
+ * Tokens that are made otherwise than ours: with other algorithms, other claims, or none of all
+ * that.
+ */
 async function otherwise({
   accessKeyId,
   secretAccessKey,
@@ -456,7 +459,8 @@ async function otherwise({
       .encrypt(key);
   const { cnf: _, ...withoutKey } = claims;
   const wrong = [
-    // With the right master key, which nobody has: the algorithm is still not the token's to choose.
+    // With the right master key, which nobody has: the algorithm is still not the token's to
+    // choose.
     await seal(claims, { alg: 'A256GCMKW' }),
     await seal(claims, { alg: 'A256KW' }),
     await seal(claims, { enc: 'A128GCM' }, bytes.subarray(0, 16)),

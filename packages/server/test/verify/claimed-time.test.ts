@@ -1,5 +1,5 @@
-// For how long a request or callback can be accepted, with a store that refuses what it is told is stale or early; and
-// for how long its nonce is remembered: as long.
+// For how long a request or callback can be accepted, with a store that refuses what it is told is
+// stale or early; and for how long its nonce is remembered: as long.
 
 import { MemoryNonceStore, type NonceClaim, type NonceStore } from '@countersign/server';
 import { createCallbackVerifier, standardWebhooks } from '@countersign/server/callbacks';
@@ -12,7 +12,10 @@ interface Accepting {
   /** The code of the refusal at a time, or `accepted`. */
   verify(signed: Received, now: number): Promise<string>;
   sign(): Promise<Received>;
-  /** Seconds from its signature until it is refused, and before its signature from when on it is accepted. */
+  /**
+   * Seconds from its signature until it is refused, and before its signature from when on it is
+   * accepted.
+   */
   readonly window: number;
   readonly ahead: number;
   readonly claims: readonly NonceClaim[];

@@ -1,4 +1,5 @@
-// What a verifier must not read in two ways: for which service and host a request is, and who signed it.
+// What a verifier must not read in two ways: for which service and host a request is, and who
+// signed it.
 
 import { createVerifier, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
 import {

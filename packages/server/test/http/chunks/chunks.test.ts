@@ -1,5 +1,5 @@
-// Bodies that are signed in chunks, by a scheme that is no part of the packages: an adapter hands on
-// what was verified, and the application never sees the end of any other body.
+// Bodies that are signed in chunks, by a scheme that is no part of the packages: an adapter hands
+// on what was verified, and the application never sees the end of any other body.
 
 import { describe, expect, it } from 'vitest';
 import {

@@ -1,4 +1,5 @@
-// What a judge of a scheme does wrong must not become a body that was not verified, nor end the process.
+// What a judge of a scheme does wrong must not become a body that was not verified, nor end the
+// process.
 
 import type { IncomingBody, ReceivedRequest } from '@countersign/server';
 import { createVerifier, MemoryNonceStore } from '@countersign/server';

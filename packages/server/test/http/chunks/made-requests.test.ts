@@ -1,4 +1,5 @@
-// Requests that a library made: their streams give the next bytes only after the last ones were pushed.
+// Requests that a library made: their streams give the next bytes only after the last ones were
+// pushed.
 
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';

@@ -27,7 +27,9 @@ async function startOwn(): Promise<RedisServer & { readonly admin: Redis }> {
   return { ...server, admin: connect(server.url) };
 }
 
-/** A way to Redis on which a connection breaks, `left` times, when it is tested: at its second INFO. */
+/**
+ * A way to Redis on which a connection breaks, `left` times, when it is tested: at its second INFO.
+ */
 async function breakTests(target: number, left: number): Promise<{ port: number; left: number }> {
   const broken = { port: 0, left };
   const server = createServer((client) => {

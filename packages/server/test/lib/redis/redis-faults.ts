@@ -15,8 +15,10 @@ export interface RedisProxy {
   readonly lost: number;
   /**
    * - `pass`: everything, as it comes.
-   * - `lose the next reply`: the command is executed, its reply never comes, the connection closes; then `pass`.
-   * - `swallow`: connections that are open stay so, and carry nothing any more; new ones are passed.
+   * - `lose the next reply`: the command is executed, its reply never comes, the connection closes;
+   *   then `pass`.
+   * - `swallow`: connections that are open stay so, and carry nothing any more; new ones are
+   *   passed.
    */
   mode: Mode;
 }

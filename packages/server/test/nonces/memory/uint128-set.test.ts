@@ -160,7 +160,8 @@ describe('Uint128Set', () => {
   });
 
   it('spreads nonces that were chosen to lie side by side', () => {
-    // Counting in any of the four words, or in the upper bits: 100,000 in one heap would take minutes.
+    // Counting in any of the four words, or in the upper bits: 100,000 in one heap would take
+    // minutes.
     for (const at of [0, 1, 2, 3]) {
       for (const shift of [0, 8, 15]) {
         const set = new Uint128Set();

@@ -223,7 +223,8 @@ describe('RedisNonceStore on a cluster', () => {
       const answer = await store.claim(claim).catch(() => undefined);
       for (const proxy of proxies) proxy.mode = 'pass';
       expect(answer?.outcome).not.toBe('replayed');
-      // Lost may be a redirection, or what the connection asks for itself: then nothing was executed.
+      // Lost may be a redirection, or what the connection asks for itself: then nothing was
+      // executed.
       const { outcome } = await other.claim(claim);
       if (answer === undefined && outcome === 'replayed') executed++;
       expect(round).toBeLessThan(200);

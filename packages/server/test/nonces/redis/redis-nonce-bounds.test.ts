@@ -1,5 +1,5 @@
-// The bounds of the store in Redis, as those of the store in memory are pinned in its own tests. The times of claims are
-// chosen by the clock of Redis, with room for what a call takes.
+// The bounds of the store in Redis, as those of the store in memory are pinned in its own tests.
+// The times of claims are chosen by the clock of Redis, with room for what a call takes.
 
 import { RedisNonceStore, type RedisNonceStoreOptions } from '@countersign/server/redis';
 import { Redis } from 'ioredis';
@@ -88,7 +88,8 @@ describe('RedisNonceStore that has just begun', () => {
       const first = await store.claim(claimOf(Math.floor(before)));
       const after = await now();
       expect(first.outcome).toBe('uncertain');
-      // All that it is uncertain of, and the second after that, is what a client is told to wait for.
+      // All that it is uncertain of, and the second after that, is what a client is told to wait
+      // for.
       const waits = [before, after].map((birth) => Math.floor(birth + 2 * slack + 5) + 1 - birth);
       const { retryAfter } = first as { retryAfter: number };
       expect(retryAfter).toBeGreaterThanOrEqual(Math.floor(Math.min(...waits)));

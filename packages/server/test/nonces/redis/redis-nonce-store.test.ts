@@ -94,7 +94,10 @@ nonceBudgetContract('RedisNonceStore', async (perSubject) => {
 });
 
 describe('RedisNonceStore budgets', () => {
-  /** Claims with one key until `refusals` were exhausted; gives how many were claimed, and the last refusal. */
+  /**
+   * Claims with one key until `refusals` were exhausted; gives how many were claimed, and the last
+   * refusal.
+   */
   async function exhaust(stores: readonly RedisNonceStore[], now: number) {
     const [store] = stores as [RedisNonceStore];
     const epoch = await epochOf(store, now);
@@ -857,7 +860,7 @@ describe('RedisNonceStore and replicas', () => {
     const { master } = await startPair();
     const store = storeOn(master.url, { timeout: 3, waitForReplicas: 2 });
     await expect(store.claim(claimOf(0))).rejects.toThrow(
-      'Of the replicas of Redis 1 have acknowledged the claim, 2 must',
+      '1 replica of Redis acknowledged the claim; 2 are required',
     );
   });
 
