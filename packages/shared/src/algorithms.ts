@@ -1,4 +1,7 @@
-/** The algorithms that signatures are made with, by the names that key records and RFC 9421 section 6.2 give them. */
+/**
+ * The algorithms that make signatures. Key records use these names, and so does RFC 9421 section
+ * 6.2.
+ */
 export const ALGORITHMS = [
   'hmac-sha256',
   'ed25519',
@@ -32,7 +35,10 @@ export const FEWEST_RSA_BITS = 2_048;
 /** The most bits. A longer key makes each request longer, and slower to verify. */
 export const MOST_RSA_BITS = 8_192;
 
-/** Bytes of a signature. ECDSA writes r and s, each as long as the curve's order (RFC 9421 section 3.3.4). */
+/**
+ * Lengths of signatures, in bytes. ECDSA writes r and s, each as long as the curve's order (RFC
+ * 9421 section 3.3.4).
+ */
 const LENGTHS: Readonly<Partial<Record<Algorithm, number>>> = {
   'hmac-sha256': 32,
   ed25519: 64,
@@ -45,7 +51,10 @@ export function isAlgorithm(value: unknown): value is Algorithm {
   return ALGORITHMS.includes(value as Algorithm);
 }
 
-/** Whether a signature of an algorithm can have so many bytes. One of RSA is as long as its key. */
+/**
+ * Whether a signature of an algorithm can have this length, in bytes. An RSA signature is as long
+ * as its key.
+ */
 export function isSignatureLength(algorithm: Algorithm, length: number): boolean {
   const expected = LENGTHS[algorithm];
   if (expected !== undefined) return length === expected;
@@ -56,7 +65,8 @@ export function isSignatureLength(algorithm: Algorithm, length: number): boolean
  * The algorithms that a key can be used with.
  *
  * @param jwk the key, or its public half (RFC 7517, RFC 8037)
- * @returns the first is what such a key is used with if nothing else is asked for; none if we know no algorithm for it
+ * @returns the default of such a key comes first. The list is empty if no algorithm here fits the
+ * key
  */
 export function algorithmsOf({
   kty,

@@ -3,19 +3,24 @@ import { decodePercent } from './percent-encoding.ts';
 
 const OURS = /(?:^|&)x-countersign-/i;
 
-/** Whether a query holds a parameter of ours, in any case: then it must hold all of them, as they are written. */
+/**
+ * Whether a query holds a parameter of Countersign, in any case. Then it must hold all of them,
+ * spelled exactly.
+ */
 export function isPresigned(query: string): boolean {
   return OURS.test(query);
 }
 
 /**
- * Reads the parameters of a presigned URL: these names, in this order, at the end of the query, each once.
+ * Reads the parameters of a presigned URL. They must have these names, in this order, each once, at
+ * the end of the query.
  *
- * One form only, so that nobody can add a second `X-Countersign-Expires` and have another reader see it.
+ * There is only one form, so that an attacker cannot add a second `X-Countersign-Expires` which
+ * another reader would use.
  *
  * @returns the decoded values, in the order of `names`
- * @throws SignatureError `ERR_SIGNATURE_MALFORMED`, or `ERR_SIGNATURE_AMBIGUOUS` where a parameter of ours stands
- * elsewhere in the query too
+ * @throws SignatureError `ERR_SIGNATURE_MALFORMED` if a parameter is missing or misplaced;
+ * `ERR_SIGNATURE_AMBIGUOUS` if the query holds one of them elsewhere, too
  */
 export function readPresigned(query: string, names: readonly string[]): string[] {
   const start = `&${query}`.indexOf(`&${names[0]}=`);

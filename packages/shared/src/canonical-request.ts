@@ -1,7 +1,9 @@
 import { canonicalHeaders } from './canonical-headers.ts';
 import type { HeaderFields } from './header-fields.ts';
 
-/** What a signature is about: a request as it goes over the wire, without its body. */
+/**
+ * A request as it goes over the wire, without its body: the part that a signature covers directly.
+ */
 export interface SignableRequest {
   readonly method: string;
   /** The canonical URI: the path as it stands on the request line. */
@@ -12,10 +14,11 @@ export interface SignableRequest {
 }
 
 /**
- * Joins what is signed: method, canonical URI, canonical query, canonical headers, signed headers, body hash.
+ * Joins the parts that are signed: method, canonical URI, canonical query, canonical headers,
+ * signed headers, body hash.
  *
- * Every part but the headers is free of line feeds, and an empty line ends the headers, so no two requests have one
- * canonical request.
+ * Only the headers can hold line feeds, and an empty line ends them. So two different requests
+ * never have the same canonical request.
  *
  * @see docs/wire-format.md, "Canonical request"
  */
@@ -28,10 +31,10 @@ export function canonicalRequest(
   return `${request.method}\n${request.path}\n${query}\n${headers}\n${signed.signedHeadersText}\n${signed.bodyHash}`;
 }
 
-/** What a signature says of the request that it is for. */
+/** What a signature says about its request. */
 interface SignedParts {
   readonly signedHeaders: readonly string[];
-  /** The same, joined with `;`. */
+  /** `signedHeaders`, joined with `;`. */
   readonly signedHeadersText: string;
   readonly bodyHash: string;
 }

@@ -7,7 +7,7 @@ const EXPECTED = 'a function that returns Unix seconds';
 /**
  * Says what is wrong with the option `clock`, after one call.
  *
- * @returns what is expected in its place; `undefined` if it gives Unix seconds
+ * @returns what is expected instead; `undefined` if the clock gives Unix seconds
  */
 export function findClockFlaw(clock: unknown): string | undefined {
   if (typeof clock !== 'function') return EXPECTED;
@@ -20,9 +20,10 @@ export function findClockFlaw(clock: unknown): string | undefined {
 }
 
 /**
- * A clock that gives a time or throws. Compared with `NaN` every lease would be over, and a callback handled twice.
+ * Wraps a clock so that it gives a time or throws. If a clock gave `NaN`, every lease would count
+ * as expired, and a callback would be handled twice.
  *
- * @returns a function that throws a TypeError if `clock` gives something else than Unix seconds
+ * @returns a function that throws a TypeError if `clock` gives anything but Unix seconds
  */
 export function strictClock(clock: () => number): () => number {
   return () => {

@@ -1,4 +1,6 @@
-/** The primitives where there is no `node:crypto`: the audited, synchronous `@noble/hashes`. */
+/**
+ * The primitives for runtimes without `node:crypto`, from the audited, synchronous `@noble/hashes`.
+ */
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { encodeHex } from './bytes.ts';
@@ -11,7 +13,7 @@ export function sha256Hex(data: string | Uint8Array): string {
   return encodeHex(nobleSha256(typeof data === 'string' ? encoder.encode(data) : data));
 }
 
-/** A SHA-256 for what does not come in one piece. */
+/** A SHA-256 for data that comes in several pieces. */
 export function createSha256(): Sha256 {
   const digest = nobleSha256.create();
   return { update: (bytes) => void digest.update(bytes), hex: () => encodeHex(digest.digest()) };
@@ -37,7 +39,10 @@ export function encodeUtf8(text: string): Uint8Array {
   return encoder.encode(text);
 }
 
-/** Compares without telling by its duration where the first difference is. Both must have one length. */
+/**
+ * Compares in constant time: the duration does not depend on the first difference. Both must have
+ * the same length.
+ */
 export function timingSafeEqual(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) throw new RangeError('Cannot compare: the lengths differ');
   let difference = 0;

@@ -1,6 +1,6 @@
 /**
- * Every reason for which a request is refused: the word that goes over the wire, the HTTP status, and whether sending
- * the request again can help. One table, so that a code cannot mean two things in two places.
+ * Every refusal: its word on the wire, its HTTP status, and whether sending the request again can
+ * help. There is one table, so that a code means the same everywhere.
  */
 const refusals = {
   ERR_SIGNATURE_MISSING: { reason: 'signature-missing', status: 401, retry: 'no' },
@@ -26,10 +26,12 @@ const refusals = {
   ERR_BODY_CONSUMED: { reason: 'internal', status: 500, retry: 'no' },
 } as const;
 
-/** The stable name of a refusal, for programs: one heading each in `docs/errors.md`. */
+/** The stable name of a refusal, for programs. `docs/errors.md` has a heading for each. */
 export type SignatureErrorCode = keyof typeof refusals;
 
-/** The word for a refusal on the wire. What strangers could probe shares one word. */
+/**
+ * The word for a refusal on the wire. Refusals that would help an attacker guess share one word.
+ */
 export type RefusalReason = (typeof refusals)[SignatureErrorCode]['reason'];
 
 /** What a refusal carries beside its code and message. */
@@ -38,21 +40,25 @@ export interface SignatureErrorOptions {
   readonly epoch?: string | undefined;
   /** Seconds until a new attempt can succeed. */
   readonly retryAfter?: number | undefined;
-  /** What went wrong underneath. Never sent to the client. */
+  /** The error that caused this one. It is never sent to the client. */
   readonly cause?: unknown;
 }
 
 /**
  * A request cannot be signed, or was refused.
  *
- * Messages name the value that was wrong, cut short, and never hold a secret, a signature or a token.
+ * Messages name the wrong value, cut short. They never hold a secret, a signature or a token.
  *
  * @example
  * ```ts
  * import { SignatureError } from '@countersign/shared';
  *
- * const error = new SignatureError('ERR_SIGNATURE_EXPIRED', 'The signature is 180 s old, 120 s are allowed');
- * console.assert(error.status === 401 && error.reason === 'clock-skew' && error.retry === 're-signed');
+ * const error = new SignatureError(
+ *   'ERR_SIGNATURE_EXPIRED',
+ *   'The signature is 180 s old, 120 s are allowed',
+ * );
+ * console.assert(error.status === 401 && error.reason === 'clock-skew');
+ * console.assert(error.retry === 're-signed');
  * ```
  */
 export class SignatureError extends Error {
@@ -62,11 +68,14 @@ export class SignatureError extends Error {
   readonly reason: RefusalReason;
   /** The HTTP status of the answer. */
   readonly status: number;
-  /** Whether the caller may try again: `re-signed` with a new signature, `later` after `retryAfter` seconds. */
+  /**
+   * Whether the client may try again: `re-signed` with a new signature, `later` after `retryAfter`
+   * seconds.
+   */
   readonly retry: 'no' | 're-signed' | 'later';
-  /** The nonce store's epoch where it is known, for the client to echo. */
+  /** The nonce store's epoch, for the client to echo. `undefined` if it is not known. */
   readonly epoch: string | undefined;
-  /** Seconds until a new attempt can succeed, where that is known. */
+  /** Seconds until a new attempt can succeed. `undefined` if that is not known. */
   readonly retryAfter: number | undefined;
 
   /**
@@ -84,13 +93,17 @@ export class SignatureError extends Error {
     this.retryAfter = options.retryAfter;
   }
 
-  /** Where this refusal is explained. */
+  /** The page and the heading that explain this refusal. */
   get help(): string {
     return `docs/errors.md#${this.code.toLowerCase()}`;
   }
 }
 
-/** Quotes a value for a message: escaped, so that it cannot forge a log line, and cut short. */
+/**
+ * Quotes a value for a message. It is escaped, so that it cannot forge a log line, and cut short.
+ *
+ * @param longest the most characters that are shown
+ */
 export function quote(value: unknown, longest = 64): string {
   const text = describe(value);
   return JSON.stringify(text.length > longest ? `${text.slice(0, longest)}…` : text);
@@ -100,7 +113,7 @@ function describe(value: unknown): string {
   try {
     return String(value);
   } catch {
-    // Not everything can be written: an object without a prototype cannot.
+    // `String()` throws for some values, such as an object without a prototype.
     return typeof value;
   }
 }
@@ -111,7 +124,10 @@ export function kindOf(value: unknown): string {
   return Array.isArray(value) ? 'array' : typeof value;
 }
 
-/** A wrong value, as a message about an option can show it: text quoted, an object or a function by its type only. */
+/**
+ * Describes a wrong value for a message about an option: quoted text, or only the type of an object
+ * or a function.
+ */
 export function describeValue(value: unknown): string {
   if (typeof value === 'string')
     return /^[a-z][a-z\d+.-]*:\/\/[^/]*@/i.test(value) ? 'a URL with a user name' : quote(value);

@@ -1,6 +1,8 @@
 import { quote, SignatureError } from './errors.ts';
 
-/** Header fields as they are handed in: raw pairs, `req.rawHeaders`, a `Headers`, or a record. */
+/**
+ * Header fields as a caller may pass them: raw pairs, `req.rawHeaders`, a `Headers`, or a record.
+ */
 export type HeadersInput =
   | Iterable<readonly [name: string, value: string]>
   | readonly string[]
@@ -10,10 +12,11 @@ const MOST_FIELDS = 1_000;
 const COLON = 0x3a;
 
 /**
- * Header fields as they came: a flat list of names and values, as in `req.rawHeaders`. Duplicates stay apart rather than
- * joined: Node keeps the first `Authorization` of two and joins other fields, and a signature must not depend on which.
+ * Header fields as they arrived: a flat list of names and values, like `req.rawHeaders`. Fields of
+ * the same name are not joined. Node keeps the first of two `Authorization` fields and joins most
+ * others, and a signature must not depend on such rules.
  *
- * Requests have a dozen fields: looking through them is cheaper than building a map of them.
+ * A request has about a dozen fields, so a search through the list is cheaper than building a map.
  */
 export class HeaderFields {
   readonly raw: readonly string[];
@@ -34,7 +37,8 @@ export class HeaderFields {
    * The value of a field, without the spaces and tabs around it.
    *
    * @param name in lower case
-   * @throws SignatureError `ERR_SIGNATURE_AMBIGUOUS` where the field occurs twice: readers disagree on which one counts
+   * @throws SignatureError `ERR_SIGNATURE_AMBIGUOUS` if the field occurs twice, because readers
+   * disagree on which one counts
    */
   get(name: string): string | undefined {
     const { raw } = this;
@@ -51,7 +55,7 @@ export class HeaderFields {
     return found === -1 ? undefined : trim(raw[found + 1] as string);
   }
 
-  /** A copy in which these fields have these values, whatever they had before. */
+  /** A copy in which these fields have these values. Their earlier values are dropped. */
   with(fields: readonly (readonly [name: string, value: string])[]): HeaderFields {
     const raw = [...this.raw];
     for (const [name, value] of fields) {
@@ -105,7 +109,10 @@ function flatten(input: HeadersInput): readonly string[] {
   return raw;
 }
 
-/** HTTP/2 has the host in a pseudo-field (RFC 9113 section 8.3.1); Node hands those out beside the real ones. */
+/**
+ * HTTP/2 has the host in the pseudo-field `:authority` (RFC 9113 section 8.3.1), so that becomes
+ * `host`. The other pseudo-fields, which Node lists among the real ones, are dropped.
+ */
 function withoutPseudoFields(raw: readonly string[]): string[] {
   const fields: string[] = [];
   for (let index = 0; index < raw.length; index += 2) {
@@ -116,7 +123,8 @@ function withoutPseudoFields(raw: readonly string[]): string[] {
 }
 
 /**
- * Whether a field has a name. Most names differ in length already, and most that are asked for come in lower case.
+ * Whether a field has a name. The length alone excludes most names, and most fields arrive in lower
+ * case, so the slow comparison is rare.
  *
  * @param name in lower case
  */
@@ -124,7 +132,7 @@ export function isNamed(field: string, name: string): boolean {
   return field.length === name.length && (field === name || field.toLowerCase() === name);
 }
 
-/** Removes spaces and tabs at both ends, and nothing else: `String.trim` would eat U+00A0 too. */
+/** Removes spaces and tabs at both ends. `String.trim` would also remove U+00A0. */
 function trim(value: string): string {
   let start = 0;
   let end = value.length;

@@ -1,2 +1,2 @@
-/** Private keys where there is no `node:crypto`: WebCrypto. */
+/** Private keys for runtimes without `node:crypto`, from WebCrypto. */
 export { importWebKey as importPrivateKey } from './web-keys.ts';

@@ -1,4 +1,7 @@
-/** Private keys, from `node:crypto`. `private-key.browser.ts` gives the same names where the `browser` condition holds. */
+/**
+ * Private keys, from `node:crypto`. `private-key.browser.ts` exports the same names for the
+ * `browser` condition.
+ */
 import {
   constants,
   createPrivateKey,
@@ -24,7 +27,10 @@ interface HowToSign {
   readonly saltLength?: number;
 }
 
-/** Of ECDSA r and s one after the other; of PSS a salt as long as the hash (RFC 9421 section 3.3). */
+/**
+ * How each algorithm signs. ECDSA gives r and then s. The salt of PSS is as long as the hash (RFC
+ * 9421 section 3.3).
+ */
 const HOW: Readonly<Record<PublicKeyAlgorithm, HowToSign>> = {
   ed25519: { hash: null },
   'ecdsa-p256-sha256': { hash: 'sha256', dsaEncoding: 'ieee-p1363' },
@@ -36,8 +42,9 @@ const HOW: Readonly<Record<PublicKeyAlgorithm, HowToSign>> = {
 /**
  * Makes a private key ready to sign with.
  *
- * @param asked what it shall sign with; what the key says by itself if not given, `rsa-pss-sha512` for RSA
- * @throws TypeError if it is none, or is for another algorithm; the key is never part of the message
+ * @param asked the algorithm to sign with. If not given, the key decides: `rsa-pss-sha512` for RSA
+ * @throws TypeError if it is no private key, or is for another algorithm. The message never holds
+ * the key
  */
 export function importPrivateKey(given: unknown, asked?: Algorithm): SignKey | Promise<SignKey> {
   if (isWebKey(given)) return webSignKey(given, asked);
@@ -61,7 +68,7 @@ function readKey(given: unknown): KeyObject | undefined {
     if (typeof given !== 'object' || given === null) return undefined;
     return createPrivateKey({ key: given as JsonWebKey, format: 'jwk' });
   } catch {
-    // What OpenSSL says of it helps nobody, and may quote from it.
+    // The message of OpenSSL does not help, and may quote from the key.
     return undefined;
   }
 }

@@ -1,13 +1,14 @@
-/** A power of 2. */
+/** The hash picks a slot by its low bits, so this is a power of 2. */
 const SLOTS = 1_024;
-/** Characters of a text. Longer ones are a stranger's, mostly, and not to be kept. */
+/** In characters. Longer texts mostly come from strangers and are not kept. */
 const LONGEST = 512;
 
 /**
- * Remembers what a pure function gave for a text that comes again and again: from its second time on, one text in each of 1,024
- * slots. Strangers who send ever new texts leave nothing behind, neither in the slots nor for the garbage collector.
+ * Remembers the result of a pure function for texts that come again and again. It has 1,024 slots
+ * with one text each, and keeps a text from its second time on. An attacker who sends a different
+ * text each time fills no slot and leaves nothing for the garbage collector.
  *
- * @param hashOf a number of 32 bits, which says what slot a text has
+ * @param hashOf gives a number of 32 bits for a text, which picks its slot
  */
 export function remember<T>(
   hashOf: (text: string) => number,
@@ -33,14 +34,17 @@ export function remember<T>(
 }
 
 /**
- * A copy of a text that was cut out of a longer one, to be kept. V8 makes such a piece a view of the whole, which it keeps alive,
- * and which takes ten times as long to compare.
+ * Copies a text that was cut out of a longer one and will be kept. V8 makes such a piece a view of
+ * the longer text. The view keeps the longer text alive, and takes ten times as long to compare.
  */
 export function copyText(text: string): string {
   return JSON.parse(JSON.stringify(text)) as string;
 }
 
-/** Remembers what a pure function gave last: for what changes once a second and is asked a thousand times. */
+/**
+ * Remembers the last result of a pure function. It fits an input that changes once a second and is
+ * asked for a thousand times.
+ */
 export function rememberLast<A extends string | number, T>(
   compute: (input: A) => T,
 ): (input: A) => T {

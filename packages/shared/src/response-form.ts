@@ -12,24 +12,28 @@ export interface SignableResponse<P extends SignatureParams = SignatureParams> {
   readonly signed: ParsedSignature<P>;
 }
 
-/** What a signature of a response must cover beside its body: the status, and the signed request. */
+/**
+ * What a signature of a response must cover beside its body: the status, and the signed request.
+ */
 export type ResponsePart = 'status' | 'request';
 
 /** What a signature of a response says of itself. */
 export interface ResponseParams {
-  /** As the response says. It must be that of the key. */
+  /** The algorithm that the response names. It must be the algorithm of the key. */
   readonly algorithm?: Algorithm | undefined;
   /** Unix seconds. */
   readonly signedAt: number;
-  /** What it covers beside the body: both parts, or it is refused. */
+  /**
+   * What the signature covers beside the body. A response is refused unless both parts are covered.
+   */
   readonly covers: readonly ResponsePart[];
-  /** The headers that it covers: lower-case names, each once. */
+  /** The headers that the signature covers: lower-case names, each once. */
   readonly signedHeaders: readonly string[];
 }
 
 /** What a signer of responses decides before anything is signed. */
 export interface ResponseIntent {
-  /** That of the key: HMAC-SHA256 if not given. */
+  /** The algorithm of the key: HMAC-SHA256 if not given. */
   readonly algorithm?: Algorithm | undefined;
   /** Unix seconds. */
   readonly signedAt: number;
@@ -48,7 +52,7 @@ export interface ParsedResponse {
  * another request is refused, and it covers the body by its SHA-256.
  */
 export interface ResponseForm<P extends SignatureParams = SignatureParams> {
-  /** Adds to the header fields of the response those that the signature will cover. */
+  /** Extends the header fields of the response by those that the signature will cover. */
   prepare(
     response: SignableResponse<P>,
     intent: ResponseIntent,

@@ -9,28 +9,35 @@ import type {
   WireFields,
 } from './signature-params.ts';
 
-/** How a scheme derives from a secret the key that signs. */
+/** How a scheme derives a signing key from a secret. */
 export interface KeyDerivation<P extends SignatureParams = SignatureParams> {
-  /** Names what the key depends on beside the secret, the scheme included: keys are cached and handed out under this name. */
+  /**
+   * Names everything that the key depends on beside the secret, including the scheme. Keys are
+   * cached and handed out under this name.
+   */
   scope(params: P): string;
   key(secret: Uint8Array, params: P): Uint8Array;
 }
 
 /**
- * A wire form of signatures: a value without state that touches no clock, no key store and no socket. The pipelines of
- * client and server are written once, in terms of this interface, and know no scheme by name.
+ * A wire form of signatures. It is a value without state, and touches no clock, no key store and no
+ * socket. The pipelines of client and server are written once, for this interface, and know no
+ * scheme by name.
  *
- * The bytes that one scheme signs must never be those of another, since a key may be used with both: begin them with
- * something that no other scheme writes there.
+ * Two schemes must never sign the same bytes, because one key may be used with both. So these bytes
+ * must begin with something that no other scheme writes there.
  */
 export interface Scheme<P extends SignatureParams = SignatureParams> {
-  /** A token (RFC 9110 section 5.6.2), which `Identity.scheme` tells. */
+  /** A token (RFC 9110 section 5.6.2). It appears as `Identity.scheme`. */
   readonly name: string;
-  /** The algorithms that it has a form for. A key of any other is refused. */
+  /** The algorithms that the scheme can write. A key of any other algorithm is refused. */
   readonly algorithms: readonly Algorithm[];
-  /** For HMAC only. Without it the secret is the key. */
+  /** For HMAC only. If not given, the secret itself is the key. */
   readonly derive?: KeyDerivation<P> | undefined;
-  /** Header fields and query parameters that let their bearer in: lower-case names, whose values `explain()` never shows. */
+  /**
+   * Header fields and query parameters that give access to their bearer: lower-case names.
+   * `explain()` never shows their values.
+   */
   readonly confidential?: readonly string[] | undefined;
   /**
    * Which request targets the scheme can sign. `strict` (if not given): those that every reader
@@ -38,29 +45,32 @@ export interface Scheme<P extends SignatureParams = SignatureParams> {
    * standard of the scheme says so. Targets that are routed in two ways are refused for all.
    */
   readonly targets?: 'strict' | 'as-sent' | undefined;
-  /** What `WWW-Authenticate` says of a refusal: a challenge (RFC 9110 section 11.6.1). */
+  /** The value of `WWW-Authenticate` for a refusal: a challenge (RFC 9110 section 11.6.1). */
   challenge(audience: string, reason: string): string;
-  /** Adds to the request the fields that the signature will cover. */
+  /** Extends the request by the fields that the signature will cover. */
   prepare(
     request: SignableRequest,
     intent: SigningIntent,
   ): { readonly request: SignableRequest; readonly params: P };
   /**
-   * What is signed, as text for people to compare.
+   * The signed content, as text for people to compare.
    *
    * @param bodyHash SHA-256 of the body, if `params.body` is `undefined`
    */
   canonicalRequest(request: SignableRequest, params: P, bodyHash?: string): string;
-  /** Bytes, never text: the bodies `ff` and `fe` differ. */
+  /**
+   * The bytes that are signed. They are not text, because as text the bodies `ff` and `fe` would be
+   * equal.
+   */
   stringToSign(request: SignableRequest, params: P, bodyHash?: string): Uint8Array;
-  /** Writes everything that a request gains by being signed. */
+  /** Writes the header fields or the query that carry the signature. */
   write(request: SignableRequest, params: P, signature: Uint8Array): WireFields;
   /**
-   * Reads a signature of this scheme. A field of the scheme that the signature must cover, and does not, is refused here:
-   * the server asks for those that every scheme must cover.
+   * Reads a signature of this scheme. It refuses a signature that does not cover a field of the
+   * scheme that it must cover. The server itself checks the fields that every scheme must cover.
    *
-   * @returns `undefined` where the request carries none
-   * @throws SignatureError where it carries one that is not well-formed, or two
+   * @returns `undefined` if the request carries none
+   * @throws SignatureError if it carries one that is not well-formed, or two
    */
   read(request: SignableRequest): ParsedSignature<P> | undefined;
   /**

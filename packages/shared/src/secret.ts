@@ -3,20 +3,24 @@ import { kindOf } from './errors.ts';
 
 const SHORTEST = 16;
 const FEWEST_DIFFERENT = 6;
-/** Long enough that a random secret does not hold one by chance. */
+/** Each word is long enough that a random secret does not hold it by chance. */
 const PLACEHOLDER =
   /changeme|replaceme|placeholder|example|password|your-?_?secret|secret-?_?(?:access-?_?)?key|0123456789|abcdefgh/i;
-/** A byte order mark is told below: it is none of the blanks that people know. */
+/** `\s` includes the byte order mark. It is invisible, so `INVISIBLE` reports it. */
 const BLANK_AROUND = /^[^\S\ufeff]|[^\S\ufeff]$/;
 const QUOTES_AROUND = /^(?:".*"|'.*'|`.*`|“.*”|‘.*’)$/s;
-/** What nobody types: control characters, and others without width that come along with pasted text. */
+/**
+ * Characters that come with pasted text and are not typed: control characters, and others without
+ * width.
+ */
 const INVISIBLE = /[\p{Cc}\u200b\u2060\ufeff]/u;
 
 /**
- * Says what files, shells and editors have left around or within a secret, an id or a token, without showing it. With it
- * each signature would be wrong, and nothing would say why.
+ * Says what files, shells and editors have left around or within a secret, an id or a token,
+ * without showing it. Otherwise every signature would be wrong, and no message would say why.
  *
- * @returns `undefined` if there is nothing of that kind; quotes and blanks in the middle may belong to a secret
+ * @returns `undefined` if there is no such flaw. Quotes and blanks in the middle may belong to a
+ * secret
  */
 export function findTextFlaw(text: string): string | undefined {
   if (BLANK_AROUND.test(text) || QUOTES_AROUND.test(text))
@@ -29,8 +33,8 @@ export function findTextFlaw(text: string): string | undefined {
 /**
  * Says what is wrong with a secret, without showing it.
  *
- * @returns `undefined` if it can be used: at least 16 bytes, of at least 6 different characters, no known placeholder, and
- * nothing around it that {@link findTextFlaw} finds
+ * @returns `undefined` if it can be used: it has at least 16 bytes and at least 6 different
+ * characters, is no known placeholder, and has no flaw that {@link findTextFlaw} finds
  */
 export function findSecretFlaw(secret: unknown): string | undefined {
   if (typeof secret !== 'string') return `expected text, got ${kindOf(secret)}`;

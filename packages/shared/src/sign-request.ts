@@ -4,20 +4,20 @@ import type { MacKey } from './digest.ts';
 import type { Scheme } from './scheme.ts';
 import type { SignatureParams, SigningIntent, WireFields } from './signature-params.ts';
 
-/** Makes a signature of what a scheme asks to be signed. */
+/** Signs the bytes that a scheme gives. */
 export type MakeSignature = (
   scheme: Scheme,
   params: SignatureParams,
   stringToSign: Uint8Array,
 ) => Uint8Array | Promise<Uint8Array>;
 
-/** A request with its signature, and a way to write the body that belongs to it. */
+/** The signature of a request, and its body in signed chunks. */
 export interface SealedRequest {
   readonly fields: WireFields;
   readonly body: AsyncIterable<Uint8Array>;
 }
 
-/** Signs a request: the one way from what is to be signed to what goes over the wire. */
+/** Signs a request. Every signed request is made here. */
 export function signRequest(
   scheme: Scheme,
   unsigned: SignableRequest,
@@ -32,9 +32,11 @@ export function signRequest(
 }
 
 /**
- * Signs a request whose body is signed in chunks, so that the body can be sent while it is made.
+ * Signs a request whose body is signed in chunks, so that the body can be sent while it is still
+ * being made.
  *
- * @param unsigned without `Content-Length`: the body that is sent is longer than the given one
+ * @param unsigned must have no `Content-Length`, because the body on the wire is longer than the
+ * given one
  * @throws TypeError if the scheme does not sign bodies in chunks
  */
 export async function signStreamedRequest(
@@ -62,7 +64,7 @@ function hashOf({ body }: SigningIntent): string | undefined {
   return typeof body === 'object' && 'sha256' in body ? body.sha256 : undefined;
 }
 
-/** The key that a scheme signs with, of a secret. */
+/** Derives the key that a scheme signs with from a secret. */
 export function deriveMacKey(scheme: Scheme, params: SignatureParams, secret: string): MacKey {
   const bytes = encodeUtf8(secret);
   return importMacKey(scheme.derive?.key(bytes, params) ?? bytes);

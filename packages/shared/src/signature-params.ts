@@ -1,9 +1,9 @@
 import type { Algorithm } from './algorithms.ts';
 
-/** The parts of a request that say what is asked of which server. */
+/** The parts of a request that say which server is asked for what. */
 export type TargetPart = 'method' | 'authority' | 'path' | 'query';
 
-/** All of them. A server refuses a signature that does not cover each, whole. */
+/** All parts. A server refuses a signature that does not cover each part completely. */
 export const WHOLE_TARGET: readonly TargetPart[] = Object.freeze([
   'method',
   'authority',
@@ -12,8 +12,8 @@ export const WHOLE_TARGET: readonly TargetPart[] = Object.freeze([
 ]);
 
 /**
- * What a signature says of the body: nothing, that each part of it carries a signature of its own
- * (`openBody` of the scheme), or its hash in lower-case hex.
+ * What a signature says about the body: nothing, its hash in lower-case hex, or that each chunk of
+ * it carries its own signature (`openBody` of the scheme).
  */
 export type BodyClaim =
   | 'unsigned'
@@ -21,57 +21,69 @@ export type BodyClaim =
   | { readonly sha256: string }
   | { readonly sha512: string };
 
-/** What every signature says of itself, whichever its wire form. */
+/** The params of a signature that every wire form has. */
 export interface SignatureParams {
   readonly accessKeyId: string;
   /**
-   * The service that the request is for. Without one the scheme itself was told which service it reads for, and its
-   * `read` refused all others.
+   * The service that the request is for. If not given, the scheme was configured with the service,
+   * and its `read` refused requests for all others.
    */
   readonly audience?: string | undefined;
-  /** As the request says. It must be that of the key's record, which alone decides. */
+  /**
+   * The algorithm that the request names. It must be the algorithm in the key's record, which alone
+   * decides.
+   */
   readonly algorithm?: Algorithm | undefined;
   /** Unix seconds. */
   readonly signedAt: number;
   /**
-   * The signer's own limit, in seconds after `signedAt`. Of a signed URL it is the life; of headers it can only shorten the
-   * server's window.
+   * The signer's own limit, in seconds after `signedAt`. A signed URL lives that long. For signed
+   * headers it can only shorten the server's window.
    */
   readonly expiresIn?: number | undefined;
-  /** Whether the signature stands in the URL. This alone decides whether the request may be used again. */
+  /**
+   * Whether the signature is in the URL. This alone decides whether the request may be used again.
+   */
   readonly inUrl: boolean;
-  /** Which parts of the request target the signature covers, each whole: {@link WHOLE_TARGET}, or it is refused. */
+  /**
+   * The parts that the signature covers completely. The server refuses it unless they are {@link
+   * WHOLE_TARGET}.
+   */
   readonly covers: readonly TargetPart[];
-  /** The headers that it covers: lower-case names, each once. */
+  /** The headers that the signature covers: lower-case names, each once. */
   readonly signedHeaders: readonly string[];
   /**
-   * What it says of the body. `undefined` if the body is covered without being declared: then its SHA-256 is computed
-   * first, and given to `stringToSign` of the scheme.
+   * What the signature says about the body. `undefined` if it covers the body without declaring a
+   * hash. Then the server first computes the body's SHA-256, and passes it to `stringToSign` of the
+   * scheme.
    */
   readonly body?: BodyClaim | undefined;
-  /** What makes this request unlike any other of the same key. Without one SHA-256 of the string to sign is claimed. */
+  /**
+   * Makes this request different from every other of the same key. If not given, the SHA-256 of the
+   * string to sign is claimed as the nonce.
+   */
   readonly nonce?: string | undefined;
-  /** The nonce store's epoch, echoed. */
+  /** The nonce store's epoch, which the client echoes. */
   readonly epoch?: string | undefined;
-  /** Of session credentials. */
+  /** The token of session credentials. */
   readonly sessionToken?: string | undefined;
 }
 
-/** What a signer decides before anything is signed; the scheme finds the rest in the request. */
+/** What a signer decides before anything is signed. The scheme finds the rest in the request. */
 export interface SigningIntent {
   readonly accessKeyId: string;
   readonly audience: string;
-  /** That of the key: HMAC-SHA256 if not given. */
+  /** The algorithm of the key: HMAC-SHA256 if not given. */
   readonly algorithm?: Algorithm | undefined;
   /** Unix seconds. */
   readonly signedAt: number;
   readonly nonce: string;
-  /** Seconds: asks for a URL that works until then, instead of headers. */
+  /** In seconds. If given, the signature goes into the URL, which works for that long. */
   readonly expiresIn?: number | undefined;
   readonly epoch?: string | undefined;
   readonly sessionToken?: string | undefined;
   readonly body: BodyClaim;
-  /** Names of further headers to sign where present, lower-case. */
+  /** Lower-case names of further headers to sign if they are present. */
   readonly signedHeaders?: ReadonlySet<string> | undefined;
 }
 
@@ -84,6 +96,6 @@ export interface ParsedSignature<P extends SignatureParams = SignatureParams> {
 /** What a scheme adds to a request: header fields, or the end of its query. */
 export interface WireFields {
   readonly headers: readonly (readonly [name: string, value: string])[];
-  /** The whole query, where the scheme writes to it. */
+  /** The whole query, if the scheme writes to it. */
   readonly query?: string;
 }

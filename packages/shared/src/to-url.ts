@@ -1,8 +1,9 @@
 /**
- * The URL that a text is, or `undefined` if it is none.
+ * Parses a URL. It gives `undefined` if the text is none.
  *
- * It asks `new URL()` only. In Node.js 20 and 22, once `URL.canParse()` is optimized, it says no to
- * `https://bücher.example/` and to other hosts with characters between U+0080 and U+00FF.
+ * It uses `new URL()` only. In Node.js 20 and 22, `URL.canParse()` wrongly refuses
+ * `https://bücher.example/`, and other hosts with characters between U+0080 and U+00FF, after V8
+ * has optimized it.
  */
 export function toUrl(text: string | URL, base?: string | URL): URL | undefined {
   try {

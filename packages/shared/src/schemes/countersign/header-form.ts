@@ -29,7 +29,7 @@ export const SESSION_TOKEN = `${OWN_PREFIX}session-token`;
 
 const OWN_FIELDS = [DATE, NONCE, CONTENT_SHA256, EPOCH, SESSION_TOKEN];
 
-/** The fields that the signature covers. */
+/** Adds the fields that the signature covers. */
 export function addFields(
   headers: HeaderFields,
   { nonce, epoch, sessionToken }: SigningIntent,
@@ -61,7 +61,7 @@ export function writeHeader(
   return { headers: [...own, ['authorization', authorization]] };
 }
 
-/** Whether `Authorization` is of this scheme, or nearly. */
+/** Whether `Authorization` belongs to this scheme, in any case. */
 export function isOurs(authorization: string): boolean {
   return (
     authorization.startsWith(FAMILY) ||
@@ -97,7 +97,10 @@ export function readHeader(
   });
 }
 
-/** Of the access key id and the length: of who signs, and mostly of which headers. */
+/**
+ * Hashes the access key id and the length. The id tells signers apart, and the length mostly tells
+ * their lists of signed headers apart.
+ */
 function hashOf(text: string): number {
   let hash = text.length;
   for (let at = text.indexOf('/') - 1; at >= 0 && text.charCodeAt(at) !== EQUALS; at--)
@@ -105,7 +108,7 @@ function hashOf(text: string): number {
   return hash;
 }
 
-/** All of `Authorization` but the signature: one client sends the same all day. */
+/** Parses all of `Authorization` except the signature. One client sends the same text all day. */
 const parseAuthorization = remember(
   hashOf,
   (text): { algorithm: Algorithm; credential: Credential; signedHeaders: SignedHeaders } => {

@@ -12,7 +12,7 @@ import {
 } from '../../signature-params.ts';
 import { parseTimestamp } from '../../timestamp.ts';
 
-/** What our own scheme knows of a signature beside what every scheme does. */
+/** The params that Countersign's own scheme adds to those of every scheme. */
 export interface CountersignParams extends SignatureParams {
   readonly algorithm: Algorithm;
   readonly audience: string;
@@ -27,13 +27,19 @@ export interface CountersignParams extends SignatureParams {
   readonly bodyHash: string;
 }
 
-/** The declared body hash of a request whose body is not signed. Servers refuse it unless they allow it by name. */
+/**
+ * The declared body hash of a request whose body is not signed. Servers refuse it unless their
+ * options allow it by name.
+ */
 export const UNSIGNED_PAYLOAD = 'UNSIGNED-PAYLOAD';
 
-/** SHA-256 of nothing: the hash of an empty body. */
+/** SHA-256 of an empty body. */
 export const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 
-/** What begins with this in `Authorization` is ours, in any case. What is nearly ours is malformed, not another scheme's. */
+/**
+ * The server treats every `Authorization` that begins with this, in any case, as Countersign's. If
+ * the rest is wrong, it is malformed, and not one of another scheme.
+ */
 export const FAMILY = 'COUNTERSIGN1-';
 /** The names of algorithms on the wire. */
 export const WIRE_NAMES = Object.fromEntries(
@@ -61,7 +67,7 @@ export interface Parts {
   readonly bodyHash: string;
 }
 
-/** Checks everything that a signature says of itself, before anybody acts on a part of it. */
+/** Checks every param of a signature before any code acts on one of them. */
 export function parseParts(parts: Parts): ParsedSignature<CountersignParams> {
   const { inUrl, algorithm, timestamp, nonce, epoch, sessionToken, expiresIn, bodyHash } = parts;
   const { text: signedHeadersText, names: signedHeaders } = parts.signedHeaders;
@@ -105,7 +111,10 @@ export function parseParts(parts: Parts): ParsedSignature<CountersignParams> {
   };
 }
 
-/** Method, path and query stand in every canonical request; the authority is the header `host`. */
+/**
+ * Which parts a signature covers. Every canonical request holds method, path and query. The
+ * authority is the header `host`.
+ */
 export function coverage(signedHeaders: readonly string[]): readonly TargetPart[] {
   return signedHeaders.includes('host') ? WHOLE_TARGET : WITHOUT_AUTHORITY;
 }
@@ -128,7 +137,10 @@ export function checkNumber(signedHeaders: readonly string[]): void {
     throw malformed(`More than ${MOST_SIGNED_HEADERS} headers are signed`);
 }
 
-/** One way to write each list: sorted, no name twice. Most clients send the same. */
+/**
+ * Parses the list of signed headers. It must be sorted and name no header twice, so that each list
+ * has one text. The last result is kept, because most clients send the same list.
+ */
 export const parseSignedHeaders = rememberLast((text: string): SignedHeaders => {
   if (!SIGNED_HEADERS_SHAPE.test(text))
     throw malformed(`SignedHeaders ${quote(text)} is not a list of lower-case header names`);
@@ -140,7 +152,7 @@ export const parseSignedHeaders = rememberLast((text: string): SignedHeaders => 
       throw malformed(`SignedHeaders ${quote(text)} is not sorted, or names a header twice`);
     previous = name;
   }
-  // All requests share them, and applications are given them.
+  // All requests share this array, and applications get it.
   return { text: copyText(text), names: Object.freeze(names) };
 });
 
