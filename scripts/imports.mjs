@@ -35,9 +35,7 @@ if (stated !== undefined && Number(stated) !== highest)
 for (const problem of problems) console.error(problem);
 process.exitCode = problems.length === 0 ? 0 : 1;
 
-/**
- * The row of a file: its folder, or `shared/*.node` for a file of one platform: `digest.node.ts`.
- */
+/** The row of a file: its folder, or `shared/*.node` for a file of one platform. */
 function layerOf(file) {
   const [, platform] = /\.(node|browser)\.ts$/.exec(file) ?? [];
   return platform === undefined ? dirname(file) : `${dirname(file)}/*.${platform}`;
@@ -49,9 +47,7 @@ function isIn(name, target) {
   return target === name || target.startsWith(name === 'node' ? 'node:' : `${name}/`);
 }
 
-/**
- * One more than the highest floor below. If a file imports itself, directly or not, it has none.
- */
+/** One more than the highest floor below. A file that imports itself through others has none. */
 function floorOf(file, above) {
   if (above.includes(file)) problems.push(`${file}: imports itself through ${above.at(-1)}`);
   else if (!floors.has(file)) {
