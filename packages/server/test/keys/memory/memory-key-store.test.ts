@@ -99,7 +99,7 @@ describe('MemoryKeyStore find()', () => {
     expect(await keys.find('constructor')).toBeUndefined();
   });
 
-  it('gives a key that nobody can change', async () => {
+  it('gives a key that callers cannot change', async () => {
     const scopes = ['videos:parse'];
     const given = { ...key, scopes };
     const keys = new MemoryKeyStore([given]);

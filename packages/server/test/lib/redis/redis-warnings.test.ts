@@ -277,7 +277,7 @@ describe.each(STORES)('of %s', (store, open) => {
   });
 });
 
-it('a connection that stays and carries nothing is reported, though nobody asks again', async () => {
+it('a connection that stays and carries nothing is reported, though no question comes', async () => {
   const { url, signal } = await startOwn();
   const { of, come, onWarning } = hook();
   const tested = new CheckedRedis(connect(url).duplicate({ commandTimeout: 200 }), {
