@@ -17,11 +17,11 @@ const WIDEST = 100;
 const VAGUE = /\b(?:whoever|somebody|nobody|anew)\b/gi;
 /** Folders whose comments are still wider. */
 const WIDE: string[] = [
-  ...['cli', 'client', 'server', 'shared'].map((name) => `packages/${name}`),
+  ...['client', 'server', 'shared'].map((name) => `packages/${name}`),
   ...['bench', 'examples'],
 ];
 /** Folders and files that still name no actor. */
-const UNNAMED: string[] = ['packages', 'docs'];
+const UNNAMED: string[] = ['packages'];
 /**
  * "where" is for a place. For a condition there is "if", for a time "when". There are fewer than 40
  * places: this number falls to 40 with the comments that are rewritten.

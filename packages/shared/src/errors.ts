@@ -105,11 +105,16 @@ function describe(value: unknown): string {
   }
 }
 
+/** The type of a value, for a message that must not show the value: it may be a secret. */
+export function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  return Array.isArray(value) ? 'array' : typeof value;
+}
+
 /** A wrong value, as a message about an option can show it: text quoted, an object or a function by its type only. */
 export function describeValue(value: unknown): string {
   if (typeof value === 'string')
     return /^[a-z][a-z\d+.-]*:\/\/[^/]*@/i.test(value) ? 'a URL with a user name' : quote(value);
-  if (Array.isArray(value)) return 'of type array';
   const isShown = value === null || (typeof value !== 'object' && typeof value !== 'function');
-  return isShown ? String(value) : `of type ${typeof value}`;
+  return isShown ? String(value) : `of type ${kindOf(value)}`;
 }

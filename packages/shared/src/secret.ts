@@ -1,4 +1,5 @@
 import { encodeUtf8 } from '#digest';
+import { kindOf } from './errors.ts';
 
 const SHORTEST = 16;
 const FEWEST_DIFFERENT = 6;
@@ -32,8 +33,7 @@ export function findTextFlaw(text: string): string | undefined {
  * nothing around it that {@link findTextFlaw} finds
  */
 export function findSecretFlaw(secret: unknown): string | undefined {
-  if (typeof secret !== 'string')
-    return `expected text, got ${secret === null ? 'null' : typeof secret}`;
+  if (typeof secret !== 'string') return `expected text, got ${kindOf(secret)}`;
   const flaw = findTextFlaw(secret);
   if (flaw !== undefined) return flaw;
   const { length } = encodeUtf8(secret);

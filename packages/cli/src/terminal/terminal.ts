@@ -12,7 +12,7 @@ const UNSAFE = /(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_P
 
 /**
  * The only way to stdout and stderr. Text may hold what other people chose: labels, subjects,
- * bodies of callbacks, arguments. None of it may move the cursor, change what the terminal shows, or
+ * bodies of callbacks, arguments. None of it may move the cursor, change what is shown, or
  * look like something else.
  */
 export class Terminal {

@@ -1,5 +1,6 @@
+import { kindOf } from '@countersign/shared';
 import * as z from 'zod';
-import { functionOption, kindOf, parseOptions } from '../lib/options.ts';
+import { functionOption, parseOptions } from '../lib/options.ts';
 import { createVerifier, type Verifier } from '../verify/verifier.ts';
 import type { VerifierOptions } from '../verify/verifier-options.ts';
 

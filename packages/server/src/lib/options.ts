@@ -2,6 +2,7 @@ import {
   describeValue,
   findClockFlaw,
   findSecretFlaw,
+  kindOf,
   quote,
   strictClock,
 } from '@countersign/shared';
@@ -15,18 +16,19 @@ export const functionOption = <F>(what = 'a function') =>
 export const objectOption = <T extends object>(method: keyof T, what: string) =>
   z.custom<T>((it) => typeof (it as T | undefined)?.[method] === 'function', what);
 
-/** Where time comes from, in Unix seconds. */
-export const clockOr = (fallback: () => number) =>
-  z
-    .custom<() => number>()
-    .superRefine((clock, context) => {
-      const expected = findClockFlaw(clock);
-      if (expected !== undefined) context.addIssue({ code: 'custom', message: expected });
-    })
-    .transform(strictClock)
-    .default(() => fallback);
+/** A clock, in Unix seconds. It is called once to check it, and again for every time that is needed. */
+export const strictClockOption = z
+  .custom<() => number>()
+  .superRefine((clock, context) => {
+    const expected = findClockFlaw(clock);
+    if (expected !== undefined) context.addIssue({ code: 'custom', message: expected });
+  })
+  .transform(strictClock);
 
-/** The same; the system's clock if not given. */
+/** The option `clock` of a thing that has a clock of its own if none is given. */
+export const clockOr = (fallback: () => number) => strictClockOption.default(() => fallback);
+
+/** The option `clock` of all others: the system's clock if not given. */
 export const clockOption = clockOr(() => Date.now() / 1000);
 
 /** A secret that can be used. Of another it is said what is wrong with it, and it is not shown. */
@@ -71,12 +73,6 @@ export function given<T extends object>(fields: T): { [K in keyof T]: Exclude<T[
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
     [K in keyof T]: Exclude<T[K], undefined>;
   };
-}
-
-/** What a value is, without showing it: what is given by mistake may be a secret. */
-export function kindOf(value: unknown): string {
-  if (value === null) return 'null';
-  return Array.isArray(value) ? 'array' : typeof value;
 }
 
 /** Types, as people who never heard of the parser call them. */

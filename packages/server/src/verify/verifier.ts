@@ -1,6 +1,11 @@
-import { type HeadersInput, quote, type RefusalReason, SignatureError } from '@countersign/shared';
+import {
+  type HeadersInput,
+  kindOf,
+  quote,
+  type RefusalReason,
+  SignatureError,
+} from '@countersign/shared';
 import { callHook, watchPromise } from '../lib/call-hook.ts';
-import { kindOf } from '../lib/options.ts';
 import { type Attempt, goOn, newAttempt } from './attempt.ts';
 import { checkBody, hashUndeclared, type ReceivedBody } from './check-body.ts';
 import { checkChunks } from './check-chunks.ts';

@@ -1,7 +1,7 @@
-import { quote, SignatureError } from '@countersign/shared';
+import { kindOf, quote, SignatureError } from '@countersign/shared';
 import { adapterSchema } from '../../http/adapter-options.ts';
 import { type ProblemAnswer, problemOf } from '../../http/problem-details.ts';
-import { kindOf, parseOptions } from '../../lib/options.ts';
+import { parseOptions } from '../../lib/options.ts';
 import { type CallbackVerifier, createCallbackVerifier } from './callback-verifier.ts';
 import type { CallbackVerifierOptions } from './callback-verifier-options.ts';
 

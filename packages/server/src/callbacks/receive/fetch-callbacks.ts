@@ -13,7 +13,7 @@ import {
 import type { CallbackIdentity } from './callback-identity.ts';
 import type { CallbackVerifier } from './callback-verifier.ts';
 import type { CallbackVerifierOptions } from './callback-verifier-options.ts';
-import { keepCallback } from './received-callbacks.ts';
+import { receivedCallbacks } from './received-callbacks.ts';
 
 /**
  * Wraps a fetch-style handler, so that it is called only for verified callbacks (webhooks). The
@@ -63,7 +63,7 @@ export function withCallback<Rest extends unknown[]>(
       return new Response(problem.body, { status: problem.status, headers: problem.headers });
     }
     const request = body.request();
-    keepCallback(request, { callback, verifier });
+    receivedCallbacks.keep(request, verifier, callback);
     return handler(request, callback, ...rest);
   };
 }

@@ -18,7 +18,7 @@ import {
 import type { CallbackIdentity } from './callback-identity.ts';
 import type { CallbackVerifier } from './callback-verifier.ts';
 import type { CallbackVerifierOptions } from './callback-verifier-options.ts';
-import { keepCallback } from './received-callbacks.ts';
+import { receivedCallbacks } from './received-callbacks.ts';
 
 /**
  * Verifies a callback that came over `node:http`, and leaves its body readable.
@@ -46,7 +46,7 @@ export function receiveCallback(
   };
   return handOn(req, res, hold, verify, {
     accept(callback) {
-      keepCallback(req, { callback, verifier });
+      receivedCallbacks.keep(req, verifier, callback);
       outcome.accept(callback);
     },
     refuse: outcome.refuse,

@@ -10,7 +10,7 @@ import {
 import type { CallbackVerifier } from './callback-verifier.ts';
 import type { CallbackVerifierOptions } from './callback-verifier-options.ts';
 import { receiveCallback } from './node-callbacks.ts';
-import { knownCallback } from './received-callbacks.ts';
+import { receivedCallbacks } from './received-callbacks.ts';
 
 /**
  * Middleware for Express 5 and 4. It lets callbacks (webhooks) through if their sender has signed
@@ -42,7 +42,7 @@ export function requireCallback(
   const { verifier, limit } = parseCallbackAdapter(given, options);
   return function callbackRequired(req, res, next) {
     // If it is mounted twice, the second run would find the nonce used by the first.
-    if (knownCallback(req)?.verifier === verifier) return next();
+    if (receivedCallbacks.isVerifiedBy(req, verifier)) return next();
     receiveCallback(verifier, limit, req, res, () => req.ip, {
       accept: () => next(),
       refuse(error) {

@@ -8,7 +8,7 @@ import type { VerifierOptions } from '../../verify/verifier-options.ts';
 import { type AdapterOptions, adapterSchema, parseVerifierOrOptions } from '../adapter-options.ts';
 import { authenticate } from '../node/adapter.ts';
 import { answerProblem } from '../node/answer.ts';
-import { isVerifiedBy } from '../node/verified-requests.ts';
+import { signedRequests } from '../node/verified-requests.ts';
 import { problemOf } from '../problem-details.ts';
 
 /** What `requireSignature()` does around a verifier. */
@@ -51,7 +51,7 @@ export function requireSignature(
   const { verifier, settings } = parseVerifierOrOptions(expressSchema, given, options);
   return function signatureRequired(req, res, next) {
     // Mounted twice, it would find the nonce used by itself.
-    if (isVerifiedBy(req, verifier)) return next();
+    if (signedRequests.isVerifiedBy(req, verifier)) return next();
     if (settings.preflight === 'pass' && isPreflight(req)) return next();
     authenticate(verifier, settings, req, res, clientAddressOf, {
       accept: () => next(),

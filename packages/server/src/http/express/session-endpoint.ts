@@ -1,7 +1,7 @@
-import { SignatureError } from '@countersign/shared';
+import { kindOf, SignatureError } from '@countersign/shared';
 import type { Request, RequestHandler, Response } from 'express';
 import * as z from 'zod';
-import { kindOf, parseOptions } from '../../lib/options.ts';
+import { parseOptions } from '../../lib/options.ts';
 import { toError } from '../../lib/thrown.ts';
 import type { Sessions, WantedSession } from '../../sessions/sessions.ts';
 import type { Identity } from '../../verify/identity.ts';

@@ -1,4 +1,4 @@
-import { quote, SignatureError } from '@countersign/shared';
+import { kindOf, quote, SignatureError } from '@countersign/shared';
 import { watchPromise } from '../../lib/call-hook.ts';
 import { functionOption, parseOptions } from '../../lib/options.ts';
 import type { Identity } from '../../verify/identity.ts';
@@ -88,7 +88,7 @@ export async function verifyRequest(
   const { url, headers } = (request ?? {}) as Partial<Request>;
   if (typeof url !== 'string' || typeof headers?.get !== 'function')
     throw new TypeError(
-      `Cannot verify request: expected a Request, got ${request === null ? 'null' : typeof request} (in Hono it is context.req.raw)`,
+      `Cannot verify request: expected a Request, got ${kindOf(request)} (in Hono it is context.req.raw)`,
     );
   const settings = options === undefined ? defaults : parseOptions('adapter', fetchSchema, options);
   return verifyWith(verifier, settings, request, 'verifyRequest()');

@@ -19,7 +19,7 @@ import { heldBody, streamedBody, streamOf } from './body.ts';
 import { callListener } from './call-listener.ts';
 import { handOn, type Outcome } from './hand-on.ts';
 import { headersOf, showHost } from './headers.ts';
-import { keepIdentity } from './verified-requests.ts';
+import { signedRequests } from './verified-requests.ts';
 
 /** Options of `withSignature()` beside those of the verifier. */
 export interface NodeOptions<Req extends IncomingMessage | Http2ServerRequest = IncomingMessage>
@@ -136,7 +136,7 @@ export function authenticate(
       showHost(req, identity.host);
       if (identity.epoch !== undefined && !res.headersSent)
         res.setHeader('countersign-epoch', identity.epoch);
-      keepIdentity(req, { identity, verifier });
+      signedRequests.keep(req, verifier, identity);
       outcome.accept(identity);
     },
     refuse: outcome.refuse,

@@ -15,7 +15,7 @@ import { answerRefusal, closeOwnSide, discardRest, isTooLate } from './answer.ts
 import { streamOf } from './body.ts';
 import { LISTENER_FAILED, watchListener } from './call-listener.ts';
 import { headersOf, showHost } from './headers.ts';
-import { keepIdentity } from './verified-requests.ts';
+import { signedRequests } from './verified-requests.ts';
 
 /** Options of `verifyUpgrade()` beside those of the verifier. */
 export interface UpgradeOptions {
@@ -112,7 +112,7 @@ export function verifyUpgrade(
     if (!socket.readable) throw closedEarly();
     if (head.length > 0) socket.read(head.length);
     showHost(req, identity.host);
-    keepIdentity(req, { identity, verifier });
+    signedRequests.keep(req, verifier, identity);
     watchListener(
       () => listener(req, socket, head, identity),
       (error) => {

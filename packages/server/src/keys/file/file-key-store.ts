@@ -2,6 +2,7 @@ import * as z from 'zod';
 import { OperatorWarnings, type WarningHook, warningOption } from '../../lib/operator-warning.ts';
 import { clockOption, parseOptions } from '../../lib/options.ts';
 import { ManagedKeyStore } from '../managed-key-store.ts';
+import { masterKeyOption } from '../master-key-option.ts';
 import { type MasterKeyProvider, MasterKeys } from '../master-keys.ts';
 import { FileRecords } from './file-records.ts';
 
@@ -21,10 +22,7 @@ export interface FileKeyStoreOptions {
 
 const optionsSchema = z.strictObject({
   path: z.string().min(1),
-  masterKey: z.custom<MasterKeyProvider>(
-    (provider) => provider !== undefined && provider !== null,
-    'a master key, as generateMasterKey() makes it, or masterKeyFile(path)',
-  ),
+  masterKey: masterKeyOption('masterKeyFile(path)'),
   clock: clockOption,
   onWarning: warningOption,
 });

@@ -1,5 +1,6 @@
+import { kindOf } from '@countersign/shared';
 import * as z from 'zod';
-import { clockOption, kindOf, parseOptions } from '../../lib/options.ts';
+import { clockOption, parseOptions } from '../../lib/options.ts';
 import type { GivenAccessKey } from '../../verify/key-store.ts';
 import { checkKey, type KeptKey, keyName, readKey, toRecord } from '../key-record.ts';
 import { revoked } from '../key-records.ts';

@@ -4,6 +4,7 @@ import { OperatorWarnings, type WarningHook, warningOption } from '../../lib/ope
 import { clockOption, parseOptions } from '../../lib/options.ts';
 import { redisOption } from '../../lib/redis/own-connection.ts';
 import { ManagedKeyStore } from '../managed-key-store.ts';
+import { masterKeyOption } from '../master-key-option.ts';
 import { type MasterKeyProvider, MasterKeys } from '../master-keys.ts';
 import { RedisRecords } from './redis-records.ts';
 
@@ -33,10 +34,7 @@ export interface RedisKeyStoreOptions {
 
 const optionsSchema = z.strictObject({
   redis: redisOption,
-  masterKey: z.custom<MasterKeyProvider>(
-    (provider) => provider !== undefined && provider !== null,
-    'a master key, as generateMasterKey() makes it, or a function that gives one',
-  ),
+  masterKey: masterKeyOption('a function that gives one'),
   prefix: z.string().min(1).default('countersign:keys'),
   timeout: z.number().min(0.05).max(10).default(0.4),
   waitForReplicas: z.int().min(0).max(100).optional(),

@@ -769,7 +769,7 @@ describe('RedisNonceStore circuit', () => {
       Promise.all(
         Array.from({ length: 1_000 }, () =>
           expect(store.claim(claimOf(now, { epoch }))).rejects.toThrow(
-            'Redis is not asked until it answers again; it failed: ',
+            'Claims fail at once until Redis answers again. Last error: ',
           ),
         ),
       ),
