@@ -860,7 +860,7 @@ describe('RedisNonceStore and replicas', () => {
     const { master } = await startPair();
     const store = storeOn(master.url, { timeout: 3, waitForReplicas: 2 });
     await expect(store.claim(claimOf(0))).rejects.toThrow(
-      'Of the replicas of Redis 1 have acknowledged the claim, 2 must',
+      '1 replica of Redis acknowledged the claim; 2 are required',
     );
   });
 
