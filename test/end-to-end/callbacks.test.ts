@@ -28,7 +28,7 @@ describe('node examples/callbacks/story.mjs', () => {
     expect(told).toEqual([
       'A video API calls back when a parse is done.',
       'An attacker registers http://127.0.0.1',
-      '  < 422 refused: Cannot use callback URL: "http://receiver/callbacks" is not https, so everybody on the way could read what is sent',
+      '  < 422 refused: Cannot use callback URL: "http://receiver/callbacks" is not https, so every network on the way could read what is sent',
       'An attacker registers https://127.0.0.1',
       '  < 422 refused: Cannot call host "127.0.0.1": "127.0.0.1" is refused, it is not public: loopback',
       'An attacker registers https://169.254.169.254',

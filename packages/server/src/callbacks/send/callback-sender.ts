@@ -159,7 +159,8 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
    * the others.
    */
   async function handle(callback: QueuedCallback, progress: DeliveryProgress): Promise<Verdict> {
-    // The queue may hand out one more callback while it closes. It hands that one out again later, here or in another process.
+    // The queue may hand out one more callback while it closes. It hands that one out again later,
+    // here or in another process.
     if (isClosing) return { outcome: 'again', at: clock(), progress };
     const place = gate.enter(callback.endpointId, ownerOf(callback), clock());
     if (typeof place === 'number') return { outcome: 'again', at: place, progress };

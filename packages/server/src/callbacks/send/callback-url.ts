@@ -47,7 +47,7 @@ export function parseCallbackUrl(text: string, options: CallbackUrlOptions = {})
     refuse(`${shown} is not an absolute https URL`);
   if (/^[^/]*\/\/[^/?#]*@/.test(text)) refuse(`${shown} has credentials in it`);
   if (url.protocol !== 'https:' && options.http !== 'allow-plain-http')
-    refuse(`${shown} is not https, so everybody on the way could read what is sent`);
+    refuse(`${shown} is not https, so every network on the way could read what is sent`);
   if (text.includes('#')) refuse(`${shown} has a fragment, which is never sent`);
   // Ports below belong to mail, shells and others that could misread a request as a command.
   if (url.port !== '' && !(Number(url.port) >= LOWEST_PORT))
