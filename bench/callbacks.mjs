@@ -3,7 +3,7 @@
  * `send()` to the answer, with all 50 alive, and with one that accepts connections and never
  * answers. The dead one gets five times as many callbacks. Receivers run in a process of their own.
  *
- *     node bench/callbacks.mjs   BENCH_SECONDS=10: long phases; BENCH_QUEUE=bullmq: a queue in Redis
+ *     node bench/callbacks.mjs   BENCH_SECONDS=10: long phases; BENCH_QUEUE=bullmq: Redis
  *
  * Phases with and without the dead receiver take turns. Compares the 99th percentiles of the
  * others. Exits with 1 if, in the median of all turns, that with the dead receiver is above 1.5

@@ -1,6 +1,6 @@
--- Sends each request of a file once: `wrk … -- <file>`. The first line of the file is the common start
--- of all requests, the second is their body, and each further line holds the other headers of one
--- request. A tab stands for the end of a line of HTTP.
+-- Sends each request of a file once: `wrk … -- <file>`. The first line of the file is the common
+-- start of all requests, the second is their body, and each further line holds the other headers of
+-- one request. A tab stands for the end of a line of HTTP.
 
 local requests, sent = {}, 0
 

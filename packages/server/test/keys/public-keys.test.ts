@@ -463,7 +463,7 @@ describe('public keys that are refused, when stored and when used', () => {
     );
   });
 
-  it('beside a secret: nobody could say which of them counts', async () => {
+  it('beside a secret: no reader could say which of them counts', async () => {
     const { accessKey, credentials } = pairOf('ed25519');
     const { secretAccessKey } = generateAccessKey();
     const both = { ...accessKey, secretAccessKey } as never;

@@ -100,7 +100,7 @@ export function verifyUpgrade(
       url: req.url as string,
       headers: headersOf(req),
       parsedHeaders: req.headers,
-      body: { bytes: () => noBody(req) },
+      body: { bytes: () => emptyBody(req) },
       clientAddress: clientAddressOf(req),
     });
   }
@@ -157,7 +157,7 @@ export function verifyUpgrade(
  * The empty body of an upgrade request. Node would give a body to the listener as the first bytes
  * of the new protocol. The application would use it although the server did not verify it.
  */
-function noBody({ headers }: IncomingMessage): Uint8Array {
+function emptyBody({ headers }: IncomingMessage): Uint8Array {
   const hasNone = headers['transfer-encoding'] === undefined;
   if (hasNone && Number(headers['content-length'] ?? 0) === 0) return new Uint8Array();
   throw new SignatureError(

@@ -32,9 +32,9 @@
  * - Epoch: the random name of one life of the set. During an epoch the set has forgotten no nonce
  *   whose request is still acceptable. Clients echo the epoch in requests that they sign.
  * - Birth: when the epoch began, or `pending` until replicas have it.
- * - Floor: the birth + 2 × slack. A request that was acceptable before may have been accepted in
- *   an earlier epoch, so only a request that echoes the present epoch is accepted below the floor. The
- *   member `floor:<owner>` is another floor, for the requests of one owner.
+ * - Floor: the birth + 2 × slack. A request that was acceptable before may have been accepted in an
+ *   earlier epoch, so only a request that echoes the present epoch is accepted below the floor.
+ *   The member `floor:<owner>` is another floor, for the requests of one owner.
  * - Tick: the number of the last call. It is the time by the clock of Redis, but at least one
  *   microsecond more than the tick before. So it never goes back, and no two calls have the same.
  * - Incarnation: `master_replid`. Redis changes it at each start and each promotion.
