@@ -45,10 +45,10 @@ export type { CallbackEvent, EventOfType, EventWithBody } from './callbacks/send
 export {
   type CallbackSender,
   createCallbackSender,
-  type Delivery,
   type SenderCounters,
 } from './callbacks/send/callback-sender.ts';
 export type { CallbackUrlOptions } from './callbacks/send/callback-url.ts';
+export type { Delivery } from './callbacks/send/delivery.ts';
 export type {
   CallbackQueue,
   DeliveryAttempt,

@@ -15,7 +15,8 @@ export {
 export type { AccessKeyInfo, UnreadableKeyInfo } from './keys/key-info.ts';
 export { KeyStoreError, type KeyStoreErrorCode } from './keys/key-store-error.ts';
 export type { ManagedKeyStore } from './keys/managed-key-store.ts';
-export { generateMasterKey, type MasterKeyProvider } from './keys/master-keys.ts';
+export { generateMasterKey } from './keys/master-key.ts';
+export type { MasterKeyProvider } from './keys/master-keys.ts';
 export { MemoryKeyStore } from './keys/memory/memory-key-store.ts';
 export type { Revocation } from './keys/revocation-records.ts';
 export type {
@@ -43,6 +44,7 @@ export type {
   PublicKeyInput,
 } from './verify/key-store.ts';
 export type { ClaimOutcome, NonceClaim, NonceStore } from './verify/nonce-store.ts';
+export type { ReceivedRequest } from './verify/received-request.ts';
 export type { Session, SessionKey, SessionProvider } from './verify/session-provider.ts';
-export { createVerifier, type ReceivedRequest, type Verifier } from './verify/verifier.ts';
+export { createVerifier, type Verifier } from './verify/verifier.ts';
 export type { VerifierOptions } from './verify/verifier-options.ts';

@@ -1,5 +1,13 @@
 import { quote } from '@countersign/shared';
-import { type KeptKey, keyName, readKey, type StoredKey, toRecord } from './key-record.ts';
+import {
+  type KeptKey,
+  keyName,
+  readKey,
+  revoke,
+  type StoredKey,
+  TOMBSTONE,
+  toRecord,
+} from './key-record.ts';
 import { isNotReplicated, KeyStoreError } from './key-store-error.ts';
 import type { Change, RecordStore, UpdateOptions } from './record-store.ts';
 import type { RevocationRecord, RevocationRecords } from './revocation-records.ts';
@@ -66,6 +74,16 @@ export class KeyRecords {
     const own = await this.#revocations.present(key.accessKey.subject);
     if (limited(key, own, undefined).status === 'revoked') throw revoked(accessKeyId);
     return key;
+  }
+
+  /** Revokes a key permanently. A record that cannot be opened is overwritten. */
+  async revoke(accessKeyId: string): Promise<void> {
+    const name = keyName(accessKeyId);
+    const change: Change = (current) => {
+      if (current === undefined) throw notFound(accessKeyId);
+      return revoke(name, current);
+    };
+    await this.#records.update(name, change, { instead: TOMBSTONE, revokes: true });
   }
 
   async change(
@@ -137,7 +155,7 @@ function publicTextOf(key: StoredKey): unknown {
   return 'publicKey' in key ? key.publicKey.key : undefined;
 }
 
-export function notFound(accessKeyId: string): KeyStoreError {
+function notFound(accessKeyId: string): KeyStoreError {
   return new KeyStoreError('ERR_KEY_NOT_FOUND', `There is no access key ${quote(accessKeyId)}`);
 }
 

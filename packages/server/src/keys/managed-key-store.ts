@@ -1,5 +1,4 @@
 import type { PublicKeyAlgorithm } from '@countersign/shared';
-import * as z from 'zod';
 import { OperatorWarnings } from '../lib/operator-warning.ts';
 import { parseOptions } from '../lib/options.ts';
 import type {
@@ -16,28 +15,13 @@ import {
   generateAccessKey,
   type KeyRequest,
 } from './generate-access-key.ts';
-import {
-  type AccessKeyInfo,
-  createdOf,
-  infoOf,
-  mayBeOf,
-  type UnreadableKeyInfo,
-  unreadableInfo,
-} from './key-info.ts';
-import {
-  accessKeyIdOf,
-  checkKey,
-  type KeptKey,
-  keyName,
-  revoke,
-  type StoredKey,
-  TOMBSTONE,
-  withFields,
-} from './key-record.ts';
-import { KeyRecords, limited, notFound } from './key-records.ts';
+import type { AccessKeyInfo, UnreadableKeyInfo } from './key-info.ts';
+import { KeyInfos } from './key-infos.ts';
+import { checkKey, type KeptKey, keyName, type StoredKey, withFields } from './key-record.ts';
+import { KeyRecords, limited } from './key-records.ts';
 import { LastUses } from './last-uses.ts';
 import { RecordCache } from './record-cache.ts';
-import { type Change, notResealed, type RecordStore } from './record-store.ts';
+import { notResealed, type RecordStore } from './record-store.ts';
 import { type Revocation, RevocationRecords, revocationSchema } from './revocation-records.ts';
 import { type RotateOptions, rotateSchema } from './rotation.ts';
 import {
@@ -53,8 +37,6 @@ import {
  * takes effect after 4 s.
  */
 const ANSWER_AGE = 1;
-
-const listSchema = z.strictObject({ subject: z.string().optional() });
 
 /**
  * The life of access keys: create, show, rotate, disable, revoke. It is written once, for
@@ -85,6 +67,7 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   readonly #revocations: RevocationRecords;
   readonly #keys: KeyRecords;
   readonly #lastUses: LastUses;
+  readonly #infos: KeyInfos;
 
   /** @param clock Unix seconds */
   protected constructor(
@@ -98,6 +81,7 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
     this.#revocations = new RevocationRecords(records, clock);
     this.#keys = new KeyRecords(records, this.#revocations);
     this.#lastUses = new LastUses(records, warnings);
+    this.#infos = new KeyInfos(records, this.#lastUses, (id) => this.find(id));
     this.#answers = new RecordCache((accessKeyId) => this.#find(accessKeyId), ANSWER_AGE);
     records.watch((name) => this.#forget(name));
   }
@@ -190,7 +174,7 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
 
   /** Shows a key without its secret. */
   async show(accessKeyId: string): Promise<AccessKeyInfo | undefined> {
-    return this.#info(accessKeyId, await this.#lastUses.of([accessKeyId]));
+    return this.#infos.show(accessKeyId);
   }
 
   /**
@@ -203,16 +187,7 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   async list(
     of: { readonly subject?: string | undefined } = {},
   ): Promise<(AccessKeyInfo | UnreadableKeyInfo)[]> {
-    const { subject } = parseOptions('list of access keys', listSchema, of);
-    const ids = (await this.#records.names()).flatMap((name) => accessKeyIdOf(name) ?? []);
-    const uses = await this.#lastUses.of(ids);
-    const infos = await Promise.all(
-      ids.map((id) => this.#info(id, uses).catch((error) => unreadableInfo(id, error))),
-    );
-    return infos
-      .filter((info) => info !== undefined)
-      .filter((info) => subject === undefined || mayBeOf(subject, info))
-      .sort((one, other) => createdOf(one) - createdOf(other));
+    return this.#infos.list(of);
   }
 
   /**
@@ -271,12 +246,7 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
     const it = parseOptions('revocation', revocationSchema, what);
     if (!('accessKeyId' in it)) return this.#revocations.revoke(it);
     if (isSessionId(it.accessKeyId)) return this.#revocations.revokeSession(it.accessKeyId);
-    const name = keyName(it.accessKeyId);
-    const change: Change = (current) => {
-      if (current === undefined) throw notFound(it.accessKeyId);
-      return revoke(name, current);
-    };
-    await this.#records.update(name, change, { instead: TOMBSTONE, revokes: true });
+    await this.#keys.revoke(it.accessKeyId);
   }
 
   /**
@@ -326,13 +296,5 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
     // Also for an unknown key: the time must not tell an attacker whether an id exists.
     const [own, all] = await this.#revocations.of(key?.accessKey.subject ?? '');
     return key === undefined ? undefined : limited(key, own, all);
-  }
-
-  async #info(
-    accessKeyId: string,
-    uses: ReadonlyMap<string, number>,
-  ): Promise<AccessKeyInfo | undefined> {
-    const key = await this.find(accessKeyId);
-    return key && infoOf(key, uses.get(accessKeyId));
   }
 }

@@ -1,7 +1,13 @@
-import { randomBytes } from 'node:crypto';
-import { describeValue, findTextFlaw, quote, splitMasterKey } from '@countersign/shared';
+import { quote } from '@countersign/shared';
 import { BoundedMap } from '../lib/bounded-map.ts';
 import { KeyStoreError } from './key-store-error.ts';
+import {
+  isMasterKeyId,
+  type MasterKey,
+  type MasterKeyList,
+  parseMasterKey,
+  parseMasterKeys,
+} from './master-key.ts';
 
 /**
  * The keys that secrets are sealed with, as text: `<id>:<32 random bytes in base64url>`. The first
@@ -20,12 +26,6 @@ export type MasterKeyProvider =
 /** What a function returns: one key, all keys, or none. */
 type MasterKeyAnswer = string | readonly string[] | undefined;
 
-/** A key that secrets are sealed with. */
-export interface MasterKey {
-  readonly id: string;
-  readonly bytes: Uint8Array;
-}
-
 /**
  * Milliseconds after which the function is asked for a key again: its owner may have removed it.
  */
@@ -43,30 +43,6 @@ const MOST_ASKED = 64;
 /** How many ids without a key are remembered. */
 const MOST_MISSED = 10_000;
 
-const ID = /^[A-Za-z0-9_-]{1,64}$/;
-
-/**
- * Makes a master key. Keep it apart from what it seals: in the environment, in a file of its own,
- * or in a key management service.
- *
- * @param id its name: the present date if not given
- * @returns `<id>:<32 random bytes in base64url>`
- *
- * @example
- * ```ts
- * import { generateMasterKey } from '@countersign/server';
- *
- * console.assert(/^2026-11:[\w-]{43}$/.test(generateMasterKey('2026-11')));
- * ```
- */
-export function generateMasterKey(id: string = new Date().toISOString().slice(0, 10)): string {
-  if (typeof id !== 'string' || !ID.test(id))
-    throw new TypeError(
-      `Cannot make master key ${describeValue(id)}: expected 1 to 64 of A-Z a-z 0-9 _ - for its name`,
-    );
-  return `${id}:${randomBytes(32).toString('base64url')}`;
-}
-
 /** The answer of the function for one id, or the promise of it. */
 interface Answer {
   /** Milliseconds, by `performance.now()`. */
@@ -75,12 +51,11 @@ interface Answer {
 }
 
 /** All keys by their ids. The first one seals. */
-type KeyList = ReadonlyMap<string, MasterKey>;
 
 /** All keys, as the function returned them. */
 interface ListAnswer {
   readonly at: number;
-  readonly keys: KeyList;
+  readonly keys: MasterKeyList;
 }
 
 /**
@@ -89,7 +64,7 @@ interface ListAnswer {
  */
 export class MasterKeys {
   /** The keys, if they were given directly and there is no function to ask. */
-  readonly #given: KeyList | undefined;
+  readonly #given: MasterKeyList | undefined;
   readonly #ask: (id: string | undefined) => MasterKeyAnswer | Promise<MasterKeyAnswer>;
   /** The last list, if the function returns lists. */
   #list: ListAnswer | undefined;
@@ -114,7 +89,7 @@ export class MasterKeys {
       return;
     }
     this.#ask = () => undefined;
-    this.#given = parseList(Array.isArray(provider) ? provider : [provider]);
+    this.#given = parseMasterKeys(Array.isArray(provider) ? provider : [provider]);
   }
 
   /**
@@ -150,7 +125,7 @@ export class MasterKeys {
    */
   async find(id: string): Promise<MasterKey | undefined> {
     if (this.#given !== undefined) return this.#given.get(id);
-    if (!ID.test(id)) return undefined;
+    if (!isMasterKeyId(id)) return undefined;
     if (this.#list !== undefined) return this.#findListed(id, this.#list);
     const good = this.#keys.get(id);
     if (good !== undefined && isFresh(good, GOOD_FOR)) return good.key;
@@ -230,10 +205,10 @@ export class MasterKeys {
   }
 
   /** Calls the function. A list that arrives late is used too: a key may be missing from it. */
-  async #callProvider(id: string | undefined): Promise<KeyList | string | undefined> {
+  async #callProvider(id: string | undefined): Promise<MasterKeyList | string | undefined> {
     const answer = await this.#ask(id);
     if (!Array.isArray(answer)) return answer as string | undefined;
-    const keys = parseList(answer);
+    const keys = parseMasterKeys(answer);
     this.#list = { at: performance.now(), keys };
     return keys;
   }
@@ -242,12 +217,12 @@ export class MasterKeys {
     try {
       const answer = await settled(this.#callProvider(id), LONGEST_WAIT);
       if (answer instanceof Map) {
-        const keys: KeyList = answer;
+        const keys: MasterKeyList = answer;
         return id === undefined ? keys.values().next().value : keys.get(id);
       }
       if (id !== undefined) this.#list = undefined;
       if (answer === undefined) return undefined;
-      const key = parse(answer);
+      const key = parseMasterKey(answer);
       if (id !== undefined && key.id !== id) throw new Error(`another was given, ${quote(key.id)}`);
       return key;
     } catch (cause) {
@@ -278,31 +253,4 @@ function failed(which: string, why: string, cause?: unknown): KeyStoreError {
   return new KeyStoreError('ERR_MASTER_KEY', `Cannot get the master key ${which}: ${why}`, {
     cause,
   });
-}
-
-function parseList(texts: readonly unknown[]): KeyList {
-  if (texts.length === 0) throw notOne();
-  const keys = new Map(texts.map(parse).map((key) => [key.id, key]));
-  if (keys.size !== texts.length)
-    throw new TypeError('Cannot use master keys: two of them have the same id');
-  return keys;
-}
-
-function parse(text: unknown): MasterKey {
-  const split = typeof text === 'string' ? splitMasterKey(text) : undefined;
-  if (split === undefined) throw notOne(text);
-  const { id, encoded } = split;
-  const bytes = Buffer.from(encoded, 'base64url');
-  if (new Set(bytes).size < 8)
-    throw new TypeError(
-      `Cannot use master key ${quote(id)}: it repeats a few bytes; make one with generateMasterKey()`,
-    );
-  return { id, bytes };
-}
-
-function notOne(text?: unknown): TypeError {
-  const flaw = typeof text === 'string' ? findTextFlaw(text) : undefined;
-  return new TypeError(
-    `Cannot use master key: ${flaw === undefined ? '' : `${flaw}; `}expected <id>:<32 bytes in base64url>, as generateMasterKey() makes it`,
-  );
 }

@@ -1,13 +1,7 @@
-import {
-  type HeadersInput,
-  kindOf,
-  quote,
-  type RefusalReason,
-  SignatureError,
-} from '@countersign/shared';
+import { kindOf, quote, type RefusalReason, SignatureError } from '@countersign/shared';
 import { callHook, watchPromise } from '../lib/call-hook.ts';
 import { type Attempt, goOn, newAttempt } from './attempt.ts';
-import { checkBody, hashUndeclared, type ReceivedBody } from './check-body.ts';
+import { checkBody, hashUndeclared } from './check-body.ts';
 import { checkChunks } from './check-chunks.ts';
 import { checkCoverage } from './check-coverage.ts';
 import { failureRefusal, recordFailure } from './check-failures.ts';
@@ -22,39 +16,9 @@ import type { Identity } from './identity.ts';
 import type { ClaimOutcome } from './nonce-store.ts';
 import { readRequest } from './read-request.ts';
 import { readSignature } from './read-signature.ts';
+import type { ReceivedRequest } from './received-request.ts';
 import { storeFailed } from './store-failed.ts';
 import { parseVerifierOptions, type VerifierOptions } from './verifier-options.ts';
-
-/** A request as a server received it. */
-export interface ReceivedRequest {
-  readonly method: string;
-  /** The request target as on the request line, such as `/VideoParser/?lang=en`. */
-  readonly url: string;
-  /**
-   * Give raw pairs or `req.rawHeaders` if you have them: other forms join or drop duplicates, so
-   * the verifier cannot see them.
-   */
-  readonly headers: HeadersInput;
-  /**
-   * The header fields as the application reads them, such as `req.headers`, if it reads another
-   * form than `headers`: a field that is not among them is refused. Node leaves out of
-   * `req.headers` what exceeds `server.maxHeadersCount`, and joins or drops duplicates.
-   */
-  readonly parsedHeaders?: Readonly<Record<string, unknown>> | undefined;
-  /**
-   * The host of the URL that the application reads, if it reads one. It must be the host in `Host`,
-   * unless `publicOrigin` is set.
-   */
-  readonly urlHost?: string | undefined;
-  /** The body as it came over the wire; empty if not given. */
-  readonly body?: ReceivedBody;
-  /**
-   * The network address of the caller, by which failures are limited. Do not take it from a header
-   * that your own proxy has not written: an attacker can write any. If it is not known, failures
-   * are not limited.
-   */
-  readonly clientAddress?: string | undefined;
-}
 
 /** Says who signed a request, or why it is refused. */
 export interface Verifier {

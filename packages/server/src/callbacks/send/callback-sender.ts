@@ -3,6 +3,7 @@ import { describeThrown } from '../../lib/thrown.ts';
 import { type CheckedEndpoint, checkEndpoint } from './callback-endpoint.ts';
 import { type CallbackEvent, deliveryId, toContent } from './callback-event.ts';
 import { parseCallbackUrl } from './callback-url.ts';
+import { type Delivery, toDelivery } from './delivery.ts';
 import { EndpointGate, type PlaceOutcome } from './endpoint-gate.ts';
 import { type AttemptResult, makeAttempt } from './make-attempt.ts';
 import { createPoster } from './poster.ts';
@@ -12,26 +13,10 @@ import {
   type DeliveryState,
   ownerOf,
   type QueuedCallback,
-  type QueueEntry,
   type Verdict,
 } from './queue/callback-queue.ts';
 import { type CallbackSenderOptions, checkSenderOptions } from './sender-options.ts';
 import { readSecrets } from './sign-attempt.ts';
-
-/** A delivery without payload, URL or secret: safe to show to the endpoint's owner. */
-export interface Delivery {
-  readonly id: string;
-  readonly endpointId: string;
-  readonly eventId: string;
-  /** Unix seconds. */
-  readonly createdAt: number;
-  /** `dead` is not tried again, unless you call `redeliver()`. */
-  readonly state: DeliveryState;
-  /** The latest 50, the oldest first. */
-  readonly attempts: readonly DeliveryAttempt[];
-  /** Why it is dead, if no attempt shows that. */
-  readonly reason?: string | undefined;
-}
 
 /** Counts of events in this process since the sender was built. */
 export interface SenderCounters {
@@ -302,10 +287,4 @@ function shortened({ location: _, response, ...attempt }: DeliveryAttempt): Deli
  */
 function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : quote(error);
-}
-
-function toDelivery({ callback, progress, state }: QueueEntry): Delivery {
-  const { id, endpointId, eventId, createdAt } = callback;
-  const { attempts, reason } = progress;
-  return { id, endpointId, eventId, createdAt, state, attempts, reason };
 }

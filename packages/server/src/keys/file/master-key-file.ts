@@ -1,7 +1,7 @@
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { describeValue, quote } from '@countersign/shared';
-import { generateMasterKey } from '../master-keys.ts';
+import { generateMasterKey } from '../master-key.ts';
 import { create } from './file-draft.ts';
 
 /**

@@ -1,9 +1,8 @@
-import { quote } from '@countersign/shared';
 import { DelayedError, Queue, UnrecoverableError, Worker } from 'bullmq';
 import type { Cluster, Redis } from 'ioredis';
 import { OperatorWarnings } from '../../../lib/operator-warning.ts';
 import { CheckedRedis } from '../../../lib/redis/checked-redis.ts';
-import { isNoAnswer, reasonOf } from '../../../lib/redis/reachable.ts';
+import { isNoAnswer } from '../../../lib/redis/reachable.ts';
 import { refusalOf } from '../../../lib/redis/redis-permissions.ts';
 import { QUEUE_COMMANDS } from './bullmq-commands.ts';
 import {
@@ -23,6 +22,7 @@ import {
   parseBullmqOptions,
 } from './bullmq-options.ts';
 import { BullmqOwners } from './bullmq-owners.ts';
+import { warnOfFailure, warnOfFill } from './bullmq-warnings.ts';
 import type {
   CallbackQueue,
   DeliveryProgress,
@@ -82,6 +82,8 @@ export class BullmqCallbackQueue implements CallbackQueue {
   /** Work that is still to be done for finished jobs. `close()` waits for it. */
   readonly #finishing = new Set<Promise<void>>();
   readonly #warnings: OperatorWarnings;
+  readonly #warn = (error: Error): void =>
+    warnOfFailure(this.#warnings, error, (it) => this.#connection.explain(it));
 
   constructor(options: BullmqCallbackQueueOptions) {
     this.#settings = parseBullmqOptions(options);
@@ -99,7 +101,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
       consequence: 'send() rejects, and nothing is delivered',
       timeout: timeout * 1000,
       permissions: (own) => refusalOf(own, { prefix: `${prefix}:`, commands: QUEUE_COMMANDS }),
-      whenTested: ({ memoryUse }) => this.#recordFill(memoryUse),
+      whenTested: ({ memoryUse }) => warnOfFill(this.#warnings, memoryUse),
     });
     this.#queue = new Queue(name, { connection: own, prefix, skipWaitingForReady: true });
     this.#queue.on('error', this.#warn);
@@ -289,24 +291,4 @@ export class BullmqCallbackQueue implements CallbackQueue {
     await this.#lanes.leave(job);
     await this.#owners.keep(toCallback(job), state);
   }
-
-  /** The queue has no bound for all owners together. The memory of Redis is the bound. */
-  #recordFill(memoryUse: number): void {
-    const message = () =>
-      `The Redis of the callback queue is nearly full: it uses ${Math.round(100 * memoryUse)} % of its maxmemory. When it is full, send() rejects: raise maxmemory, or see why callbacks are not delivered`;
-    this.#warnings.fill('COUNTERSIGN_CALLBACK_QUEUE_NEARLY_FULL', memoryUse, message);
-  }
-
-  readonly #warn = (error: Error): void => {
-    // This error also occurs if a job finished just before its lock was renewed, which is harmless.
-    // If the lock was really lost, the job is handed out again.
-    const isLock = error.message.startsWith('could not renew lock');
-    // If Redis does not answer, all connections notice. Only the checked connection reports it.
-    if (isLock || isNoAnswer(error)) return;
-    const message = `Cannot work with the callback queue in Redis: ${quote(reasonOf(error), 256)}. What failed is tried again`;
-    // A missing permission has a warning of its own, from the check of the connection.
-    void this.#connection.explain(error).then((why) => {
-      if (why === error) this.#warnings.event('COUNTERSIGN_CALLBACK_QUEUE_FAILED', { message });
-    });
-  };
 }
