@@ -1,5 +1,5 @@
-// Nothing is lost: receivers that fail at random, a sender that is killed, and a Redis that is
-// killed. CALLBACK_EVENTS has the number of events: 600 if not given, 10,000 now and then.
+// No callback is lost, although receivers fail at random and the sender and Redis are killed.
+// CALLBACK_EVENTS is the number of events: 600 if not given. Use 10,000 from time to time.
 
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -26,7 +26,7 @@ const RECEIVERS = 50;
 const SENDER_KILLS = 5;
 const REDIS_KILLS = 2;
 const SECRET = 'whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH';
-/** Finished callbacks are counted at the end. */
+/** The test counts finished callbacks at the end, so the queue must keep them all. */
 const QUEUE = { name: 'delivery', keepDelivered: { count: 100_000 } };
 
 const cleanups: (() => unknown)[] = [];
@@ -34,7 +34,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** The same faults in each run. */
+/** A random generator with a seed, so each run has the same faults. */
 function createRandom(seed: number): () => number {
   let state = seed;
   return () => {
@@ -47,8 +47,8 @@ const random = createRandom(5);
 const verifier = createCallbackVerifier({ secrets: [SECRET] });
 
 /**
- * What receivers have seen: how often each event was answered with 2xx, how often its handler has
- * completed, and what they did.
+ * What the receivers have seen: how often they answered each event with 2xx, how often its handler
+ * completed, and which faults they made.
  */
 class Seen {
   readonly delivered = new Map<string, number>();
@@ -128,9 +128,9 @@ async function startReceivers(seen: Seen): Promise<string[]> {
   );
 }
 
-/** A sender in a process of its own that sends so many events, each until it is queued. */
+/** A sender in its own process, which sends the given events, each until it is queued. */
 class Sender {
-  /** Not known to be queued. */
+  /** Events that are not known to be queued. */
   readonly unsent: Set<number>;
   readonly #settings: string;
   #child: ChildProcess | undefined;
@@ -170,7 +170,7 @@ describe('a sender on BullMQ', () => {
       let redis: RedisServer = await startRedis({ args });
       const { port } = redis;
       cleanups.push(() => redis.stop());
-      // What was handled is kept in the same Redis, which is killed too.
+      // The store of handled callbacks uses the same Redis, which is killed too.
       const receivers = new Redis({ port });
       receivers.on('error', () => undefined);
       cleanups.push(() => receivers.disconnect());
@@ -181,7 +181,7 @@ describe('a sender on BullMQ', () => {
       await sender.start();
       cleanups.push(() => sender.kill());
 
-      // At each step so many have arrived; the blows are spread over all of it.
+      // The kills are spread over the whole run: each comes when that many events have arrived.
       const blows = [
         ...Array.from({ length: SENDER_KILLS }, (_, index) => ({
           at: (index + 1) / (SENDER_KILLS + 1),
@@ -210,14 +210,13 @@ describe('a sender on BullMQ', () => {
         await queue.close();
         connection.disconnect();
       });
-      // What was answered just now is written down a moment later, and what a killed sender had in
-      // hand is taken up again.
+      // The queue stores an answer a moment later, and hands out again what a killed sender had.
       while ((await queue.list('waiting', 1)).length > 0) await sleep(50);
       expect(await queue.list('dead', 10)).toEqual([]);
       expect((await queue.list('delivered', 2 * EVENTS)).length).toBe(EVENTS);
       expect(sender.unsent.size).toBe(0);
       expect(seen.forged).toBe(0);
-      // At least once on the wire, and exactly once in the handlers.
+      // Each event arrives at least once, and its handler completes exactly once.
       expect(seen.completed.size).toBe(EVENTS);
       expect([...seen.completed.values()].filter((count) => count !== 1)).toEqual([]);
       expect(seen.faults['handled, then reset']).toBeGreaterThan(0);
@@ -227,7 +226,7 @@ describe('a sender on BullMQ', () => {
     Math.max(60_000, 60 * EVENTS),
   );
 
-  it('keeps the order of a lane, though it is killed three times', async () => {
+  it('keeps the order of a lane, even if it is killed three times', async () => {
     const events = 30;
     const seen = new Seen(createOnce({ store: new MemoryOnceStore() }));
     const [url] = await startReceivers(seen);
@@ -243,7 +242,7 @@ describe('a sender on BullMQ', () => {
       await sender.start();
     }
     while (seen.delivered.size < events) await sleep(5);
-    // As they came first: what was in hand when the sender was killed comes again.
+    // Compare first arrivals: what the killed sender had arrives again.
     expect([...seen.delivered.keys()]).toEqual(
       Array.from({ length: events }, (_, index) => `msg_${index}`),
     );

@@ -1,6 +1,6 @@
-// A sender of callbacks in a process of its own, to be killed: with the built package, on a queue
-// in Redis. It is told which events to send, tells which are queued, and delivers until it ends.
-// SETTINGS (JSON) has the rest.
+// A sender of callbacks in its own process, for tests that kill it. It uses the built package and a
+// queue in Redis. It reads which events to send, writes which are queued, and delivers until it
+// ends. SETTINGS (JSON) has the rest.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
@@ -15,10 +15,9 @@ redis.on('error', () => undefined);
 const sender = createCallbackSender({
   queue: new BullmqCallbackQueue({ redis, takeOverAfter: 1, timeout: 1, ...queue }),
   endpoints: (id) => ({ id, url: urls[Number(id)], secrets: [secret], order }),
-  // What a sender has in hand when it is killed is sent again: so much of it that a test machine
-  // keeps up.
+  // The callbacks that a killed sender had are sent again. 64 are few enough for a test machine.
   concurrency: 64,
-  // The specification's, a few thousand times as fast.
+  // The schedule of the specification, a few thousand times as fast.
   schedule: Array.from({ length: 60 }, (_, index) => Math.min(0.05 * (index + 1), 0.5)),
   maxRetryAfter: 0.2,
   timeouts: { connect: 1, headers: 0.3, body: 0.3 },
@@ -38,7 +37,7 @@ process.on('message', async (events) => {
 });
 process.send('ready');
 
-/** Until it is queued: what may have been is sent again, with the same id. */
+/** Sends an event until it is queued. If it may be queued already, the same id keeps it single. */
 async function sendOnce(event) {
   for (;;) {
     try {

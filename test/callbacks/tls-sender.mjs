@@ -1,6 +1,6 @@
-// Sends one callback over TLS, with the certificates that Node trusts, and says what became of it:
-// to be run with NODE_EXTRA_CA_CERTS, which Node reads as it starts. Arguments: the host, the port,
-// the secret.
+// Sends one callback over TLS, with the certificates that Node trusts, and prints the outcome. Run
+// it with NODE_EXTRA_CA_CERTS, which Node reads when it starts. Arguments: the host, the port, the
+// secret.
 
 import { createCallbackSender } from '../../packages/server/dist/callbacks.js';
 
@@ -16,7 +16,7 @@ const outcome = await new Promise((resolve) => {
     onDead: ({ attempt }) => end(attempt.error),
   });
   const end = async (what) => {
-    // Not waited for: it waits for this.
+    // Not awaited: close() waits for this hook.
     void sender.close();
     resolve(what);
   };

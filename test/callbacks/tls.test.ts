@@ -1,4 +1,4 @@
-// Callbacks go to the server that proves to have the name, though the connection is made to the
+// Callbacks only go to a server that proves its name, even though the connection is made to the
 // address that was checked.
 
 import { execFile } from 'node:child_process';
@@ -51,7 +51,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** What became of a callback, told by the process that sent it. */
+/** Returns the outcome of a callback, from the process that sent it. */
 async function send(host: string, trusted: string | undefined): Promise<string> {
   received = [];
   const { NODE_EXTRA_CA_CERTS: _, ...env } = process.env;
@@ -64,7 +64,7 @@ async function send(host: string, trusted: string | undefined): Promise<string> 
 }
 
 describe('a callback over TLS', () => {
-  it('is delivered to the server that has the name, asked for by it', async () => {
+  it('is delivered to the server that has the name, which the sender asks for', async () => {
     expect(await send('hooks.test', certificate)).toBe('delivered 204');
     const id = expect.stringMatching(/^msg_/);
     expect(received).toEqual([{ servername: 'hooks.test', host: `hooks.test:${port}`, id }]);

@@ -16,7 +16,8 @@ export interface BodyJudge {
   /**
    * Takes the next bytes.
    *
-   * @returns what is verified by now and was not handed on before. The judge does not change these bytes later
+   * @returns the bytes that are verified now and were not handed on before. The judge does not
+   * change these bytes later
    * @throws SignatureError `ERR_BODY_MISMATCH`. The judge is not called again
    */
   push(bytes: Uint8Array): readonly Uint8Array[];

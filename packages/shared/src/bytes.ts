@@ -1,4 +1,4 @@
-/** Text forms of bytes. Decoding is strict: whatever `encode` would not have written is refused. */
+/** Text forms of bytes. Decoding is strict: a text that `encode` would not write is refused. */
 
 const HEX_PAIRS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 const NOT_A_DIGIT = 4096;
@@ -19,7 +19,7 @@ export function encodeHex(bytes: Uint8Array): string {
 export function isSha256Hex(text: string): boolean {
   if (text.length !== 64) return false;
   let flaws = 0;
-  // A regular expression branches at each digit, and random digits are what no processor can predict.
+  // A regular expression branches at each digit. A processor cannot predict random digits.
   for (let index = 0; index < 64; index++)
     flaws |= HEX_DIGITS[text.charCodeAt(index)] ?? NOT_A_DIGIT;
   return flaws < NOT_A_DIGIT;
@@ -49,7 +49,7 @@ export function decodeHex(text: string): Uint8Array | undefined {
 export function encodeBase64Url(bytes: Uint8Array): string {
   let text = '';
   for (let index = 0; index < bytes.length; index += 3) {
-    // What is not there counts as zero.
+    // Missing bytes count as zero.
     const bits =
       ((bytes[index] as number) << 16) |
       ((bytes[index + 1] as number) << 8) |

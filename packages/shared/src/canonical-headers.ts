@@ -1,32 +1,33 @@
 import { quote, SignatureError } from './errors.ts';
 import { type HeaderFields, isNamed } from './header-fields.ts';
 
-/** The prefix of the fields that are ours: every one of them in a request must be signed. */
+/** The prefix of our own fields. Each of them that is in a request must be signed. */
 export const OWN_PREFIX = 'x-countersign-';
 
-/** Each changes what the server makes of the body, or of the method. */
+/** Each changes how the server reads the body or the method. */
 const SIGNED_WHEN_PRESENT = ['host', 'content-encoding', 'content-type', 'x-http-method-override'];
 
 const HYPHEN = 0x2d;
 const NOT_PLAIN = /[^\t -~]/;
 
 /**
- * Whether a field must be signed if it is there: `host`, every one of ours, and those that change what a request means.
+ * Whether a field must be signed if it is present: `host`, all our own, and those that change what
+ * a request means.
  *
  * @param name in any case
  */
 export function mustBeSigned(name: string): boolean {
   for (const field of SIGNED_WHEN_PRESENT) if (isNamed(name, field)) return true;
-  // Most other fields are not ours, and their second letter says so.
+  // Most other fields differ from ours in the second letter.
   return name.charCodeAt(1) === HYPHEN && name.toLowerCase().startsWith(OWN_PREFIX);
 }
 
 /**
  * The canonical headers: a line `name:value` for each signed header, in the order of the list.
  *
- * @throws SignatureError `ERR_COMPONENT_NOT_COVERED` where a signed header is absent: it is never read as empty;
- * `ERR_SIGNATURE_AMBIGUOUS` where it occurs twice; `ERR_SIGNATURE_MALFORMED` where its value holds a control or an
- * 8-bit octet, with which a line could be forged
+ * @throws SignatureError `ERR_COMPONENT_NOT_COVERED` if a signed header is absent: it is never read
+ * as empty; `ERR_SIGNATURE_AMBIGUOUS` if it occurs twice; `ERR_SIGNATURE_MALFORMED` if its value
+ * holds a control character or an 8-bit octet, with which an attacker could forge a line
  */
 export function canonicalHeaders(headers: HeaderFields, signedHeaders: readonly string[]): string {
   let lines = '';

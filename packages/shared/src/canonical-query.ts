@@ -3,19 +3,24 @@ import { decodePercent } from './percent-encoding.ts';
 
 const OURS = /(?:^|&)x-countersign-/i;
 
-/** Whether a query holds a parameter of ours, in any case: then it must hold all of them, as they are written. */
+/**
+ * Whether a query holds one of our parameters, in any case. Then it must hold all, exactly as we
+ * write them.
+ */
 export function isPresigned(query: string): boolean {
   return OURS.test(query);
 }
 
 /**
- * Reads the parameters of a presigned URL: these names, in this order, at the end of the query, each once.
+ * Reads the parameters of a presigned URL: these names, in this order, at the end of the query,
+ * each once.
  *
- * One form only, so that nobody can add a second `X-Countersign-Expires` and have another reader see it.
+ * There is only one form. Otherwise an attacker could add a second `X-Countersign-Expires` that
+ * another reader sees.
  *
  * @returns the decoded values, in the order of `names`
- * @throws SignatureError `ERR_SIGNATURE_MALFORMED`, or `ERR_SIGNATURE_AMBIGUOUS` where a parameter of ours stands
- * elsewhere in the query too
+ * @throws SignatureError `ERR_SIGNATURE_MALFORMED`, or `ERR_SIGNATURE_AMBIGUOUS` if one of our
+ * parameters is also elsewhere in the query
  */
 export function readPresigned(query: string, names: readonly string[]): string[] {
   const start = `&${query}`.indexOf(`&${names[0]}=`);

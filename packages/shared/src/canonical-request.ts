@@ -1,20 +1,21 @@
 import { canonicalHeaders } from './canonical-headers.ts';
 import type { HeaderFields } from './header-fields.ts';
 
-/** What a signature is about: a request as it goes over the wire, without its body. */
+/** The request that is signed, as it goes over the wire, without its body. */
 export interface SignableRequest {
   readonly method: string;
-  /** The canonical URI: the path as it stands on the request line. */
+  /** The canonical URI: the path as on the request line. */
   readonly path: string;
-  /** The query as it stands on the request line, without its leading `?`. */
+  /** The query as on the request line, without its leading `?`. */
   readonly query: string;
   readonly headers: HeaderFields;
 }
 
 /**
- * Joins what is signed: method, canonical URI, canonical query, canonical headers, signed headers, body hash.
+ * Joins the signed parts: method, canonical URI, canonical query, canonical headers, signed
+ * headers, body hash.
  *
- * Every part but the headers is free of line feeds, and an empty line ends the headers, so no two requests have one
+ * Only the headers hold line feeds, and an empty line ends them. So no two requests have the same
  * canonical request.
  *
  * @see docs/wire-format.md, "Canonical request"
@@ -28,7 +29,7 @@ export function canonicalRequest(
   return `${request.method}\n${request.path}\n${query}\n${headers}\n${signed.signedHeadersText}\n${signed.bodyHash}`;
 }
 
-/** What a signature says of the request that it is for. */
+/** What a signature says about its request. */
 interface SignedParts {
   readonly signedHeaders: readonly string[];
   /** The same, joined with `;`. */

@@ -5,9 +5,9 @@ export const LATEST_TIME = 253_402_300_799;
 const EXPECTED = 'a function that returns Unix seconds';
 
 /**
- * Says what is wrong with the option `clock`, after one call.
+ * Calls the option `clock` once, and says what is wrong with it.
  *
- * @returns what is expected in its place; `undefined` if it gives Unix seconds
+ * @returns what is expected instead; `undefined` if it gives Unix seconds
  */
 export function findClockFlaw(clock: unknown): string | undefined {
   if (typeof clock !== 'function') return EXPECTED;
@@ -20,9 +20,10 @@ export function findClockFlaw(clock: unknown): string | undefined {
 }
 
 /**
- * A clock that gives a time or throws. Compared with `NaN` every lease would be over, and a callback handled twice.
+ * A clock that gives a time or throws. With `NaN` every lease would look expired, and a callback
+ * would be handled twice.
  *
- * @returns a function that throws a TypeError if `clock` gives something else than Unix seconds
+ * @returns a function that throws a TypeError if `clock` does not give Unix seconds
  */
 export function strictClock(clock: () => number): () => number {
   return () => {

@@ -1,7 +1,7 @@
 import { quote, SignatureError } from './errors.ts';
 import { copyText } from './remember.ts';
 
-/** For what a signing key is good: one day and one audience. */
+/** What a signing key is good for: one day and one audience. */
 export interface CredentialScope {
   /** UTC day, such as `20261121`. */
   readonly date: string;
@@ -9,14 +9,14 @@ export interface CredentialScope {
   readonly audience: string;
 }
 
-/** Who signed, and for what the signing key was good. */
+/** Who signed, and what the signing key was good for. */
 export interface Credential extends CredentialScope {
   readonly accessKeyId: string;
-  /** As it stands on the wire. */
+  /** The credential as on the wire. */
   readonly text: string;
 }
 
-/** The last part of every credential: which scheme its signing key is for. */
+/** The last part of every credential. It names the scheme that the signing key is for. */
 export const TERMINATOR = 'countersign1_request';
 
 const ACCESS_KEY_ID = /^[A-Za-z0-9._-]{1,128}$/;
@@ -40,7 +40,7 @@ export function formatCredential(accessKeyId: string, scope: CredentialScope): s
 }
 
 /**
- * Parses a credential. No part can hold a `/`, so there is one way to read it.
+ * Parses a credential. No part can hold a `/`, so there is only one way to read it.
  *
  * @throws SignatureError `ERR_SIGNATURE_MALFORMED`
  */

@@ -1,4 +1,4 @@
-/** The primitives where there is no `node:crypto`: the audited, synchronous `@noble/hashes`. */
+/** The primitives for runtimes without `node:crypto`: the audited, synchronous `@noble/hashes`. */
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js';
 import { encodeHex } from './bytes.ts';
@@ -11,7 +11,7 @@ export function sha256Hex(data: string | Uint8Array): string {
   return encodeHex(nobleSha256(typeof data === 'string' ? encoder.encode(data) : data));
 }
 
-/** A SHA-256 for what does not come in one piece. */
+/** A SHA-256 of bytes that come in pieces. */
 export function createSha256(): Sha256 {
   const digest = nobleSha256.create();
   return { update: (bytes) => void digest.update(bytes), hex: () => encodeHex(digest.digest()) };
@@ -37,7 +37,10 @@ export function encodeUtf8(text: string): Uint8Array {
   return encoder.encode(text);
 }
 
-/** Compares without telling by its duration where the first difference is. Both must have one length. */
+/**
+ * Compares in constant time, so the duration does not show the first difference. The lengths must
+ * be equal.
+ */
 export function timingSafeEqual(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) throw new RangeError('Cannot compare: the lengths differ');
   let difference = 0;

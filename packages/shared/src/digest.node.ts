@@ -1,4 +1,7 @@
-/** The primitives, from `node:crypto`. `digest.browser.ts` gives the same names where the `browser` condition holds. */
+/**
+ * The primitives from `node:crypto`. `digest.browser.ts` has the same names for the `browser`
+ * condition.
+ */
 import {
   createHash,
   createHmac,
@@ -16,7 +19,7 @@ export function sha256Hex(data: string | Uint8Array): string {
   return hash('sha256', data, 'hex');
 }
 
-/** A SHA-256 for what does not come in one piece. */
+/** A SHA-256 of bytes that come in pieces. */
 export function createSha256(): Sha256 {
   const digest = createHash('sha256');
   return { update: (bytes) => void digest.update(bytes), hex: () => digest.digest('hex') };
@@ -38,7 +41,7 @@ export function verifyHmacSha256(key: MacKey, data: Uint8Array, mac: Uint8Array)
   return mac.length === expected.length && timingSafeEqual(expected, mac);
 }
 
-/** Written and compared in one go, so that one will do for all. */
+/** One buffer for all calls: it is written and compared without a pause in between. */
 const expected = Buffer.alloc(32);
 
 function hmacText(key: MacKey, data: Uint8Array): string {
@@ -52,7 +55,10 @@ export function encodeUtf8(text: string): Uint8Array {
   return Buffer.from(text, 'utf8');
 }
 
-/** Bytes by way of text: a `Buffer` from `node:crypto` is allocated outside the heap, which costs more than the hash. */
+/**
+ * Bytes, by way of text. A `Buffer` from `node:crypto` is allocated outside the heap, which costs
+ * more than the hash.
+ */
 function bytesOf(text: string): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(text.length);
   for (let index = 0; index < bytes.length; index++) bytes[index] = text.charCodeAt(index);

@@ -1,6 +1,6 @@
 /**
- * Every reason for which a request is refused: the word that goes over the wire, the HTTP status, and whether sending
- * the request again can help. One table, so that a code cannot mean two things in two places.
+ * Every reason to refuse a request: the reason on the wire, the HTTP status, and whether the client
+ * may send the request again. There is one table, so that a code means the same in all places.
  */
 const refusals = {
   ERR_SIGNATURE_MISSING: { reason: 'signature-missing', status: 401, retry: 'no' },
@@ -26,47 +26,51 @@ const refusals = {
   ERR_BODY_CONSUMED: { reason: 'internal', status: 500, retry: 'no' },
 } as const;
 
-/** The stable name of a refusal, for programs: one heading each in `docs/errors.md`. */
+/** The stable name of a refusal, for programs. `docs/errors.md` has a heading for each. */
 export type SignatureErrorCode = keyof typeof refusals;
 
-/** The word for a refusal on the wire. What strangers could probe shares one word. */
+/** The reason of a refusal on the wire. Refusals that an attacker could probe share one reason. */
 export type RefusalReason = (typeof refusals)[SignatureErrorCode]['reason'];
 
-/** What a refusal carries beside its code and message. */
+/** What a refusal carries besides its code and message. */
 export interface SignatureErrorOptions {
   /** The nonce store's epoch, for the client to echo. */
   readonly epoch?: string | undefined;
   /** Seconds until a new attempt can succeed. */
   readonly retryAfter?: number | undefined;
-  /** What went wrong underneath. Never sent to the client. */
+  /** The error that caused the refusal. It is never sent to the client. */
   readonly cause?: unknown;
 }
 
 /**
  * A request cannot be signed, or was refused.
  *
- * Messages name the value that was wrong, cut short, and never hold a secret, a signature or a token.
+ * Messages name the wrong value, cut short. They never hold a secret, a signature or a token.
  *
  * @example
  * ```ts
  * import { SignatureError } from '@countersign/shared';
  *
- * const error = new SignatureError('ERR_SIGNATURE_EXPIRED', 'The signature is 180 s old, 120 s are allowed');
- * console.assert(error.status === 401 && error.reason === 'clock-skew' && error.retry === 're-signed');
+ * const error = new SignatureError('ERR_SIGNATURE_EXPIRED', 'Signed 180 s ago, 120 s are allowed');
+ * console.assert(error.status === 401 && error.reason === 'clock-skew');
+ * console.assert(error.retry === 're-signed');
  * ```
  */
 export class SignatureError extends Error {
   override readonly name = 'SignatureError';
   readonly code: SignatureErrorCode;
-  /** The word for this refusal on the wire. */
+  /** The reason of this refusal on the wire. */
   readonly reason: RefusalReason;
   /** The HTTP status of the answer. */
   readonly status: number;
-  /** Whether the caller may try again: `re-signed` with a new signature, `later` after `retryAfter` seconds. */
+  /**
+   * Whether the caller may try again: `re-signed` with a new signature, `later` after `retryAfter`
+   * seconds.
+   */
   readonly retry: 'no' | 're-signed' | 'later';
-  /** The nonce store's epoch where it is known, for the client to echo. */
+  /** The nonce store's epoch if it is known, for the client to echo. */
   readonly epoch: string | undefined;
-  /** Seconds until a new attempt can succeed, where that is known. */
+  /** Seconds until a new attempt can succeed, if that is known. */
   readonly retryAfter: number | undefined;
 
   /**
@@ -84,7 +88,7 @@ export class SignatureError extends Error {
     this.retryAfter = options.retryAfter;
   }
 
-  /** Where this refusal is explained. */
+  /** The URL of the page that explains this refusal. */
   get help(): string {
     return `docs/errors.md#${this.code.toLowerCase()}`;
   }
@@ -100,16 +104,24 @@ function describe(value: unknown): string {
   try {
     return String(value);
   } catch {
-    // Not everything can be written: an object without a prototype cannot.
+    // An object without a prototype cannot be turned into text.
     return typeof value;
   }
 }
 
-/** A wrong value, as a message about an option can show it: text quoted, an object or a function by its type only. */
+/** The type of a value, for a message that must not show the value: it may be a secret. */
+export function kindOf(value: unknown): string {
+  if (value === null) return 'null';
+  return Array.isArray(value) ? 'array' : typeof value;
+}
+
+/**
+ * A wrong value for a message about an option. Text is quoted; of an object, only the type is
+ * named.
+ */
 export function describeValue(value: unknown): string {
   if (typeof value === 'string')
     return /^[a-z][a-z\d+.-]*:\/\/[^/]*@/i.test(value) ? 'a URL with a user name' : quote(value);
-  if (Array.isArray(value)) return 'of type array';
   const isShown = value === null || (typeof value !== 'object' && typeof value !== 'function');
-  return isShown ? String(value) : `of type ${typeof value}`;
+  return isShown ? String(value) : `of type ${kindOf(value)}`;
 }

@@ -1,6 +1,6 @@
 import { quote, SignatureError } from './errors.ts';
 
-/** Header fields as they are handed in: raw pairs, `req.rawHeaders`, a `Headers`, or a record. */
+/** Header fields in any form: raw pairs, `req.rawHeaders`, a `Headers`, or a record. */
 export type HeadersInput =
   | Iterable<readonly [name: string, value: string]>
   | readonly string[]
@@ -10,10 +10,11 @@ const MOST_FIELDS = 1_000;
 const COLON = 0x3a;
 
 /**
- * Header fields as they came: a flat list of names and values, as in `req.rawHeaders`. Duplicates stay apart rather than
- * joined: Node keeps the first `Authorization` of two and joins other fields, and a signature must not depend on which.
+ * Header fields as received: a flat list of names and values, as in `req.rawHeaders`. Duplicates
+ * are not joined: Node keeps the first of two `Authorization` and joins other fields, and a
+ * signature must not depend on that.
  *
- * Requests have a dozen fields: looking through them is cheaper than building a map of them.
+ * A request has about twelve fields, so searching the list is cheaper than building a map.
  */
 export class HeaderFields {
   readonly raw: readonly string[];
@@ -34,7 +35,8 @@ export class HeaderFields {
    * The value of a field, without the spaces and tabs around it.
    *
    * @param name in lower case
-   * @throws SignatureError `ERR_SIGNATURE_AMBIGUOUS` where the field occurs twice: readers disagree on which one counts
+   * @throws SignatureError `ERR_SIGNATURE_AMBIGUOUS` if the field occurs twice: readers disagree on
+   * which one counts
    */
   get(name: string): string | undefined {
     const { raw } = this;
@@ -51,7 +53,7 @@ export class HeaderFields {
     return found === -1 ? undefined : trim(raw[found + 1] as string);
   }
 
-  /** A copy in which these fields have these values, whatever they had before. */
+  /** A copy in which these fields have these values instead of their own. */
   with(fields: readonly (readonly [name: string, value: string])[]): HeaderFields {
     const raw = [...this.raw];
     for (const [name, value] of fields) {
@@ -67,7 +69,7 @@ export class HeaderFields {
 /**
  * Reads header fields.
  *
- * @param most the most fields that are read: 1,000 if not given
+ * @param most how many fields are read at most: 1,000 if not given
  * @throws SignatureError `ERR_SIGNATURE_MALFORMED` if there are more
  * @throws TypeError if a name or value is not text
  */
@@ -105,7 +107,10 @@ function flatten(input: HeadersInput): readonly string[] {
   return raw;
 }
 
-/** HTTP/2 has the host in a pseudo-field (RFC 9113 section 8.3.1); Node hands those out beside the real ones. */
+/**
+ * HTTP/2 has the host in a pseudo-field (RFC 9113 section 8.3.1). Node lists it with the real
+ * fields.
+ */
 function withoutPseudoFields(raw: readonly string[]): string[] {
   const fields: string[] = [];
   for (let index = 0; index < raw.length; index += 2) {
@@ -116,7 +121,8 @@ function withoutPseudoFields(raw: readonly string[]): string[] {
 }
 
 /**
- * Whether a field has a name. Most names differ in length already, and most that are asked for come in lower case.
+ * Whether a field has this name. The quick checks come first: most names differ in length, and most
+ * equal names are in lower case.
  *
  * @param name in lower case
  */
@@ -124,7 +130,7 @@ export function isNamed(field: string, name: string): boolean {
   return field.length === name.length && (field === name || field.toLowerCase() === name);
 }
 
-/** Removes spaces and tabs at both ends, and nothing else: `String.trim` would eat U+00A0 too. */
+/** Removes only spaces and tabs at both ends: `String.trim` would also remove U+00A0. */
 function trim(value: string): string {
   let start = 0;
   let end = value.length;

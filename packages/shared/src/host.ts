@@ -5,7 +5,7 @@ const NAME_OR_ADDRESS = /^(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::[
 const LONGEST = 261;
 
 /**
- * Checks a host, with its port if it has one. Node hands out whatever stands in `Host`, and a name that different
+ * Checks a host, with its port if it has one. Node does not check `Host`. A name that different
  * readers take for different hosts (`a.example.`, `a.example:080`, `a/b?c@d`) must not be signed.
  *
  * @throws SignatureError `ERR_TARGET_AMBIGUOUS`
@@ -19,13 +19,14 @@ export function checkHost(host: string): void {
   }
 }
 
-/** Letters, digits, full stops; or an IPv6 address. `URL` takes a `*` for a host, and nothing else does. */
+/** Letters, digits and full stops, or an IPv6 address. Only `URL` accepts a `*` in a host. */
 const PLAIN_HOST = /^(?:[\w.-]+|\[[\da-f:.]+\])$/;
 
 /**
  * The origin of an http or https URL, as `URL` writes it, such as `https://api.example.com`.
  *
- * @returns `undefined` if it is no such URL; another text than `url` if `url` is more than an origin
+ * @returns `undefined` if it is not such a URL; a text that differs from `url` if `url` is more
+ * than an origin
  */
 export function httpOriginOf(url: unknown): string | undefined {
   const parsed = typeof url === 'string' ? toUrl(url) : undefined;

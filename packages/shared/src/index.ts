@@ -28,6 +28,7 @@ export { isAccessKeyId, isAudience } from './credential-scope.ts';
 export type { MacKey, Sha256 } from './digest.ts';
 export {
   describeValue,
+  kindOf,
   quote,
   type RefusalReason,
   SignatureError,
@@ -36,6 +37,7 @@ export {
 } from './errors.ts';
 export { HeaderFields, type HeadersInput, isNamed, readHeaders } from './header-fields.ts';
 export { checkHost, httpOriginOf } from './host.ts';
+export { splitMasterKey } from './master-key.ts';
 export { isMethod } from './method.ts';
 export { isEpoch, isNonce } from './nonce.ts';
 export type {

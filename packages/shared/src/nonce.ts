@@ -6,7 +6,7 @@ export function isNonce(value: unknown): value is string {
   return typeof value === 'string' && NONCE.test(value);
 }
 
-/** Whether a value can name one life of a nonce store: 1 to 64 characters of base64url. */
+/** Whether a value can be the epoch of a nonce store: 1 to 64 characters of base64url. */
 export function isEpoch(value: unknown): value is string {
   return typeof value === 'string' && EPOCH.test(value);
 }

@@ -1,4 +1,4 @@
-/** Percent-encoding as RFC 3986 section 2 has it. */
+/** Percent-encoding of RFC 3986 section 2. */
 
 const NOT_UNRESERVED = /[!'()*]/g;
 
@@ -13,8 +13,8 @@ export function encodePercent(text: string): string {
 /**
  * Decodes escapes, strictly.
  *
- * @returns `undefined` where an escape is malformed, or where escapes are not UTF-8: decoders disagree on what such
- * a text means, and lossy ones read `%e4` and `%ff` alike
+ * @returns `undefined` if an escape is malformed or the escapes are not UTF-8. Decoders disagree on
+ * such a text, and lossy ones read `%e4` and `%ff` alike
  */
 export function decodePercent(text: string): string | undefined {
   if (!text.includes('%')) return text;

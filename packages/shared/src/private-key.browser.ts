@@ -1,2 +1,2 @@
-/** Private keys where there is no `node:crypto`: WebCrypto. */
+/** Private keys for runtimes without `node:crypto`: WebCrypto. */
 export { importWebKey as importPrivateKey } from './web-keys.ts';

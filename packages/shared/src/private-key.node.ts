@@ -1,4 +1,7 @@
-/** Private keys, from `node:crypto`. `private-key.browser.ts` gives the same names where the `browser` condition holds. */
+/**
+ * Private keys with `node:crypto`. `private-key.browser.ts` has the same names for the `browser`
+ * condition.
+ */
 import {
   constants,
   createPrivateKey,
@@ -24,7 +27,7 @@ interface HowToSign {
   readonly saltLength?: number;
 }
 
-/** Of ECDSA r and s one after the other; of PSS a salt as long as the hash (RFC 9421 section 3.3). */
+/** ECDSA: r and s, one after the other. PSS: a salt as long as the hash (RFC 9421 section 3.3). */
 const HOW: Readonly<Record<PublicKeyAlgorithm, HowToSign>> = {
   ed25519: { hash: null },
   'ecdsa-p256-sha256': { hash: 'sha256', dsaEncoding: 'ieee-p1363' },
@@ -34,10 +37,11 @@ const HOW: Readonly<Record<PublicKeyAlgorithm, HowToSign>> = {
 };
 
 /**
- * Makes a private key ready to sign with.
+ * Prepares a private key for signing.
  *
- * @param asked what it shall sign with; what the key says by itself if not given, `rsa-pss-sha512` for RSA
- * @throws TypeError if it is none, or is for another algorithm; the key is never part of the message
+ * @param asked the algorithm. If not given, the one that the key is for; `rsa-pss-sha512` for RSA
+ * @throws TypeError if it is not a private key, or is for another algorithm. The message never
+ * holds the key
  */
 export function importPrivateKey(given: unknown, asked?: Algorithm): SignKey | Promise<SignKey> {
   if (isWebKey(given)) return webSignKey(given, asked);
@@ -61,7 +65,7 @@ function readKey(given: unknown): KeyObject | undefined {
     if (typeof given !== 'object' || given === null) return undefined;
     return createPrivateKey({ key: given as JsonWebKey, format: 'jwk' });
   } catch {
-    // What OpenSSL says of it helps nobody, and may quote from it.
+    // The error of OpenSSL does not say what to do, and may quote the key.
     return undefined;
   }
 }

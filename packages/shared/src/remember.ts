@@ -1,13 +1,14 @@
 /** A power of 2. */
 const SLOTS = 1_024;
-/** Characters of a text. Longer ones are a stranger's, mostly, and not to be kept. */
+/** Characters. Longer texts mostly come from attackers, so they are not kept. */
 const LONGEST = 512;
 
 /**
- * Remembers what a pure function gave for a text that comes again and again: from its second time on, one text in each of 1,024
- * slots. Strangers who send ever new texts leave nothing behind, neither in the slots nor for the garbage collector.
+ * Remembers the result of a pure function for texts that come often. There are 1,024 slots, and
+ * each keeps one text from its second time on. An attacker who always sends new texts fills no
+ * slot, and makes no work for the garbage collector.
  *
- * @param hashOf a number of 32 bits, which says what slot a text has
+ * @param hashOf gives a number of 32 bits, which selects the slot of a text
  */
 export function remember<T>(
   hashOf: (text: string) => number,
@@ -33,14 +34,14 @@ export function remember<T>(
 }
 
 /**
- * A copy of a text that was cut out of a longer one, to be kept. V8 makes such a piece a view of the whole, which it keeps alive,
- * and which takes ten times as long to compare.
+ * A copy of a text that was cut out of a longer one, so that it can be kept. V8 makes such a piece
+ * a view of the whole text, which stays in memory. Comparing a view also takes ten times as long.
  */
 export function copyText(text: string): string {
   return JSON.parse(JSON.stringify(text)) as string;
 }
 
-/** Remembers what a pure function gave last: for what changes once a second and is asked a thousand times. */
+/** Remembers the last result of a pure function whose input changes about once a second. */
 export function rememberLast<A extends string | number, T>(
   compute: (input: A) => T,
 ): (input: A) => T {

@@ -12,16 +12,18 @@ export interface SignableResponse<P extends SignatureParams = SignatureParams> {
   readonly signed: ParsedSignature<P>;
 }
 
-/** What a signature of a response must cover beside its body: the status, and the signed request. */
+/**
+ * What a signature of a response must cover besides the body: the status and the signed request.
+ */
 export type ResponsePart = 'status' | 'request';
 
-/** What a signature of a response says of itself. */
+/** The parameters of a signature of a response. */
 export interface ResponseParams {
-  /** As the response says. It must be that of the key. */
+  /** The algorithm in the response. It must be the algorithm of the key. */
   readonly algorithm?: Algorithm | undefined;
   /** Unix seconds. */
   readonly signedAt: number;
-  /** What it covers beside the body: both parts, or it is refused. */
+  /** What it covers besides the body. It must be both parts, or the signature is refused. */
   readonly covers: readonly ResponsePart[];
   /** The headers that it covers: lower-case names, each once. */
   readonly signedHeaders: readonly string[];
@@ -29,11 +31,11 @@ export interface ResponseParams {
 
 /** What a signer of responses decides before anything is signed. */
 export interface ResponseIntent {
-  /** That of the key: HMAC-SHA256 if not given. */
+  /** The algorithm of the key: HMAC-SHA256 if not given. */
   readonly algorithm?: Algorithm | undefined;
   /** Unix seconds. */
   readonly signedAt: number;
-  /** Lower-case names of further headers to sign if they are present, beside `content-type`. */
+  /** Lower-case names of more headers to sign if present, besides `content-type`. */
   readonly signedHeaders?: ReadonlySet<string> | undefined;
 }
 
@@ -55,7 +57,7 @@ export interface ResponseForm<P extends SignatureParams = SignatureParams> {
   ): { readonly headers: HeaderFields; readonly params: ResponseParams };
   /** @param bodyHash SHA-256 of the body before any content coding, in lower-case hex */
   stringToSign(response: SignableResponse<P>, params: ResponseParams, bodyHash: string): Uint8Array;
-  /** Writes every field that a response gains by being signed. */
+  /** Returns the fields that signing adds to a response. */
   write(
     response: SignableResponse<P>,
     params: ResponseParams,

@@ -9,36 +9,42 @@ import type {
   WireFields,
 } from './signature-params.ts';
 
-/** How a scheme derives from a secret the key that signs. */
+/** How a scheme derives the signing key from a secret. */
 export interface KeyDerivation<P extends SignatureParams = SignatureParams> {
-  /** Names what the key depends on beside the secret, the scheme included: keys are cached and handed out under this name. */
+  /**
+   * Names everything that the key depends on besides the secret, including the scheme. Keys are
+   * cached and handed out under this name.
+   */
   scope(params: P): string;
   key(secret: Uint8Array, params: P): Uint8Array;
 }
 
 /**
- * A wire form of signatures: a value without state that touches no clock, no key store and no socket. The pipelines of
- * client and server are written once, in terms of this interface, and know no scheme by name.
+ * A wire form of signatures. It has no state, and uses no clock, key store or socket. The client
+ * and the server use only this interface, and know no scheme by name.
  *
- * The bytes that one scheme signs must never be those of another, since a key may be used with both: begin them with
- * something that no other scheme writes there.
+ * Two schemes must never sign the same bytes, because a key may be used with both. So begin the
+ * bytes with something that no other scheme writes there.
  */
 export interface Scheme<P extends SignatureParams = SignatureParams> {
-  /** A token (RFC 9110 section 5.6.2), which `Identity.scheme` tells. */
+  /** A token (RFC 9110 section 5.6.2). `Identity.scheme` gives it to the application. */
   readonly name: string;
-  /** The algorithms that it has a form for. A key of any other is refused. */
+  /** The algorithms that the scheme supports. A key for another algorithm is refused. */
   readonly algorithms: readonly Algorithm[];
-  /** For HMAC only. Without it the secret is the key. */
+  /** For HMAC only. Without it, the secret is the key. */
   readonly derive?: KeyDerivation<P> | undefined;
-  /** Header fields and query parameters that let their bearer in: lower-case names, whose values `explain()` never shows. */
+  /**
+   * Lower-case names of header fields and query parameters that let their bearer in. `explain()`
+   * never shows their values.
+   */
   readonly confidential?: readonly string[] | undefined;
   /**
-   * Which request targets the scheme can sign. `strict` (if not given): those that every reader
-   * reads in one way. `as-sent`: also those whose escapes are malformed or not UTF-8, because the
-   * standard of the scheme says so. Targets that are routed in two ways are refused for all.
+   * Which request targets the scheme can sign. `strict` (if not given): those that all readers read
+   * alike. `as-sent`: also those whose escapes are malformed or not UTF-8, because the standard of
+   * the scheme says so. Targets that can be routed in two ways are always refused.
    */
   readonly targets?: 'strict' | 'as-sent' | undefined;
-  /** What `WWW-Authenticate` says of a refusal: a challenge (RFC 9110 section 11.6.1). */
+  /** The challenge in `WWW-Authenticate` for a refusal (RFC 9110 section 11.6.1). */
   challenge(audience: string, reason: string): string;
   /** Adds to the request the fields that the signature will cover. */
   prepare(
@@ -46,21 +52,21 @@ export interface Scheme<P extends SignatureParams = SignatureParams> {
     intent: SigningIntent,
   ): { readonly request: SignableRequest; readonly params: P };
   /**
-   * What is signed, as text for people to compare.
+   * The signed request as a text, for people to compare.
    *
    * @param bodyHash SHA-256 of the body, if `params.body` is `undefined`
    */
   canonicalRequest(request: SignableRequest, params: P, bodyHash?: string): string;
-  /** Bytes, never text: the bodies `ff` and `fe` differ. */
+  /** The bytes to sign. Not text: the bytes `ff` and `fe` would become the same text. */
   stringToSign(request: SignableRequest, params: P, bodyHash?: string): Uint8Array;
-  /** Writes everything that a request gains by being signed. */
+  /** Returns everything that signing adds to a request. */
   write(request: SignableRequest, params: P, signature: Uint8Array): WireFields;
   /**
-   * Reads a signature of this scheme. A field of the scheme that the signature must cover, and does not, is refused here:
-   * the server asks for those that every scheme must cover.
+   * Reads a signature of this scheme. It refuses a signature that does not cover a field of the
+   * scheme that it must cover. The server checks the fields that every scheme must cover.
    *
-   * @returns `undefined` where the request carries none
-   * @throws SignatureError where it carries one that is not well-formed, or two
+   * @returns `undefined` if the request has no signature of this scheme
+   * @throws SignatureError if its signature is not well-formed, or if there are two
    */
   read(request: SignableRequest): ParsedSignature<P> | undefined;
   /**

@@ -1,21 +1,22 @@
 import { encodeUtf8 } from '#digest';
+import { kindOf } from './errors.ts';
 
 const SHORTEST = 16;
 const FEWEST_DIFFERENT = 6;
-/** Long enough that a random secret does not hold one by chance. */
+/** Each is so long that a random secret does not hold it by chance. */
 const PLACEHOLDER =
   /changeme|replaceme|placeholder|example|password|your-?_?secret|secret-?_?(?:access-?_?)?key|0123456789|abcdefgh/i;
-/** A byte order mark is told below: it is none of the blanks that people know. */
+/** Blanks, without the byte order mark, which has its own message below. */
 const BLANK_AROUND = /^[^\S\ufeff]|[^\S\ufeff]$/;
 const QUOTES_AROUND = /^(?:".*"|'.*'|`.*`|“.*”|‘.*’)$/s;
-/** What nobody types: control characters, and others without width that come along with pasted text. */
+/** Control characters, and characters without width. They come with pasted text. */
 const INVISIBLE = /[\p{Cc}\u200b\u2060\ufeff]/u;
 
 /**
- * Says what files, shells and editors have left around or within a secret, an id or a token, without showing it. With it
- * each signature would be wrong, and nothing would say why.
+ * Says what files, shells and editors have added to a secret, an id or a token, without showing it.
+ * Such a character would make each signature wrong, and no error would say why.
  *
- * @returns `undefined` if there is nothing of that kind; quotes and blanks in the middle may belong to a secret
+ * @returns `undefined` if nothing was added. Quotes and blanks in the middle may belong to a secret
  */
 export function findTextFlaw(text: string): string | undefined {
   if (BLANK_AROUND.test(text) || QUOTES_AROUND.test(text))
@@ -28,12 +29,11 @@ export function findTextFlaw(text: string): string | undefined {
 /**
  * Says what is wrong with a secret, without showing it.
  *
- * @returns `undefined` if it can be used: at least 16 bytes, of at least 6 different characters, no known placeholder, and
- * nothing around it that {@link findTextFlaw} finds
+ * @returns `undefined` if it can be used: at least 16 bytes, at least 6 different characters, no
+ * known placeholder, and nothing that {@link findTextFlaw} finds
  */
 export function findSecretFlaw(secret: unknown): string | undefined {
-  if (typeof secret !== 'string')
-    return `expected text, got ${secret === null ? 'null' : typeof secret}`;
+  if (typeof secret !== 'string') return `expected text, got ${kindOf(secret)}`;
   const flaw = findTextFlaw(secret);
   if (flaw !== undefined) return flaw;
   const { length } = encodeUtf8(secret);

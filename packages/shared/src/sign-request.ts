@@ -4,7 +4,7 @@ import type { MacKey } from './digest.ts';
 import type { Scheme } from './scheme.ts';
 import type { SignatureParams, SigningIntent, WireFields } from './signature-params.ts';
 
-/** Makes a signature of what a scheme asks to be signed. */
+/** Makes a signature of the bytes that a scheme signs. */
 export type MakeSignature = (
   scheme: Scheme,
   params: SignatureParams,
@@ -17,7 +17,7 @@ export interface SealedRequest {
   readonly body: AsyncIterable<Uint8Array>;
 }
 
-/** Signs a request: the one way from what is to be signed to what goes over the wire. */
+/** Signs a request. All signed requests are made here. */
 export function signRequest(
   scheme: Scheme,
   unsigned: SignableRequest,
@@ -62,7 +62,7 @@ function hashOf({ body }: SigningIntent): string | undefined {
   return typeof body === 'object' && 'sha256' in body ? body.sha256 : undefined;
 }
 
-/** The key that a scheme signs with, of a secret. */
+/** The signing key that a scheme makes of a secret. */
 export function deriveMacKey(scheme: Scheme, params: SignatureParams, secret: string): MacKey {
   const bytes = encodeUtf8(secret);
   return importMacKey(scheme.derive?.key(bytes, params) ?? bytes);

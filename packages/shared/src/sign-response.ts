@@ -19,9 +19,9 @@ const WHOLE_RESPONSE: readonly ResponsePart[] = ['status', 'request'];
  * Signs a response.
  *
  * @param body the whole body before any content coding, as the client's program will read it
- * @param makeSignature called with what the request's signature says of itself, so that a key is
- * derived as it was for the request
- * @returns the fields that the response gains
+ * @param makeSignature called with the parameters of the request's signature, so that the same key
+ * is derived as for the request
+ * @returns the fields that signing adds to the response
  * @throws TypeError if the scheme does not sign responses
  */
 export function signResponse(
@@ -41,15 +41,15 @@ export function signResponse(
 }
 
 /**
- * Verifies a response: that the holder of the key gave this answer to this request. Whether it is
- * recent is for the caller to judge.
+ * Verifies that the holder of the key gave this answer to this request. The caller must check
+ * whether the response is recent.
  *
  * @param response as it was received, with the request as it was sent
- * @param body the whole body, after any content coding was taken off
- * @param key of the server; of a key for both sides the one that was derived for the request
- * @param signedHeaders lower-case names of headers that must be signed if they are present, beside
- * `content-type`: all that the program acts on
- * @returns what the signature says of itself
+ * @param body the whole body, after any content coding was removed
+ * @param key the key of the server. If both sides share a secret, the key derived for the request
+ * @param signedHeaders lower-case names of headers that must be signed if present, besides
+ * `content-type`: all that the program reads
+ * @returns the parameters of the signature
  * @throws SignatureError `ERR_SIGNATURE_MISSING`, `ERR_COMPONENT_NOT_COVERED`,
  * `ERR_SIGNATURE_MISMATCH`, and what the scheme's form throws
  * @throws TypeError if the scheme does not sign responses

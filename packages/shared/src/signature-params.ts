@@ -1,9 +1,9 @@
 import type { Algorithm } from './algorithms.ts';
 
-/** The parts of a request that say what is asked of which server. */
+/** The parts of a request that say what is requested from which server. */
 export type TargetPart = 'method' | 'authority' | 'path' | 'query';
 
-/** All of them. A server refuses a signature that does not cover each, whole. */
+/** All parts. A server refuses a signature that does not cover each of them completely. */
 export const WHOLE_TARGET: readonly TargetPart[] = Object.freeze([
   'method',
   'authority',
@@ -21,47 +21,50 @@ export type BodyClaim =
   | { readonly sha256: string }
   | { readonly sha512: string };
 
-/** What every signature says of itself, whichever its wire form. */
+/** The parameters of a signature, in any scheme. */
 export interface SignatureParams {
   readonly accessKeyId: string;
   /**
-   * The service that the request is for. Without one the scheme itself was told which service it reads for, and its
-   * `read` refused all others.
+   * The service that the request is for. If it is `undefined`, the scheme itself knows the service,
+   * and its `read` refused all others.
    */
   readonly audience?: string | undefined;
-  /** As the request says. It must be that of the key's record, which alone decides. */
+  /** The algorithm in the request. It must be the one in the key's record, which alone decides. */
   readonly algorithm?: Algorithm | undefined;
   /** Unix seconds. */
   readonly signedAt: number;
   /**
-   * The signer's own limit, in seconds after `signedAt`. Of a signed URL it is the life; of headers it can only shorten the
-   * server's window.
+   * The signer's own limit, in seconds after `signedAt`. A signed URL lives for so long. In headers
+   * the limit can only shorten the server's window.
    */
   readonly expiresIn?: number | undefined;
-  /** Whether the signature stands in the URL. This alone decides whether the request may be used again. */
+  /** Whether the signature is in the URL. Only then may the request be used again. */
   readonly inUrl: boolean;
-  /** Which parts of the request target the signature covers, each whole: {@link WHOLE_TARGET}, or it is refused. */
+  /** The parts that the signature covers completely. If not {@link WHOLE_TARGET}, it is refused. */
   readonly covers: readonly TargetPart[];
   /** The headers that it covers: lower-case names, each once. */
   readonly signedHeaders: readonly string[];
   /**
-   * What it says of the body. `undefined` if the body is covered without being declared: then its SHA-256 is computed
-   * first, and given to `stringToSign` of the scheme.
+   * What it says about the body. `undefined` if the signature covers the body and the request does
+   * not declare its hash. Then the server first hashes the body, and gives its SHA-256 to
+   * `stringToSign`.
    */
   readonly body?: BodyClaim | undefined;
-  /** What makes this request unlike any other of the same key. Without one SHA-256 of the string to sign is claimed. */
+  /**
+   * Unique for each request of a key. If `undefined`, a hash of the string to sign takes its place.
+   */
   readonly nonce?: string | undefined;
-  /** The nonce store's epoch, echoed. */
+  /** The nonce store's epoch that the request echoes. */
   readonly epoch?: string | undefined;
-  /** Of session credentials. */
+  /** The token of session credentials. */
   readonly sessionToken?: string | undefined;
 }
 
-/** What a signer decides before anything is signed; the scheme finds the rest in the request. */
+/** What a signer decides before it signs. The scheme finds the rest in the request. */
 export interface SigningIntent {
   readonly accessKeyId: string;
   readonly audience: string;
-  /** That of the key: HMAC-SHA256 if not given. */
+  /** The algorithm of the key: HMAC-SHA256 if not given. */
   readonly algorithm?: Algorithm | undefined;
   /** Unix seconds. */
   readonly signedAt: number;
@@ -71,11 +74,11 @@ export interface SigningIntent {
   readonly epoch?: string | undefined;
   readonly sessionToken?: string | undefined;
   readonly body: BodyClaim;
-  /** Names of further headers to sign where present, lower-case. */
+  /** Lower-case names of more headers to sign if present. */
   readonly signedHeaders?: ReadonlySet<string> | undefined;
 }
 
-/** A signature as it was received. */
+/** A signature as received. */
 export interface ParsedSignature<P extends SignatureParams = SignatureParams> {
   readonly params: P;
   readonly signature: Uint8Array;
@@ -84,6 +87,6 @@ export interface ParsedSignature<P extends SignatureParams = SignatureParams> {
 /** What a scheme adds to a request: header fields, or the end of its query. */
 export interface WireFields {
   readonly headers: readonly (readonly [name: string, value: string])[];
-  /** The whole query, where the scheme writes to it. */
+  /** The whole query, if the scheme writes to it. */
   readonly query?: string;
 }

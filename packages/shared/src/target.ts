@@ -1,29 +1,32 @@
 import { quote, SignatureError } from './errors.ts';
 import { decodePercent } from './percent-encoding.ts';
 
-/** A request target, split but otherwise as it stands on the request line. */
+/** A request target, split, but otherwise as on the request line. */
 export interface Target {
-  /** The path; a bare `?` at the end of the target stays here, since there is no query to keep it in. */
+  /** The path. A bare `?` at the end of the target stays here, because there is no query. */
   readonly path: string;
-  /** What follows the first `?`. */
+  /** All after the first `?`. */
   readonly query: string;
 }
 
-/** Longer targets are refused before they are looked at. Node itself reads no more than 16 KiB of headers. */
+/** Longer targets are refused before they are read. Node itself reads at most 16 KiB of headers. */
 const LONGEST_TARGET = 16_384;
 
-/** Visible ASCII without `#`, which never travels, and `\`, which some URL parsers take for `/`. */
+/**
+ * Visible ASCII without `#`, which clients never send, and `\`, which some URL parsers read as `/`.
+ */
 const ALLOWED = /^[!"$-[\]-~]*$/;
 const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:\/|$)/i;
 /** Escapes of `.` and `/` that only some decoders know: overlong UTF-8, and `%u002e`. */
 const HIDDEN = /%(?:u|c[01]|e0%[89]|f0%8)/i;
 
 /**
- * Splits a request target into canonical URI and canonical query: path and query exactly as they stand on the request
- * line, so that what is signed is what is routed. Whatever routers and parsers are known to read in two ways is
- * refused, never repaired.
+ * Splits a request target into canonical URI and canonical query: path and query exactly as on the
+ * request line, so that the signed target is the routed one. A target that routers or parsers read
+ * in two ways is refused, never repaired.
  *
- * @param target origin form (RFC 9112 section 3.2.1), such as `/VideoParser/?lang=en`; an empty one stands for `/`
+ * @param target origin form (RFC 9112 section 3.2.1), such as `/VideoParser/?lang=en`; an empty one
+ * stands for `/`
  * @param rules `as-sent` leaves the escapes to {@link checkEscapes}
  * @throws SignatureError `ERR_TARGET_AMBIGUOUS`
  */
@@ -32,7 +35,8 @@ export function parseTarget(target: string, rules: 'strict' | 'as-sent' = 'stric
   if (flaw !== undefined) throw ambiguous(target, flaw);
   const mark = target.indexOf('?');
   if (mark === -1) return { path: target === '' ? '/' : target, query: '' };
-  // `/a?` and `/a` are two targets: the mark stays, so that adding it to a signed request is noticed.
+  // `/a?` and `/a` are two targets. The mark stays, so an attacker cannot add it to a signed
+  // request.
   if (mark === target.length - 1) return { path: target, query: '' };
   return { path: target.slice(0, mark), query: target.slice(mark + 1) };
 }

@@ -5,11 +5,11 @@ import { rememberLast } from './remember.ts';
 const SHAPE = /^[0-9]{8}T[0-9]{6}Z$/;
 
 /**
- * Formats a time as it stands on the wire: UTC, whole seconds.
+ * Formats a time for the wire: UTC, whole seconds.
  *
  * @param seconds Unix time in seconds; a fraction is cut off
  * @returns such as `20261121T222526Z`
- * @throws RangeError where the time is not a number, or its year is not one of 1970 to 9999
+ * @throws RangeError if the time is not a number, or its year is not from 1970 to 9999
  */
 export function formatTimestamp(seconds: number): string {
   return format(Math.floor(seconds));
@@ -25,8 +25,8 @@ const format = rememberLast((whole: number): string => {
 });
 
 /**
- * Parses a time from the wire. Exactly one text stands for each second, and nothing but such a text is read: no
- * February 30th, no leap second, no other format.
+ * Parses a time from the wire. Each second has exactly one text, and every other text is refused: a
+ * February 30th, a leap second, another format.
  *
  * @returns Unix time in whole seconds
  * @throws SignatureError `ERR_SIGNATURE_MALFORMED`

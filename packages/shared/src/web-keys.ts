@@ -1,6 +1,6 @@
 import type { Algorithm, PublicKeyAlgorithm, SignKey } from './algorithms.ts';
 
-/** A key of WebCrypto: `CryptoKey`, by a name that Node has too. */
+/** A key of WebCrypto: `CryptoKey`, by a type name that Node also has. */
 export type WebCryptoKey = Parameters<typeof crypto.subtle.sign>[1];
 
 /** A key as JSON (RFC 7517). */
@@ -9,13 +9,16 @@ export interface Jwk {
   readonly [parameter: string]: unknown;
 }
 
-/** A `KeyObject` of `node:crypto`, by what is asked of it. */
+/** The parts of a `KeyObject` of `node:crypto` that are used here. */
 export interface NodeKeyObject {
   readonly type: 'private' | 'public' | 'secret';
   readonly asymmetricKeyType?: string | undefined;
 }
 
-/** A private key: PEM (PKCS #8, RFC 5958), a JWK, a `CryptoKey` that may sign, or in Node a `KeyObject`. */
+/**
+ * A private key: PEM (PKCS #8, RFC 5958), a JWK, a `CryptoKey` that may sign, or in Node a
+ * `KeyObject`.
+ */
 export type PrivateKeyInput = string | Jwk | WebCryptoKey | NodeKeyObject;
 
 interface WebAlgorithm {
@@ -25,7 +28,7 @@ interface WebAlgorithm {
   readonly saltLength?: number;
 }
 
-/** What WebCrypto calls an algorithm. ECDSA gives r and s one after the other. */
+/** The algorithms by their WebCrypto names. ECDSA gives r and s, one after the other. */
 const WEB: Readonly<Record<PublicKeyAlgorithm, WebAlgorithm>> = {
   ed25519: { name: 'Ed25519' },
   'ecdsa-p256-sha256': { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' },
@@ -38,13 +41,13 @@ const WEB_ALGORITHMS = Object.keys(WEB) as PublicKeyAlgorithm[];
 
 const PEM = /^\s*-----BEGIN PRIVATE KEY-----([\sA-Za-z0-9+/=]+)-----END PRIVATE KEY-----\s*$/;
 
-/** Whether a value is a key of WebCrypto, of whichever realm. */
+/** Whether a value is a key of WebCrypto, of any realm. */
 export function isWebKey(key: unknown): key is WebCryptoKey {
   return Object.prototype.toString.call(key) === '[object CryptoKey]';
 }
 
 /**
- * Makes a key of WebCrypto ready to sign with. Its private half may be one that nobody can read.
+ * Prepares a key of WebCrypto for signing. The key need not be extractable.
  *
  * @throws TypeError if it cannot sign, or not with this algorithm
  */
@@ -70,12 +73,12 @@ export function webSignKey(key: WebCryptoKey, asked?: Algorithm): SignKey {
 /**
  * Reads a private key with WebCrypto alone.
  *
- * @throws TypeError if it is none; the key is never part of the message
+ * @throws TypeError if it is not a private key. The message never holds the key
  */
 export async function importWebKey(key: unknown, asked?: Algorithm): Promise<SignKey> {
   if (isWebKey(key)) return webSignKey(key, asked);
   const [format, data] = readWebKey(key);
-  // What a key is WebCrypto does not say, but it takes a key for nothing else.
+  // WebCrypto does not say of which kind a key is, but it imports a key only as its own kind.
   for (const algorithm of WEB_ALGORITHMS) {
     if (asked !== undefined && asked !== algorithm) continue;
     const imported = await crypto.subtle
@@ -90,7 +93,7 @@ export async function importWebKey(key: unknown, asked?: Algorithm): Promise<Sig
 
 function readWebKey(key: unknown): ['jwk' | 'pkcs8', Jwk | Uint8Array] {
   if (typeof key === 'object' && key !== null && 'd' in key) {
-    // What it may be used for is said when it is imported.
+    // `key_ops` is left out: the import below says what the key is for.
     const { alg: _, use: __, key_ops: ___, ...jwk } = key as Jwk;
     return ['jwk', jwk];
   }
@@ -99,10 +102,10 @@ function readWebKey(key: unknown): ['jwk' | 'pkcs8', Jwk | Uint8Array] {
   return ['pkcs8', Uint8Array.from(atob(base64), (it) => it.charCodeAt(0))];
 }
 
-/** What is expected in place of something that is none, or none that signs as we do. */
+/** What is expected instead of a value that is not a usable private key. */
 export const EXPECTED = 'expected a private key: PEM, a JWK or a CryptoKey';
 
-/** The key is never shown: a wrong one may be a right one somewhere else. */
+/** The message never shows the key: a key that is wrong here may be in use elsewhere. */
 export function noKey(why: string): TypeError {
   return new TypeError(`Cannot sign with this private key: ${why}`);
 }

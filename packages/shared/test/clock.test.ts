@@ -37,7 +37,7 @@ describe('findClockFlaw()', () => {
 });
 
 describe('strictClock()', () => {
-  it('gives what the clock gives, and throws if that is no time', () => {
+  it('gives the time of the clock, and throws if that is no time', () => {
     let now: unknown = 5.5;
     const clock = strictClock(() => now as number);
     expect(clock()).toBe(5.5);

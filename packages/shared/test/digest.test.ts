@@ -5,7 +5,7 @@ import * as node from '../src/digest.node.ts';
 
 const seed = 20_261_121;
 const numRuns = 300 * Number(process.env['PROPERTY_RUNS'] ?? 1);
-/** Around the block size of SHA-256 too, where padding goes wrong. */
+/** These include lengths around the block size of SHA-256, at which padding goes wrong. */
 const bytes = fc.oneof(
   fc.uint8Array({ maxLength: 40 }),
   fc.uint8Array({ minLength: 50, maxLength: 140 }),
@@ -18,11 +18,11 @@ function check<T extends unknown[]>(property: fc.IProperty<T>): void {
 }
 
 describe('digest.browser', () => {
-  it('gives the names that digest.node gives', () => {
+  it('exports the same names as digest.node', () => {
     expect(Object.keys(browser).sort()).toEqual(Object.keys(node).sort());
   });
 
-  it('sha256Hex() gives what that of Node gives, for bytes and text', () => {
+  it('sha256Hex() equals that of Node, for bytes and text', () => {
     expect(browser.sha256Hex('')).toBe(
       'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
     );
@@ -34,7 +34,7 @@ describe('digest.browser', () => {
     );
   });
 
-  it('createSha256() gives the same in any pieces', () => {
+  it('createSha256() gives the same hash for any pieces', () => {
     check(
       fc.property(fc.array(bytes, { maxLength: 6 }), (pieces) => {
         const [one, two] = [browser.createSha256(), node.createSha256()];
@@ -46,7 +46,7 @@ describe('digest.browser', () => {
     );
   });
 
-  it('hmacSha256() gives what that of Node gives, for keys of any length', () => {
+  it('hmacSha256() equals that of Node, for keys of any length', () => {
     check(
       fc.property(bytes, bytes, (key, data) => {
         const mac = browser.hmacSha256(browser.importMacKey(key), data);
@@ -58,7 +58,7 @@ describe('digest.browser', () => {
     );
   });
 
-  it('importMacKey() copies: changing the bytes afterwards changes nothing', () => {
+  it('importMacKey() copies its bytes, so later changes to them have no effect', () => {
     for (const { importMacKey, hmacSha256 } of [browser, node]) {
       const raw = new Uint8Array(32).fill(7);
       const key = importMacKey(raw);
@@ -68,7 +68,7 @@ describe('digest.browser', () => {
     }
   });
 
-  it('encodeUtf8() gives what that of Node gives, lone surrogates too', () => {
+  it('encodeUtf8() equals that of Node, for lone surrogates, too', () => {
     check(
       fc.property(
         fc.oneof(
@@ -82,7 +82,7 @@ describe('digest.browser', () => {
     );
   });
 
-  it('timingSafeEqual() tells whether two of one length are equal, and throws otherwise, as that of Node', () => {
+  it('timingSafeEqual() compares two of one length, and throws for two lengths, like that of Node', () => {
     check(
       fc.property(
         fc.uint8Array({ minLength: 1, maxLength: 40 }),

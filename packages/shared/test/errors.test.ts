@@ -2,7 +2,7 @@ import { quote, SignatureError } from '@countersign/shared';
 import { describe, expect, it } from 'vitest';
 
 describe('SignatureError', () => {
-  it('knows status, reason and retry of its code', () => {
+  it('has the status, reason and retry of its code', () => {
     expect(new SignatureError('ERR_NONCE_STORE_FAILED', 'down')).toMatchObject({
       name: 'SignatureError',
       code: 'ERR_NONCE_STORE_FAILED',
@@ -12,7 +12,7 @@ describe('SignatureError', () => {
     });
   });
 
-  it('carries epoch, seconds and cause only where they are given', () => {
+  it('carries epoch, seconds and cause only if they are given', () => {
     const cause = new Error('underneath');
     expect(
       new SignatureError('ERR_NONCE_UNCERTAIN', 'x', { epoch: 'e', retryAfter: 7, cause }),
@@ -21,7 +21,7 @@ describe('SignatureError', () => {
     expect([bare.epoch, bare.retryAfter, 'cause' in bare]).toEqual([undefined, undefined, false]);
   });
 
-  it('looks alike for what strangers could probe', () => {
+  it('gives refusals that a stranger could probe the same reason', () => {
     const seen = (['ERR_KEY_UNKNOWN', 'ERR_KEY_INACTIVE', 'ERR_SIGNATURE_MISMATCH'] as const)
       .map((code) => new SignatureError(code, 'x'))
       .map(({ reason, status, retry }) => ({ reason, status, retry }));
@@ -39,7 +39,7 @@ describe('quote()', () => {
     [12, '"12"'],
   ])('writes %j as one short line', (value, text) => expect(quote(value)).toBe(text));
 
-  it('writes what cannot be turned into text', () => {
+  it('writes symbols, and objects that String() cannot convert', () => {
     expect(quote(Object.create(null))).toMatch(/^".*"$/);
     expect(quote(Symbol('s'))).toBe('"Symbol(s)"');
   });

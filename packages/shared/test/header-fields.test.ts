@@ -31,12 +31,12 @@ describe('readHeaders()', () => {
     ]);
   });
 
-  it('reads nothing from nothing', () => {
+  it('reads no field from an empty input', () => {
     for (const nothing of [[], {}, new Headers()] as HeadersInput[])
       expect(readHeaders(nothing).names).toEqual([]);
   });
 
-  it('refuses a field that is asked for and occurs twice, in whichever form and case', () => {
+  it('refuses to get a field that occurs twice, in every form and case', () => {
     for (const twice of [
       { 'x-a': ['1', '2'] },
       ['x-a', '1', 'X-A', '1'],
@@ -51,7 +51,7 @@ describe('readHeaders()', () => {
     }
   });
 
-  it('takes only spaces and tabs from the ends of a value', () => {
+  it('removes only spaces and tabs from the ends of a value', () => {
     expect(readHeaders({ a: '\u00a0 b \t' }).get('a')).toBe('\u00a0 b');
     expect(readHeaders({ a: '\t \t' }).get('a')).toBe('');
   });
@@ -64,7 +64,7 @@ describe('readHeaders()', () => {
     );
   });
 
-  it('refuses more than 1,000 fields, and names and values that are no text', () => {
+  it('refuses more than 1,000 fields, and a name or value that is no text', () => {
     expect(
       readHeaders(Array.from({ length: 1_000 }, (_, index) => [`x-${index}`, ''] as const)).names,
     ).toHaveLength(1_000);

@@ -70,26 +70,29 @@ describe.each([
       expect(signature).toBeInstanceOf(Uint8Array);
       expect(isSignatureLength(algorithm, signature.length)).toBe(true);
       expect(verifies(signature, createPublicKey(key))).toBe(true);
-      // Nothing of the key is shown.
+      // The message shows no part of the key.
       expect(JSON.stringify(imported)).not.toContain(String(key.export({ format: 'jwk' }).d));
     }
   });
 
-  it.each(keys)('takes for %s what the key says, and nothing else', async (algorithm, key) => {
-    const own = algorithm.startsWith('rsa') ? 'rsa-pss-sha512' : algorithm;
-    expect((await importPrivateKey(pem(key))).algorithm).toBe(own);
-    for (const other of ALGORITHMS) {
-      if (algorithmsOf(key.export({ format: 'jwk' })).includes(other as PublicKeyAlgorithm))
-        continue;
-      const error = await Promise.resolve()
-        .then(() => importPrivateKey(pem(key), other))
-        .catch((it) => it);
-      expect(error).toBeInstanceOf(TypeError);
-      expect(error.message).toMatch(/^Cannot sign with this private key: /);
-    }
-  });
+  it.each(keys)(
+    'takes the algorithm from a key for %s, and refuses another',
+    async (algorithm, key) => {
+      const own = algorithm.startsWith('rsa') ? 'rsa-pss-sha512' : algorithm;
+      expect((await importPrivateKey(pem(key))).algorithm).toBe(own);
+      for (const other of ALGORITHMS) {
+        if (algorithmsOf(key.export({ format: 'jwk' })).includes(other as PublicKeyAlgorithm))
+          continue;
+        const error = await Promise.resolve()
+          .then(() => importPrivateKey(pem(key), other))
+          .catch((it) => it);
+        expect(error).toBeInstanceOf(TypeError);
+        expect(error.message).toMatch(/^Cannot sign with this private key: /);
+      }
+    },
+  );
 
-  it('signs with a CryptoKey that cannot be read', async () => {
+  it('signs with a CryptoKey that is not extractable', async () => {
     const usages = ['sign', 'verify'] as const;
     const { privateKey } = await webcrypto.subtle.generateKey(
       { name: 'ECDSA', namedCurve: 'P-256' },
@@ -105,7 +108,7 @@ describe.each([
     expect(error.message).toBe('Cannot sign with this private key: it is for ecdsa-p256-sha256');
   });
 
-  it('refuses what is no private key, and does not show it', async () => {
+  it('refuses a value that is no private key, and does not show it', async () => {
     const { publicKey, privateKey } = generateKeyPairSync('ed25519');
     const hmac = await webcrypto.subtle.generateKey({ name: 'HMAC', hash: 'SHA-256' }, false, [
       'sign',
@@ -139,14 +142,14 @@ describe.each([
     }
   });
 
-  it('gives the names that the other platform gives', () => {
+  it('exports the same names as for the other platform', () => {
     expect(Object.keys(browser).sort()).toEqual(Object.keys(node).sort());
     expect(['node', 'browser']).toContain(platform);
   });
 });
 
 describe('importPrivateKey() of node', () => {
-  it('takes a KeyObject, and refuses RSA of 1,024 bits and public ones', () => {
+  it('takes a KeyObject, and refuses an RSA key of 1,024 bits and a public key', () => {
     const { publicKey, privateKey } = generateKeyPairSync('ed25519');
     expect(node.importPrivateKey(privateKey)).toMatchObject({ algorithm: 'ed25519' });
     expect(() => node.importPrivateKey(publicKey)).toThrow(

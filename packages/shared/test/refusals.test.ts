@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { SignatureError, type SignatureErrorCode } from '@countersign/shared';
 import { describe, expect, it } from 'vitest';
 
-/** What clients and proxies act on: each is part of the wire format. */
+/** Clients and proxies act on these values, so each is part of the wire format. */
 const REFUSALS: Record<SignatureErrorCode, [reason: string, status: number, retry: string]> = {
   ERR_SIGNATURE_MISSING: ['signature-missing', 401, 'no'],
   ERR_SIGNATURE_MALFORMED: ['signature-malformed', 400, 'no'],
@@ -39,7 +39,7 @@ describe('SignatureError', () => {
     });
   });
 
-  it('has a heading in docs/errors.md for each code, which its help leads to', () => {
+  it('has a heading in docs/errors.md for each code, and `help` leads to it', () => {
     const text = readFileSync(new URL('../../../docs/errors.md', import.meta.url), 'utf8');
     for (const code of Object.keys(REFUSALS)) {
       expect(text).toMatch(new RegExp(`^#+ \`?${code}\`?$`, 'm'));

@@ -14,7 +14,7 @@ test('computes twice, and not again', () => {
 
 test('does not let texts that come once take the place of one that comes again', () => {
   const compute = upperCase();
-  // All in one slot.
+  // All texts share one slot.
   const shout = remember((text) => text.length * 1_024, compute);
   shout('alice');
   shout('alice');

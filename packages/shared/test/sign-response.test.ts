@@ -60,7 +60,7 @@ const code = (act: () => unknown): string => {
 };
 
 describe('verifyResponse()', () => {
-  it('tells what the signature of a genuine response says', async () => {
+  it('returns the params of the signature of a genuine response', async () => {
     const response = await signed();
     expect(verifyResponse(plain, response, BODY, key)).toMatchObject({
       signedAt: NOW,
@@ -112,7 +112,7 @@ describe('verifyResponse()', () => {
     );
   });
 
-  it('refuses a header that the program acts on and that is not signed', async () => {
+  it('refuses an unsigned header that the program acts on', async () => {
     const response = await signed();
     expect(code(() => verifyResponse(plain, response, BODY, key, new Set(['server'])))).toBe(
       'ERR_COMPONENT_NOT_COVERED',
@@ -128,7 +128,7 @@ describe('verifyResponse()', () => {
     expect(code(() => verifyResponse(plain, typed, BODY, key))).toBe('ERR_COMPONENT_NOT_COVERED');
   });
 
-  it('refuses another algorithm than that of the key', async () => {
+  it('refuses an algorithm that the key is not for', async () => {
     const response = await signed(responseTo('/a'), { intent: { algorithm: 'ed25519' } });
     expect(code(() => verifyResponse(plain, response, BODY, key))).toBe('ERR_SIGNATURE_MISMATCH');
     const scheme: Scheme = { ...plain, algorithms: ['ed25519'] };
@@ -136,7 +136,7 @@ describe('verifyResponse()', () => {
     expect(code(() => verifyResponse(scheme, ours, BODY, key))).toBe('ERR_SIGNATURE_MISMATCH');
   });
 
-  it('takes a public key of the server', async () => {
+  it('verifies with a public key of the server', async () => {
     const { privateKey, publicKey } = generateKeyPairSync('ed25519');
     const intent = { signedAt: NOW, algorithm: 'ed25519' } as const;
     const response = responseTo('/a');

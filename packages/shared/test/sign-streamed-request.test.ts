@@ -46,7 +46,7 @@ describe('signStreamedRequest()', () => {
     expect(Buffer.concat(released).toString()).toBe('onetwo');
   });
 
-  it('tells the key by the algorithm of the intent', async () => {
+  it('chooses the key by the algorithm of the intent', async () => {
     const seen: string[] = [];
     const scheme: Scheme = {
       ...plain,

@@ -103,7 +103,7 @@ describe('checkHost()', () => {
 const GOOD = 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA';
 
 describe('findSecretFlaw()', () => {
-  it('takes generated secrets, and any 16 bytes that vary', () => {
+  it('accepts generated secrets, and any 16 bytes that vary', () => {
     expect(findSecretFlaw('mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA')).toBeUndefined();
     expect(findSecretFlaw('correct horse ba')).toBeUndefined();
   });
@@ -169,7 +169,7 @@ describe('findTextFlaw()', () => {
 });
 
 describe('names', () => {
-  it('isAccessKeyId() and isAudience() take one alphabet, of 1 to 128', () => {
+  it('isAccessKeyId() and isAudience() accept 1 to 128 characters of one alphabet', () => {
     for (const good of ['CSAK7Q2M5X9R4T8W3Y6Z0ABC', 'a', 'a.b_c-d', 'a'.repeat(128)])
       expect([isAccessKeyId(good), isAudience(good)]).toEqual([true, true]);
     for (const bad of ['', 'a/b', 'a b', 'a\n', 'é', 'a,b', 'a=b', 'a;b', '"', 'a'.repeat(129)])
@@ -179,7 +179,7 @@ describe('names', () => {
 });
 
 describe('bytes', () => {
-  it('encodeHex() and encodeBase64Url() write as Buffer does, for every length and byte', () => {
+  it('encodeHex() and encodeBase64Url() equal those of Buffer, for every length and byte', () => {
     for (let length = 0; length < 70; length++) {
       const bytes = Uint8Array.from({ length }, (_, index) => (index * 37 + length * 11) & 255);
       expect(encodeHex(bytes)).toBe(Buffer.from(bytes).toString('hex'));
@@ -187,7 +187,7 @@ describe('bytes', () => {
     }
   });
 
-  it('isSha256Hex() takes 64 digits of lower-case hex only', () => {
+  it('isSha256Hex() accepts only 64 digits of lower-case hex', () => {
     expect(isSha256Hex('0123456789abcdef'.repeat(4))).toBe(true);
     for (const bad of [
       '',

@@ -17,7 +17,7 @@ export function addStoreOptions(command: Command): Command {
     )
     .option(
       '--ca-file <path>',
-      'the authority of the certificate of Redis, in PEM; otherwise COUNTERSIGN_REDIS_CA, then what Node trusts',
+      'the authority of the certificate of Redis, in PEM; default COUNTERSIGN_REDIS_CA, then what Node trusts',
     )
     .option(
       '--master-key-file <path>',
@@ -37,7 +37,7 @@ export function addQueueOptions(command: Command): Command {
     .option('--prefix <name>', 'prefix of keys in Redis; default {countersign}', parsePrefix)
     .option(
       '--ca-file <path>',
-      'the authority of the certificate of Redis, in PEM; otherwise COUNTERSIGN_REDIS_CA, then what Node trusts',
+      'the authority of the certificate of Redis, in PEM; default COUNTERSIGN_REDIS_CA, then what Node trusts',
     );
 }
 
@@ -60,6 +60,7 @@ export function parseAccessKeyId(text: string): string {
   throw wrong('access key id', text, '1 to 128 of A-Z a-z 0-9 . _ -');
 }
 
+/** The server does not export its check of the same shape. */
 export function parseSessionId(text: string): string {
   if (/^CSSK[0-9A-HJKMNP-TV-Z]{20}$/.test(text)) return text;
   throw wrong('session id', text, 'CSSK and 20 letters and digits, as sessions issue prints it');

@@ -47,6 +47,7 @@ export function addMasterKey(program: Command, io: Io): void {
     );
 }
 
+/** The server does not export its check of the same shape. We check first, to name the option. */
 function parseId(text: string): string {
   if (/^[\w-]{1,64}$/.test(text)) return text;
   throw new UsageError(

@@ -1,7 +1,7 @@
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import type { MasterKeyProvider } from '@countersign/server';
 import { masterKeyFile } from '@countersign/server/file';
-import { findTextFlaw, quote } from '@countersign/shared';
+import { findTextFlaw, quote, splitMasterKey } from '@countersign/shared';
 import { UsageError } from '../lib/errors.ts';
 import type { Io } from '../terminal/io.ts';
 import type { Place } from './store-url.ts';
@@ -85,7 +85,10 @@ function parseMasterKeys(text: string): readonly string[] {
   );
 }
 
-/** Whether the text is `<id>:<32 bytes in base64url>`. */
+/**
+ * Whether the text is `<id>:<32 bytes in base64url>`. The command checks this before the server
+ * does, so that the message names the variable or the file.
+ */
 export function isMasterKey(text: string): boolean {
-  return /^[\w-]{1,64}:[\w-]{43}$/.test(text);
+  return splitMasterKey(text) !== undefined;
 }

@@ -126,13 +126,13 @@ describe('callbacks send', () => {
       'http://192.88.100.1/',
       '',
       2,
-      'Cannot use callback URL: "http://192.88.100.1/" is not https, so everybody on the way could read what is sent; --allow-plain-http allows it',
+      'Cannot use callback URL: "http://192.88.100.1/" is not https, so every network on the way could read what is sent; --allow-plain-http allows it',
     ],
     [
       'http://localhost:4000/',
       '',
       2,
-      'Cannot use callback URL: "http://localhost:4000/" is not https, so everybody on the way could read what is sent; --allow-plain-http and --allow-private-addresses allow it',
+      'Cannot use callback URL: "http://localhost:4000/" is not https, so every network on the way could read what is sent; --allow-plain-http and --allow-private-addresses allow it',
     ],
     [
       'http://localhost:4000/',

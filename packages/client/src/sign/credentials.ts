@@ -6,6 +6,7 @@ import {
   importPrivateKey,
   isAccessKeyId,
   isAlgorithm,
+  kindOf,
   LATEST_TIME,
   type PrivateKeyInput,
   quote,
@@ -73,7 +74,7 @@ export interface CheckedCredentials extends Credentials {
 export function checkCredentials(given: Credentials): CheckedCredentials {
   if (typeof given !== 'object' || given === null) {
     throw new TypeError(
-      `Cannot sign with credentials of type ${given === null ? 'null' : typeof given}: expected { accessKeyId, secretAccessKey }, or a function that gives them`,
+      `Cannot sign with credentials of type ${kindOf(given)}: expected { accessKeyId, secretAccessKey }, or a function that gives them`,
     );
   }
   const { accessKeyId, secretAccessKey, privateKey, algorithm, sign, sessionToken, expiresAt } =

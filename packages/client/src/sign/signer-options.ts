@@ -3,6 +3,7 @@ import {
   describeValue,
   findClockFlaw,
   isAudience,
+  kindOf,
   quote,
   type Scheme,
   strictClock,
@@ -87,7 +88,6 @@ export function checkOptions(what: string, options: SignerOptions) {
  * @throws TypeError if it is not an object
  */
 export function checkObject(what: string, given: unknown, fields: string): void {
-  if (typeof given === 'object' && given !== null && !Array.isArray(given)) return;
-  const kind = given === null ? 'null' : Array.isArray(given) ? 'array' : typeof given;
-  throw new TypeError(`Cannot ${what}: expected ${fields}, got ${kind}`);
+  if (kindOf(given) === 'object') return;
+  throw new TypeError(`Cannot ${what}: expected ${fields}, got ${kindOf(given)}`);
 }

@@ -1,13 +1,16 @@
 /**
- * Counts a failure of a client address and one of a pair of client address and access key, in Redis, at once. Both are kept as `FailureCounts`
- * keeps them: by name, in two hashes, of which the older is forgotten when the younger is full or old. So however many names
- * attackers come from, Redis never holds more than it may.
+ * Counts one failure of a client address, and one of a pair of client address and access key, in
+ * one step. Both are kept as in `FailureCounts`: by name, in two hashes. If the younger hash is
+ * full or old, it replaces the older one. So Redis never holds more than the limit, however many
+ * names attackers use.
  *
- * `KEYS`: the younger and the older of client addresses, and of pairs, all in one slot of a cluster. `ARGV`: the client address; the pair; for how
- * many milliseconds a name counts; the most names of one hash.
+ * `KEYS`: the younger and the older hash of client addresses, then those of pairs, all in one slot
+ * of a cluster. `ARGV`: the client address; the pair; the milliseconds for which a name counts; the
+ * most names of one hash.
  *
- * A name has `<failures> <end>`, in milliseconds of Unix time. The empty name, which no client address has, tells since when a hash is the
- * younger one. The answer: the failures of the client address and the milliseconds until its count ends, and those of the pair.
+ * The value of a name is `<failures> <end>`, in milliseconds of Unix time. The empty name, which no
+ * client address has, holds the time since when a hash is the younger one. The answer: the failures
+ * of the client address and the milliseconds until its count ends, then the same of the pair.
  */
 export const COUNT_SCRIPT = `
 local clock = redis.call('TIME')

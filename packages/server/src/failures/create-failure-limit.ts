@@ -8,26 +8,35 @@ import { clientAddressName } from './client-address-name.ts';
 import { FailureCounts } from './failure-counts.ts';
 import { type FailureNames, type OwnCounts, RedisFailures } from './redis-failures.ts';
 
-/** What a limit is built from. */
+/** Options of {@link createFailureLimit}. */
 export interface FailureLimitOptions {
-  /** Failures from one client address, after which nothing more is verified that comes from it: 100 if not given. */
+  /** Failures after which a client address is blocked: 100 if not given. */
   readonly perClientAddress?: number | undefined;
-  /** Failures from one client address with one access key, after which nothing more is verified of the two: 10 if not given. */
+  /**
+   * Failures of one access key from one client address after which the two are blocked together: 10
+   * if not given.
+   */
   readonly perKey?: number | undefined;
-  /** Seconds for which failures count, from the first one on: 60 if not given. */
+  /** Seconds for which failures count, beginning with the first one: 60 if not given. */
   readonly per?: number | undefined;
   /**
-   * The most client addresses, and the most pairs of client address and access key, that are counted at once: 100,000 if not given. The same holds for
-   * what servers count together in Redis.
+   * The most client addresses, and the most pairs of client address and access key, that are
+   * counted at once: 100,000 if not given. Counts in Redis have the same limit.
    */
   readonly maxEntries?: number | undefined;
-  /** A connection of ioredis, so that servers count together. The limit makes one of its own of it, at once. */
+  /**
+   * A connection of ioredis, if servers are to count together. The limit makes its own connection
+   * from it, at once.
+   */
   readonly redis?: Redis | Cluster | undefined;
-  /** What the names of its keys in Redis begin with: `countersign:failures` if not given. */
+  /** The prefix of its keys in Redis: `countersign:failures` if not given. */
   readonly prefix?: string | undefined;
-  /** Unix seconds, for how long failures count; if not given, a clock that nobody can set. */
+  /** Seconds, for how long failures count. If not given, a clock that no administrator can set. */
   readonly clock?: (() => number) | undefined;
-  /** Called if failures cannot be counted in Redis. If not given, a process warning says so. See docs/errors.md, "Process warnings". */
+  /**
+   * Called if failures cannot be counted in Redis. If not given, a process warning says so. See
+   * docs/errors.md, "Process warnings".
+   */
   readonly onWarning?: WarningHook | undefined;
 }
 
@@ -42,29 +51,39 @@ const optionsSchema = z.strictObject({
   onWarning: warningOption,
 });
 
-/** A limit that holds a connection where it was given one. */
+/** A failure limit that may have its own connection to Redis. */
 export interface ClosableFailureLimit extends FailureLimit {
-  /** Closes the limit's own connection to Redis, not the one that it was given. What fails from then on is counted here only. */
+  /**
+   * Closes the limit's own connection to Redis, not the given one. Later failures are counted on
+   * this server only.
+   */
   close(): void;
 }
 
 /**
- * Limits failed signatures, by client address, and by client address and access key: give it to a verifier as `failures`. A request that is
- * accepted writes nothing and asks nobody.
+ * Limits failed signatures, by client address, and by client address and access key. Give it to a
+ * verifier as `failures`. An accepted request writes nothing and asks no store.
  *
- * Presigned URLs are counted apart: a page of an attacker can make its visitors send wrong ones, which must block neither their own
- * requests nor those of others behind their address.
+ * Failures of presigned URLs are counted apart. A page of an attacker can make its visitors send
+ * wrong ones. That must not block signed requests of the visitors, or of others who share their
+ * address.
  *
- * Each server counts what it refuses. With Redis it counts there as well, and hears what the others have counted: an attacker gets
- * the limit, and from each further server a guess more, or up to the limit of those that are sent at once. Where Redis fails nobody
- * is refused for it; a process warning says that each server counts alone.
+ * Each server counts what it refuses. With Redis it also counts there, and learns what other
+ * servers have counted. Then an attacker has the limit, and one more guess for each further server,
+ * or up to the limit for each if the guesses are sent at once. If Redis fails, no request is
+ * refused for it: each server counts alone, and a process warning says so.
  *
  * @param options limits; durations in seconds
  * @throws TypeError or RangeError naming the option that cannot be used
  *
  * @example
  * ```ts
- * import { createVerifier, generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import {
+ *   createVerifier,
+ *   generateAccessKey,
+ *   MemoryKeyStore,
+ *   MemoryNonceStore,
+ * } from '@countersign/server';
  * import { createFailureLimit } from '@countersign/server/failures';
  *
  * const failures = createFailureLimit({ perKey: 5 });
@@ -98,7 +117,7 @@ export function createFailureLimit(options: FailureLimitOptions = {}): ClosableF
   }
 
   let last = { clientAddress: '', name: '' };
-  /** Of each request it is asked twice or more. */
+  /** The name of an address. Each request needs it at least twice, so the last one is kept. */
   function nameOf(clientAddress: string): string {
     if (clientAddress !== last.clientAddress)
       last = { clientAddress, name: clientAddressName(clientAddress) };
@@ -108,7 +127,7 @@ export function createFailureLimit(options: FailureLimitOptions = {}): ClosableF
   return {
     check(clientAddress, accessKeyId, kind = 'headers') {
       const counts = kinds[kind];
-      // Nearly always: who behaves pays for nothing.
+      // The usual case: while nothing is blocked, a request costs nothing.
       if (!counts.clientAddresses.blocks && !counts.pairs.blocks) return undefined;
       return blockOf(counts, namesOf(nameOf(clientAddress), accessKeyId));
     },
@@ -116,7 +135,7 @@ export function createFailureLimit(options: FailureLimitOptions = {}): ClosableF
     record(clientAddress, accessKeyId, kind = 'headers') {
       const counts = kinds[kind];
       const names = namesOf(nameOf(clientAddress), accessKeyId);
-      // Ids are the caller's to invent: where its client address is blocked, none is remembered.
+      // Callers can make up ids. If the client address is blocked, no further id is recorded.
       if (blockOf(counts, names) !== undefined) return;
       counts.clientAddresses.add(names.clientAddress);
       counts.pairs.add(names.pair);
@@ -127,7 +146,7 @@ export function createFailureLimit(options: FailureLimitOptions = {}): ClosableF
   };
 }
 
-/** No access key id has a space in it, so no two pairs have one name. */
+/** An access key id has no space, so two pairs never have the same name. */
 function namesOf(clientAddress: string, accessKeyId: string): FailureNames {
   return { clientAddress, pair: `${accessKeyId} ${clientAddress}` };
 }

@@ -5,11 +5,14 @@ interface Count {
 }
 
 /**
- * Counts failures by name, each name's from its first on for a fixed time. At once and without a promise: of guesses that are sent all
- * together the limit stops those beyond it, not only those that come later.
+ * Counts failures by name, for a fixed time from the first failure of each name. It counts
+ * synchronously: if guesses are sent all at once, the limit stops those beyond it.
  */
 export class FailureCounts {
-  /** Counts of two times, of which the older are forgotten together: to find the oldest among many would be dear. */
+  /**
+   * Counts of two periods. The older ones are forgotten together, since finding the oldest of many
+   * would be expensive.
+   */
   #young = new Map<string, Count>();
   #old = new Map<string, Count>();
   #youngSince: number;
@@ -20,7 +23,7 @@ export class FailureCounts {
   readonly #now: () => number;
 
   /**
-   * @param maxEntries the most names that are kept; where there are more, the older half is forgotten
+   * @param maxEntries the most names that are kept; if there are more, the older half is forgotten
    * @param now milliseconds
    */
   constructor(limit: number, seconds: number, maxEntries: number, now: () => number) {
@@ -35,7 +38,7 @@ export class FailureCounts {
     return this.#young.size + this.#old.size;
   }
 
-  /** Whether any name is blocked. Mostly none is, and that is found out without looking one up. */
+  /** Whether any name is blocked. Usually none is, and then no name needs to be looked up. */
   get blocks(): boolean {
     return this.#lastBlockEndsAt !== 0 && this.#lastBlockEndsAt > this.#now();
   }
@@ -57,14 +60,14 @@ export class FailureCounts {
   }
 
   /**
-   * Takes over what all servers together have counted, where that is too much.
+   * Takes over a count of all servers together, if it reaches the limit.
    *
-   * @param milliseconds until their count ends
+   * @param milliseconds until that count ends
    */
   record(name: string, failures: number, milliseconds: number): void {
     if (!(failures >= this.#limit && milliseconds > this.blockedFor(name))) return;
     const now = this.#now();
-    // Other servers may be set up to count for longer.
+    // Other servers may have a longer period.
     this.#set(name, { failures, endsAt: now + Math.min(milliseconds, this.#milliseconds) }, now);
   }
 
@@ -74,13 +77,13 @@ export class FailureCounts {
 
   #set(name: string, count: Count, now: number): void {
     const isFull = !(this.#young.size < this.#maxEntries / 2);
-    // By then all that is older has ended.
+    // All older counts have ended by then.
     if (isFull || !(now < this.#youngSince + this.#milliseconds)) {
       this.#old = this.#young;
       this.#young = new Map();
       this.#youngSince = now;
     }
-    // A copy: text that was cut out of a header keeps all of it.
+    // A copy: a piece of a header would keep the whole header in memory.
     this.#young.set(JSON.parse(JSON.stringify(name)) as string, count);
     this.#recordBlock(count);
   }

@@ -14,44 +14,50 @@ import { isRefusal, refusalOf } from '../lib/redis/redis-permissions.ts';
 import { COUNT_SCRIPT } from './count-script.ts';
 import type { FailureCounts } from './failure-counts.ts';
 
-/** Milliseconds after which Redis is given up. Nobody waits for it. */
+/** Milliseconds to wait for Redis. No request waits for it. */
 const TIMEOUT = 1_000;
 
-/** Milliseconds after which a connection that is lost is reported, though it is not known why. */
+/** Milliseconds after which a lost connection is reported, even if the cause is unknown. */
 const LOST_AFTER = 1_000;
 
-/** What the user of the limit must be allowed to run. */
+/** The commands that the user of the limit must be allowed to run. */
 const COMMANDS = ['EVAL', 'EVALSHA', 'INFO', ...commandsOf(COUNT_SCRIPT)];
 
-/** What failed: a signature from a client address, with an access key. */
+/** The names to count: the client address, and the pair of client address and access key. */
 export interface FailureNames {
   readonly clientAddress: string;
   readonly pair: string;
 }
 
-/** The counts of one server, of signatures of one kind. */
+/** The counts of one server, for one kind of signature. */
 export interface OwnCounts {
-  /** The name of the kind. */
+  /** The kind of signature, as it is part of the names in Redis. */
   readonly kind: string;
   readonly clientAddresses: FailureCounts;
   readonly pairs: FailureCounts;
 }
 
-/** The script, as ioredis makes a command of it. */
+/** The script, as a command of ioredis. */
 interface CountCommand {
   countFailure(...args: (string | number)[]): Promise<unknown>;
 }
 
-/** Failures that all servers count together, in Redis. What is too much is told to this server's own counts. */
+/**
+ * Failures that all servers count together, in Redis. Names that reach the limit are blocked in
+ * this server's own counts.
+ */
 export class RedisFailures {
   readonly #redis: (Redis | Cluster) & CountCommand;
   readonly #prefix: string;
   readonly #milliseconds: number;
   readonly #mostOfHash: number;
   readonly #warnings: OperatorWarnings;
-  /** Whether the user may do all that is needed: settles with the test of the present connection. */
+  /** Whether the user has all permissions, by the test of the present connection. */
   #test: Promise<boolean> | undefined;
-  /** Since when there is no connection, if a failure could not be counted since: by `performance.now()`. */
+  /**
+   * Since when the connection is lost, by `performance.now()`; set by the first failure that could
+   * not be counted.
+   */
   #lostSince: number | undefined;
   #closed = false;
 
@@ -67,7 +73,8 @@ export class RedisFailures {
     this.#redis = duplicate(redis, TIMEOUT) as (Redis | Cluster) & CountCommand;
     rememberFailures(this.#redis);
     this.#redis.defineCommand('countFailure', { numberOfKeys: 4, lua: COUNT_SCRIPT });
-    // In a cluster a script may use only keys of one slot, which the part in braces decides.
+    // In a cluster, all keys of a script must be in one slot. The part in braces decides the
+    // slot.
     this.#prefix = redis.isCluster ? `{${prefix}}` : prefix;
     this.#redis.on('ready', () => {
       this.#lostSince = undefined;
@@ -84,7 +91,7 @@ export class RedisFailures {
   /** Counts a failure. Never rejects. */
   async add({ clientAddress, pair }: FailureNames, own: OwnCounts): Promise<void> {
     if (this.#closed) return;
-    // A cluster would keep for later what is counted while it is away.
+    // The client of a cluster would queue the command while the cluster is away.
     if (this.#redis.status !== 'ready') {
       this.#recordLost();
       return;
@@ -101,7 +108,7 @@ export class RedisFailures {
       own.pairs.record(pair, pairFailures, pairLeft);
       this.#warnings.end('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE');
     } catch (error) {
-      // It was taken away meanwhile.
+      // The permission was removed meanwhile.
       if (isRefusal(error)) this.#test = undefined;
       if (isRefusal(error) && !(await this.#isAllowed())) return;
       const reason = reasonOf(error as Error);
@@ -110,7 +117,7 @@ export class RedisFailures {
     }
   }
 
-  /** A Redis that is gone has one cause: it is reported once it is known. */
+  /** Reports a lost connection as soon as its cause is known. */
   #recordLost(): void {
     const now = performance.now();
     this.#lostSince ??= now;
@@ -135,7 +142,10 @@ export class RedisFailures {
     return this.#test;
   }
 
-  /** Reports what the user of the limit may not do, but must. Anything else that fails is reported when it is needed. */
+  /**
+   * Reports permissions that the user of the limit lacks. Any other failure is reported when a
+   * failure is counted.
+   */
   async #tryAll(): Promise<boolean> {
     const needs = { prefix: `${this.#prefix}:`, commands: COMMANDS };
     const refusal = await refusalOf(this.#redis, needs).catch(() => undefined);
@@ -144,7 +154,7 @@ export class RedisFailures {
       return true;
     }
     this.#warnings.begin('COUNTERSIGN_FAILURE_LIMIT_UNFIT', { message: told(refusal) });
-    // It may be allowed by the next time.
+    // The permission may be there next time.
     this.#test = undefined;
     return false;
   }

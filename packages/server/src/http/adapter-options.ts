@@ -1,5 +1,6 @@
+import { kindOf } from '@countersign/shared';
 import * as z from 'zod';
-import { functionOption, kindOf, parseOptions } from '../lib/options.ts';
+import { functionOption, parseOptions } from '../lib/options.ts';
 import { createVerifier, type Verifier } from '../verify/verifier.ts';
 import type { VerifierOptions } from '../verify/verifier-options.ts';
 
@@ -10,9 +11,10 @@ export interface AdapterOptions {
   /**
    * `buffer` (if not given): the whole body is held and hashed before the request goes on.
    *
-   * `stream`: the request goes on once its headers are verified, and its body is hashed as it passes, whatever its
-   * length. The application sees bytes that are not verified yet; what is verified is the end: where the hash is wrong
-   * the stream fails and never ends. Act on nothing before the end.
+   * `stream`: the request goes on when its headers are verified. Its body may have any length and
+   * is hashed as it passes, so the application reads bytes that are not verified yet. Only the end
+   * of the stream shows that they were. If the hash is wrong, the stream fails and never ends. Do
+   * not act on the body before its end.
    */
   readonly body?: 'buffer' | 'stream' | undefined;
 }
@@ -22,7 +24,7 @@ export const adapterSchema = z.strictObject({
   body: z.enum(['buffer', 'stream']).default('buffer'),
 });
 
-/** For adapters that do not find out by themselves where a request comes from. */
+/** The option of adapters that cannot find the client address by themselves. */
 export const clientAddressSchema = <Args extends unknown[]>() =>
   functionOption<(...args: Args) => string | undefined>(
     "a function that tells the caller's network address",
@@ -58,7 +60,7 @@ export function parseVerifierOrOptions<S extends z.ZodObject>(
   };
 }
 
-/** @throws TypeError where it is not a function */
+/** @throws TypeError if it is not a function */
 export function checkHandler(what: 'handler' | 'listener', given: unknown): void {
   if (typeof given !== 'function')
     throw new TypeError(

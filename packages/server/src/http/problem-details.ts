@@ -18,7 +18,7 @@ const titles: Record<RefusalReason, string> = {
   internal: 'The server is not set up to verify this request',
 };
 
-/** What strangers could learn from: there the title is all that they are told. */
+/** Refusals whose details could help an attacker. Their answer holds the title only. */
 const WITHOUT_DETAIL = new Set<RefusalReason>([
   'signature-invalid',
   'too-many-callbacks',
@@ -40,7 +40,7 @@ export type Challenge = (reason: RefusalReason) => string;
  * Turns a refusal into the answer to it.
  *
  * @param audience the name of this service, told as the realm
- * @param challenge what is asked for: a signature of our own scheme if not given
+ * @param challenge which signature the client is asked for: one of our own scheme if not given
  * @see RFC 9457 for the body, RFC 9110 section 11.6.1 for `WWW-Authenticate`
  */
 export function problemOf(
@@ -58,7 +58,8 @@ export function problemOf(
     retry,
     detail,
   });
-  // Not put together of others by spreading: V8 makes a hidden class of each, which a flood of refusals would fill the old space with.
+  // Built by assignment, not by spreading. V8 would make a hidden class for each spread object, and
+  // a flood of refusals would fill the old space of the heap with them.
   const headers: Record<string, string> = {
     'content-type': 'application/problem+json',
     'cache-control': 'no-store',
@@ -66,7 +67,8 @@ export function problemOf(
   if (status === 401) headers['www-authenticate'] = challenge(reason);
   if (retryAfter !== undefined) headers['retry-after'] = String(Math.ceil(retryAfter));
   if (epoch !== undefined) headers['countersign-epoch'] = epoch;
-  // The last: where a header before it cannot be written, the answer that is given instead has another length.
+  // This field is set last. If an earlier field cannot be written, the server gives another answer,
+  // which has another length.
   headers['content-length'] = String(Buffer.byteLength(body));
   return { status, headers, body };
 }

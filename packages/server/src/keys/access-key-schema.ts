@@ -12,11 +12,11 @@ import { readPublicKey } from '../verify/public-key.ts';
 
 export const time = z.number().min(0).max(LATEST_TIME);
 
-/** What is checked of an access key where it enters a store, but for its secret. */
+/** Checks the metadata of an access key that is to be stored. */
 export const accessKeyMetadataSchema = z.strictObject({
   accessKeyId: z.string().refine(isAccessKeyId, '1 to 128 of A-Z a-z 0-9 . _ -'),
   subject: z.string().min(1).max(1_024),
-  // In a session token they stand with spaces between them (RFC 8693 section 4.2).
+  // A session token separates scopes by spaces (RFC 8693 section 4.2).
   scopes: z.array(z.string().regex(/^\S+$/, 'a name without spaces')),
   audiences: z
     .array(z.string().refine(isAudience, 'a service name: 1 to 128 of A-Z a-z 0-9 . _ : -'))
@@ -29,7 +29,7 @@ export const accessKeyMetadataSchema = z.strictObject({
   expiresAt: time.optional(),
 });
 
-/** What is checked of an access key with a secret where it enters a store. */
+/** Checks an access key with a secret. */
 export const accessKeySchema = z.strictObject({
   accessKeyId: accessKeyMetadataSchema.shape.accessKeyId,
   secretAccessKey: secretOption,
@@ -37,7 +37,7 @@ export const accessKeySchema = z.strictObject({
   ...accessKeyMetadataSchema.omit({ accessKeyId: true }).shape,
 });
 
-/** A public key in any form; in one form afterwards. */
+/** Takes a public key in any form, and gives it in one form. */
 const publicKeyOption = z.unknown().transform((given, context): PublicKey => {
   const key = readPublicKey(given);
   if (typeof key !== 'string') return key;
@@ -45,7 +45,7 @@ const publicKeyOption = z.unknown().transform((given, context): PublicKey => {
   return z.NEVER;
 });
 
-/** The same of one with a public key. */
+/** Checks an access key with a public key. */
 export const publicAccessKeySchema = z.strictObject({
   accessKeyId: accessKeyMetadataSchema.shape.accessKeyId,
   secretAccessKey: z.undefined().optional(),

@@ -6,31 +6,34 @@ import {
   findSecretFlaw,
   isAudience,
   type KeyDerivation,
+  kindOf,
   LATEST_TIME,
   quote,
 } from '@countersign/shared';
-import { kindOf } from '../lib/options.ts';
 import type { AccessKey, DerivedAccessKey } from '../verify/key-store.ts';
 
 const DAY = 86_400;
 
 /**
- * Derives of an access key what a verifier at the edge needs: signing keys for one audience and some days. With them it can check
- * requests until the last day is over; it cannot get at the secret, nor check or sign anything for another audience.
+ * Derives what a verifier at the edge needs of an access key: signing keys for one audience and
+ * some days. With them the verifier can check requests until the last day is over. It cannot get at
+ * the secret, nor check or sign anything for another audience.
  *
- * @param accessKey with its secret, where that is kept
+ * @param accessKey with its secret
  * @param audience the service at whose edge the keys are used
- * @param day Unix seconds in the first day (UTC) that they are good for: today if not given
- * @param days for how many days: 2 if not given
- * @throws RangeError if it is not 1 to 31 days, or `day` is no time
- * @throws TypeError where the secret or the audience cannot be used
+ * @param day Unix seconds on the first day (UTC) on which the keys work: today if not given
+ * @param days how many days: 2 if not given
+ * @throws RangeError if `days` is not 1 to 31, or `day` is no time
+ * @throws TypeError if the secret or the audience cannot be used
  *
  * @example
  * ```ts
  * import { deriveAccessKey, generateAccessKey } from '@countersign/server';
  *
- * const atTheEdge = deriveAccessKey(generateAccessKey({ subject: 'alice' }), { audience: 'video-api' });
- * console.assert(Object.keys(atTheEdge.signingKeys).length === 2 && atTheEdge.secretAccessKey === undefined);
+ * const accessKey = generateAccessKey({ subject: 'alice' });
+ * const atTheEdge = deriveAccessKey(accessKey, { audience: 'video-api' });
+ * console.assert(Object.keys(atTheEdge.signingKeys).length === 2);
+ * console.assert(atTheEdge.secretAccessKey === undefined);
  * ```
  * @see docs/wire-format.md, "Signing key"
  */
@@ -51,7 +54,7 @@ export function deriveAccessKey(
       `Cannot derive access key starting on day ${describeValue(day)}: expected Unix seconds`,
     );
   const { secretAccessKey, ...metadata } = accessKey;
-  // The edge could not tell: what is derived of an empty secret anybody can derive.
+  // The edge cannot notice it: an attacker can derive the signing keys of an empty secret.
   const flaw = findSecretFlaw(secretAccessKey);
   if (flaw !== undefined)
     throw new TypeError(

@@ -4,13 +4,13 @@ import {
   type Algorithm,
   describeValue,
   isAlgorithm,
+  kindOf,
   type PublicKeyAlgorithm,
 } from '@countersign/shared';
-import { kindOf } from '../lib/options.ts';
 import type { AccessKey, PublicAccessKey, PublicKeyInput } from '../verify/key-store.ts';
 import { readPublicKey } from '../verify/public-key.ts';
 
-/** Crockford's base32: no I, L, O or U, so that an id survives being read aloud. */
+/** Crockford's base32: it has no I, L, O and U, so people can read an id aloud. */
 const CROCKFORD = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
 
 /** Whose key it is, and what it may be used for. Times are Unix seconds. */
@@ -22,7 +22,7 @@ export type AccessKeyOwner = Partial<
 export interface GeneratedKeyPair {
   /** For the server: it holds the public key, and nothing that is secret. */
   readonly accessKey: PublicAccessKey;
-  /** For its owner, as `createSigner()` takes them. The server need never see them. */
+  /** For its owner, as `createSigner()` takes them. The server needs no private key. */
   readonly credentials: {
     readonly accessKeyId: string;
     readonly algorithm: PublicKeyAlgorithm;
@@ -32,14 +32,16 @@ export interface GeneratedKeyPair {
 }
 
 /**
- * Makes an access key: `CSAK` and 20 random characters of Crockford base32 for its id, 32 random bytes in base64url for
- * its secret. Store it, and show the secret to its owner once.
+ * Makes an access key. Its id is `CSAK` and 20 random characters of Crockford base32, its secret 32
+ * random bytes in base64url. Store it, and show the secret to its owner once.
  *
- * With an `algorithm` such as `ed25519` it makes a pair of keys instead: store `accessKey`, and give `credentials` to its owner. With a
- * `publicKey` it makes the record of a key whose owner keeps the private half.
+ * With an `algorithm` such as `ed25519` it makes a pair of keys: store `accessKey`, and give
+ * `credentials` to its owner. With a `publicKey` it makes the record of a key whose owner keeps the
+ * private half.
  *
- * @param owner whose key it is, and what it may be used for; `subject` is the id of the key and `scopes` are none where not given
- * @throws TypeError if it is no object, or the algorithm or the public key cannot be used
+ * @param owner whose key it is, and what it may be used for; if not given, `subject` is the id of
+ *   the key, and it has no `scopes`
+ * @throws TypeError if `owner` is no object, or the algorithm or the public key cannot be used
  *
  * @example
  * ```ts
@@ -70,7 +72,8 @@ export function generateAccessKey(given: KeyRequest = {}): GeneratedKey {
     );
   const { algorithm, publicKey, ...owner } = given;
   const accessKeyId = `CSAK${encodeCrockford(randomBytes(20))}`;
-  // Of its own: keys of one subject share a budget of nonces, and are revoked together.
+  // A subject of its own: keys of one subject share a budget of nonces, and are revoked
+  // together.
   const metadata = { subject: accessKeyId, scopes: [], status: 'active', ...owner } as const;
   if (publicKey !== undefined) {
     if (algorithm !== undefined)
@@ -97,10 +100,10 @@ export function generateAccessKey(given: KeyRequest = {}): GeneratedKey {
   };
 }
 
-/** Whichever of the three it is. */
+/** One of the three kinds of key. */
 export type GeneratedKey = AccessKey | PublicAccessKey | GeneratedKeyPair;
 
-/** What of them is asked for. */
+/** What key to make. */
 export interface KeyRequest extends AccessKeyOwner {
   readonly algorithm?: Algorithm | undefined;
   readonly publicKey?: PublicKeyInput | undefined;
@@ -115,7 +118,10 @@ const MAKERS: Readonly<Record<PublicKeyAlgorithm, () => KeyPairKeyObjectResult>>
   'rsa-v1_5-sha256': () => generateKeyPairSync('rsa', { modulusLength: 3_072 }),
 };
 
-/** One character per byte, of which five bits count: as random as the bytes are. */
+/**
+ * Makes one character of each byte. Five bits of a byte count, so the text is as random as the
+ * bytes.
+ */
 export function encodeCrockford(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => CROCKFORD[byte & 31]).join('');
 }

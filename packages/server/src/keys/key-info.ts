@@ -3,15 +3,18 @@ import type { AccessKeyMetadata, PublicKey } from '../verify/key-store.ts';
 import type { StoredKey } from './key-record.ts';
 import { isUnreadable } from './key-store-error.ts';
 
-/** An access key as it can be shown: without its secret. */
+/** An access key without its secret. */
 export interface AccessKeyInfo extends AccessKeyMetadata {
-  /** Unix seconds, to the minute or so. */
+  /** Unix seconds, up to about a minute old. */
   readonly lastUsedAt?: number | undefined;
-  /** If it has no secret. */
+  /** Only of a key that has no secret. */
   readonly publicKey?: PublicKey | undefined;
 }
 
-/** A key that is refused because its record cannot be opened. What stands there may be forged: nothing of it is shown but the id. */
+/**
+ * A key that is refused because its record cannot be opened. The record may be forged, so only the
+ * id is shown.
+ */
 export interface UnreadableKeyInfo {
   readonly accessKeyId: string;
   readonly status: 'unreadable';
@@ -23,18 +26,20 @@ export function infoOf(key: StoredKey, lastUsedAt: number | undefined): AccessKe
   return lastUsedAt === undefined ? info : { ...info, lastUsedAt };
 }
 
-/** @throws `error` itself, where it says nothing of the record */
+/** @throws `error` itself, if it does not say that the record is unreadable */
 export function unreadableInfo(accessKeyId: string, error: unknown): UnreadableKeyInfo {
   if (!isUnreadable(error)) throw error;
   return { accessKeyId, status: 'unreadable' };
 }
 
-/** Whether somebody may be the subject of a key: of one that cannot be read it may be anybody. */
+/**
+ * Whether a key may belong to a subject. The subject of an unreadable key is unknown, so it may.
+ */
 export function mayBeOf(subject: string, info: AccessKeyInfo | UnreadableKeyInfo): boolean {
   return info.status === 'unreadable' || info.subject === subject;
 }
 
-/** By what keys are sorted: those last of which it is not known. */
+/** Sort order of keys. Keys that cannot be read come last. */
 export function createdOf(info: AccessKeyInfo | UnreadableKeyInfo): number {
   return info.status === 'unreadable' ? LATEST_TIME : (info.created ?? 0);
 }

@@ -12,18 +12,21 @@ import {
 import { parseMetadata, type StoredRecord } from './record-store.ts';
 import { SESSION_PREFIX } from './session-revocations.ts';
 
-/** A key as our stores keep it. */
+/** A key as our stores keep it: with a secret, or with a public key. */
 export type StoredKey = AccessKey | PublicAccessKey;
 
-/** A key, and of which version its subject's keys were when it came to the store. */
+/**
+ * A key and what its record says beside it. `version` is the version of its subject's keys when the
+ * key was stored: a revocation of all keys of the subject raises that version, and so ends the key.
+ */
 export interface KeptKey {
   readonly accessKey: StoredKey;
   readonly version: number;
-  /** The key that takes its place, so whose doing its end is; and when it would have ended without. */
+  /** The key that replaces this one, and when this one would have expired without the rotation. */
   readonly rotated?: { readonly to: string; readonly expiresAt?: number | undefined } | undefined;
 }
 
-/** What is left of a key that was revoked though its record could not be read: nobody knows whose it was. */
+/** The record of a revoked key whose old record could not be opened. Its subject is unknown. */
 export const TOMBSTONE: StoredRecord = {
   metadata: { subject: '', scopes: [], status: 'revoked', version: 0 },
   secret: '',
@@ -36,15 +39,15 @@ const keptSchema = accessKeyMetadataSchema.extend({
 });
 
 const PREFIX = 'key/';
-/** What the record of a key is called. */
+/** The name of the record of a key. */
 export const keyName = (accessKeyId: string): string => `${PREFIX}${accessKeyId}`;
 
-/** The key that a record is of; `undefined` where it is of something else. */
+/** The id of the key whose record this is; `undefined` if it is a record of something else. */
 export function accessKeyIdOf(name: string): string | undefined {
   return name.startsWith(PREFIX) ? name.slice(PREFIX.length) : undefined;
 }
 
-/** Checks a key where it enters a store, and copies it. */
+/** Checks a key that is to be stored, and copies it. */
 export function checkKey(accessKey: unknown): StoredKey {
   const { secretAccessKey, publicKey } = (accessKey ?? {}) as Partial<PublicAccessKey>;
   if (secretAccessKey !== undefined && publicKey !== undefined)
@@ -61,9 +64,9 @@ export function checkKey(accessKey: unknown): StoredKey {
 }
 
 /**
- * A key as it is kept.
+ * Makes the record of a key.
  *
- * @param version of its subject's keys: 0 where none of them were ever revoked together
+ * @param version of its subject's keys: 0 if they were never revoked together
  */
 export function toRecord(
   { secretAccessKey = '', accessKeyId: _, ...metadata }: StoredKey,
@@ -72,12 +75,12 @@ export function toRecord(
 ): StoredRecord {
   return {
     metadata: given({ ...metadata, version, rotated }),
-    // A revoked key is never used again: its secret goes.
+    // A revoked key is never used again, so its secret is removed.
     secret: metadata.status === 'revoked' ? '' : secretAccessKey,
   };
 }
 
-/** What becomes of the record of a key that is revoked. */
+/** Makes the record of a key that is revoked from its present one. */
 export function revoke(name: string, record: StoredRecord): StoredRecord {
   try {
     const { accessKey, version, rotated } = readKey(name, record) as KeptKey;
@@ -99,7 +102,7 @@ export function readKey(name: string, record: StoredRecord | undefined): KeptKey
   const accessKey = (
     publicKey === undefined ? { ...metadata, secretAccessKey: record.secret } : metadata
   ) as StoredKey;
-  // Whoever finds a key holds what all other requests are judged by.
+  // All requests share this object, so a caller must not change it.
   Object.freeze(publicKey);
   Object.freeze(accessKey.scopes);
   Object.freeze(accessKey.audiences);

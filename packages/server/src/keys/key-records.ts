@@ -5,7 +5,10 @@ import type { Change, RecordStore, UpdateOptions } from './record-store.ts';
 import type { RevocationRecord, RevocationRecords } from './revocation-records.ts';
 import { type RotateOptions, rotate, successorOf, unrotate } from './rotation.ts';
 
-/** Access keys over a store of records, and each change of one in one step. */
+/**
+ * Access keys, as records. Each method reads from the store, not from a cache, and changes a record
+ * in one step.
+ */
 export class KeyRecords {
   readonly #records: RecordStore;
   readonly #revocations: RevocationRecords;
@@ -15,7 +18,7 @@ export class KeyRecords {
     this.#revocations = revocations;
   }
 
-  /** A key as it is now, not as it was a moment ago. */
+  /** Reads a key from the store, not from a cache. */
   async read(name: string): Promise<KeptKey | undefined> {
     return readKey(name, await this.#records.read(name));
   }
@@ -32,13 +35,13 @@ export class KeyRecords {
         return toRecord(key, version);
       });
     } catch (error) {
-      // Its owner is not told of it, or will add it again.
+      // The owner never gets this key, or adds it again.
       if (isNotReplicated(error)) await this.takeBack(key).catch(() => undefined);
       throw error;
     }
   }
 
-  /** Removes a key that was just stored, if nobody has changed it since. */
+  /** Removes a key that was just stored, unless it was changed since. */
   async takeBack(key: StoredKey): Promise<void> {
     const name = keyName(key.accessKeyId);
     await this.#records.update(name, (current) => {
@@ -52,9 +55,10 @@ export class KeyRecords {
   }
 
   /**
-   * A key as it is now, not as it was a moment ago.
+   * Reads a key that can be changed.
    *
-   * @throws KeyStoreError where there is none, or it is revoked: by itself, or with all keys of its subject
+   * @throws KeyStoreError if there is no such key, or it is revoked: alone, or with all keys of its
+   *   subject
    */
   async present(accessKeyId: string): Promise<KeptKey> {
     const key = await this.read(keyName(accessKeyId));
@@ -82,7 +86,7 @@ export class KeyRecords {
   }
 
   /**
-   * Makes a successor of a key, which goes on working for a while.
+   * Stores a successor of a key, and limits the life of the old key.
    *
    * @param overlap seconds for which the old key still works
    * @param now Unix seconds
@@ -94,7 +98,8 @@ export class KeyRecords {
     const old = await this.present(accessKeyId);
     const fresh = successorOf(old, now, publicKey);
     const to = fresh.accessKeyId;
-    // Of the same version: where all keys of the subject are revoked meanwhile, it is among them.
+    // The same version as the old key: if all keys of the subject are revoked meanwhile, the new
+    // key is revoked too.
     await this.insert(fresh, old.version);
     let before: KeptKey | undefined;
     try {
@@ -103,7 +108,8 @@ export class KeyRecords {
         return rotate(key, to, now + overlap);
       });
     } catch (error) {
-      // Somebody has revoked the old one meanwhile: nobody may get a new one of it. Or its end may be lost again.
+      // Another process may have revoked the old key, so the new one must not work. Or a
+      // failover may lose the end of the old key.
       const was = before;
       await Promise.allSettled([
         this.takeBack(fresh),
@@ -115,7 +121,7 @@ export class KeyRecords {
   }
 }
 
-/** A key, and what was revoked of all that its subject, or everybody, had. */
+/** Applies to a key what was revoked of all keys of its subject, or of all subjects. */
 export function limited(
   { accessKey, version }: KeptKey,
   own: RevocationRecord | undefined,
@@ -138,6 +144,6 @@ export function notFound(accessKeyId: string): KeyStoreError {
 export function revoked(accessKeyId: string): KeyStoreError {
   return new KeyStoreError(
     'ERR_KEY_REVOKED',
-    `Access key ${quote(accessKeyId)} is revoked, for good: make a new one`,
+    `Access key ${quote(accessKeyId)} is revoked permanently: make a new one`,
   );
 }

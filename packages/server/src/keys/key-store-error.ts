@@ -1,4 +1,4 @@
-/** What went wrong where keys are kept: for programs, one heading each in `docs/keys.md`. */
+/** What went wrong in a key store, for programs. `docs/keys.md` explains each code. */
 export type KeyStoreErrorCode =
   | 'ERR_KEY_EXISTS'
   | 'ERR_KEY_INACTIVE'
@@ -15,13 +15,14 @@ export type KeyStoreErrorCode =
   | 'ERR_STORE_WENT_BACK';
 
 /**
- * Keys cannot be kept, or what is asked for cannot be done to them. Messages never hold a secret.
+ * A key store cannot do what it was asked for. Messages never show a secret.
  *
  * @example
  * ```ts
  * import { MemoryKeyStore } from '@countersign/server';
  *
- * const { code } = await new MemoryKeyStore().disable('CSAK7Q2M5X9R4T8W3Y6Z0ABC').catch((error) => error);
+ * const keys = new MemoryKeyStore();
+ * const { code } = await keys.disable('CSAK7Q2M5X9R4T8W3Y6Z0ABC').catch((error) => error);
  * console.assert(code === 'ERR_KEY_NOT_FOUND');
  * ```
  */
@@ -45,12 +46,15 @@ const UNREADABLE = new Set<KeyStoreErrorCode>([
   'ERR_RECORD_UNREADABLE',
 ]);
 
-/** Whether a change was made that may be lost again. */
+/** Whether a change was made that a failover may lose. */
 export function isNotReplicated(error: unknown): boolean {
   return error instanceof KeyStoreError && error.code === 'ERR_NOT_REPLICATED';
 }
 
-/** Whether it is a record that cannot be opened, rather than a store that cannot be reached: it was changed or lost, or its master key is not there. */
+/**
+ * Whether a record cannot be opened: it was changed or lost, or its master key is missing. A store
+ * that cannot be reached is another matter.
+ */
 export function isUnreadable(error: unknown): error is KeyStoreError {
   if (!(error instanceof KeyStoreError)) return false;
   return UNREADABLE.has(error.code);

@@ -2,14 +2,17 @@ import type { OperatorWarnings } from '../lib/operator-warning.ts';
 import { keyName } from './key-record.ts';
 import type { RecordStore } from './record-store.ts';
 
-/** Seconds between two records of what keys were used. */
+/** Seconds for which uses are collected before they are recorded. */
 const RECORD_EVERY = 60;
 
-/** When keys were last used: remembered here, and recorded in the store once in a while for all of them together. */
+/**
+ * When keys were last used. Uses are collected in memory and recorded together once a minute, since
+ * a write for each request would be too expensive.
+ */
 export class LastUses {
   readonly #records: Pick<RecordStore, 'readUses' | 'writeUses'>;
   readonly #warnings: OperatorWarnings;
-  /** Not recorded yet: Unix seconds. */
+  /** Unix seconds by key id, not recorded yet. */
   readonly #uses = new Map<string, number>();
   #recording: NodeJS.Timeout | undefined;
 
@@ -24,7 +27,7 @@ export class LastUses {
     this.#recording ??= setTimeout(() => void this.record(), RECORD_EVERY * 1000).unref();
   }
 
-  /** @returns Unix seconds by id, of those that were ever used */
+  /** @returns Unix seconds by id, only of keys that were used */
   async of(accessKeyIds: readonly string[]): Promise<ReadonlyMap<string, number>> {
     const recorded = await this.#records.readUses(accessKeyIds.map(keyName));
     const latest = accessKeyIds.map((id) => {
@@ -34,7 +37,10 @@ export class LastUses {
     return new Map(latest.filter(([, time]) => time > 0));
   }
 
-  /** Writes down what is not recorded yet. Where that fails it is lost, and said: nothing else depends on it. */
+  /**
+   * Records what was collected. If that fails, the times are lost and a warning says so: nothing
+   * else depends on them.
+   */
   async record(): Promise<void> {
     clearTimeout(this.#recording);
     this.#recording = undefined;

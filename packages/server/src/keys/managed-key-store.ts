@@ -47,19 +47,39 @@ import {
   type SessionRevocations,
 } from './session-revocations.ts';
 
-/** Seconds for which an answer is kept that was put together of records: with their age, how long a revocation takes where no message comes. */
+/**
+ * Seconds for which `find()` gives the same answer again. An answer is put together of records that
+ * may be 3 s old themselves (see `RecordCache`). So without a message of the change, a revocation
+ * takes effect after 4 s.
+ */
 const ANSWER_AGE = 1;
 
 const listSchema = z.strictObject({ subject: z.string().optional() });
 
 /**
- * The life of access keys, written once for all places where they are kept: `MemoryKeyStore`, `FileKeyStore` and `RedisKeyStore`
- * are this over records of their own.
+ * The life of access keys: create, show, rotate, disable, revoke. It is written once, for
+ * `MemoryKeyStore`, `FileKeyStore` and `RedisKeyStore`. Each of them gives it a
+ * {@link RecordStore}.
+ *
+ * A record is metadata, which can be read, and a secret, which is sealed. There is one for each key
+ * (`key/…`), and one for each subject, session or "all" that something was revoked of (see
+ * `RevocationRecords`). A key is good if its own record says so, and no record of a revocation ends
+ * it.
+ *
+ * A change is made in one step: `RecordStore.update()` gives the present record to a function, and
+ * stores what that returns. If another process has changed the record meanwhile, the function is
+ * called again with the new record. So two changes at once are made one after the other, and
+ * neither undoes the other. Only `rotate()` changes two records: it stores the new key first, then
+ * limits the life of the old one. If the second step fails, it takes back the first.
+ *
+ * Each request needs its key, so what was read is kept for a few seconds. Every change is announced
+ * to all processes, which then forget what they know of that record. The ages only bound the delay
+ * if no announcement arrives.
  */
 export class ManagedKeyStore implements KeyStore, SessionRevocations {
   readonly #records: RecordStore;
   readonly #clock: () => number;
-  /** What is found, put together of what follows. */
+  /** What `find()` answers, put together of the caches of keys and of revocations. */
   readonly #answers: RecordCache<StoredKey>;
   readonly #kept: RecordCache<KeptKey>;
   readonly #revocations: RevocationRecords;
@@ -82,26 +102,32 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
     records.watch((name) => this.#forget(name));
   }
 
-  /** Finds a key by its id, as a verifier needs it. What was revoked of its subject, or of everybody, it says too. */
+  /**
+   * Finds a key by its id, for a verifier. The answer takes into account what was revoked of the
+   * key's subject and of all subjects.
+   */
   find(accessKeyId: string): Promise<StoredKey | undefined> {
     return Promise.resolve(this.#answers.get(accessKeyId));
   }
 
   /**
-   * Makes the store, without a key, if it is not there: for a server that only remembers what is revoked of sessions, and after the
-   * records of a store were lost for good. Call it by hand, never when a server starts: it would hide that records were lost.
+   * Creates the store without a key, if it is not there. Use it for a server that only remembers
+   * revocations of sessions, and if the records of a store were lost permanently. Call it by hand,
+   * never when a server starts: it would hide that records were lost.
    *
-   * Until a store is made, by this or by its first key, it rejects each question as `ERR_STORE_EMPTY`: nobody can tell whether it is
-   * new or has lost its records, and requests are answered with 503.
+   * The store is created by this method or by its first key. Until then it rejects each question
+   * with `ERR_STORE_EMPTY`, since it cannot tell whether it is new or has lost its records.
+   * Requests are answered with 503.
    */
   async createEmpty(): Promise<void> {
     await this.#records.create('by-name');
   }
 
   /**
-   * Goes on with an older copy of the store that was restored, on all servers: call it by hand, after what was revoked since is
-   * revoked again. Until then servers that have seen the later store reject each question as `ERR_STORE_WENT_BACK`, and requests are
-   * answered with 503. `revoke()` works meanwhile.
+   * Accepts an older copy of the store that was restored, on all servers. Call it by hand, after
+   * you have repeated all revocations that the copy does not have. Until then, servers that have
+   * seen the later store reject each question with `ERR_STORE_WENT_BACK`, and answer requests with
+   * 503. `revoke()` works meanwhile.
    *
    * @throws KeyStoreError `ERR_STORE_EMPTY`
    */
@@ -114,12 +140,14 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   }
 
   /**
-   * Makes a key and stores it. With an `algorithm` such as `ed25519` it makes a pair of keys, and stores the public one alone. With a
-   * `publicKey` it stores that; its owner has the private one.
+   * Creates a key and stores it. With an `algorithm` such as `ed25519` it creates a pair of keys,
+   * and stores only the public one. With a `publicKey` it stores that one; the owner has the
+   * private half.
    *
-   * @param owner whose it is; `subject` is the id of the key and `scopes` are none where not given
-   * @returns the key. Its secret, or the private key, cannot be asked for again
-   * @throws TypeError or RangeError where a field cannot be used
+   * @param owner whose key it is; if not given, `subject` is the id of the key, and it has no
+   *   `scopes`
+   * @returns the key. The store never shows the secret or the private key again
+   * @throws TypeError or RangeError if a field cannot be used
    */
   create(
     owner?: AccessKeyOwner & { readonly algorithm?: 'hmac-sha256' | undefined },
@@ -132,7 +160,7 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   async create(owner: KeyRequest = {}): Promise<GeneratedKey> {
     const made = generateAccessKey(owner);
     const created = this.#clock();
-    // One of three, by what was asked for.
+    // The request decides which of the three kinds of key this is.
     if ('credentials' in made) {
       const accessKey = { ...made.accessKey, created };
       await this.add(accessKey);
@@ -144,12 +172,14 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   }
 
   /**
-   * Stores a key that was made elsewhere. The first one makes the store.
+   * Stores a key that was made elsewhere. The first key creates the store.
    *
-   * @throws KeyStoreError `ERR_KEY_EXISTS`; `ERR_STORE_EMPTY` if the store was there before, and has lost its records
-   * @throws TypeError where a field is missing or of the wrong type; where the secret is shorter than 16 bytes, repeats a
-   * few characters, or is a known placeholder; where the public key is of another kind than we verify with, an RSA key is shorter than 2,048
-   * bits, or anybody could sign for it. The secret is never part of the message
+   * @throws KeyStoreError `ERR_KEY_EXISTS`; `ERR_STORE_EMPTY` if this process has seen the store
+   *   before, and its records are lost
+   * @throws TypeError if a field is missing or of the wrong type; if the secret is shorter than 16
+   *   bytes, repeats a few characters, or is a known placeholder; if the public key is of a kind
+   *   that we do not verify with, an RSA key is shorter than 2,048 bits, or the key accepts
+   *   signatures of others. The message never shows the secret
    */
   async add(accessKey: GivenAccessKey): Promise<void> {
     const key = checkKey(accessKey);
@@ -158,15 +188,17 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
     await this.#keys.insert(key, keyVersion);
   }
 
-  /** What is known of a key, without its secret. */
+  /** Shows a key without its secret. */
   async show(accessKeyId: string): Promise<AccessKeyInfo | undefined> {
     return this.#info(accessKeyId, await this.#lastUses.of([accessKeyId]));
   }
 
   /**
-   * What is known of all keys, the oldest first, and last those whose records cannot be opened; `show()` says why.
+   * Lists all keys without their secrets, the oldest first. Keys whose records cannot be opened
+   * come last; `show()` says why.
    *
-   * @param of whose keys: everybody's if not given. Those that cannot be opened are always there: they may be anybody's
+   * @param of the subject whose keys to list: all subjects if not given. Keys that cannot be opened
+   *   are always listed, since their subject is unknown
    */
   async list(
     of: { readonly subject?: string | undefined } = {},
@@ -184,11 +216,13 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   }
 
   /**
-   * Makes a new key like an old one, which goes on working for a while. Where the old one was to expire, the new one lives as long.
+   * Replaces a key: creates a new one with the same subject and rights, and lets the old one work
+   * for a while, so that its users can fetch the new one. If the old key was to expire, the new one
+   * lives as long as the old one was to live.
    *
-   * @param options `overlap`: seconds for which the old key still works, longer than its users take to fetch the new one. `publicKey`: that of
-   * the new key, which need not replace a public one; without it the new key has a secret
-   * @returns the new key. Its secret cannot be asked for again
+   * @param options `overlap`: seconds for which the old key still works, from 0 to 366 days.
+   *   `publicKey`: the public key of the new one; without it the new key has a secret
+   * @returns the new key. The store never shows its secret again
    * @throws KeyStoreError `ERR_KEY_NOT_FOUND`, `ERR_KEY_REVOKED`, `ERR_KEY_INACTIVE`
    * @throws TypeError if the old key has a public key and no new one is given
    */
@@ -214,7 +248,7 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   }
 
   /**
-   * Accepts a key again that was disabled.
+   * Enables a disabled key again.
    *
    * @throws KeyStoreError `ERR_KEY_NOT_FOUND`, `ERR_KEY_REVOKED`
    */
@@ -223,12 +257,15 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   }
 
   /**
-   * Revokes for good: a key, a session, all that a subject has, or all that was signed before a moment. The record of a key that
-   * cannot be opened is written over: what was known of it is gone, and it is revoked.
+   * Revokes permanently: a key, a session, all that a subject has, or all that was signed before a
+   * time. If the record of a key cannot be opened, it is overwritten: the key is revoked, and what
+   * the record said is lost.
    *
    * @param what see {@link Revocation}
-   * @throws KeyStoreError `ERR_KEY_NOT_FOUND`; `ERR_MASTER_KEY` where there is none to seal with
-   * @throws RangeError where `signedBefore` lies ahead: what is signed meanwhile would be refused for no reason
+   * @throws KeyStoreError `ERR_KEY_NOT_FOUND`; `ERR_MASTER_KEY` if there is no master key to seal
+   *   with
+   * @throws RangeError if `signedBefore` is in the future: requests signed until then would be
+   *   refused for no reason
    */
   async revoke(what: Revocation): Promise<void> {
     const it = parseOptions('revocation', revocationSchema, what);
@@ -243,10 +280,12 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   }
 
   /**
-   * Seals everything with the master key that seals now, while servers run. Afterwards older ones are not needed any more.
+   * Seals all records again with the current master key, while servers run. Older master keys are
+   * not needed afterwards.
    *
-   * @returns how many records there were
-   * @throws KeyStoreError `ERR_RECORD_UNREADABLE`, `ERR_MASTER_KEY`, naming the records that could not be opened: all others are sealed anew
+   * @returns how many records there are
+   * @throws KeyStoreError `ERR_RECORD_UNREADABLE` or `ERR_MASTER_KEY`, with the names of the
+   *   records that could not be opened. All others are sealed again
    */
   async rewrap(): Promise<number> {
     const { total, failures } = await this.#records.reseal();
@@ -265,17 +304,17 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   }
 
   /**
-   * Writes which keys were used last, then ends the store's own connections, or its watch on the file. Call it when the server
-   * shuts down.
+   * Records which keys were used last, then closes the store's own connections, or stops watching
+   * the file. Call it when the server shuts down.
    */
   async close(): Promise<void> {
     await this.#lastUses.record();
     await this.#records.close();
-    // Or what was read a moment ago would be found for a moment longer.
+    // A closed store must not answer from its cache.
     this.#forget();
   }
 
-  /** Forgets what was read of a record, or of all. */
+  /** Forgets what was read of one record. Without a name it forgets all. */
   #forget(name?: string): void {
     this.#answers.forget();
     this.#kept.forget(name);
@@ -284,7 +323,7 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
 
   async #find(accessKeyId: string): Promise<StoredKey | undefined> {
     const key = await this.#kept.get(keyName(accessKeyId));
-    // Also where there is none: strangers must not be able to tell by the time that it takes.
+    // Also for an unknown key: the time must not tell an attacker whether an id exists.
     const [own, all] = await this.#revocations.of(key?.accessKey.subject ?? '');
     return key === undefined ? undefined : limited(key, own, all);
   }

@@ -1,21 +1,23 @@
 import { randomBytes } from 'node:crypto';
-import { describeValue, findTextFlaw, quote } from '@countersign/shared';
+import { describeValue, findTextFlaw, quote, splitMasterKey } from '@countersign/shared';
 import { BoundedMap } from '../lib/bounded-map.ts';
 import { KeyStoreError } from './key-store-error.ts';
 
 /**
- * The keys that secrets are sealed with, as text: `<id>:<32 random bytes in base64url>`. Of a list the first one seals, and all open.
+ * The keys that secrets are sealed with, as text: `<id>:<32 random bytes in base64url>`. The first
+ * one of a list seals, and all of them open.
  *
- * A function is asked for a key by its id, or without an id for the key that seals now (a key management service). It gives the key,
- * `undefined` if there is none of that id, or the list of all keys that there are. With a list, ids that strangers make up cost
- * nothing. Without one, the function is asked for each of them, for up to 64 at a time.
+ * A function (for a key management service) is called with the id of a key, or without an id for
+ * the key that seals now. It returns the key, `undefined` if there is none of that id, or the list
+ * of all keys. With a list, ids that attackers make up cost nothing. Without one, the function is
+ * called for each of them, for up to 64 at a time.
  */
 export type MasterKeyProvider =
   | string
   | readonly string[]
   | ((id: string | undefined) => MasterKeyAnswer | Promise<MasterKeyAnswer>);
 
-/** What a function gives: one key, all keys, or none. */
+/** What a function returns: one key, all keys, or none. */
 type MasterKeyAnswer = string | readonly string[] | undefined;
 
 /** A key that secrets are sealed with. */
@@ -24,26 +26,30 @@ export interface MasterKey {
   readonly bytes: Uint8Array;
 }
 
-/** Milliseconds after which a key is asked for again: its owner may have taken it away. */
+/**
+ * Milliseconds after which the function is asked for a key again: its owner may have removed it.
+ */
 const GOOD_FOR = 60_000;
-/** The same, where there was none. */
+/** Milliseconds after which it is asked again for a key that did not exist. */
 const BAD_FOR = 5_000;
-/** The longest that an answer is waited for: a request waits for it. */
+/** Milliseconds to wait for the function. A request waits for it. */
 const LONGEST_WAIT = 5_000;
-/** The same, if there is an answer of a minute ago. */
+/** Milliseconds to wait for it if there is an answer of a minute ago. */
 const LONGEST_WAIT_IF_KNOWN = 250;
-/** How many ids that may be made up are asked for at a time: tokens name them, and strangers write tokens. */
+/**
+ * How many unknown ids are asked for at a time. Tokens name them, and an attacker can write tokens.
+ */
 const MOST_ASKED = 64;
-/** Of how many ids for which there was no key that is remembered. */
+/** How many ids without a key are remembered. */
 const MOST_MISSED = 10_000;
 
 const ID = /^[A-Za-z0-9_-]{1,64}$/;
-const MASTER_KEY = /^([A-Za-z0-9_-]{1,64}):([A-Za-z0-9_-]{43})$/;
 
 /**
- * Makes a master key. Keep it apart from what it seals: in the environment, in a file of its own, in a key management service.
+ * Makes a master key. Keep it apart from what it seals: in the environment, in a file of its own,
+ * or in a key management service.
  *
- * @param id a name for it: the present date if not given
+ * @param id its name: the present date if not given
  * @returns `<id>:<32 random bytes in base64url>`
  *
  * @example
@@ -61,41 +67,47 @@ export function generateMasterKey(id: string = new Date().toISOString().slice(0,
   return `${id}:${randomBytes(32).toString('base64url')}`;
 }
 
-/** What was answered, or will be, when a key was asked for. */
+/** The answer of the function for one id, or the promise of it. */
 interface Answer {
   /** Milliseconds, by `performance.now()`. */
   readonly at: number;
   readonly key: Promise<MasterKey | undefined>;
 }
 
-/** All keys that there are, by their ids. The first one seals. */
+/** All keys by their ids. The first one seals. */
 type KeyList = ReadonlyMap<string, MasterKey>;
 
-/** All keys that there are, as a function gave them. */
+/** All keys, as the function returned them. */
 interface ListAnswer {
   readonly at: number;
   readonly keys: KeyList;
 }
 
-/** Master keys by their ids. Of a function the one that seals is asked for with each seal, all others once a minute. */
+/**
+ * Master keys by their ids. A function is asked for the sealing key before each seal, and for any
+ * other key once a minute.
+ */
 export class MasterKeys {
-  /** Those that were given directly: there is no function to ask. */
+  /** The keys, if they were given directly and there is no function to ask. */
   readonly #given: KeyList | undefined;
   readonly #ask: (id: string | undefined) => MasterKeyAnswer | Promise<MasterKeyAnswer>;
-  /** What a function gave that tells all keys. */
+  /** The last list, if the function returns lists. */
   #list: ListAnswer | undefined;
-  /** The last time that such a function was asked again to open something. */
+  /** The last call of a function that returns lists. */
   #relisting: { readonly at: number; readonly done: Promise<unknown> } | undefined;
-  /** Of ids of which there is a key, or was a minute ago: strangers must not be able to push them out. */
+  /**
+   * Answers for ids that have a key, or had one a minute ago. They are apart from the guesses, so
+   * that attackers cannot push them out.
+   */
   readonly #keys = new Map<string, Answer>();
-  /** Of ids that may be made up, the oldest first. */
+  /** Answers for ids that may be made up. */
   readonly #guesses = new BoundedMap<string, Answer>(MOST_MISSED);
-  /** Those of them that were asked for and not answered yet, and when. */
+  /** Unknown ids that the function is asked for now, and since when. */
   readonly #asked = new Map<string, number>();
-  /** The one that seals, as it was a minute ago at most. */
+  /** The sealing key, at most a minute old. */
   #sealing: Answer | undefined;
 
-  /** @throws TypeError where a key that is given directly is none. No key is part of the message */
+  /** @throws TypeError if a key that is given directly is unusable. The message shows no key */
   constructor(provider: MasterKeyProvider) {
     if (typeof provider === 'function') {
       this.#ask = provider;
@@ -106,7 +118,7 @@ export class MasterKeys {
   }
 
   /**
-   * The key that seals, now.
+   * The key that seals now.
    *
    * @throws KeyStoreError `ERR_MASTER_KEY`
    */
@@ -120,7 +132,7 @@ export class MasterKeys {
   }
 
   /**
-   * The key of an id, to open what it sealed.
+   * The key of an id, to open what it has sealed.
    *
    * @throws KeyStoreError `ERR_MASTER_KEY`
    */
@@ -131,10 +143,10 @@ export class MasterKeys {
   }
 
   /**
-   * The key of an id that anybody may have named.
+   * The key of an id that an attacker may have made up.
    *
-   * @returns `undefined` where there is none of that id, or none any more
-   * @throws KeyStoreError `ERR_MASTER_KEY` where that cannot be told, because who was asked has failed
+   * @returns `undefined` if there is no key of that id, or no longer one
+   * @throws KeyStoreError `ERR_MASTER_KEY` if the function failed
    */
   async find(id: string): Promise<MasterKey | undefined> {
     if (this.#given !== undefined) return this.#given.get(id);
@@ -147,7 +159,7 @@ export class MasterKeys {
     this.#guesses.delete(id);
     if (good === undefined && !this.#makeRoom()) return this.#known(id);
     if (good === undefined) this.#asked.set(id, performance.now());
-    // Where whoever is asked is down, what was good a minute ago is good.
+    // While the function fails, a key of a minute ago is still used.
     const key = this.#load(id).catch((error) => {
       if (good === undefined) throw error;
       return good.key;
@@ -169,17 +181,23 @@ export class MasterKeys {
     return key;
   }
 
-  /** Whether one more that may be made up can be asked for: so many may be that the service behind the function would feel it. */
+  /**
+   * Whether the function can be asked for one more unknown id. Without a bound, made-up ids could
+   * overload the service behind the function.
+   */
   #makeRoom(): boolean {
     for (const [oldest, at] of this.#asked) {
-      // One that hangs takes no place for ever.
+      // A call that hangs must not take a place permanently.
       if (this.#asked.size < MOST_ASKED || performance.now() - at <= BAD_FOR) break;
       this.#asked.delete(oldest);
     }
     return this.#asked.size < MOST_ASKED;
   }
 
-  /** Of a function that tells all keys: it is asked again once a minute, and every five seconds while there are ids that it did not tell. */
+  /**
+   * For a function that returns lists. It is called again once a minute, and every five seconds if
+   * an id is not in its last list.
+   */
   async #findListed(id: string, { at, keys }: ListAnswer): Promise<MasterKey | undefined> {
     const known = keys.get(id);
     if (performance.now() - at <= (known === undefined ? BAD_FOR : GOOD_FOR)) return known;
@@ -191,13 +209,16 @@ export class MasterKeys {
         ? this.#relisting.done
         : settled(this.#relisting.done, LONGEST_WAIT_IF_KNOWN));
     } catch (error) {
-      // While the function fails, what was good a minute ago is good.
+      // While the function fails, a key of a minute ago is still used.
       if (known === undefined) throw error;
     }
     return (this.#list ?? { keys }).keys.get(id);
   }
 
-  /** Where nothing more is asked for: tokens of late are sealed with the key that seals. */
+  /**
+   * Answers if too many unknown ids are asked for. Recent tokens are sealed with the sealing key,
+   * so that one is still found.
+   */
   async #known(id: string): Promise<MasterKey> {
     if (this.#sealing === undefined || !isFresh(this.#sealing, GOOD_FOR)) {
       const key = this.#load(undefined).catch(() => undefined);
@@ -208,7 +229,7 @@ export class MasterKeys {
     return key;
   }
 
-  /** Asks the function. A list that it gives late is taken all the same: a key may be gone from it. */
+  /** Calls the function. A list that arrives late is used too: a key may be missing from it. */
   async #callProvider(id: string | undefined): Promise<KeyList | string | undefined> {
     const answer = await this.#ask(id);
     if (!Array.isArray(answer)) return answer as string | undefined;
@@ -268,8 +289,9 @@ function parseList(texts: readonly unknown[]): KeyList {
 }
 
 function parse(text: unknown): MasterKey {
-  const [, id, encoded] = (typeof text === 'string' && MASTER_KEY.exec(text)) || [];
-  if (id === undefined || encoded === undefined) throw notOne(text);
+  const split = typeof text === 'string' ? splitMasterKey(text) : undefined;
+  if (split === undefined) throw notOne(text);
+  const { id, encoded } = split;
   const bytes = Buffer.from(encoded, 'base64url');
   if (new Set(bytes).size < 8)
     throw new TypeError(

@@ -1,7 +1,7 @@
 import { BoundedMap } from '../lib/bounded-map.ts';
 
 const MOST_ENTRIES = 10_000;
-/** Seconds between two reads of a record that nobody says was changed. */
+/** Seconds for which a value is used, if no change is announced. */
 const MAX_AGE = 3;
 
 interface Entry<V> {
@@ -12,8 +12,9 @@ interface Entry<V> {
 }
 
 /**
- * What was read of a store a moment ago, also that there was nothing. Bounded, and what is not there cannot push out what is:
- * strangers may ask for as many names as they like.
+ * Values that were read from a store a moment ago, and the names that had none. Without it each
+ * request would wait for the store. It is bounded. Missing names have places of their own, so
+ * strangers who ask for ever new names push out no value.
  */
 export class RecordCache<V> {
   readonly #found = new BoundedMap<string, Entry<V>>(MOST_ENTRIES);
@@ -22,20 +23,26 @@ export class RecordCache<V> {
   readonly #load: (name: string) => Promise<V | undefined>;
   readonly #maxAge: number;
 
-  /** @param maxAge seconds after which a name is read again though nobody said that it was changed */
+  /** @param maxAge seconds for which a value is used, if no change is announced */
   constructor(load: (name: string) => Promise<V | undefined>, maxAge = MAX_AGE) {
     this.#load = load;
     this.#maxAge = maxAge * 1000;
   }
 
-  /** Reads a name, once for all who ask meanwhile. Known already it is given as it is, without a promise. */
+  /**
+   * Gives the value of a name. Callers that ask at the same time share one read. A known value is
+   * returned directly, without a promise.
+   */
   get(name: string): Promise<V | undefined> | V | undefined {
     const known = this.#found.get(name) ?? this.#missing.get(name);
     if (known !== undefined && performance.now() - known.readAt <= this.#maxAge) return known.value;
     return this.#reading.get(name) ?? this.#read(name);
   }
 
-  /** Forgets a name, or everything. What is being read is not kept either: it may have been read before the change. */
+  /**
+   * Forgets a name, or everything. It forgets reads that have not ended too: they may have begun
+   * before the change.
+   */
   forget(name?: string): void {
     for (const map of [this.#found, this.#missing, this.#reading]) {
       if (name === undefined) map.clear();
@@ -44,7 +51,8 @@ export class RecordCache<V> {
   }
 
   #read(name: string): Promise<V | undefined> {
-    // The age counts from when it was asked for: the answer may be older than its arrival.
+    // The age counts from the question: the store may have read the value long before it
+    // arrives.
     const readAt = performance.now();
     const reading = this.#load(name).then(
       (value) => {

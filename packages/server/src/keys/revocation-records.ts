@@ -16,13 +16,14 @@ import {
 } from './session-revocations.ts';
 
 /**
- * What is revoked, for good and on all servers at once:
+ * What to revoke, permanently and on all servers at once:
  *
- * - `accessKeyId`: a key and the sessions that were lent out on it, or one session.
- * - `subject`: all keys and all sessions that somebody has now; with `only: 'sessions'` not the keys.
- * - `everybody: 'sessions'`: all sessions that there are.
- * - `signedBefore` (Unix seconds), for everybody or for one `subject`: what was signed earlier, and all sessions that began earlier,
- *   by the clocks of who signed.
+ * - `accessKeyId`: a key and the sessions that were lent on it, or one session.
+ * - `subject`: all keys and all sessions that the subject has now; with `only: 'sessions'` not the
+ *   keys.
+ * - `everybody: 'sessions'`: all sessions of all subjects.
+ * - `signedBefore` (Unix seconds), of one `subject` or of all: every request that was signed
+ *   earlier, and all sessions that began earlier, by the clocks of the signers.
  */
 export type Revocation =
   | { readonly accessKeyId: string }
@@ -43,9 +44,12 @@ export const revocationSchema = z.union(
 type BroadRevocation = Exclude<z.output<typeof revocationSchema>, { accessKeyId: string }>;
 
 /**
- * What is kept of a subject, or of everybody. Versions rather than times where all is ended that there is: clocks of servers differ,
- * and a key from one that is ahead would live on. They count up, and are never behind the milliseconds: what came under a version that
- * the store has lost since, by a restored copy or a failover, is ended by the next all the same.
+ * What a record of revocations says of one subject, or of all subjects. A key or a session ends if
+ * its version is lower than the one in the record. A version is used instead of a time because
+ * clocks of servers differ: a key from a server whose clock is ahead would survive.
+ *
+ * A version only rises, and is at least the present time in milliseconds. So if a failover or a
+ * restored copy loses a version, the next revocation still gets a higher one.
  */
 const recordSchema = z.strictObject({
   keyVersion: z.int().min(0).optional(),
@@ -63,7 +67,7 @@ const EVERYBODY = 'everybody';
 export const subjectName = (subject: string): string => `subject/${subject}`;
 const sessionName = (accessKeyId: string): string => `session/${accessKeyId}`;
 
-/** What is revoked of sessions, of subjects and of everybody: records that keys and sessions are held to. It knows no keys. */
+/** Records of what was revoked of sessions, of subjects and of all subjects. It knows no keys. */
 export class RevocationRecords {
   readonly #records: RecordStore;
   readonly #clock: () => number;
@@ -76,12 +80,12 @@ export class RevocationRecords {
     this.#known = new RecordCache(async (name) => parse(name, await records.read(name)));
   }
 
-  /** Forgets a record that somebody has changed, or all. */
+  /** Forgets a record that was changed, or all records. */
   forget(name?: string): void {
     this.#known.forget(name);
   }
 
-  /** What is revoked of a subject, and of everybody. */
+  /** What is revoked of a subject, and of all subjects. */
   of(
     subject: string,
   ): Promise<readonly [own: RevocationRecord | undefined, all: RevocationRecord | undefined]> {
@@ -89,12 +93,15 @@ export class RevocationRecords {
     return Promise.all([own, this.#known.get(EVERYBODY)]);
   }
 
-  /** What is revoked of a subject now, not a moment ago. */
+  /** Reads what is revoked of a subject from the store, not from a cache. */
   present(subject: string): Promise<RevocationRecord> {
     return this.#read(subjectName(subject));
   }
 
-  /** @throws RangeError where `signedBefore` lies ahead: what is signed meanwhile would be refused for no reason */
+  /**
+   * @throws RangeError if `signedBefore` is in the future: requests signed until then would be
+   *   refused for no reason
+   */
   async revoke(what: BroadRevocation): Promise<void> {
     if ('signedBefore' in what) return this.#revokeSigned(what.subject, what.signedBefore);
     const name = 'everybody' in what ? EVERYBODY : subjectName(what.subject);
@@ -114,11 +121,12 @@ export class RevocationRecords {
     });
   }
 
-  /** Whether a session is over, whatever has become of the key that it was lent out on. */
+  /** Whether a session is over. It does not look at the key that the session was lent on. */
   async isOver({ accessKeyId, subject, issuedAt, versions }: SessionFacts): Promise<boolean> {
     const [own, all] = await this.of(subject);
     if ((await this.#known.get(sessionName(accessKeyId))) !== undefined) return true;
-    // The store has never heard of sessions: it has lost its memory, and what was revoked with it.
+    // The store knows nothing of sessions: it has lost its records, and the revocations with
+    // them.
     if (all?.sessionsSince === undefined) return true;
     const isCurrent =
       issuedAt >= Math.max(all.sessionsSince, own?.sessionsSince ?? 0) &&
@@ -130,7 +138,8 @@ export class RevocationRecords {
   async beginSession(subject: string): Promise<SessionBeginning> {
     const now = this.#clock();
     if ((await this.#read(EVERYBODY)).sessionsSince === undefined)
-      // A version too: what began before the store lost its memory is ended also where the server that began it was ahead.
+      // The version also ends sessions from before the loss that a server whose clock is ahead
+      // began.
       await this.#update(EVERYBODY, (record) => ({
         sessionsSince: now,
         sessionVersion: this.#after(),
@@ -138,11 +147,12 @@ export class RevocationRecords {
       }));
     const own = await this.present(subject);
     const all = await this.#read(EVERYBODY);
-    // Where no message of changes comes, the session would else be judged by what was known before.
+    // If no message of changes arrives, the cache would judge the session by older records.
     for (const name of [subjectName(subject), EVERYBODY]) this.#known.forget(name);
     return {
       now,
-      // A server whose clock is ahead may have revoked what began before a moment that has not come here.
+      // A server whose clock is ahead may have revoked all sessions that begin before a time
+      // that is still in the future here.
       issuedAt: Math.max(now, own.sessionsSince ?? 0, all.sessionsSince ?? 0),
       signedSince: Math.max(own.signedSince ?? 0, all.signedSince ?? 0),
       versions: { subject: own.sessionVersion ?? 0, all: all.sessionVersion ?? 0 },
@@ -174,7 +184,10 @@ export class RevocationRecords {
     return this.#update(name, change, { revokes: true });
   }
 
-  /** Versions and times only rise: of two that revoke at once both have their way. */
+  /**
+   * Changes a record. Versions and times only rise, so if two processes revoke at once, both
+   * revocations hold.
+   */
   async #update(
     name: string,
     change: (record: RevocationRecord) => RevocationRecord,

@@ -20,12 +20,13 @@ export interface RotateOptions {
 }
 
 /**
- * The key that takes the place of an old one: like it, and made to live as long.
+ * Makes the successor of a key: with the same subject and rights, and the same length of life.
  *
  * @param now Unix seconds
- * @param publicKey what it shall hold; a secret that is made here if not given
+ * @param publicKey the public key of the successor; if not given, it has a new secret
  * @throws KeyStoreError `ERR_KEY_INACTIVE`
- * @throws TypeError if the old one has a public key and no new one is given: a secret in its place would be a step back
+ * @throws TypeError if the old key has a public key and no new one is given: a secret in its place
+ *   would be less safe
  */
 export function successorOf(
   { accessKey: old, rotated }: KeptKey,
@@ -39,7 +40,8 @@ export function successorOf(
       `Cannot rotate access key ${quote(old.accessKeyId)}: it has a public key, so give the new one as "publicKey"`,
     );
   const { subject, scopes, audiences, label, notBefore, created = now } = old;
-  // What is left of it since an earlier rotation is not its life.
+  // An earlier rotation may have limited the life of the old key. The successor gets the full
+  // life.
   const { expiresAt } = rotated ?? old;
   const end = expiresAt === undefined ? undefined : now + expiresAt - created;
   const owner = given({ subject, scopes, audiences, label, notBefore });
@@ -55,9 +57,9 @@ export function successorOf(
 }
 
 /**
- * The old key: it ends when its successor's users have had time to fetch that, or sooner where it was to anyway.
+ * The old key with its new end: after the overlap, or earlier if it was to expire earlier.
  *
- * @throws KeyStoreError `ERR_KEY_INACTIVE` where somebody has disabled it meanwhile
+ * @throws KeyStoreError `ERR_KEY_INACTIVE` if the key was disabled meanwhile
  */
 export function rotate(key: KeptKey, to: string, end: number): KeptKey {
   checkActive(key.accessKey);
@@ -66,9 +68,9 @@ export function rotate(key: KeptKey, to: string, end: number): KeptKey {
   return { ...ending, rotated: { to, expiresAt } };
 }
 
-/** The old key, where nobody will hear of its successor: it lives on as it did before. */
+/** Undoes {@link rotate}: the old key gets its old end back. */
 export function unrotate(key: KeptKey, to: string, before: KeptKey): KeptKey {
-  // Another rotation came after this one: its end is that one's doing.
+  // A later rotation has set the end that the key has now.
   if (key.rotated?.to !== to) return key;
   const { accessKey, rotated } = before;
   return { ...withFields(key, { expiresAt: accessKey.expiresAt }), rotated };

@@ -4,7 +4,10 @@ import { isUnreadable, KeyStoreError } from './key-store-error.ts';
 import type { MasterKeys } from './master-keys.ts';
 import type { Change, StoredRecord } from './record-store.ts';
 
-/** A record as it lies in a file or in Redis: its metadata can be read, its secret not, and neither can be changed. */
+/**
+ * A record as it is stored in a file or in Redis. Its metadata can be read, its secret cannot, and
+ * neither can be changed unnoticed.
+ */
 export interface SealedRecord {
   /** The metadata of the record, as JSON. */
   readonly policy: string;
@@ -18,8 +21,8 @@ const TAG_BYTES = 16;
 const SEALED = /^v1\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{16})\.([A-Za-z0-9_-]{22,})$/;
 
 /**
- * Seals a record with AES-256-GCM. Its name and its metadata are associated data: put under another name, or given more scopes, it
- * does not open any more.
+ * Seals a record with AES-256-GCM. Its name and its metadata are associated data. So it cannot be
+ * opened under another name, or with more scopes.
  *
  * @throws KeyStoreError `ERR_MASTER_KEY`
  * @see NIST SP 800-38D
@@ -42,7 +45,8 @@ export async function seal(
 /**
  * Opens what {@link seal} sealed.
  *
- * @throws KeyStoreError `ERR_RECORD_UNREADABLE` where it is not as it was sealed, under this name; `ERR_MASTER_KEY`
+ * @throws KeyStoreError `ERR_RECORD_UNREADABLE` if it was changed, or sealed under another name;
+ *   `ERR_MASTER_KEY`
  */
 export async function open(
   name: string,
@@ -67,9 +71,9 @@ export async function open(
 }
 
 /**
- * What shall be there in place of a record, for whoever updates it.
+ * Applies a change to a sealed record.
  *
- * @param instead where it cannot be opened; if not given, that is thrown
+ * @param instead the result if the record cannot be opened; if not given, that is thrown
  */
 export async function changed(
   name: string,
@@ -88,11 +92,11 @@ export async function changed(
 }
 
 /**
- * Makes sure that some of the records that are there open: whoever has lost the master key must not go on with another, which may have
- * the same name. What that seals nobody else could open.
+ * Makes sure that this master key opens at least one record. An operator who has lost the master
+ * key may go on with another one of the same name. Nothing else could open what that one seals.
  *
- * @param records by their names; no more of them are opened than it takes
- * @throws KeyStoreError `ERR_MASTER_KEY` where there are records, and none of them opens
+ * @param records by their names; reading stops at the first one that opens
+ * @throws KeyStoreError `ERR_MASTER_KEY` if there are records, and none of them opens
  */
 export async function checkMasterKeys(
   records:
@@ -111,16 +115,16 @@ export async function checkMasterKeys(
     }
   }
   if (failure === undefined) return;
-  // It is not there, or cannot be had: that says it all.
+  // The master key is missing: its error says so.
   if (failure.code === 'ERR_MASTER_KEY') throw failure;
   throw new KeyStoreError(
     'ERR_MASTER_KEY',
-    `Cannot seal with this master key: it opens nothing of what is there, and nobody could open what it seals. ${failure.message}`,
+    `Cannot seal with this master key: it opens no record of this store, and no server could open what it seals. ${failure.message}`,
     { cause: failure },
   );
 }
 
-/** Neither part can be taken for the other. */
+/** JSON separates the two parts, so none can be taken for the other. */
 function associatedData(name: string, policy: string): Buffer {
   return Buffer.from(JSON.stringify(['countersign record 1', name, policy]));
 }

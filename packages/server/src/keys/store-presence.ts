@@ -3,8 +3,8 @@ import type { OperatorWarnings } from '../lib/operator-warning.ts';
 import { KeyStoreError } from './key-store-error.ts';
 
 /**
- * Whether a store is there. A store that has lost its records must not say that there are no such
- * keys: clients would give up their credentials.
+ * Whether a store exists. A store that has lost its records must not answer that a key does not
+ * exist: clients would discard their credentials.
  */
 export class StorePresence {
   readonly #where: string;
@@ -15,8 +15,8 @@ export class StorePresence {
   #lost: string | undefined;
 
   /**
-   * @param where the store, as messages name it
-   * @param loss what must have happened if it was there
+   * @param where the name of the store in messages
+   * @param loss what must have happened if the store existed before
    */
   constructor(where: string, loss: string, warnings: OperatorWarnings) {
     this.#where = where;
@@ -24,25 +24,25 @@ export class StorePresence {
     this.#warnings = warnings;
   }
 
-  /** Whether this process has seen the store: then it cannot be a new one. */
+  /** Whether this process has seen the store. Then it cannot be a new one. */
   get wasThere(): boolean {
     return this.#wasThere;
   }
 
-  /** Records that the store is there. */
+  /** Records that the store exists. */
   found(): void {
     this.#wasThere = true;
     this.#warnings.end('COUNTERSIGN_KEY_STORE_EMPTY');
   }
 
-  /** Records that a record is there. */
+  /** Records that a record exists. */
   foundRecord(name: string): void {
     if (name !== this.#lost) return;
     this.#lost = undefined;
     this.#warnings.end('COUNTERSIGN_KEY_STORE_RECORD_LOST');
   }
 
-  /** The error if the store is not there. The operator hears of it, too. */
+  /** Makes the error that the store is missing, and warns the operator. */
   missing(): KeyStoreError {
     const doubt = this.#wasThere ? '' : ', or no key was ever added';
     const add = this.#wasThere ? '' : 'add the first key, ';
@@ -51,7 +51,10 @@ export class StorePresence {
     return new KeyStoreError('ERR_STORE_EMPTY', message);
   }
 
-  /** The error if a record is not there that must be. The operator hears of it, too: once for all records. */
+  /**
+   * Makes the error that a record is missing which must exist, and warns the operator once for all
+   * such records.
+   */
   missingRecord(name: string): KeyStoreError {
     const message = `The key store at ${quote(this.#where, 200)} has lost the record ${quote(name, 160)}: ${this.#loss}. Restore it; or revoke what it is of, or add it again`;
     this.#lost ??= name;

@@ -13,11 +13,11 @@ const claimsSchema = z.strictObject({
   nbf: z.number(),
   exp: z.number(),
   jti: z.string().min(1),
-  /** RFC 8693 section 4.2: names, with spaces between them. */
+  /** RFC 8693 section 4.2: names, separated by spaces. */
   scope: z.string(),
   ver: z.strictObject({ subject: z.int().min(0), all: z.int().min(0) }),
   parent: z.string().optional(),
-  /** RFC 7800 section 3.3: the key whose possession every request proves. */
+  /** RFC 7800 section 3.3: the key that the sender of each request must have. */
   cnf: z.strictObject({
     jwk: z.strictObject({
       kty: z.literal('oct'),
@@ -32,15 +32,15 @@ export type SessionClaims = z.output<typeof claimsSchema>;
 const ALGORITHM = 'dir';
 const ENCRYPTION = 'A256GCM';
 const TYPE = 'countersign-session+jwt';
-/** Nothing that is longer is opened. It goes over the wire with every request. */
+/** Characters. A longer token is not opened: it is sent with every request. */
 const LONGEST = 4_096;
 const COMPACT = /^[A-Za-z0-9_-]{1,512}\.\.[A-Za-z0-9_-]{16}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{22}$/;
 
 /**
  * Seals claims in a session token.
  *
- * @throws RangeError where it would be longer than a server takes
- * @throws SignatureError `ERR_KEY_STORE_FAILED` where no master key can be had
+ * @throws RangeError if the token would be longer than a server accepts
+ * @throws SignatureError `ERR_KEY_STORE_FAILED` if no master key is available
  * @see RFC 7516, RFC 7519
  */
 export async function sealToken(claims: SessionClaims, masterKeys: MasterKeys): Promise<string> {
@@ -58,10 +58,10 @@ export async function sealToken(claims: SessionClaims, masterKeys: MasterKeys): 
 }
 
 /**
- * Opens a session token. Which algorithm it is, is not for the token to say.
+ * Opens a session token. Only our one algorithm is accepted, whatever the token says.
  *
- * @returns `undefined` where it is none of ours, or not as it was sealed
- * @throws KeyStoreError `ERR_MASTER_KEY` where a key management service fails
+ * @returns `undefined` if it is not one of our tokens, or was changed
+ * @throws KeyStoreError `ERR_MASTER_KEY` if a key management service fails
  */
 export async function openToken(
   token: string,
@@ -87,7 +87,10 @@ export async function openToken(
   }
 }
 
-/** The last character of base64url has bits that nobody reads: a token is written in one way. */
+/**
+ * Whether each part is written in the only canonical way. The last character of base64url can have
+ * bits that decoders ignore, so one token could have several texts.
+ */
 function isCanonical(token: string): boolean {
   return token
     .split('.')

@@ -3,6 +3,7 @@ import { LATEST_TIME, quote, SignatureError } from '@countersign/shared';
 import * as z from 'zod';
 import { accessKeyMetadataSchema } from '../keys/access-key-schema.ts';
 import { encodeCrockford } from '../keys/generate-access-key.ts';
+import { masterKeyOption } from '../keys/master-key-option.ts';
 import { type MasterKeyProvider, MasterKeys } from '../keys/master-keys.ts';
 import {
   LONGEST_SESSION,
@@ -10,23 +11,23 @@ import {
   type SessionRevocations,
 } from '../keys/session-revocations.ts';
 import { BoundedMap } from '../lib/bounded-map.ts';
-import { clockOption, objectOption, parseOptions } from '../lib/options.ts';
+import { objectOption, parseOptions, strictClockOption } from '../lib/options.ts';
 import type { Identity } from '../verify/identity.ts';
 import type { SessionKey, SessionProvider } from '../verify/session-provider.ts';
 import { storeFailed } from '../verify/store-failed.ts';
 import { openToken, type SessionClaims, sealToken } from './session-token.ts';
 
-/** What a client signs with for a while. */
+/** What a client signs with until it expires. */
 export interface SessionCredentials {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
-  /** Sent with every request, signed. */
+  /** Sent with every request, and signed. */
   readonly sessionToken: string;
   /** Unix seconds. */
   readonly expiresAt: number;
 }
 
-/** Who may do what, and for how long. */
+/** What the issued credentials are good for. */
 export interface SessionGrant {
   readonly subject: string;
   readonly scopes: readonly string[];
@@ -36,30 +37,32 @@ export interface SessionGrant {
   readonly ttl?: number | undefined;
 }
 
-/** Lends credentials out for minutes, and opens what it lent. */
+/** Issues session credentials for minutes or hours, and opens their tokens. */
 export interface Sessions extends SessionProvider {
   /**
-   * Issues session credentials: for a server that knows by its own means who somebody is, as by a password.
+   * Issues session credentials. It is for a server that has authenticated the user itself, for
+   * example by a password.
    *
    * @throws TypeError or RangeError naming the field that cannot be used
    */
   issue(grant: SessionGrant): Promise<SessionCredentials>;
   /**
-   * Issues session credentials to somebody who signed a request: never for more than the access key may do, nor for longer than
-   * it lives; they end with it where it is disabled or revoked.
+   * Issues session credentials to the signer of a request. They never have more scopes than the
+   * access key, and never outlive it. They end if the key is disabled or revoked.
    *
-   * @param identity who signed
-   * @param wanted what of it, for how long
-   * @throws SignatureError `ERR_SCOPE_MISSING` where more is wanted than there is, or the request was signed with a session;
-   * `ERR_KEY_INACTIVE` where the key, or what it signed until now, was revoked meanwhile
+   * @param identity of the signer
+   * @param wanted the scopes and the time that the signer asks for
+   * @throws SignatureError `ERR_SCOPE_MISSING` if a scope is not among those of the key, or the
+   *   request was signed with session credentials; `ERR_KEY_INACTIVE` if the key, or what it signed
+   *   until now, was revoked meanwhile
    * @throws TypeError or RangeError naming the field of `wanted` that cannot be used
    */
   lend(identity: Identity, wanted?: WantedSession): Promise<SessionCredentials>;
 }
 
-/** What is asked for by somebody who has an access key. */
+/** What the owner of an access key asks for. */
 export interface WantedSession {
-  /** Those of the key if not given. */
+  /** The scopes of the key if not given. */
   readonly scopes?: readonly string[] | undefined;
   /** Seconds: 3,600 if not given. */
   readonly ttl?: number | undefined;
@@ -71,52 +74,69 @@ const wantedSchema = z.strictObject({
 });
 
 export interface SessionsOptions {
-  /** Who issues them: a server opens only those of its own issuer. */
+  /** The name of the issuer. A server opens only tokens of its own issuer. */
   readonly issuer: string;
-  /** What tokens are sealed with, the same on all servers: see {@link MasterKeyProvider}. */
+  /**
+   * What tokens are sealed with. It must be the same on all servers: see {@link MasterKeyProvider}.
+   */
   readonly masterKey: MasterKeyProvider;
-  /** Where what is revoked stands: the key store, the one that has the keys on which sessions are lent. */
+  /** Where revocations are stored: the key store that has the keys on which sessions are lent. */
   readonly revocations: SessionRevocations;
   /** The most seconds that a session may live: 43,200 (12 hours) if not given, at most 604,800. */
   readonly maxTtl?: number | undefined;
-  /** Unix seconds: when sessions begin, and so when they end. The clock of `revocations` if not given. */
+  /**
+   * Unix seconds: when sessions begin, and so when they expire. The clock of `revocations` if not
+   * given.
+   */
   readonly clock?: (() => number) | undefined;
 }
 
 const optionsSchema = z.strictObject({
   issuer: z.string().min(1).max(256),
-  masterKey: z.custom<MasterKeyProvider>(
-    (provider) => provider !== undefined && provider !== null,
-    'a master key, as generateMasterKey() makes it, or a function that gives one',
-  ),
+  masterKey: masterKeyOption('a function that gives one'),
   revocations: objectOption<SessionRevocations>(
     'isSessionRevoked',
     'a key store that remembers revocations, such as new RedisKeyStore(…)',
   ),
   maxTtl: z.int().min(1).max(LONGEST_SESSION).default(43_200),
-  clock: clockOption.unwrap().optional(),
+  clock: strictClockOption.optional(),
 });
 
 const MOST_OPENED = 10_000;
-/** Milliseconds. */
+/** Milliseconds after which a token is opened again. */
 const OPEN_FOR = 60_000;
 
 /**
- * Builds what lends credentials out. A session lies nowhere: all that a server needs is sealed in its token, the secret too, and
- * still every request proves that its sender has the secret. A token alone is worth nothing.
+ * Builds what issues session credentials. A session is stored nowhere. All that a server needs of
+ * it, the secret too, is sealed in its token. Each request proves that its sender has the secret,
+ * so a token alone is useless.
  *
  * @param options see {@link SessionsOptions}; durations in seconds
  * @throws TypeError or RangeError naming the option that cannot be used
  *
  * @example
  * ```ts
- * import { createVerifier, generateMasterKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import {
+ *   createVerifier,
+ *   generateMasterKey,
+ *   MemoryKeyStore,
+ *   MemoryNonceStore,
+ * } from '@countersign/server';
  * import { createSessions } from '@countersign/server/sessions';
  *
  * const keys = new MemoryKeyStore();
- * const sessions = createSessions({ issuer: 'video-api', masterKey: generateMasterKey(), revocations: keys });
- * const verifier = createVerifier({ audience: 'video-api', keys, sessions, nonces: new MemoryNonceStore() });
- * const credentials = await sessions.issue({ subject: 'alice', scopes: ['videos:parse'], audience: verifier.audience });
+ * const sessions = createSessions({
+ *   issuer: 'video-api',
+ *   masterKey: generateMasterKey(),
+ *   revocations: keys,
+ * });
+ * const nonces = new MemoryNonceStore();
+ * const verifier = createVerifier({ audience: 'video-api', keys, sessions, nonces });
+ * const credentials = await sessions.issue({
+ *   subject: 'alice',
+ *   scopes: ['videos:parse'],
+ *   audience: verifier.audience,
+ * });
  * console.assert(credentials.expiresAt > Date.now() / 1000);
  * ```
  * @see docs/keys.md, RFC 7516 for the token, RFC 7800 for the secret in it
@@ -134,12 +154,15 @@ export function createSessions(options: SessionsOptions): Sessions {
     audience: accessKeyMetadataSchema.shape.audiences.unwrap().element,
     ttl: z.number().min(1).max(maxTtl).default(Math.min(3_600, maxTtl)),
   });
-  /** A client sends the same token all the time. Opened anew now and then, in case that its master key is there no more. */
+  /**
+   * Opened tokens: a client sends the same one with each request. After a minute it is opened
+   * again, in case its master key was removed.
+   */
   const opened = new BoundedMap<string, { readonly claims: SessionClaims; readonly at: number }>(
     MOST_OPENED,
   );
 
-  /** @param signer who asks for it, if somebody does who signed */
+  /** @param signer who signed the request for the session, if it was signed */
   async function issueFor(grant: SessionGrant, signer?: Identity): Promise<SessionCredentials> {
     const fields = Object.entries(grant ?? {}).filter(([, value]) => value !== undefined);
     const { subject, scopes, audience, ttl } = parseOptions(
@@ -155,7 +178,8 @@ export function createSessions(options: SessionsOptions): Sessions {
     const parent = signer?.accessKeyId;
     const exp = Math.min(Math.ceil(now + ttl), Math.floor(signer?.expiresAt ?? LATEST_TIME));
     if (signer !== undefined) {
-      // It was verified a moment ago, perhaps by a server that had not heard yet of what is revoked by now.
+      // The request was verified a moment ago, perhaps by a server that did not know the latest
+      // revocations.
       if (!(signer.signedAt >= signedSince)) throw inactive('what it signed until now is revoked');
       if (!(exp > now)) throw inactive('it ends now');
       const session = { accessKeyId, parent, subject, issuedAt, versions };

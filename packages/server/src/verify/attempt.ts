@@ -11,11 +11,11 @@ export interface Attempt {
   check: Check;
   /** The checks that were passed. Some are made twice. */
   readonly passed: Check[];
-  /** The network address of the caller, as the application says it. */
+  /** The network address of the caller, as the application gives it. */
   clientAddress: unknown;
   request: SignableRequest | undefined;
   signed: SchemedSignature | undefined;
-  /** Of a body whose hash the request does not declare. */
+  /** The hash of a body, if the request does not declare it. */
   bodyHash: string | undefined;
   key: FoundKey | undefined;
   isReported: boolean;

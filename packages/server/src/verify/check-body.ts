@@ -80,8 +80,8 @@ export const LARGEST_PIECE = 1_048_576;
  *
  * @param now Unix seconds
  * @returns SHA-256 in lower-case hex
- * @throws SignatureError `ERR_COMPONENT_NOT_COVERED` if the server does not read bodies for strangers; and what
- * {@link IncomingBody.bytes} throws
+ * @throws SignatureError `ERR_COMPONENT_NOT_COVERED` if the server does not read bodies for
+ * strangers; and what {@link IncomingBody.bytes} throws
  */
 export async function hashUndeclared(
   body: ReceivedBody,

@@ -10,10 +10,10 @@ import {
 } from '@countersign/shared';
 
 /**
- * Refuses a request in which something that the server acts on is not covered by the signature. A valid signature may
- * cover almost nothing; what it must cover is the server's to say.
+ * Refuses a request if the signature does not cover everything that the server acts on. A valid
+ * signature may cover almost nothing, so the server decides what it must cover.
  *
- * @param further lower-case names of headers that must be signed where present, beside those that always must
+ * @param further lower-case names of more headers that must be signed if they are present
  * @throws SignatureError `ERR_COMPONENT_NOT_COVERED`
  */
 export function checkCoverage(
@@ -26,14 +26,17 @@ export function checkCoverage(
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] as string;
     if (isAmong(signedHeaders, name)) continue;
-    // The authority, which was looked for above: not every scheme has it in this header.
+    // checkTarget() has checked the authority, which some schemes sign in another form.
     if (isNamed(name, 'host')) continue;
     if (mustBeSigned(name) || (further.size > 0 && further.has(name.toLowerCase())))
       throw notCovered(`Header ${quote(name.toLowerCase())}`);
   }
 }
 
-/** For one host, method, path or query a signature would be good for any. */
+/**
+ * Without one of these parts an attacker could send the signature with another host, method, path
+ * or query.
+ */
 function checkTarget(covers: readonly TargetPart[]): void {
   for (const part of WHOLE_TARGET) {
     if (covers?.includes(part)) continue;
@@ -42,7 +45,7 @@ function checkTarget(covers: readonly TargetPart[]): void {
 }
 
 function isAmong(signedHeaders: readonly string[], name: string): boolean {
-  // By index: iterators are slow where an array is frozen.
+  // By index: iterators are slow on frozen arrays.
   for (let index = 0; index < signedHeaders.length; index++)
     if (isNamed(name, signedHeaders[index] as string)) return true;
   return false;
@@ -51,6 +54,6 @@ function isAmong(signedHeaders: readonly string[], name: string): boolean {
 function notCovered(what: string): SignatureError {
   return new SignatureError(
     'ERR_COMPONENT_NOT_COVERED',
-    `${what} is not signed: it must be where it is present`,
+    `${what} is not signed: the signature must cover it`,
   );
 }

@@ -3,9 +3,10 @@ import { callHook } from '../lib/call-hook.ts';
 import type { FailureBlock, FailureLimit, SignatureKind } from './failure-limit.ts';
 
 /**
- * The refusal to verify a signature where too many have failed that came from the same client address: `ERR_TOO_MANY_FAILURES`.
+ * Refuses to verify a signature if too many from the same client address have failed.
  *
- * @param clientAddress the caller's network address; without one there is nothing to count by
+ * @param clientAddress the caller's network address; without one nothing is counted
+ * @returns the refusal, `ERR_TOO_MANY_FAILURES`; `undefined` if the signature may be verified
  */
 export function failureRefusal(
   failures: FailureLimit | undefined,
@@ -19,7 +20,7 @@ export function failureRefusal(
   return block === undefined ? undefined : refusalOf(block, accessKeyId, kind);
 }
 
-/** Records that a signature was refused: it did not match, or its key is unknown or inactive. */
+/** Records that a signature was refused: it was wrong, or its key is unknown or inactive. */
 export function recordFailure(
   failures: FailureLimit | undefined,
   clientAddress: string | undefined,
@@ -41,15 +42,16 @@ function kindOf({ inUrl }: SignatureParams): SignatureKind {
 let last: { readonly message: string; readonly refusal: SignatureError } | undefined;
 
 /**
- * Whoever guesses is refused in the same words thousands of times a second. To make the error anew, and to find out each time where
- * it comes from, would cost more than all the rest of the refusal; as requests share it, nobody may write into it.
+ * The refusal. An attacker who guesses gets the same one thousands of times a second. To make a new
+ * error with a stack each time would cost more than the rest of the refusal, so the last one is
+ * used again. It is frozen because requests share it.
  */
 function refusalOf(
   { of, seconds }: FailureBlock,
   accessKeyId: string,
   kind: SignatureKind,
 ): SignatureError {
-  // The address is not told: behind a proxy it may be one that nobody outside should know.
+  // The message does not name the address: behind a proxy it may be an internal one.
   const what = of === 'client address' ? '' : ` of access key ${quote(accessKeyId)}`;
   const subject = kind === 'headers' ? 'signatures' : 'presigned URLs';
   const message = `Cannot verify ${subject}${what} from this client address: too many have failed, wait ${seconds} s`;
@@ -60,7 +62,7 @@ function refusalOf(
   return last.refusal;
 }
 
-/** What an application finds out about its callers may be anything. */
+/** The application gives the address, so it may be anything. */
 function isAddress(clientAddress: unknown): clientAddress is string {
   return typeof clientAddress === 'string' && clientAddress !== '';
 }

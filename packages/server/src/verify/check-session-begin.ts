@@ -5,8 +5,8 @@ import type { AnyKey } from './choose-key.ts';
 /**
  * Checks that a session has begun. Another server may have lent it, by its own clock.
  *
- * This comes last, when the nonce is claimed: the client signs again, and a captured copy of the refused request must be
- * worth nothing once the session has begun.
+ * This check comes last, after the nonce was claimed. The client signs the refused request again,
+ * so a captured copy of it must not be accepted when the session has begun.
  *
  * @throws SignatureError `ERR_SIGNATURE_NOT_YET_VALID`
  */
@@ -20,7 +20,7 @@ export function checkSessionBegin(
   if (wait <= ahead) return;
   throw new SignatureError(
     'ERR_SIGNATURE_NOT_YET_VALID',
-    `Session ${accessKeyId} begins in ${Math.ceil(wait)} s, ${ahead} s are allowed: the clock of this server is behind the clock of the one that lent it; synchronise them`,
+    `Session ${accessKeyId} begins in ${Math.ceil(wait)} s, ${ahead} s are allowed: the clock of this server is behind the clock of the server that lent it; synchronise them`,
     { retryAfter: Math.ceil(wait - ahead) },
   );
 }

@@ -7,8 +7,8 @@ const MISMATCH: KeyFlaw = {
 };
 
 /**
- * Verifies the signature, in constant time if the key is a secret. Whether the key is any good is said only afterwards, in the same
- * place and by the same means as that the signature is wrong.
+ * Verifies the signature, in constant time if the key is a secret. A flaw of the key is told only
+ * afterwards, in the same way as a wrong signature, so that an attacker cannot tell them apart.
  *
  * @param accessKeyId as the request names it
  * @returns the access key that the request was signed with

@@ -2,17 +2,17 @@ import { SignatureError, type SignatureParams } from '@countersign/shared';
 
 /** How long a request lives, in seconds. */
 export interface Window {
-  /** The most age of a signed request. */
+  /** The highest age of a signed request. */
   readonly window: number;
   /** How far ahead of this server's clock a request may be dated. */
   readonly ahead: number;
-  /** The most that a presigned URL may ask for. */
+  /** The longest life that a presigned URL may ask for. */
   readonly presignedMaxExpires: number;
 }
 
 /**
- * Seconds for which a signature is good after it was made. A signed URL lives for as long as it says. Headers may ask for
- * less than the window, never for more.
+ * For how many seconds a signature is valid after it was made. A signed URL lives for as long as it
+ * says. Headers may ask for less than the window, never for more.
  */
 export function lifetime(
   { inUrl, expiresIn }: Pick<SignatureParams, 'inUrl' | 'expiresIn'>,
@@ -23,12 +23,12 @@ export function lifetime(
 }
 
 /**
- * Refuses a request that is too old, or dated too far ahead. Both sides are checked in the positive, so that a time that
- * is no number refuses too.
+ * Refuses a request that is too old, or dated too far ahead. Both checks say what is allowed, so
+ * that NaN is refused, too.
  *
  * @param now Unix seconds
- * @throws SignatureError `ERR_SIGNATURE_EXPIRED`, `ERR_SIGNATURE_NOT_YET_VALID`; `ERR_SIGNATURE_MALFORMED` where a
- * presigned URL asks for more than the server allows
+ * @throws SignatureError `ERR_SIGNATURE_EXPIRED`, `ERR_SIGNATURE_NOT_YET_VALID`;
+ * `ERR_SIGNATURE_MALFORMED` if a presigned URL asks for more than the server allows
  */
 export function checkWindow(params: SignatureParams, limits: Window, now: number): void {
   const { signedAt, expiresIn, inUrl } = params;
@@ -48,7 +48,7 @@ export function checkWindow(params: SignatureParams, limits: Window, now: number
   if (!(now - signedAt <= allowed)) {
     throw new SignatureError(
       'ERR_SIGNATURE_EXPIRED',
-      `The request was signed ${Math.floor(now - signedAt)} s ago, ${allowed} s are allowed: sign it anew`,
+      `The request was signed ${Math.floor(now - signedAt)} s ago, ${allowed} s are allowed: sign it again`,
     );
   }
 }

@@ -12,13 +12,13 @@ import type { FoundAccessKey } from './key-store.ts';
 import type { Session } from './session-provider.ts';
 import { type KeyMaterial, SigningKeys } from './signing-keys.ts';
 
-/** Why a key cannot be accepted, whatever the signature. */
+/** Why a key cannot be accepted, even if the signature is right. */
 export interface KeyFlaw {
   readonly code: SignatureErrorCode;
   readonly text: string;
 }
 
-/** An access key, or what a session token says of one. */
+/** An access key, or the key in a session token. */
 export type AnyKey = FoundAccessKey & { readonly session?: Session | undefined };
 
 /** The key to verify a signature with. */
@@ -28,7 +28,7 @@ export interface FoundKey {
   readonly flaw: KeyFlaw | undefined;
 }
 
-/** Chooses the key to verify with, of what a key store gave. */
+/** Chooses the key to verify with, from what a key store gave. */
 export type ChooseKey = (
   accessKey: AnyKey | undefined,
   scheme: Scheme,
@@ -56,7 +56,7 @@ const NO_PUBLIC_KEY: KeyFlaw = {
   text: 'its record is malformed: expected a secret, or a public key as { algorithm, key }',
 };
 
-/** Judged in the place of an unknown key, so that both take the same time. */
+/** Judged in place of an unknown key, so that an unknown key takes the same time as a known one. */
 const DECOY_KEY: AnyKey = {
   accessKeyId: '',
   secretAccessKey: '',
@@ -66,8 +66,9 @@ const DECOY_KEY: AnyKey = {
 };
 
 /**
- * Builds the choice of keys. Where there is no usable key it gives one that nobody has, and the flaw to tell of once the
- * signature was computed all the same: strangers cannot tell an unknown key from a wrong signature, by its time either.
+ * Builds the choice of keys. If there is no usable key, it gives a decoy key that no client has,
+ * and the flaw. The signature is computed all the same, and the flaw is told afterwards. So an
+ * attacker cannot tell an unknown key from a wrong signature, even by its time.
  */
 export function createChooseKey(audience: string): ChooseKey {
   const signingKeys = new SigningKeys();
@@ -82,7 +83,10 @@ export function createChooseKey(audience: string): ChooseKey {
   };
 }
 
-/** A public key; or the secret; or, where a store gives neither, the key that was derived of it for this scheme, day and audience. */
+/**
+ * The public key, or the secret. If the store gives neither, the signing key that was derived from
+ * the secret for this scheme, day and audience.
+ */
 function materialOf(
   { secretAccessKey, signingKeys, publicKey }: AnyKey,
   scope: string,
@@ -91,19 +95,21 @@ function materialOf(
   const secret: unknown = secretAccessKey ?? undefined;
   if (secret === undefined) {
     const derived: unknown = signingKeys?.[scope];
-    // Text in its place is none: it would be taken for the secret.
+    // Text in its place is refused: it would be taken for the secret.
     return derived instanceof Uint8Array ? derived : NO_KEY;
   }
-  // Bytes in place of the secret are none: taken for a signing key, a buffer of zeros would be one.
+  // Bytes in place of the secret are refused: they would be taken for a signing key, and a buffer
+  // of zeros would be a valid one.
   return typeof secret === 'string' ? secret : '';
 }
 
 const NO_KEY = new Uint8Array();
 
 /**
- * The record alone decides: a public key taken for the secret of an HMAC would let anybody sign.
+ * The algorithm of a key. The record alone decides, not the request: if a public key were used as
+ * the secret of an HMAC, every attacker could sign.
  *
- * @returns `undefined` if the record holds a public key that is none, or a secret too
+ * @returns `undefined` if the public key is malformed, or the record also holds a secret
  */
 function algorithmOf({ publicKey, secretAccessKey, signingKeys }: AnyKey): Algorithm | undefined {
   if ((publicKey ?? undefined) === undefined) return 'hmac-sha256';
@@ -119,16 +125,16 @@ function judge(
   audience: string,
   now: number,
 ): KeyFlaw | undefined {
-  // The scheme was told the audience, and has refused others.
+  // `undefined`: the scheme itself has refused other audiences.
   if (params.audience !== undefined && params.audience !== audience) {
     return {
       code: 'ERR_SIGNATURE_MISMATCH',
       text: `the request is for audience ${quote(params.audience)}, this server is ${quote(audience)}`,
     };
   }
-  // A store that looks up names in a plain object finds `__proto__`.
+  // A store that looks up names in a plain object would find `__proto__`.
   const isKnown = key?.accessKeyId === params.accessKeyId;
-  // Where there is none another is judged in its place: a shorter time would tell.
+  // Without a key the decoy is judged: a shorter time would show that the key is unknown.
   const flaw = judgeRecord(isKnown ? key : DECOY_KEY, scheme, params, audience, now);
   return isKnown ? flaw : UNKNOWN;
 }
@@ -141,14 +147,15 @@ function judgeRecord(
   now: number,
 ): KeyFlaw | undefined {
   if (key.status !== 'active') return key.status === 'revoked' ? REVOKED : INACTIVE;
-  // Stores of somebody's own hand out what their database does: a Date, milliseconds, a list written as text.
+  // A store of the application may give what its database gives: a Date, milliseconds, a list as
+  // text.
   const { notBefore, expiresAt, signedSince, scopes, audiences } = key;
   const hasTimes = isTimeOrNone(notBefore) && isTimeOrNone(expiresAt) && isTimeOrNone(signedSince);
   if (!hasTimes || !Array.isArray(scopes)) return MALFORMED;
   if (audiences !== undefined && audiences !== null && !isAmong(audiences, audience))
     return ELSEWHERE;
   if (!(params.signedAt >= (signedSince ?? 0))) return SIGNED_BEFORE;
-  // Of a session another server's clock has said when it begins: see session-begin.
+  // A session begins by the clock of another server: see check-session-begin.
   if (key.session === undefined && !(now >= (notBefore ?? 0))) return NOT_YET_VALID;
   if (!(now < (expiresAt ?? Number.POSITIVE_INFINITY))) return EXPIRED;
   return judgeAlgorithm(key, scheme, params);
@@ -174,7 +181,7 @@ function judgeAlgorithm(
   };
 }
 
-/** Text that happens to hold the name is no list of names. */
+/** `includes` of a text would find a name inside another name, so only a list counts. */
 function isAmong(audiences: readonly string[], audience: string): boolean {
   return Array.isArray(audiences) && audiences.includes(audience);
 }

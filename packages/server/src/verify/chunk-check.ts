@@ -67,7 +67,7 @@ export class ChunkCheck implements BodyCheck {
   }
 }
 
-/** @throws TypeError if they are no pieces, such as a promise of pieces */
+/** @throws TypeError if they are not pieces, such as a promise of pieces */
 function lengthOf(pieces: unknown): number {
   if (!Array.isArray(pieces)) {
     Promise.resolve(pieces).catch(() => undefined);
@@ -81,7 +81,9 @@ function lengthOf(pieces: unknown): number {
   return length;
 }
 
-/** A judge parses what strangers wrote. If that fails in any way, the body is not the signed one. */
+/**
+ * A judge parses what strangers wrote. If that fails in any way, the body is not the signed one.
+ */
 export function toRefusal(error: unknown): SignatureError {
   if (error instanceof SignatureError) return error;
   return new SignatureError(

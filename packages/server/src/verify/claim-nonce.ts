@@ -4,15 +4,15 @@ import { lifetime, type Window } from './check-window.ts';
 import type { AnyKey } from './choose-key.ts';
 import type { ClaimOutcome, NonceClaim } from './nonce-store.ts';
 
-/** What tells a request from all others of its key and audience. */
+/** Identifies a request among all of its key and audience. */
 export interface RequestName {
   readonly audience: string;
   readonly nonce: string;
 }
 
 /**
- * Names a request: by its nonce, or by the string to sign. Never by the signature: whoever has one of ECDSA can make a second one of the
- * same bytes.
+ * Names a request by its nonce, or by a hash of its string to sign. The signature cannot name it:
+ * an attacker can turn an ECDSA signature into a second valid one for the same bytes.
  */
 export function nameRequest(
   params: SignatureParams,
@@ -28,7 +28,7 @@ export function nameRequest(
   };
 }
 
-/** What is claimed for a request: its nonce, for as long as any server could accept it. */
+/** The claim for a request: its nonce, for as long as any server could accept the request. */
 export function nonceClaim(
   params: SignatureParams,
   { audience, nonce }: RequestName,
@@ -37,7 +37,7 @@ export function nonceClaim(
 ): NonceClaim {
   const { accessKeyId, signedAt, epoch, inUrl } = params;
   const acceptableUntil = signedAt + lifetime(params, limits);
-  // A store of the application's own may give a key without a subject.
+  // A key store of the application may give a key without a subject.
   const owner = subject || session?.parent || accessKeyId;
   return {
     accessKeyId,
@@ -53,15 +53,16 @@ export function nonceClaim(
 }
 
 /**
- * Judges what a nonce store answered. Only `claimed` accepts the request: whatever else a store says refuses it.
+ * Judges the answer of a nonce store. Only `claimed` accepts the request; every other answer
+ * refuses it.
  *
- * @param owner whose budget the nonce counts for, in the words of a refusal
+ * @param owner whose limit the nonce counts for, as the message names it, such as `subject "alice"`
  * @returns the store's epoch
- * @throws SignatureError `ERR_NONCE_REUSED`, `ERR_NONCE_UNCERTAIN`, `ERR_TOO_MANY_REQUESTS`, `ERR_SIGNATURE_EXPIRED`,
- *   `ERR_NONCE_STORE_FAILED`
+ * @throws SignatureError `ERR_NONCE_REUSED`, `ERR_NONCE_UNCERTAIN`, `ERR_TOO_MANY_REQUESTS`,
+ * `ERR_SIGNATURE_EXPIRED`, `ERR_NONCE_STORE_FAILED`
  */
 export function checkClaim(claim: ClaimOutcome, owner: string): string {
-  // A store of somebody's own may answer anything, and what it calls its epoch goes into a header.
+  // A store of the application may answer anything, and its epoch goes into a header.
   if (!isEpoch(claim?.epoch)) throw noAnswer();
   switch (claim.outcome) {
     case 'claimed':
@@ -69,13 +70,13 @@ export function checkClaim(claim: ClaimOutcome, owner: string): string {
     case 'replayed':
       throw new SignatureError(
         'ERR_NONCE_REUSED',
-        'The nonce was used before: sign every attempt anew',
+        'The nonce was used before: sign again for each attempt',
         { epoch: claim.epoch },
       );
     case 'uncertain':
       throw new SignatureError(
         'ERR_NONCE_UNCERTAIN',
-        'The nonce store cannot vouch for the time of this request: sign anew with its epoch',
+        'The nonce store cannot rule out a replay: sign again with its epoch',
         {
           epoch: claim.epoch,
           retryAfter: claim.retryAfter,
@@ -84,13 +85,13 @@ export function checkClaim(claim: ClaimOutcome, owner: string): string {
     case 'exhausted':
       throw new SignatureError(
         'ERR_TOO_MANY_REQUESTS',
-        `Cannot accept more requests of ${owner} now: ${claim.limit} are remembered, the most of one owner (perSubject of the nonce store); wait ${claim.retryAfter} s, then sign again`,
+        `Cannot accept more requests of ${owner} now: it has ${claim.limit} live nonces, the most of one subject (perSubject of the nonce store); wait ${claim.retryAfter} s, then sign again`,
         { epoch: claim.epoch, retryAfter: claim.retryAfter },
       );
     case 'stale':
       throw new SignatureError(
         'ERR_SIGNATURE_EXPIRED',
-        'By the clock of the nonce store the request is too old: sign it anew',
+        'By the clock of the nonce store the request is too old: sign it again',
         {
           epoch: claim.epoch,
         },
@@ -109,7 +110,7 @@ export function checkClaim(claim: ClaimOutcome, owner: string): string {
 function noAnswer(): SignatureError {
   return new SignatureError(
     'ERR_NONCE_STORE_FAILED',
-    'The nonce store gave an answer that is none',
+    'The answer of the nonce store cannot be read: expected { outcome, epoch }',
     { retryAfter: 1 },
   );
 }

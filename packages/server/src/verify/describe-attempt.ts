@@ -11,7 +11,7 @@ import { lifetime } from './check-window.ts';
 import { CHECKS, type Component, type Explanation } from './explanation.ts';
 import type { VerifierSettings } from './verifier-options.ts';
 
-/** Headers that carry something which lets its bearer in, whatever the scheme. */
+/** Headers whose value lets its bearer in, in every scheme. */
 const CONFIDENTIAL = [
   'authorization',
   'cookie',
@@ -20,7 +20,7 @@ const CONFIDENTIAL = [
 ];
 const REDACTED = '(redacted)';
 
-/** Tells what the steps saw. Pure: it looks nothing up and changes nothing. */
+/** Describes what the checks saw. It looks nothing up and changes nothing. */
 export function describeAttempt(
   attempt: Attempt,
   settings: VerifierSettings,
@@ -111,14 +111,14 @@ function formatBody(body: BodyClaim): string {
   return 'sha256' in body ? body.sha256 : body.sha512;
 }
 
-/** What can be built is shown also where the request was refused before it was needed. */
+/** Shows the canonical request also if the request was refused before a check needed it. */
 function formatCanonical(
   { request, signed, bodyHash }: Attempt,
   settings: VerifierSettings,
 ): Pick<Explanation, 'canonicalRequest' | 'stringToSign'> {
   if (request === undefined || signed === undefined) return {};
   const { scheme, params } = signed;
-  // It cannot be told without the hash of the body.
+  // It cannot be built without the hash of the body.
   if (params.body === undefined && bodyHash === undefined) return {};
   const hide = createRedaction(request, confidentialOf(settings));
   try {
@@ -133,7 +133,7 @@ function formatCanonical(
   }
 }
 
-/** In some schemes the string to sign is no hash, but holds what was signed. */
+/** In some schemes the string to sign holds the signed values themselves, and not their hash. */
 function createRedaction(
   { headers, query }: SignableRequest,
   confidential: ReadonlySet<string>,
@@ -147,7 +147,7 @@ function createRedaction(
     const redacted = redactPair(pair, confidential);
     if (redacted !== pair) values.push(pair.slice(redacted.length - REDACTED.length));
   }
-  // The longest first: one may be a part of another.
+  // The longest first, because one value may be a part of another.
   const secrets = values.filter((it) => it !== '').sort((a, b) => b.length - a.length);
   return (text) => secrets.reduce((shown, secret) => shown.replaceAll(secret, REDACTED), text);
 }
@@ -156,7 +156,7 @@ function confidentialOf({ schemes }: VerifierSettings): ReadonlySet<string> {
   return new Set([...CONFIDENTIAL, ...schemes.flatMap((scheme) => scheme.confidential ?? [])]);
 }
 
-/** However its name is written: a reader that decodes names would find it. */
+/** Decodes the name first: an escaped name is confidential, too. */
 function redactPair(pair: string, confidential: ReadonlySet<string>): string {
   const [name = ''] = pair.split('=', 1);
   const decoded = decodeName(name).toLowerCase();
@@ -164,7 +164,9 @@ function redactPair(pair: string, confidential: ReadonlySet<string>): string {
   return isSecret ? `${name}=${REDACTED}` : pair;
 }
 
-/** Some schemes sign targets whose escapes cannot be decoded. Each escape by itself always can. */
+/**
+ * Some schemes sign targets whose escapes are not UTF-8. Each escape alone can always be decoded.
+ */
 function decodeName(name: string): string {
   try {
     return decodeURIComponent(name);

@@ -18,32 +18,41 @@ export type Check = (typeof CHECKS)[number];
 export interface Component {
   /** `method`, `path`, `query`, `header <name>`, `body hash` or `time`. */
   readonly component: string;
-  /** What the server saw; values of headers that are not signed, or are confidential, are left out. */
+  /** What the server saw. Values of unsigned or confidential headers are left out. */
   readonly saw: string;
   readonly signed: boolean;
 }
 
-/** What became of a request, and why. Plain data without a secret in it: `JSON.stringify` makes a log line of it. */
+/**
+ * Whether a request was accepted, and why. It is plain data without secrets: `JSON.stringify` makes
+ * a log line of it.
+ */
 export interface Explanation {
   readonly outcome: 'accepted' | 'refused';
   /** Why it was refused. */
   readonly code?: SignatureErrorCode | undefined;
-  /** The word that the client was told. */
+  /** The reason that the client was told. */
   readonly reason?: RefusalReason | undefined;
   readonly message?: string | undefined;
-  /** Each check: `passed`, `failed`, or `not made` because an earlier one failed or nothing is claimed for an explanation. */
+  /**
+   * Each check: `passed`, `failed`, or `not made`. A check is not made if an earlier one failed,
+   * and an explanation claims no nonce.
+   */
   readonly checks: Readonly<Record<Check, 'passed' | 'failed' | 'not made'>>;
   readonly scheme?: string | undefined;
-  /** The network address that the request came from, if it is known. One that is no plain text is quoted. */
+  /** The network address of the caller, if it is known. It is quoted if it is not plain text. */
   readonly clientAddress?: string | undefined;
-  /** The epoch of the nonce store, if the store was asked and has refused the request. */
+  /** The epoch of the nonce store, if the store has refused the request. */
   readonly epoch?: string | undefined;
   /** The epoch that the request echoed. */
   readonly echoedEpoch?: string | undefined;
   readonly accessKeyId?: string | undefined;
   readonly subject?: string | undefined;
   readonly components: readonly Component[];
-  /** As this server built it, confidential header values left out: hold it against the one that was signed. */
+  /**
+   * As this server built it, without confidential values. Compare it with the one that the client
+   * signed.
+   */
   readonly canonicalRequest?: string | undefined;
   readonly stringToSign?: string | undefined;
 }

@@ -1,6 +1,6 @@
-/** For how long nothing is verified, and what of. */
+/** Which signatures are not verified now, and for how long. */
 export interface FailureBlock {
-  /** All that comes from the client address, or only what it signs with this access key. */
+  /** All signatures from the client address, or only those with this access key. */
   readonly of: 'client address' | 'access key';
   /** Seconds until it ends. */
   readonly seconds: number;
@@ -10,19 +10,23 @@ export interface FailureBlock {
 export type SignatureKind = 'headers' | 'presigned';
 
 /**
- * Counts failed signatures, by where they come from: never by access key alone, or a stranger could lock out the owner of a
- * key by failing in their name.
+ * Counts failed signatures by client address. It never counts by access key alone: an attacker
+ * could lock out the owner of a key by sending wrong signatures with its id.
  */
 export interface FailureLimit {
   /**
-   * Says whether a signature may be verified. It is asked about every request, so it answers at once, out of memory.
+   * Says whether a signature may be verified. Every request asks, so it answers at once, from
+   * memory.
    *
    * @param clientAddress the network address of the caller
-   * @param kind where the signature stands. A page of an attacker can make its visitors' browsers send wrong presigned URLs, but
-   *   no wrong headers: what fails in URLs must not block requests that are signed in headers. Headers if not given
-   * @returns nothing where it may
+   * @param kind where the signature stands; `headers` if not given. An attacker's page can make its
+   * visitors' browsers send wrong presigned URLs, but not wrong headers. So failures in URLs must
+   * not block requests that are signed in headers
+   * @returns `undefined` if it may be verified
    */
   check(clientAddress: string, accessKeyId: string, kind?: SignatureKind): FailureBlock | undefined;
-  /** Records that a signature was wrong, or its key. Never throws, and nobody waits for it. */
+  /**
+   * Records that a signature or its key was wrong. It never throws, and no request waits for it.
+   */
   record(clientAddress: string, accessKeyId: string, kind?: SignatureKind): void;
 }

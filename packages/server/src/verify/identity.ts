@@ -11,23 +11,29 @@ export interface Identity {
   readonly audience: string;
   /** Unix seconds. */
   readonly signedAt: number;
-  /** That of the request; of a scheme without nonces what stands for it, made of the string to sign. */
+  /** The nonce of the request. In a scheme without nonces, a hash of the string to sign. */
   readonly nonce: string;
-  /** Lower-case names. Of all other headers nothing is known. */
+  /** Lower-case names. An attacker may have changed all other headers. */
   readonly signedHeaders: readonly string[];
   /**
-   * The host that the request was signed for, with its port if it has one: that of `publicOrigin`,
-   * if the verifier has one. Build links with it.
+   * The host that the request was signed for, with its port if it has one. It is the host of
+   * `publicOrigin` if the verifier has one. Build links with it.
    */
   readonly host: string;
-  /** Whether the signature covers the body. If not, anybody on the way may have replaced it (`unsignedPayload`). */
+  /**
+   * Whether the signature covers the body. If not, an attacker on the network may have replaced the
+   * body (`unsignedPayload`).
+   */
   readonly bodySigned: boolean;
-  /** Whether the same request is accepted again until it expires, as a presigned URL is unless `presignedUrls` is `once`. */
+  /**
+   * Whether the same request is accepted again until it expires. That is so for a presigned URL,
+   * unless `presignedUrls` is `once`.
+   */
   readonly reusable: boolean;
-  /** The nonce store's epoch, to be told in `Countersign-Epoch`. */
+  /** The nonce store's epoch, for the response header `Countersign-Epoch`. */
   readonly epoch?: string | undefined;
   /** Unix seconds: when the access key, or the session, expires. */
   readonly expiresAt?: number | undefined;
-  /** Where the request was signed with session credentials. */
+  /** Present if the request was signed with session credentials. */
   readonly session?: Session | undefined;
 }

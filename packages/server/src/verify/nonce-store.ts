@@ -4,20 +4,23 @@ export interface NonceClaim {
   readonly audience: string;
   readonly nonce: string;
   /**
-   * Who may have only so many live nonces: the subject of the access key, the secret of a callback.
-   * The access key if not given. Owners of two audiences are two.
+   * Whose limit of live nonces this one counts for: the subject of the access key, or the secret of
+   * a callback. The access key if not given. Each audience has its own owners.
    */
   readonly owner?: string | undefined;
   /**
-   * Whether the nonce is that of a presigned URL, which may live for an hour. Its owner has room of
-   * its own for those, so that they take none from requests.
+   * Whether the nonce is of a presigned URL, which may live for an hour. They have a separate
+   * limit, so that they take no room from requests.
    */
   readonly presigned?: boolean | undefined;
-  /** Unix seconds: when the request says that it was signed. */
+  /** Unix seconds: when the request was signed, as it says. */
   readonly signedAt: number;
-  /** Unix seconds: no server could have accepted the request before. */
+  /** Unix seconds: no server accepts the request earlier. */
   readonly acceptableFrom: number;
-  /** Unix seconds: no server can accept the request after. The nonce is remembered until then at least. */
+  /**
+   * Unix seconds: no server accepts the request later. The store keeps the nonce at least until
+   * then.
+   */
   readonly acceptableUntil: number;
   /** The epoch that the request echoes. */
   readonly epoch?: string | undefined;
@@ -27,12 +30,12 @@ export interface NonceClaim {
  * What became of a claim, and the epoch of the store, for the client to echo:
  * - `claimed`: never seen before. The only outcome with which a request is accepted.
  * - `replayed`: seen before.
- * - `uncertain`: the store may have forgotten it, or the request echoes another epoch. Signed anew with the epoch it is judged at
- *   once; without one after `retryAfter` seconds.
+ * - `uncertain`: the store may have forgotten the nonce, or the request echoes another epoch. The
+ *   client can sign again with this epoch at once, or without an epoch after `retryAfter` seconds.
  * - `stale`: by the store's clock the request is too old.
- * - `early`: by the store's clock no server could have accepted the request yet.
- * - `exhausted`: the owner has as many live nonces as one owner may have, `limit`. There is room after `retryAfter` seconds, for a
- *   request that is signed again.
+ * - `early`: by the store's clock no server accepts the request yet.
+ * - `exhausted`: the owner has `limit` live nonces, which is the most. After `retryAfter` seconds
+ *   there is room for a request that is signed again.
  */
 export type ClaimOutcome =
   | { readonly outcome: 'claimed' | 'replayed' | 'stale' | 'early'; readonly epoch: string }
@@ -44,21 +47,24 @@ export type ClaimOutcome =
     }
   | { readonly outcome: 'uncertain'; readonly epoch: string; readonly retryAfter: number };
 
-/** Where a verifier claims nonces. */
+/** The store in which a verifier claims nonces. */
 export interface NonceStore {
   /**
-   * Claims a nonce: one atomic act, so that of any number of copies exactly one is `claimed`. It must settle
-   * within a time of its own: a request waits for it.
+   * Claims a nonce. A claim must be atomic, so that exactly one of any number of copies is
+   * `claimed`. The store must have its own timeout, because a request waits for the answer.
    *
-   * @returns a rejection means that the store failed, and the request is answered 503
+   * @returns a rejection means that the store failed; the request is answered 503
    */
   claim(claim: NonceClaim): Promise<ClaimOutcome>;
 }
 
-/** Seconds by which the clocks of servers and store may differ without a nonce being forgotten too early. */
+/**
+ * Seconds by which the clocks of servers and store may differ. No nonce is forgotten too early
+ * then.
+ */
 export const CLOCK_SLACK = 1;
 
-/** Whether all times of a claim are times. One that is not has no place in comparisons: none of them would refuse it. */
+/** Whether all times of a claim are finite numbers. Comparisons with NaN could accept a request. */
 export function hasTimes({ signedAt, acceptableFrom, acceptableUntil }: NonceClaim): boolean {
   return (
     Number.isFinite(signedAt) && Number.isFinite(acceptableFrom) && Number.isFinite(acceptableUntil)

@@ -14,9 +14,10 @@ const PEM =
   /^\s*-----BEGIN (?:RSA )?PUBLIC KEY-----[\sA-Za-z0-9+/=]{1,4096}-----END (?:RSA )?PUBLIC KEY-----\s*$/;
 
 /**
- * Reads a public key where it enters a store.
+ * Reads a public key that is given to a store.
  *
- * @returns what is wrong with it, as what is expected; or the key in one form: PEM (SPKI, RFC 5280 section 4.1)
+ * @returns the key in one form: PEM (SPKI, RFC 5280 section 4.1); or, as a text, what is expected
+ * instead of this key
  */
 export function readPublicKey(
   input: unknown,
@@ -32,9 +33,9 @@ export function readPublicKey(
 }
 
 /**
- * Makes a public key ready to verify with.
+ * Prepares a public key for verification.
  *
- * @returns what is wrong with it, in the words of a refusal
+ * @returns the prepared key; or, as a text for a refusal, what is wrong with it
  */
 export function importPublicKey(publicKey: PublicKey): VerifyKey | string {
   const flaw = (expected: string): string => `its public key is unusable: expected ${expected}`;
@@ -51,13 +52,13 @@ export function importPublicKey(publicKey: PublicKey): VerifyKey | string {
   const length = Math.ceil(modulusLength / 8);
   return {
     algorithm,
-    // OpenSSL takes a PSS signature without the zeros in front, too: a second way to write it.
+    // OpenSSL also accepts a PSS signature without its leading zeros. That would be a second form.
     verify: (data, signature) =>
       signature.length === length && verify(hash, data, options, signature),
   };
 }
 
-/** Of ECDSA r and s one after the other; of PSS a salt as long as the hash (RFC 9421 section 3.3). */
+/** ECDSA: r and s, one after the other. PSS: a salt as long as the hash (RFC 9421 section 3.3). */
 const VERIFICATIONS: Readonly<
   Record<
     PublicKeyAlgorithm,
@@ -80,7 +81,10 @@ const VERIFICATIONS: Readonly<
   'rsa-v1_5-sha256': { hash: 'sha256', padding: constants.RSA_PKCS1_PADDING },
 };
 
-/** A private key has a public half, which Node would take: but whoever hands it in here has lost it to a server. */
+/**
+ * Refuses private keys. Node would use the public half, but the owner has given the private key to
+ * a server and must replace it.
+ */
 function readKeyObject(key: unknown): KeyObject | string {
   const read = readAny(key);
   if (read === undefined) return 'a public key in PEM, as a JWK, or a KeyObject; no private key';
@@ -94,25 +98,25 @@ function readAny(key: unknown): KeyObject | undefined {
     if (typeof key !== 'object' || key === null || 'd' in key) return undefined;
     return createPublicKey({ key: key as JsonWebKey, format: 'jwk' });
   } catch {
-    // What OpenSSL says of it helps nobody.
+    // The error of OpenSSL does not say what to do.
     return undefined;
   }
 }
 
-/** What is expected in place of a key that cannot be relied on; `undefined` if nothing is wrong. */
+/** What is expected instead of a weak key; `undefined` if nothing is wrong. */
 function findKeyFlaw(key: KeyObject): string | undefined {
   const { asymmetricKeyType, asymmetricKeyDetails = {} } = key;
   if (asymmetricKeyType === 'ed25519') {
     const { x = '' } = key.export({ format: 'jwk' });
     return isOfSmallOrder(Buffer.from(x, 'base64url'))
-      ? 'a key that was generated: this one is a point of small order, for which anybody can sign'
+      ? 'a key that was generated: this one is a point of small order, for which every attacker can sign'
       : undefined;
   }
   if (asymmetricKeyType === 'rsa') {
     const { modulusLength = 0, publicExponent = 0n } = asymmetricKeyDetails;
     if (!(modulusLength >= FEWEST_RSA_BITS && modulusLength <= MOST_RSA_BITS))
       return `an RSA key of ${FEWEST_RSA_BITS} to ${MOST_RSA_BITS} bits: this one has ${modulusLength}`;
-    // With the exponent 1 each signature is what is signed.
+    // With the exponent 1 the signature is the signed text itself, so an attacker could make one.
     return publicExponent >= 3n && publicExponent % 2n === 1n
       ? undefined
       : `an RSA key with an odd exponent of at least 3: this one has ${publicExponent}`;

@@ -11,9 +11,11 @@ import {
   SignatureError,
 } from '@countersign/shared';
 
-/** Where clients think that they call, as the server's owner configured it: never as a client says. */
+/**
+ * The address that clients call, as the server's owner configured it. A client cannot change it.
+ */
 export interface PublicAddress {
-  /** The host to verify in place of what a proxy made of it. */
+  /** The host that clients call, if a proxy changes `Host`. */
   readonly publicOrigin?: string | undefined;
   /** The path prefix that a proxy stripped. */
   readonly publicPrefix: string;
@@ -27,11 +29,11 @@ export interface TargetRules {
 
 /** What the server allows of the header fields of a request. */
 export interface HeaderBounds {
-  /** The most fields that are read. */
+  /** How many fields are read at most. */
   readonly maxHeaderFields: number;
 }
 
-/** What the server received of a request before its body, and in which other forms the application reads it. */
+/** A request without its body, as the server received it, and as the application reads it. */
 export interface ReceivedHead {
   readonly method: string;
   readonly url: string;
@@ -43,7 +45,8 @@ export interface ReceivedHead {
 /**
  * Reads a request as the client signed it.
  *
- * @throws SignatureError `ERR_TARGET_AMBIGUOUS`, `ERR_SIGNATURE_AMBIGUOUS`, `ERR_SIGNATURE_MALFORMED`
+ * @throws SignatureError `ERR_TARGET_AMBIGUOUS`, `ERR_SIGNATURE_AMBIGUOUS`,
+ * `ERR_SIGNATURE_MALFORMED`
  */
 export function readRequest(
   { method, url, headers, parsedHeaders, urlHost }: ReceivedHead,
@@ -59,7 +62,8 @@ export function readRequest(
       `Cannot verify method ${quote(method)}: it is not a token`,
     );
   }
-  // The target is checked as it came: a prefix must not make origin form of what was not.
+  // The target is checked before the prefix is added. With the prefix every target would look like
+  // origin form.
   const { path, query } = parseTarget(url, settings.targets);
   return {
     method,
@@ -70,7 +74,7 @@ export function readRequest(
 }
 
 /**
- * Reads header fields, and refuses them if the application reads others.
+ * Reads header fields. Refuses them if the application cannot see one of them.
  *
  * @param parsed the fields as the application reads them, by lower-case name
  * @throws SignatureError `ERR_SIGNATURE_AMBIGUOUS`, `ERR_SIGNATURE_MALFORMED`
@@ -86,10 +90,10 @@ export function readFields(
   for (let index = 0; index < raw.length; index += 2) {
     const name = raw[index] as string;
     if (Object.hasOwn(parsed, name) || Object.hasOwn(parsed, name.toLowerCase())) continue;
-    // The host of HTTP/2.
+    // In HTTP/2 the host is in `:authority`.
     if (name === 'host' && Object.hasOwn(parsed, ':authority')) continue;
-    // An attacker who holds a signed request back could add unsigned fields, which hide signed ones
-    // from the application.
+    // An attacker who holds back a signed request could add so many unsigned fields that the
+    // application does not see the signed ones.
     throw new SignatureError(
       'ERR_SIGNATURE_AMBIGUOUS',
       `Header ${quote(name)} was received, but the application cannot see it: send fewer fields, or raise server.maxHeadersCount`,
@@ -115,7 +119,7 @@ function readHost(
   return headers;
 }
 
-/** A parsed URL has its host in lower case and without the default port of its scheme, which `Host` may name. */
+/** A parsed URL has its host in lower case and without the default port, which `Host` may name. */
 export function isSameHost(host: string, urlHost: string): boolean {
   const name = host.toLowerCase();
   return name === urlHost || name.replace(/:(?:80|443)$/, '') === urlHost;

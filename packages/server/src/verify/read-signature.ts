@@ -14,16 +14,17 @@ export interface SchemedSignature extends ParsedSignature {
   readonly scheme: Scheme;
 }
 
-/** What the server allows of the forms that there are. */
+/** Which forms of signatures the server accepts. */
 export interface SignatureSettings extends TargetRules {
   readonly schemes: readonly Scheme[];
   readonly presignedUrls: 'until-expiry' | 'once' | 'refuse';
 }
 
 /**
- * Finds the one signature of a request: with two, one could be checked and the other believed.
+ * Finds the one signature of a request. With two, the server could check one and believe the other.
  *
- * @throws SignatureError `ERR_SIGNATURE_MISSING`, `ERR_SIGNATURE_AMBIGUOUS`, and what the scheme throws
+ * @throws SignatureError `ERR_SIGNATURE_MISSING`, `ERR_SIGNATURE_AMBIGUOUS`, and what the scheme
+ * throws
  */
 export function readSignature(
   request: SignableRequest,
@@ -49,14 +50,14 @@ export function readSignature(
     );
   }
   const { accessKeyId, inUrl } = found.params;
-  // Key stores rely on it, and not every scheme need have the same alphabet.
+  // Key stores rely on this alphabet, and a scheme may allow another one.
   if (!isAccessKeyId(accessKeyId)) {
     throw new SignatureError(
       'ERR_SIGNATURE_MALFORMED',
       `Cannot look up access key ${quote(accessKeyId)}: its id is not 1 to 128 of A-Z a-z 0-9 . _ -`,
     );
   }
-  // Not said is not denied.
+  // If a scheme does not say where the signature is, it may be in the URL.
   if (settings.presignedUrls === 'refuse' && inUrl !== false) {
     throw new SignatureError(
       'ERR_SIGNATURE_MISSING',
@@ -82,7 +83,7 @@ function checkTarget(request: SignableRequest, schemes: readonly Scheme[]): void
   }
 }
 
-/** A signature that cannot be read is one, too. */
+/** A signature that cannot be read counts, too. */
 function carriesSignature(scheme: Scheme, request: SignableRequest): boolean {
   try {
     return scheme.read(request) !== undefined;

@@ -7,7 +7,7 @@ const OPTIONAL_METHODS = ['openBody', 'sealBody'];
 const TARGETS: unknown[] = ['strict', 'as-sent', undefined];
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}$/;
 
-/** A scheme, ours or one of an application. What is wrong with it must not wait for a request. */
+/** A scheme, ours or the application's. It is checked at construction, not at the first request. */
 export const schemeOption = z.custom<Scheme>().superRefine((scheme, context) => {
   const expected = findSchemeFlaw(scheme);
   if (expected !== undefined) context.addIssue({ code: 'custom', message: expected });

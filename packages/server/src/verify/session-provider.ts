@@ -1,22 +1,23 @@
 import type { AccessKey } from './key-store.ts';
 
-/** What is known of session credentials, beside what is known of any key. */
+/** What session credentials say besides what any key says. */
 export interface Session {
-  /** The access key that they were lent out on; none where somebody has logged in otherwise. */
+  /** The access key that they were lent to. `undefined` if the user logged in without one. */
   readonly parent?: string | undefined;
 }
 
-/** What a session token says of the key that is sealed in it. */
+/** The key that is sealed in a session token. */
 export interface SessionKey extends AccessKey {
   readonly session: Session;
 }
 
-/** What a verifier needs of sessions. */
+/** Opens session tokens for a verifier. */
 export interface SessionProvider {
   /**
-   * Opens a session token, whatever has become of its session: the verifier judges that.
+   * Opens a session token. It may be revoked or expired: the verifier judges that.
    *
-   * @returns `undefined` where the token is none of ours; a rejection means that it cannot be told, and the request is answered 503
+   * @returns `undefined` if the token is not ours. A rejection means that the provider failed; the
+   * request is answered 503
    */
   find(sessionToken: string): Promise<SessionKey | undefined>;
 }

@@ -15,8 +15,8 @@ import { importPublicKey } from './public-key.ts';
 const MOST_KEYS = 10_000;
 
 /**
- * What a key's record holds to verify with: the secret itself; bytes, the signing key that was derived of it elsewhere; or a public
- * key.
+ * What the record of a key holds for verification: the secret as a text; the signing key, which was
+ * derived from the secret elsewhere, as bytes; or a public key.
  */
 export type KeyMaterial = string | Uint8Array | PublicKey;
 
@@ -27,27 +27,32 @@ interface KnownKey {
   readonly key: VerifyKey;
 }
 
-/** Equal to none: objects are compared by identity. */
+/** Objects are compared by identity, so this equals no other material. */
 const NO_MATERIAL = new Uint8Array();
 
-/** Scopes for which keys are kept of each access key and scheme: about midnight there are two days. */
+/** How many scopes are kept for each access key and scheme. Around midnight two days are in use. */
 const MOST_SCOPES = 2;
 
 /**
- * Keys that are ready to verify with, kept by access key, scheme and scope: deriving one costs three HMACs, reading a public one more.
- * Requests of the old day must not push out the key of the new one, and slow it down for others to see.
+ * Keys that are prepared for verification, by access key, scheme and scope. To derive one costs
+ * three HMACs, and to read a public key costs more. Requests of the old day must not push out the
+ * key of the new day: the slower answers would show that the key exists.
  */
 export class SigningKeys {
   readonly #known = new BoundedMap<string, readonly KnownKey[]>(MOST_KEYS);
-  // Ready made: were it derived, a request could choose for what, and strangers could make it slow.
+  // Made once. If it were derived for each scope, an attacker could choose scopes and make it slow.
   readonly #decoy = createMacVerifier(randomBytes(32));
-  /** Looked through for keys that are not known, as a list of theirs would be: a shorter time would tell. */
+  /**
+   * Searched for unknown keys, as the list of a known key is: a shorter time would show that the
+   * key is unknown.
+   */
   #decoys: readonly KnownKey[] = [];
 
   /**
-   * The key of an access key for what `params` are about; without material one that nobody has, after the same look-up.
+   * The key of an access key for the request of `params`. Without material, the decoy key, after
+   * the same search.
    *
-   * @returns what is wrong with the material, where no key should be made of it
+   * @returns the key; or, as a text, what is wrong with the material
    */
   get(
     scheme: Scheme,
@@ -61,7 +66,7 @@ export class SigningKeys {
     for (const it of own ?? this.#decoys)
       if (it.scope === scope && it.scheme === scheme) known = it;
     if (material === undefined) return this.#decoy;
-    // A rotated secret must not leave the old key in use, nor must a key that is for another algorithm now.
+    // A kept key must not be used if the secret was rotated, or the algorithm has changed.
     const isPublic = typeof material === 'object' && 'key' in material;
     const kept = isPublic ? material.key : material;
     const algorithm = isPublic ? material.algorithm : 'hmac-sha256';

@@ -2,11 +2,11 @@ import { quote, SignatureError } from '@countersign/shared';
 import { withoutCommand } from '../lib/without-command.ts';
 
 /**
- * The refusal where a store failed. Only whoever runs the server sees why; callers are told that it is so.
+ * The refusal if a store failed. Callers hear only that it failed. The operator sees the cause.
  *
- * @param which it was
- * @param cause what it threw
- * @param what failed, as the message begins
+ * @param which the store
+ * @param cause what the store threw
+ * @param what the beginning of the message
  */
 export function storeFailed(
   which: 'key' | 'nonce',

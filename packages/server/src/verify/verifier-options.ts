@@ -15,58 +15,72 @@ import type { TargetRules } from './read-request.ts';
 import { schemeOption } from './scheme-option.ts';
 import type { SessionProvider } from './session-provider.ts';
 
-/** What a verifier is built from. Durations are seconds. */
+/** The options of a verifier. Durations are in seconds. */
 export interface VerifierOptions {
-  /** The name of this service. Requests signed for another are refused. */
+  /** The name of this service. Requests that were signed for another service are refused. */
   readonly audience: string;
-  /** Where access keys are looked up. */
+  /** The store with the access keys. */
   readonly keys: KeyStore;
-  /** What opens session tokens: `createSessions()`. Without it requests with session credentials are refused. */
+  /** `createSessions()`. Without it, requests with session credentials are refused. */
   readonly sessions?: SessionProvider | undefined;
-  /** Where nonces are claimed: shared by all servers that accept the same keys for the same audience. */
+  /** The nonce store. All servers that accept the same keys for the same audience must share it. */
   readonly nonces: NonceStore;
   /**
-   * Limits failed signatures by where they come from: `createFailureLimit()`. Without it, or where a request's `clientAddress` is not
-   * known, nothing is limited.
+   * Limits failed signatures by client address: `createFailureLimit()`. Without it, or if the
+   * `clientAddress` of a request is not known, failures are not limited.
    */
   readonly failures?: FailureLimit | undefined;
-  /** The wire forms that are accepted: our own if not given. */
+  /** The schemes that are accepted: our own if not given. */
   readonly schemes?: readonly Scheme[] | undefined;
-  /** For how long a signed request lives: 120 if not given, at most 3,600. */
+  /** How long a signed request is valid: 120 if not given, at least 1, at most 3,600. */
   readonly window?: number | undefined;
-  /** How far ahead of this server's clock a request may be dated, or a session begin: 5 if not given. */
+  /**
+   * How far ahead of this server's clock a request may be dated, or a session may begin: 5 if not
+   * given, at most 300.
+   */
   readonly ahead?: number | undefined;
   /** Unix seconds; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
   /**
-   * The origin that clients call, such as `https://api.example.com`, where a proxy changes `Host`. Its host is what must
-   * have been signed; nothing that a client or proxy sends can change it.
+   * The origin that clients call, such as `https://api.example.com`. Set it if a proxy changes
+   * `Host`. Clients must have signed its host. Nothing that a client or proxy sends can change it.
    */
   readonly publicOrigin?: string | undefined;
-  /** The path prefix that a proxy strips, such as `/v1`: it is put back before the target is verified. */
+  /** The path prefix that a proxy strips, such as `/v1`. The verifier puts it back. */
   readonly publicPrefix?: string | undefined;
-  /** Names of further headers that must be signed where present: all that the application acts on. */
+  /**
+   * Lower-case names of more headers that must be signed if present: all that the application
+   * reads.
+   */
   readonly signedHeaders?: readonly string[] | undefined;
-  /** The most header fields of a request: 100 if not given, at most 1,000. With more it is refused before anything is read of it. */
+  /**
+   * How many header fields a request may have: 100 if not given, at most 1,000. With more, it is
+   * refused before any field is read.
+   */
   readonly maxHeaderFields?: number | undefined;
-  /** Presigned URLs: usable until they expire (if not given), once each, or not at all. */
+  /** Presigned URLs: accepted until they expire (if not given), once each, or never. */
   readonly presignedUrls?: 'until-expiry' | 'once' | 'refuse' | undefined;
-  /** The most that a presigned URL may live: 3,600 if not given, at most 604,800. */
+  /** How long a presigned URL may live: 3,600 if not given, at most 604,800. */
   readonly presignedMaxExpires?: number | undefined;
   /**
    * Requests that declare `UNSIGNED-PAYLOAD`: refused if not given.
    *
-   * `accept-unsigned-bodies` lets whoever watches the wire replace the body of a request that never arrived.
+   * With `accept-unsigned-bodies` an attacker on the network can hold back a request and send it
+   * with another body.
    */
   readonly unsignedPayload?: 'refuse' | 'accept-unsigned-bodies' | undefined;
   /**
-   * Requests whose scheme signs the body without declaring its hash: refused if not given. Ours always declares it.
+   * Requests whose scheme signs the body without declaring its hash: refused if not given. Our
+   * scheme always declares it.
    *
-   * `read-before-verifying` reads and hashes the body before the signature is verified, so that strangers can make this server hold as
-   * much as its `limit` for each of their requests.
+   * With `read-before-verifying` the server reads the body before it verifies the signature. So an
+   * attacker can make the server hold `limit` bytes for each request.
    */
   readonly undeclaredBody?: 'refuse' | 'read-before-verifying' | undefined;
-  /** Called with an explanation of every refusal, for logs. It holds no secret. What it throws is a process warning. */
+  /**
+   * Called with an explanation of every refusal, for logs. The explanation holds no secret. If the
+   * callback throws, a process warning says so.
+   */
   readonly onRefused?: ((explanation: Explanation) => unknown) | undefined;
 }
 

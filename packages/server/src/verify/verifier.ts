@@ -1,6 +1,11 @@
-import { type HeadersInput, quote, type RefusalReason, SignatureError } from '@countersign/shared';
+import {
+  type HeadersInput,
+  kindOf,
+  quote,
+  type RefusalReason,
+  SignatureError,
+} from '@countersign/shared';
 import { callHook, watchPromise } from '../lib/call-hook.ts';
-import { kindOf } from '../lib/options.ts';
 import { type Attempt, goOn, newAttempt } from './attempt.ts';
 import { checkBody, hashUndeclared, type ReceivedBody } from './check-body.ts';
 import { checkChunks } from './check-chunks.ts';
@@ -23,9 +28,12 @@ import { parseVerifierOptions, type VerifierOptions } from './verifier-options.t
 /** A request as a server received it. */
 export interface ReceivedRequest {
   readonly method: string;
-  /** The request target as it stands on the request line, such as `/VideoParser/?lang=en`. */
+  /** The request target as on the request line, such as `/VideoParser/?lang=en`. */
   readonly url: string;
-  /** Raw pairs or `req.rawHeaders` where they can be had: in other forms duplicates are joined or gone. */
+  /**
+   * Give raw pairs or `req.rawHeaders` if you have them: other forms join or drop duplicates, so
+   * the verifier cannot see them.
+   */
   readonly headers: HeadersInput;
   /**
    * The header fields as the application reads them, such as `req.headers`, if it reads another
@@ -33,13 +41,17 @@ export interface ReceivedRequest {
    * `req.headers` what exceeds `server.maxHeadersCount`, and joins or drops duplicates.
    */
   readonly parsedHeaders?: Readonly<Record<string, unknown>> | undefined;
-  /** The host of the URL that the application reads, if it reads one: it must be that of `Host`, unless `publicOrigin` is set. */
+  /**
+   * The host of the URL that the application reads, if it reads one. It must be the host in `Host`,
+   * unless `publicOrigin` is set.
+   */
   readonly urlHost?: string | undefined;
   /** The body as it came over the wire; empty if not given. */
   readonly body?: ReceivedBody;
   /**
-   * The network address of the caller, which failures are limited by. Not what a header says, unless a proxy of one's own has
-   * written it. Where it is not known nothing is limited.
+   * The network address of the caller, by which failures are limited. Do not take it from a header
+   * that your own proxy has not written: an attacker can write any. If it is not known, failures
+   * are not limited.
    */
   readonly clientAddress?: string | undefined;
 }
@@ -48,7 +60,10 @@ export interface ReceivedRequest {
 export interface Verifier {
   /** The service whose requests are verified. */
   readonly audience: string;
-  /** What `WWW-Authenticate` says of a refusal: a challenge of each scheme. Of our own scheme if not given. */
+  /**
+   * Makes the value of `WWW-Authenticate` for a refusal: one challenge for each scheme. If not
+   * given, the challenge of our own scheme.
+   */
   readonly challenge?: ((reason: RefusalReason) => string) | undefined;
   /**
    * Verifies a request and claims its nonce: the same request is refused from then on.
@@ -58,13 +73,14 @@ export interface Verifier {
    */
   verify(request: ReceivedRequest): Promise<Identity>;
   /**
-   * Says what would become of a request, and why, component by component. Claims no nonce. For developers and operators: it
-   * shows what was signed, though no secret and no expected signature, and is not meant for callers.
+   * Explains whether a request would be accepted, and why, component by component. It claims no
+   * nonce. The explanation is for developers and operators, not for callers: it shows what was
+   * signed, but no secret and no expected signature.
    */
   explain(request: ReceivedRequest): Promise<Explanation>;
 }
 
-/** If the body took longer, the key is looked up and checked again. */
+/** If reading the body takes longer, the verifier looks up the key again and checks it. */
 const MAX_BODY_SECONDS_WITHOUT_KEY_CHECK = 1;
 
 /**
@@ -75,14 +91,20 @@ const MAX_BODY_SECONDS_WITHOUT_KEY_CHECK = 1;
  *
  * @example
  * ```ts
- * import { createVerifier, generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import {
+ *   createVerifier,
+ *   generateAccessKey,
+ *   MemoryKeyStore,
+ *   MemoryNonceStore,
+ * } from '@countersign/server';
  *
  * const verifier = createVerifier({
  *   audience: 'video-api',
  *   keys: new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]),
  *   nonces: new MemoryNonceStore(),
  * });
- * const { code } = await verifier.verify({ method: 'GET', url: '/', headers: { host: 'api.test' } }).catch((error) => error);
+ * const request = { method: 'GET', url: '/', headers: { host: 'api.test' } };
+ * const { code } = await verifier.verify(request).catch((error) => error);
  * console.assert(code === 'ERR_SIGNATURE_MISSING');
  * ```
  * @see docs/wire-format.md, "What a verifier checks, in this order"
@@ -100,7 +122,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     }
   }
 
-  /** Of a request that is refused, the body may still pass, and prove wrong: it is reported once. */
+  /** Reports a refusal once. A streamed body can turn out wrong after the request was refused. */
   function report(attempt: Attempt, error: SignatureError): void {
     if (settings.onRefused === undefined || attempt.isReported) return;
     attempt.isReported = true;
@@ -108,7 +130,34 @@ export function createVerifier(options: VerifierOptions): Verifier {
     callHook(settings.onRefused, explanation, 'COUNTERSIGN_ON_REFUSED');
   }
 
-  /** The steps, in their order: cheap before dear, and nothing is read, buffered or stored for strangers. */
+  /**
+   * The checks, in their order. Three rules make the order:
+   *
+   * - Cheap checks come first, so that a flood of bad requests costs little.
+   * - Until the signature is verified, the caller is a stranger. The server does not read a
+   *   stranger's body, and stores nothing for a stranger but the count of failures.
+   * - The nonce is claimed last, because a claim cannot be undone. A request that fails another
+   *   check uses up no nonce.
+   *
+   * The checks:
+   *
+   * 1. Syntax: the server reads the request and finds exactly one signature.
+   * 2. Time: the request is neither too old nor dated too far ahead.
+   * 3. Failures: not too many signatures from this client address have failed.
+   * 4. Coverage: the signature covers everything that the application acts on.
+   * 5. Body hash: only if the request does not declare the hash and the server's owner allows that.
+   *    The string to sign needs the hash, so this is the one case in which a stranger's body is
+   *    read.
+   * 6. Key: it is looked up. If it cannot be used, a decoy key takes its place, so that an attacker
+   *    cannot tell an unknown key from a wrong signature. Then the failures are checked again.
+   * 7. Signature: only then is a flaw of the key told.
+   * 8. Body: its bytes have the signed hash. If that took long, the key is checked again.
+   * 9. Time again, because the body may have arrived slowly.
+   * 10. Nonce: no earlier request had it.
+   * 11. The session has begun. `checkSessionBegin()` says why that comes after the nonce.
+   *
+   * @param claims false for an explanation, which claims no nonce and counts no failure
+   */
   async function run(
     attempt: Attempt,
     received: ReceivedRequest,
@@ -120,7 +169,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
         `Cannot verify request: expected { method, url, headers }, got ${kindOf(received)}`,
       );
     attempt.clientAddress = received.clientAddress;
-    // An application may look it up by a promise, which is no address.
+    // An application may give a promise of an address by mistake. Its rejection must not end the
+    // process.
     watchPromise(received.clientAddress, 'COUNTERSIGN_CLIENT_ADDRESS');
     const request = readRequest(received, settings);
     attempt.request = request;
@@ -131,7 +181,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
     checkWindow(params, settings, now);
     goOn(attempt, 'failures');
     const blocked = failureRefusal(settings.failures, received.clientAddress, params);
-    // Not thrown: that would take V8 as long as all the steps so far, and somebody who guesses is refused here each time.
+    // Not thrown: in V8 a throw takes as long as all checks so far, and an attacker who guesses
+    // gets here each time.
     if (blocked !== undefined) return Promise.reject(blocked);
     goOn(attempt, 'coverage');
     checkCoverage(request, params, settings.signedHeaders);
@@ -147,13 +198,14 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const found = await lookUp(params.accessKeyId, scope, sessionToken);
     const key = chooseKey(found, scheme, params, scope, now);
     attempt.key = key;
-    // Others may have failed while the key was looked up: a hundred guesses at once are a hundred guesses.
+    // Other requests may have failed during the look-up. Without this second check an attacker
+    // could send a hundred guesses at once, and all would be verified.
     const blockedMeanwhile = failureRefusal(settings.failures, received.clientAddress, params);
     if (blockedMeanwhile !== undefined) {
       attempt.check = 'failures';
       throw blockedMeanwhile;
     }
-    // What is wrong with a key is said together with the signature.
+    // A flaw of the key is told only with the signature, so the check stays `key` until then.
     if (key.flaw === undefined) goOn(attempt, 'signature');
     let accessKey: AnyKey;
     try {
@@ -177,7 +229,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
     if (reading !== undefined) {
       await reading;
       const later = settings.clock();
-      // An attacker who has stolen a key could send the headers, and the body after the key was revoked or replaced.
+      // An attacker with a stolen key could send the headers now, and the body after the key was
+      // revoked or replaced.
       if (!(later - now <= MAX_BODY_SECONDS_WITHOUT_KEY_CHECK)) {
         goOn(attempt, 'key');
         const found = await lookUp(params.accessKeyId, scope, sessionToken);
@@ -185,12 +238,13 @@ export function createVerifier(options: VerifierOptions): Verifier {
         accessKey = checkSignature(stringToSign, signature, params.accessKeyId, present);
       }
     }
-    // The body may have taken its time: freshness is judged when the nonce is claimed.
+    // The body may have arrived slowly. The request must still be fresh when its nonce is claimed.
     goOn(attempt, 'time');
     checkWindow(params, settings, settings.clock());
     const name = nameRequest(params, stringToSign, settings.audience);
     let epoch: string | undefined;
-    // The form decides, never an expiry: headers of some schemes have one too.
+    // Only a request in a URL is reusable. An expiry does not tell: headers of some schemes have
+    // one too.
     const reusable = params.inUrl === true && settings.presignedUrls !== 'once';
     if (claims && !reusable) {
       goOn(attempt, 'nonce');
@@ -208,7 +262,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const { accessKeyId, signedAt, signedHeaders } = params;
     const { audience, nonce } = name;
     const { subject, scopes, expiresAt, session } = accessKey;
-    // A session is in no store; what it was lent out on may be.
+    // A session is not in the key store. The key that it was lent to may be.
     const used = session === undefined ? accessKeyId : session.parent;
     if (claims && used !== undefined)
       callHook(

@@ -70,7 +70,7 @@ function limited(limits: FailureLimitOptions = {}, options: Partial<VerifierOpti
 }
 
 describe('createFailureLimit()', () => {
-  it('stops guesses at one key from one client address, and nobody else', async () => {
+  it('stops guesses at one key from one client address, and no other request', async () => {
     const { verifier, key, signer, refused } = limited();
     const guesser = guesserOf(key);
     expect(await tally(50, () => attempt(verifier, guesser, HERE))).toEqual({
@@ -112,7 +112,7 @@ describe('createFailureLimit()', () => {
     expect(find).not.toHaveBeenCalled();
   });
 
-  it('says of each guess which key it was at, in errors that nobody can write into', async () => {
+  it('says of each guess which key it was at, in errors that no caller can change', async () => {
     const failures = createFailureLimit({ perKey: 1 });
     const { verifier } = parties({ failures });
     const { method, headers } = await stranger().sign({ method: 'GET', url: API });
@@ -383,7 +383,7 @@ describe('clientAddressName()', () => {
     ['2001:db8:1:3::1', '2001:db8:1:3::/64'],
     ['fe80::1%eth0', 'fe80:0:0:0::/64'],
     ['::1', '0:0:0:0::/64'],
-    ['somebody', 'somebody'],
+    ['no address', 'no address'],
   ])('%s is %s', (clientAddress, name) => {
     expect(clientAddressName(clientAddress)).toBe(name);
   });
@@ -585,7 +585,7 @@ describe('createFailureLimit() with Redis', () => {
     await expect.poll(() => admin.dbsize(), { timeout: 10_000 }).toBe(0);
   });
 
-  it('counts anew once a count has ended, though its name is still there', async () => {
+  it('counts again once a count has ended, though its name is still there', async () => {
     const admin = await redisToUse();
     const { key, verifiers } = await servers(1, { perKey: 3 }, admin);
     const [verifier] = verifiers as [Verifier];

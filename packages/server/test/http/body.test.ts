@@ -75,14 +75,14 @@ describe('requireSignature() and its limit', () => {
     client.write(headOf(signed, { 'transfer-encoding': 'chunked' }));
     for (let sent = 0; sent < 1_001; sent += piece)
       client.write(`${piece.toString(16)}\r\n${'x'.repeat(piece)}\r\n`);
-    // The last chunk never comes: it is the size that is refused.
+    // The last chunk never comes, so only the size can be the reason.
     expect((await client.answer()).status).toBe(413);
     client.socket.end();
     await client.closed;
     expect(await readInAll[0]).toBeLessThan(KiB64);
   });
 
-  it('refuses a chunked body that was there at once and is longer', async () => {
+  it('refuses a longer chunked body that arrives at once', async () => {
     const { verifier, signer } = parties();
     const { origin } = await countingServer(verifier, { limit: 1_000 });
     const signed = await signer.sign({
@@ -156,7 +156,7 @@ describe('HeldBody', () => {
   });
 });
 
-/** Writes without end, as fast as the other side takes it. */
+/** Writes without end, as fast as the other side reads. */
 function pump(client: RawClient, head: string, piece: string | Uint8Array): void {
   const { socket } = client;
   const write = (): void => {
@@ -169,8 +169,8 @@ function pump(client: RawClient, head: string, piece: string | Uint8Array): void
 
 describe('requireSignature() and a forged request with a body of 1 GiB', () => {
   /**
-   * The answer was there before a third piece of 64 KiB was read: since Node 22 streams hold that
-   * much, and the first piece is less by the head. Of the rest about 1 MiB is read at most.
+   * The answer is there before a third piece of 64 KiB is read. A stream holds that much since Node
+   * 22, and the head takes a part of the first piece. About 1 MiB of the rest is read at most.
    */
   async function expectUnread({
     readAtAnswer,
@@ -186,7 +186,7 @@ describe('requireSignature() and a forged request with a body of 1 GiB', () => {
       pull: (controller) => controller.enqueue(new Uint8Array(KiB64)),
     });
 
-  it('answers fetch, 401', async () => {
+  it('answers a client that uses fetch, 401', async () => {
     const served = await countingServer(parties().verifier);
     const { headers } = await stranger().sign({
       method: 'POST',
@@ -204,7 +204,7 @@ describe('requireSignature() and a forged request with a body of 1 GiB', () => {
     await expectUnread(served);
   });
 
-  it('answers node:http, 401', async () => {
+  it('answers a client that uses node:http, 401', async () => {
     const served = await countingServer(parties().verifier);
     const { headers } = await stranger().sign({
       method: 'POST',
@@ -263,7 +263,7 @@ describe('requireSignature() and a forged request with a body of 1 GiB', () => {
     await expectUnread(served);
   });
 
-  it('answers one that sends first and listens after, 401, where the body is an ordinary one', async () => {
+  it('answers a client that reads only after an ordinary body is sent, 401', async () => {
     const served = await countingServer(parties().verifier);
     const signed = await stranger().sign({ method: 'POST', url: `${served.origin}/`, body: 'x' });
     const client = new RawClient(served.port);
@@ -276,7 +276,7 @@ describe('requireSignature() and a forged request with a body of 1 GiB', () => {
     expect(await served.readInAll[0]).toBeGreaterThan(900_000);
   });
 
-  it('reads no more of it while the key store is asked', async () => {
+  it('reads no more of it while the key store is busy', async () => {
     const { keys, verifier: _, ...rest } = parties();
     let answerNow: () => void = () => undefined;
     const asked = new Promise<void>((resolveAsked) => {
@@ -294,7 +294,7 @@ describe('requireSignature() and a forged request with a body of 1 GiB', () => {
     const client = new RawClient(served.port);
     pump(client, headOf(signed, { 'content-length': GiB }), Buffer.alloc(KiB64));
     await asked;
-    // The sender is stuck: nobody takes what it sends.
+    // The sender is stuck, because the server reads nothing.
     await new Promise<void>((resolve) => {
       const check = (): void =>
         void (client.socket.writableNeedDrain ? resolve() : setImmediate(check));
@@ -344,7 +344,7 @@ describe('requireSignature() and a forged request with a body of 1 GiB', () => {
     },
   );
 
-  it('keeps the connection where all of the request has arrived', async () => {
+  it('keeps the connection if all of the request has arrived', async () => {
     const { verifier, signer } = parties();
     const { origin, port } = await countingServer(verifier);
     const client = new RawClient(port);
@@ -372,8 +372,8 @@ describe('requireSignature() and a forged request with a body of 1 GiB', () => {
 });
 
 describe('requireSignature() and a body that does not come', () => {
-  it('gives up when the request has gone stale', async () => {
-    // Signed a second ago, which is all that it may be old.
+  it('stops waiting when the request has expired', async () => {
+    // It was signed a second ago, which is the highest age that is allowed.
     const { verifier, signer, refused } = parties({ window: 1, clock: () => NOW + 1 });
     const { origin, port } = await countingServer(verifier);
     for (const framing of [{ 'content-length': 4 }, { 'transfer-encoding': 'chunked' }]) {
@@ -391,7 +391,7 @@ describe('requireSignature() and a body that does not come', () => {
     ]);
   });
 
-  it('takes one that is there, however little time is left', async () => {
+  it('accepts one that is there, however little time is left', async () => {
     const { verifier, signer } = parties({ window: 1, clock: () => NOW + 1 });
     const { origin, port } = await countingServer(verifier);
     const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body: 'here' });
@@ -450,7 +450,7 @@ describe('requireSignature() and a body that does not come', () => {
     async (store) => {
       const { keys, nonces, verifier, signer } = parties();
       const client: { raw?: RawClient } = {};
-      // Nothing is read meanwhile, so the server cannot have seen that the client is gone.
+      // Nothing is read during the wait, so the server cannot know that the client is gone.
       const leave = async (): Promise<void> => {
         client.raw?.socket.destroy();
         await client.raw?.closed;
@@ -518,10 +518,10 @@ function listenersOf(req: NodeJS.EventEmitter): Record<string, number> {
   );
 }
 
-describe('requireSignature() and what is no request', () => {
+describe('requireSignature() and malformed requests', () => {
   it.each([
     [
-      'bytes at random',
+      'random bytes',
       Buffer.from(Array.from({ length: 4_096 }, (_, index) => (index * 7_919) % 251)),
     ],
     ['a header of 1 MiB', `GET / HTTP/1.1\r\nHost: a\r\nAuthorization: ${'x'.repeat(MiB)}\r\n\r\n`],
@@ -545,7 +545,7 @@ describe('requireSignature() and what is no request', () => {
     expect((await send(await signer.sign({ method: 'GET', url: `${origin}/` }))).status).toBe(200);
   });
 
-  it('refuses chunks that are malformed, though the request is signed', async () => {
+  it('refuses malformed chunks, though the request is signed', async () => {
     const { verifier, signer, nonces } = parties();
     const { origin, port } = await countingServer(verifier);
     const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body: 'abc' });
@@ -558,7 +558,7 @@ describe('requireSignature() and what is no request', () => {
 });
 
 describe('keepRawBody()', () => {
-  it('says what it is for where it is mounted as a middleware', async () => {
+  it('says what it is for if it is mounted as a middleware', async () => {
     const messages: string[] = [];
     const app = express();
     app.use(keepRawBody as unknown as express.RequestHandler);

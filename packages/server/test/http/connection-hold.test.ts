@@ -1,5 +1,5 @@
-// No connection is held for ever. The time is that of the test: the module takes what tells it when
-// it is loaded.
+// No connection is held forever. The tests set the time: the module takes its timers and its clock
+// when it is loaded.
 
 import { EventEmitter, once } from 'node:events';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
@@ -8,7 +8,7 @@ import type { HeldRequest } from '../../src/http/connection-hold.ts';
 import { gate, MODES, turns } from './hand-on-support.ts';
 import { headOf, listen, parties, RawClient } from './sockets.ts';
 
-/** Milliseconds. */
+/** In milliseconds. */
 let now = 0;
 let sweeps: Set<() => void>;
 let connectionHold: typeof import('../../src/http/connection-hold.ts');
@@ -38,7 +38,7 @@ function pass(seconds: number): void {
   }
 }
 
-/** A request on a connection that counts how often it is paused and read on. */
+/** A request on a connection that counts how often it is paused and resumed. */
 function requestOf(socket = { paused: 0, resumed: 0 }): HeldRequest & { socket: typeof socket } {
   return Object.assign(new EventEmitter(), {
     httpVersionMajor: 1,
@@ -53,7 +53,7 @@ function requestOf(socket = { paused: 0, resumed: 0 }): HeldRequest & { socket: 
 }
 
 describe('ConnectionHold', () => {
-  it('lets a connection go after 5 s, though nothing has ended it', async () => {
+  it('releases a connection after 5 s, even if no caller ends the hold', async () => {
     const { socket, ...rest } = requestOf();
     new connectionHold.ConnectionHold({ ...rest, socket }).begin();
     await turns(1);
@@ -64,7 +64,7 @@ describe('ConnectionHold', () => {
     expect(socket.resumed).toBe(1);
   });
 
-  it('stops looking once it holds nothing, and looks again when it does', async () => {
+  it('stops its timer when it holds nothing, and starts it again with the next hold', async () => {
     const [first, second] = [requestOf(), requestOf()];
     const hold = new connectionHold.ConnectionHold(first);
     hold.begin();
@@ -81,7 +81,7 @@ describe('ConnectionHold', () => {
     expect(sweeps.size).toBe(0);
   });
 
-  it('counts from when a connection was held last', async () => {
+  it('counts from the last time that a connection was held', async () => {
     const request = requestOf();
     const hold = new connectionHold.ConnectionHold(request);
     hold.begin();
@@ -95,7 +95,7 @@ describe('ConnectionHold', () => {
     expect(request.socket.resumed).toBe(2);
   });
 
-  it('holds a connection until the last of its requests lets it go', async () => {
+  it('holds a connection until the last of its requests releases it', async () => {
     const request = requestOf();
     const [first, second] = [1, 2].map(() => new connectionHold.ConnectionHold(request));
     first?.begin();
@@ -109,7 +109,7 @@ describe('ConnectionHold', () => {
     expect(request.socket.resumed).toBe(1);
   });
 
-  it('ends once, whoever ends it', async () => {
+  it('ends once, even if two callers end it', async () => {
     const request = requestOf();
     const hold = new connectionHold.ConnectionHold(request);
     hold.begin();
@@ -154,7 +154,7 @@ describe.each(MODES)('a store that never answers, %s', (body) => {
 });
 
 describe.each(MODES)('a handler that reads no body, %s', (body) => {
-  it('lets the connection go with its answer', async () => {
+  it('releases the connection with its answer', async () => {
     const { withSignature } = await import('@countersign/server/node');
     const { verifier, nonces, signer } = parties();
     const claim = nonces.claim.bind(nonces);
@@ -175,7 +175,7 @@ describe.each(MODES)('a handler that reads no body, %s', (body) => {
       await until(() => come === count, `request ${count} arrives`);
       await turns();
       client.write('read');
-      // No time passes: nothing but the answer can let the connection go.
+      // No time passes, so only the answer can release the connection.
       expect(await client.answer()).toMatchObject({ status: 200, body: 'unread' });
     }
   });

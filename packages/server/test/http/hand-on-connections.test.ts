@@ -1,5 +1,5 @@
-// Clients that close, reset or go on with their connection: a handler runs with the whole body, or
-// it does not run.
+// Clients close, reset or reuse their connection. A handler runs with the whole body, or it does
+// not run.
 
 import { requireSignature, sessionEndpoint } from '@countersign/server/express';
 import { withSignature } from '@countersign/server/node';
@@ -10,7 +10,7 @@ import { FRAMEWORKS, gate, MODES, STORES, slowDown, turns } from './hand-on-supp
 import { bodyOf, headOf, listen, parties, RawClient, send } from './sockets.ts';
 
 /**
- * Of a streamed body only what arrives together with the head: parsers skip the rest if the
+ * The part of a streamed body that arrives together with the head. Parsers skip the rest if the
  * connection is gone.
  */
 const SIZES = { buffer: [1, 90_000], stream: [1] };

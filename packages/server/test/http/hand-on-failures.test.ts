@@ -1,5 +1,5 @@
-// Whatever a listener throws, its client is answered, the process goes on, and nothing is left of
-// the answer that it had begun to make.
+// Whatever a listener throws, the client gets an answer, the process goes on, and nothing is left
+// of the answer that the listener had begun.
 
 import type { RequestListener } from 'node:http';
 import { withCallback, withSignature } from '@countersign/server/node';
@@ -29,7 +29,7 @@ function unreadable(): Error {
   return Object.defineProperty(new Error('thrown'), 'stack', { get: fail });
 }
 
-/** What comes of one request, and what the process says of it. */
+/** The outcome of one request, and the process warnings about it. */
 async function outcomeOf(guarded: RequestListener, signer = parties().signer) {
   const seen = troubles();
   const { origin } = await listen(guarded);

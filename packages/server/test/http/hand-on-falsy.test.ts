@@ -1,5 +1,5 @@
 // Express takes next(undefined) for "go on", and next('route') for "skip the rest of this route".
-// Whatever is thrown where something is verified, it must not become one of them.
+// An error of the verification, whatever value it is, must not become one of these.
 
 import { MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
 import type { CallbackScheme } from '@countersign/server/callbacks';
@@ -20,7 +20,7 @@ const THROWN = [undefined, null, false, 0, '', 'route', 'router'];
 const SECRET = newSecret();
 
 describe.each(FRAMEWORKS)('what is thrown in %s', (_, framework) => {
-  /** Serves handlers with something secret below, and tells what came of a request. */
+  /** Serves handlers above a secret, and returns what came of a request. */
   async function serve(...handlers: RequestHandler[]) {
     const app: ReturnType<typeof express> = framework();
     const passed: unknown[] = [];
@@ -34,7 +34,7 @@ describe.each(FRAMEWORKS)('what is thrown in %s', (_, framework) => {
     return { app, passed, url: `${origin}/secret` };
   }
 
-  /** The error handling is given an error, and nothing else answers. */
+  /** The error handler gets an error, and no other handler answers. */
   async function expectError(
     { passed, url }: Awaited<ReturnType<typeof serve>>,
     init: RequestInit = {},
@@ -44,15 +44,12 @@ describe.each(FRAMEWORKS)('what is thrown in %s', (_, framework) => {
     expect(passed).toEqual([expect.any(Error)]);
   }
 
-  it.each(THROWN)(
-    'by a verifier that somebody has wrapped lets nothing through: %j',
-    async (it) => {
-      const verify = () => Promise.reject(it);
-      const verifier = { audience: AUDIENCE, verify, explain: verify };
-      for (const body of ['buffer', 'stream'] as const)
-        await expectError(await serve(requireSignature(verifier, { body })));
-    },
-  );
+  it.each(THROWN)('by a wrapped verifier lets nothing through: %j', async (it) => {
+    const verify = () => Promise.reject(it);
+    const verifier = { audience: AUDIENCE, verify, explain: verify };
+    for (const body of ['buffer', 'stream'] as const)
+      await expectError(await serve(requireSignature(verifier, { body })));
+  });
 
   it.each(THROWN)('by a verifier of callbacks lets nothing through: %j', async (it) => {
     const verifier = { scheme: 's', sender: 'x', verify: () => Promise.reject(it) };

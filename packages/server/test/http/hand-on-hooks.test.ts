@@ -1,6 +1,6 @@
-// What an application gives to be called on the way (hooks for logs, stores, lookups) may fail in
-// any manner. It neither ends the process nor changes what becomes of a request, unless that
-// depends on it.
+// Functions of the application (hooks for logs, stores, lookups) may fail in any way. A failure
+// does not end the process. It does not change the outcome of a request unless the outcome depends
+// on that function.
 
 import type { VerifierOptions } from '@countersign/server';
 import { createOnce, MemoryOnceStore, type OnceStore } from '@countersign/server/callbacks';
@@ -32,15 +32,15 @@ const THROWING: [name: string, hook: () => never][] = [
   },
 ]);
 
-/** A hook may be async, though nothing waits for it. */
+/** A hook may be async, even if no code waits for it. */
 const REJECTING = THROWING.map(([name, hook]): (typeof THROWING)[number] => [
   name.replace('throws', 'rejects with'),
   (async () => hook()) as () => never,
 ]);
 
 /**
- * What comes of one request to a server that a verifier with these options guards, and what the
- * process says of it.
+ * The outcome of one request to a server that a verifier with these options guards, and the process
+ * warnings about it.
  */
 async function outcomeOf(
   options: Partial<VerifierOptions> | ((those: ReturnType<typeof parties>) => void),
@@ -192,8 +192,8 @@ describe('bookkeeping that throws', () => {
 
 describe('a store of handled callbacks', () => {
   /**
-   * Handles a callback until its run has said twice that it lives, and tells whether it was told
-   * that another took over.
+   * Handles a callback until its run has renewed its lease twice, and returns whether the run was
+   * told that another took over.
    */
   async function handleWith(goOn: OnceStore['goOn']) {
     const seen = troubles();

@@ -1,5 +1,5 @@
-// Something above the guard listens for the body, as loggers and meters do. It hears each byte
-// once, and takes none away.
+// Middleware above the guard listens for the body, as loggers and meters do. It gets each byte
+// once, and takes no byte away.
 
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
@@ -65,8 +65,8 @@ function partiesWith(store: Store, options: Parameters<typeof parties>[0] = {}):
 }
 
 /**
- * Sends the body in one packet with the head, then in one of its own: it is handled whole, and
- * heard once.
+ * Sends the body in one packet with the head, and then in its own packet. The handler gets all of
+ * it, and the listener gets each byte once.
  */
 async function expectHeardOnce(
   { signer }: Parties,

@@ -1,5 +1,5 @@
-// A batch endpoint makes requests of its own of what it was sent, and passes them to a guarded
-// handler with the bindings of its own one.
+// A batch endpoint makes a request from each part of a batch, and passes it to a guarded handler
+// with the bindings of the batch request.
 
 import type { Server } from 'node:http';
 import { withSignature } from '@countersign/server/fetch';
@@ -11,7 +11,7 @@ import { headOf, listen, parties, RawClient } from './sockets.ts';
 
 type Part = { method: string; url: string; headers: Record<string, string>; body?: string };
 
-/** Serves a batch endpoint, and tells what came of each part of a batch. */
+/** Serves a batch endpoint, and returns the outcome of each part of a batch. */
 async function serve(guarded: (request: Request, bindings: unknown) => Promise<Response>) {
   const app = new Hono();
   app.post('/batch', async (context) => {

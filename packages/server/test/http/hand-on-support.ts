@@ -11,19 +11,19 @@ export const FRAMEWORKS: [name: string, framework: typeof express5][] = [
 
 export const MODES = ['buffer', 'stream'] as const;
 
-/** Lets the event loop turn, so that what has arrived is seen. */
+/** Lets the event loop turn, so that Node sees what has arrived. */
 export async function turns(count = 20): Promise<void> {
   for (let turn = 0; turn < count; turn++) await new Promise(setImmediate);
 }
 
-/** Whether the nonces are known to this process, or to a server that is asked for them. */
+/** Whether the nonces are kept in this process, or by a server that must be asked. */
 export type Store = 'memory' | 'slow';
 export const STORES: Store[] = ['memory', 'slow'];
 
 /**
- * Has the store of nonces answer some turns later.
+ * Makes the nonce store answer some turns of the event loop later.
  *
- * @param meanwhile what happens once it is asked
+ * @param meanwhile called when the store is asked
  */
 export function slowDown({ nonces }: Pick<Parties, 'nonces'>, meanwhile?: () => unknown): void {
   const claim = nonces.claim.bind(nonces);
@@ -44,8 +44,7 @@ export function gate(): { readonly opened: Promise<void>; open(): void } {
 }
 
 /**
- * Replaces process warnings by a list of their codes, to which each rejection is added that nobody
- * handles.
+ * Replaces process warnings by a list of their codes. Each unhandled rejection is added to it.
  */
 export function troubles(): string[] {
   const seen: string[] = [];

@@ -1,5 +1,5 @@
-// TLS tells of the end of a connection together with what came before it. The client takes any
-// certificate, so no date in it counts.
+// TLS reports the end of a connection together with the bytes before it. The client accepts every
+// certificate, so the dates in it do not matter.
 
 import { createServer } from 'node:https';
 import { connect } from 'node:tls';
@@ -51,7 +51,7 @@ const SERVERS: [
 describe.each(SERVERS)('a client that ends its side of a TLS connection to %s', (_, make) => {
   for (const store of STORES)
     for (const end of ENDS) {
-      // Nothing waits for a store in memory.
+      // A store in memory answers without a wait.
       if (store === 'memory' && end === 'while the store is asked') continue;
       it.each(MODES)(`is answered: ${end}, a store of the kind ${store}, %s`, async (mode) => {
         for (const size of SIZES) {

@@ -1,4 +1,4 @@
-// Two verifiers in a row: the second one finds the body as the first one found it, or knows that it
+// Two verifiers in a row. The second one gets the same body as the first one, or refuses because it
 // cannot.
 
 import { createCallbackVerifier } from '@countersign/server/callbacks';
@@ -27,7 +27,7 @@ function callbackVerifier(store: Store, refused: string[] = []) {
   });
 }
 
-/** The head of a request that is signed, and a callback with a signature of what it says. */
+/** The head of a signed request, and a callback whose signature covers its content. */
 async function signedTwice({ signer }: Parties, origin: string, body: string, called = body) {
   const signed = await signer.sign({
     method: 'POST',
@@ -86,8 +86,8 @@ describe.each(STORES)('a client that closes its side behind a request, a store: 
 
 describe.each(FRAMEWORKS)('requireCallback() below requireSignature(), %s', (_, framework) => {
   /**
-   * Serves them with handlers between, and sends a request whose second piece comes when the first
-   * was seen.
+   * Serves them with handlers between, and sends a request. Its second piece comes after the server
+   * has seen the first.
    */
   async function answerTo({
     mode,
@@ -148,7 +148,7 @@ describe.each(FRAMEWORKS)('requireCallback() below requireSignature(), %s', (_, 
     async (mode, pieces) => {
       const between = [framework.json()];
       const { status, refused } = await answerTo({ mode, between, called: '', pieces });
-      // What was there at once is known; what came later, and was parsed since, is gone.
+      // Bytes that came at once are known. Bytes that came later were parsed and are gone.
       const isKnown = mode === 'buffer' || pieces === 1;
       expect([status, refused]).toEqual(
         isKnown ? [401, ['ERR_SIGNATURE_MISMATCH']] : [500, ['ERR_BODY_CONSUMED']],

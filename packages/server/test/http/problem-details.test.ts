@@ -48,8 +48,8 @@ describe('problemOf()', () => {
     expect(problem.detail).toBe(hidden ? undefined : 'What was wrong');
   });
 
-  it('tells the epoch, and when to come back, in whole seconds', () => {
-    const error = new SignatureError('ERR_NONCE_UNCERTAIN', 'Sign anew', {
+  it('sends the epoch, and when to come back, in whole seconds', () => {
+    const error = new SignatureError('ERR_NONCE_UNCERTAIN', 'Sign again', {
       epoch: '0rUZxSUWbNHpOdEpVZTEgg',
       retryAfter: 1.2,
     });
@@ -62,7 +62,7 @@ describe('problemOf()', () => {
     expect(headers).not.toHaveProperty('retry-after');
   });
 
-  it('never shows what went wrong underneath', () => {
+  it('never shows the cause of an error', () => {
     const error = new SignatureError('ERR_KEY_STORE_FAILED', 'The key store failed', {
       cause: new Error('redis://:secret@host'),
     });

@@ -25,7 +25,7 @@ const githubHeaders = {
   'x-hub-signature-256': `sha256=${createHmac('sha256', SECRET).update(CALLBACK).digest('hex')}`,
 };
 
-/** A request as API Gateway hands it to a function. */
+/** A request as API Gateway passes it to a function. */
 function gatewayEvent(path: string, headers: Record<string, string>, body: Uint8Array | string) {
   return {
     version: '2.0',
@@ -86,7 +86,7 @@ describe('requests of serverless-http', () => {
     app.use(requireSignature(verifier), (_req, res) => void res.send('accepted'));
     const url = 'https://fn.shop.test/orders';
     const { headers, body } = await signer.sign({ method: 'POST', url, body: 'two' });
-    // It writes the length itself, as a number.
+    // The adapter itself writes the length, as a number.
     expect(
       await serverless(app)(gatewayEvent('/orders', headers, body as Uint8Array), {}),
     ).toMatchObject({ statusCode: 200, body: 'accepted' });
@@ -95,7 +95,8 @@ describe('requests of serverless-http', () => {
 
 describe('requests of @codegenie/serverless-express', () => {
   /**
-   * Answers as a function does that has Express 5 behind it, which tells what its parser has found.
+   * Answers like a cloud function with Express 5 behind it, which returns what its parser has
+   * found.
    */
   function open(mode: 'buffer' | 'stream') {
     const { verifier, signer } = parties();
@@ -188,7 +189,7 @@ describe('requests of light-my-request', () => {
 });
 
 describe('a body that a platform has parsed', () => {
-  /** What cloud functions do before an application is called. */
+  /** Acts like a cloud function before it calls the application. */
   function platform(keep: (req: IncomingMessage, res: ServerResponse, bytes: Buffer) => void) {
     const app = express();
     app.use(express.json({ verify: keep }));
@@ -197,7 +198,7 @@ describe('a body that a platform has parsed', () => {
   const asRawBody = (what: (bytes: Buffer) => unknown) =>
     platform((req, _res, bytes) => void Object.assign(req, { rawBody: what(bytes) }));
 
-  it('is verified by the bytes that it left in req.rawBody', async () => {
+  it('is verified by the bytes that the platform left in req.rawBody', async () => {
     for (const app of [asRawBody((bytes) => bytes), asRawBody((bytes) => new Uint8Array(bytes))]) {
       const { verifier, signer } = parties();
       app.post(
@@ -220,7 +221,7 @@ describe('a body that a platform has parsed', () => {
     }
   });
 
-  it('is refused with what to do if it left text, or nothing', async () => {
+  it('is refused with advice if the platform left text, or nothing', async () => {
     const nothing = platform(() => undefined);
     for (const app of [asRawBody((bytes) => bytes.toString()), nothing]) {
       const { verifier, signer, refused } = parties();
@@ -247,7 +248,7 @@ describe('a body that a platform has parsed', () => {
     expect((await send(signed)).body).toBe('accepted');
   });
 
-  it('does not hide what is still in the request', async () => {
+  it('does not hide bytes that are still in the request', async () => {
     const { verifier, signer } = parties();
     const app = express();
     app.use((req, _res, next) => {

@@ -17,11 +17,11 @@ import {
 import { onTestFinished } from 'vitest';
 import { within } from '../../../../test/support/deadline.ts';
 
-/** The time of every test: nothing here depends on the system's clock. */
+/** The time of every test. No test here depends on the system's clock. */
 export const NOW = 1_795_300_000;
 export const AUDIENCE = 'video-api';
 
-/** A verifier, a signer whose requests it accepts, and what it refused so far. */
+/** A verifier, a signer whose requests it accepts, and the refusals so far. */
 export interface Parties {
   readonly key: AccessKey;
   readonly keys: MemoryKeyStore;
@@ -35,7 +35,7 @@ export function parties(options: Partial<VerifierOptions> = {}): Parties {
   const clock = () => NOW;
   const key = generateAccessKey({ subject: 'alice', scopes: ['videos:parse', 'videos:list'] });
   const keys = new MemoryKeyStore([key], clock);
-  // Born long ago, so that nothing is uncertain.
+  // The store began long ago, so it can always rule out a replay.
   const nonces = new MemoryNonceStore({ clock, bornAt: 0 });
   const refused: Explanation[] = [];
   const onRefused = (explanation: Explanation) => void refused.push(explanation);
@@ -69,7 +69,7 @@ export async function listen(
   return { server, ...(await listenOn(server, () => server.closeAllConnections())) };
 }
 
-/** The same for whatever else can listen. */
+/** Does the same for other servers that can listen. */
 export async function listenOn(
   server: { listen(port: number, host: string): unknown; address(): unknown; close(): unknown },
   closeAll: () => void,
@@ -93,11 +93,11 @@ export interface Answer {
 }
 
 export interface Sending {
-  /** Sends the body in pieces of so many bytes; in one if not given. */
+  /** In bytes. The body is sent in pieces of this length; in one piece if not given. */
   readonly pieces?: number;
   readonly chunked?: boolean;
   readonly agent?: Agent;
-  /** Sent in place of what was signed. */
+  /** Sent in place of the signed body. */
   readonly body?: Uint8Array;
   readonly headers?: Readonly<Record<string, string>>;
 }
@@ -118,7 +118,7 @@ export async function send(
   });
   req.setNoDelay(true);
   const answered = once(req, 'response');
-  // Once there is an answer, what becomes of the rest of the body does not matter.
+  // After an answer, the rest of the body does not matter.
   req.on('error', () => undefined);
   const piece = pieces ?? bytes.length;
   for (let at = 0; at < bytes.length; at += piece) {
@@ -143,7 +143,7 @@ export function oneConnection(): Agent {
   return agent;
 }
 
-/** What stands before the body of a signed request, for sockets. */
+/** Everything before the body of a signed request, for sockets. */
 export function headOf(
   signed: SignedRequest,
   further: Readonly<Record<string, string | number>> = {},
@@ -155,7 +155,7 @@ export function headOf(
   return `${signed.method} ${pathname}${search} HTTP/1.1\r\n${lines.join('')}\r\n`;
 }
 
-/** A client that writes what it likes, and reads answers that have a `Content-Length`. */
+/** A client that can write any bytes, and reads answers that have a `Content-Length`. */
 export class RawClient {
   readonly socket: Socket;
   readonly #closed: Promise<void>;
@@ -180,7 +180,7 @@ export class RawClient {
     onTestFinished(() => void this.socket.destroy());
   }
 
-  /** Settles when the connection is gone, however it went. */
+  /** Settles when the connection is closed or reset. */
   get closed(): Promise<void> {
     return within(this.#closed, 'the connection closes');
   }
@@ -218,7 +218,7 @@ export class RawClient {
   }
 }
 
-/** What a broken verifier says: no header can hold its epoch. */
+/** The answer of a broken verifier: no header can hold its epoch. */
 export function unholdable(outcome: 'claimed' | 'replayed'): Identity {
   const epoch = 'a\nb';
   if (outcome === 'replayed') throw new SignatureError('ERR_NONCE_REUSED', 'again', { epoch });

@@ -30,7 +30,7 @@ import {
 const MiB = 1_048_576;
 const GiB = 1_073_741_824;
 
-/** A server whose handler reads the body, and tells the test what became of that. */
+/** A server whose handler reads the body, and tells the test how that ended. */
 async function streamingServer(
   handle: express.RequestHandler = async (req, res) => {
     res.send(await hashOf(req));
@@ -57,8 +57,8 @@ async function streamingServer(
 }
 
 /**
- * Sends another body than the signed one. Its rest comes once the handler runs: whole, it would be
- * refused before.
+ * Sends another body than the signed one. Its rest comes when the handler runs. If all of it came
+ * at once, it would be refused before.
  */
 async function sendForged({
   origin,
@@ -143,7 +143,7 @@ describe("requireSignature({ body: 'stream' })", () => {
     expect((await send(signed, { chunked: true, pieces: 100_000 })).body).toBe(hex(body));
   });
 
-  it('hashes what had arrived before the key was found, too', async () => {
+  it('also hashes bytes that arrived before the key was found', async () => {
     const { origin, port, server, signer, keys, handled } = await streamingServer();
     let socket: Socket | undefined;
     server.on('connection', (connected) => {
@@ -170,11 +170,11 @@ describe("requireSignature({ body: 'stream' })", () => {
       if (status === 200) expect(answer.body).toBe(hex(Buffer.from(body)));
       client.socket.destroy();
     }
-    // Of the one that was there at once, no handler saw anything.
+    // The other body was there at once, so no handler saw any of it.
     expect(handled).toHaveLength(3);
   });
 
-  it('answers 401 where the body is not the signed one and nothing was answered, and never ends', async () => {
+  it('answers 401 if the body is not the signed one and no answer has begun, and never ends', async () => {
     const { origin, port, signer, handled, refused } = await streamingServer();
     for (const [index, [framing, ...pieces]] of [
       [{ 'content-length': 6 }, 'for', 'ged'],
@@ -216,7 +216,7 @@ describe("requireSignature({ body: 'stream' })", () => {
     expect(finished).toBe(false);
   });
 
-  it('breaks the connection where half an answer was written', async () => {
+  it('breaks the connection if half an answer was written', async () => {
     const served = await streamingServer(async (req, res) => {
       res.write('half');
       for await (const chunk of req) res.write(String((chunk as Buffer).length));
@@ -234,7 +234,7 @@ describe("requireSignature({ body: 'stream' })", () => {
     ['signed', 'done', true],
     ['forged', expect.objectContaining({ code: 'ERR_BODY_MISMATCH' }), false],
   ])(
-    'fails who reads on after having answered only if the body is not the signed one: %s',
+    'fails a handler that reads after it answered, if the body is not the signed one: %s',
     async (body, outcome, ended) => {
       const { origin, port, signer, handled, refused } = await streamingServer(async (req, res) => {
         const reading = hashOf(req);
@@ -283,7 +283,7 @@ describe("requireSignature({ body: 'stream' })", () => {
     }
   });
 
-  it('leaves a connection usable whose request nobody read', async () => {
+  it('leaves a connection usable if its request was not read', async () => {
     const sockets = new Set();
     const { origin, server, signer } = await streamingServer(
       (_req, res) => void res.send('unread'),
@@ -317,7 +317,7 @@ describe("requireSignature({ body: 'stream' })", () => {
   });
 });
 
-describe('a server in a process of its own', () => {
+describe('a server in its own process', () => {
   let folder = '';
   let child: ChildProcess;
   let port = 0;

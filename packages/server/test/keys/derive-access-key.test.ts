@@ -102,7 +102,7 @@ describe('deriveAccessKey()', () => {
     ['no secret', { secretAccessKey: undefined }, {}, 'expected text, got undefined'],
     ['an audience that is none', {}, { audience: 'a b' }, 'for audience "a b": expected the name'],
     ['no audience', {}, { audience: undefined }, 'for audience undefined: expected the name'],
-  ])('refuses %s: of it anybody could derive a key', (_, changes, options, why) => {
+  ])('refuses %s: an attacker could derive its keys', (_, changes, options, why) => {
     const wrong = { ...key, ...changes } as typeof key;
     const given = { audience: AUDIENCE, ...options } as { audience: string };
     expect(() => deriveAccessKey(wrong, given)).toThrow(

@@ -225,7 +225,7 @@ export function keyStoreContract(
         () => keys.rotate(accessKeyId, { overlap: 60 }),
       ])
         await expect(act()).rejects.toMatchObject({ code: 'ERR_KEY_REVOKED' });
-      // Twice is no harm: whoever revokes must not have to look first.
+      // Twice is no harm: a caller need not look first.
       await keys.revoke({ accessKeyId });
       expect((await keys.show(accessKeyId))?.status).toBe('revoked');
     });
@@ -313,7 +313,7 @@ export function keyStoreContract(
       expect(await keys.list()).toHaveLength(2);
     });
 
-    it('do not rotate where they are revoked meanwhile: nobody gets a new one', async () => {
+    it('do not rotate if they are revoked meanwhile: there is no new one', async () => {
       const { place, keys } = await openStore();
       const other = place.isShared ? place.open(() => NOW) : keys;
       for (let round = 0; round < 5; round++) {
@@ -371,7 +371,7 @@ export function keyStoreContract(
         await keys.create({ subject: 'alice' }),
       ];
       const other = await keys.create({ subject: 'bob' });
-      // A store of somebody's own may not have told when it was made.
+      // A store of the application may not say when a key was made.
       const old = generateAccessKey({ subject: 'alice' });
       await keys.add(old);
       await keys.revoke({ subject: 'alice' });
@@ -517,7 +517,7 @@ export function keyStoreContract(
   });
 }
 
-/** Who a verifier says that somebody is. */
+/** What a verifier answers. */
 export async function identityOf(keys: ManagedKeyStore, key: AccessKey, now: number) {
   const signer = createSigner({ credentials: key, audience: AUDIENCE, clock: () => now });
   const { headers } = await signer.sign({ method: 'GET', url: 'http://api.test/' });

@@ -366,12 +366,12 @@ const ed25519 = generateKeyPairSync('ed25519');
 const metadata = { accessKeyId: 'CSAK1', subject: 'alice', scopes: [], status: 'active' } as const;
 
 describe('public keys that are refused, when stored and when used', () => {
-  const anybody = 'a point of small order, for which anybody can sign';
+  const smallOrder = 'a point of small order, for which every attacker can sign';
   const none = 'expected a public key in PEM, as a JWK, or a KeyObject; no private key';
 
   it.each<[string, unknown, string]>([
     ...SMALL_ORDER.map(
-      (hex) => [`the point ${hex.slice(0, 6)}`, okp(hex), anybody] as [string, unknown, string],
+      (hex) => [`the point ${hex.slice(0, 6)}`, okp(hex), smallOrder] as [string, unknown, string],
     ),
     ['RSA of 1,024 bits', rsa(1_024), 'an RSA key of 2048 to 8192 bits: this one has 1024'],
     ['RSA with the exponent 1', rsa(2_048, 'AQ'), 'an odd exponent of at least 3: this one has 1'],
@@ -463,7 +463,7 @@ describe('public keys that are refused, when stored and when used', () => {
     );
   });
 
-  it('beside a secret: nobody could say which of them counts', async () => {
+  it('beside a secret: no reader could say which of them counts', async () => {
     const { accessKey, credentials } = pairOf('ed25519');
     const { secretAccessKey } = generateAccessKey();
     const both = { ...accessKey, secretAccessKey } as never;

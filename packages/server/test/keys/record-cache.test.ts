@@ -64,7 +64,7 @@ describe.each([['one name'], ['everything']])('RecordCache, told that %s has cha
     expect(cache.get('a')).toBe('after');
   });
 
-  it('hands nobody who asks after the change what a read from before it gives', async () => {
+  it('gives no caller that asks after a change the value of a read from before it', async () => {
     const { cache, end } = slowCache();
     const before = cache.get('a');
     forgetIn(cache);

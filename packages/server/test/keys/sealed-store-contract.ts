@@ -15,7 +15,7 @@ import { AUDIENCE, createTestSessions, identityOf, judge } from './key-store-con
 type Sealed = Record<string, { policy: string; sealed: string }>;
 type Edit = (record: Sealed[string]) => void;
 
-/** A place where sealed keys lie, and whoever has got at it. */
+/** A store of sealed keys, as an attacker who can write to it sees it. */
 export interface SealedPlace {
   /** A server with master keys. It is closed when the test is over. */
   open(masterKey: MasterKeyProvider, clock?: () => number): ManagedKeyStore;
@@ -25,7 +25,7 @@ export interface SealedPlace {
   change(edit: (records: Sealed) => void): Promise<void>;
 }
 
-/** What somebody does to a record who has no master key. */
+/** Changes that an attacker without a master key can make to a record. */
 const forgeries: Record<string, Edit> = {
   'other metadata': (record) => {
     record.policy = record.policy.replace('Laptop', 'Forged');
@@ -39,7 +39,7 @@ const forgeries: Record<string, Edit> = {
   'no seal': (record) => {
     record.sealed = 'Forged';
   },
-  'the seal of a master key that nobody has': (record) => {
+  'the seal of an unknown master key': (record) => {
     record.sealed = record.sealed.replace(/^v1\.\w+/, 'v1.Forged');
   },
 };
@@ -135,7 +135,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       const { secretAccessKey: __, ...other } = await keys.create({ subject: 'bob' });
       await place.change((records) => forge(records[`key/${mine.accessKeyId}`] as Sealed[string]));
       const server = place.open(first);
-      // Of what stands there nothing is believed: it may be anybody's key.
+      // The record proves nothing: its subject is unknown.
       const refused = { accessKeyId: mine.accessKeyId, status: 'unreadable' };
       expect(await server.list()).toEqual([other, refused]);
       expect(await server.list({ subject: 'bob' })).toEqual([other, refused]);
@@ -166,11 +166,11 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
         [fresh.accessKeyId]: 'active',
       });
       expect(new Set(Object.values(await states([second, first])))).toEqual(new Set(['active']));
-      // Whoever has lost one of the master keys can still make keys.
+      // If one of the master keys is lost, keys can still be created.
       await place.open(second).create();
     });
 
-    it('are all sealed anew but for those that cannot be opened, which are named', async () => {
+    it('are all sealed again, except those that cannot be opened, which are named', async () => {
       const place = await make();
       const keys = place.open(first);
       const [one, two, three] = [await keys.create(), await keys.create(), await keys.create()];
@@ -186,7 +186,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       expect(error).toBeInstanceOf(KeyStoreError);
       expect(error).toMatchObject({ code: 'ERR_RECORD_UNREADABLE' });
       const { message } = error as Error;
-      expect(message).toMatch(/^Sealed 2 of 4 records anew, but not /);
+      expect(message).toMatch(/^Sealed 2 of 4 records again, but not /);
       for (const { accessKeyId } of [one, two]) expect(message).toContain(`"key/${accessKeyId}"`);
       expect(message).not.toContain(three.accessKeyId);
       expect(await judge(place.open(second), three)).toBe('accepted');
@@ -364,7 +364,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       expect(names).toHaveLength(24);
     });
 
-    it('are sealed anew with another master key, while servers run', async () => {
+    it('are sealed again with another master key, while servers run', async () => {
       const place = await make();
       const running = place.open(first);
       const key = await running.create({ subject: 'alice' });

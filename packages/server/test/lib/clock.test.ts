@@ -131,7 +131,7 @@ describe('a clock that is given', () => {
     const stateOf = async () => (await sender.find(id))?.attempts.length;
     while ((await stateOf()) !== 1) await new Promise((resolve) => setImmediate(resolve));
     now += 3_600;
-    // It looks anew when something else is queued.
+    // It looks again when something else is queued.
     await sender.send('alice', { body: '{"again":1}' });
     while ((await stateOf()) !== 2) await new Promise((resolve) => setImmediate(resolve));
     await sender.close();

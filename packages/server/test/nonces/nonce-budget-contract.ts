@@ -37,7 +37,7 @@ export function nonceBudgetContract(
   }
 
   describe(`${name} budgets`, () => {
-    it('refuse an owner that has as many live nonces as one may have, and nobody else', async () => {
+    it('refuse an owner that has as many live nonces as one may have, and no other owner', async () => {
       const { claim, fill } = await make();
       await fill('mallory');
       const refused = await claim('mallory');
@@ -92,7 +92,7 @@ export function nonceBudgetContract(
       await fill('bob', { presigned: true, acceptableUntil: now + 3_600 });
     });
 
-    it('say of a replay that it is one, whoever is refused', async () => {
+    it('say of a replay that it is one, even if its owner is refused', async () => {
       const { claim, fill, servers, now } = await make();
       const epoch = await epochOf(servers[0], now, 'mallory');
       const first = claimOf(now, { accessKeyId: 'mallory', owner: 'mallory', epoch });

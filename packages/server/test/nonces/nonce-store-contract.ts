@@ -178,7 +178,7 @@ export function nonceStoreContract(
       }
     });
 
-    it('claims what is signed anew after retryAfter seconds, without an epoch', async () => {
+    it('claims what is signed again after retryAfter seconds, without an epoch', async () => {
       const { store, now, clock, until, slack } = await make();
       // An audience of its own, whose requests may be dated ahead by less than those of others.
       const ahead = 1;

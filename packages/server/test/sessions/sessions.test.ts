@@ -107,7 +107,7 @@ describe('session credentials', () => {
     );
     expect(await verify({ ...mine, sessionToken })).toBe('ERR_KEY_UNKNOWN');
     expect(await verify({ ...key, sessionToken } as AccessKey)).toBe('ERR_KEY_UNKNOWN');
-    // A token that is sent and not signed is refused, whoever signed.
+    // A token that is sent and not signed is refused, whichever key signed.
     expect(await verify(key, { 'x-countersign-session-token': sessionToken })).toMatch(/^ERR_/);
     const { sessionToken: _, ...without } = theirs;
     expect(await verify(without as SessionCredentials)).toBe('ERR_KEY_UNKNOWN');
@@ -459,7 +459,7 @@ async function otherwise({
       .encrypt(key);
   const { cnf: _, ...withoutKey } = claims;
   const wrong = [
-    // With the right master key, which nobody has: the algorithm is still not the token's to
+    // With the right master key, which no attacker has: the algorithm is still not the token's to
     // choose.
     await seal(claims, { alg: 'A256GCMKW' }),
     await seal(claims, { alg: 'A256KW' }),
@@ -633,7 +633,7 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
     expect(begun).toBe(0);
   });
 
-  it('are borrowed anew where a server does not know them any more', async () => {
+  it('are borrowed again if a server does not know them any more', async () => {
     const { keys, key, origin, url } = await serve();
     const credentials = sessionCredentials({ url, credentials: key, audience: AUDIENCE });
     const dispatcher = new Agent().compose(
@@ -729,7 +729,7 @@ describe('sessionEndpoint() and sessionCredentials()', () => {
     await expect(ask('/cut')).rejects.toThrow('terminated');
   });
 
-  it('are waited for no longer than whoever asks for them, or calls with them, wants', async () => {
+  it('are waited for no longer than the caller wants', async () => {
     const { key, origin } = await serve();
     const hangs = () => new Promise<never>(() => undefined);
     const options = { credentials: hangs, audience: AUDIENCE };

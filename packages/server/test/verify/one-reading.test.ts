@@ -93,7 +93,7 @@ describe('the host', () => {
     for (const request of [hostless, addHeader(hostless, 'host', 'any.example.com')])
       await expect(verifier.verify(request)).rejects.toMatchObject({
         code: 'ERR_COMPONENT_NOT_COVERED',
-        message: 'Header "host" is not signed: it must be where it is present',
+        message: 'Header "host" is not signed: the signature must cover it',
       });
     const whole = addHeader(signFor(['host', 'api.example.com']), 'host', 'api.example.com');
     expect(await outcome(verifier, whole)).toBe('accepted');

@@ -34,7 +34,7 @@ function told() {
   return { seen, onRefused, options };
 }
 
-/** Sends a request that nobody has signed. */
+/** Sends a request without a signature. */
 async function call(
   listener: RequestListener | undefined,
   headers: Record<string, string> = {},

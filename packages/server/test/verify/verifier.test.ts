@@ -293,7 +293,7 @@ describe('verifier.verify()', () => {
     },
   );
 
-  it('says why its store failed, to whoever runs the server', async () => {
+  it('says why its store failed, to the operator of the server', async () => {
     const cause = new Error('out of memory');
     const nonces = { claim: () => Promise.reject(cause) };
     const { key, verifier } = createApi({ clock: () => NOW, nonces });

@@ -1,4 +1,4 @@
-import { SignatureError } from '@countersign/shared';
+import { kindOf, SignatureError } from '@countersign/shared';
 import type { RequestHandler } from 'express';
 import { toError } from '../../lib/thrown.ts';
 import type { CallbackIdentity } from '../receive/callback-identity.ts';
@@ -55,7 +55,5 @@ export function handleOnce(
 
 function checkFunction(what: string, given: unknown): void {
   if (typeof given !== 'function')
-    throw new TypeError(
-      `Cannot build handler: expected ${what}, got ${given === null ? 'null' : typeof given}`,
-    );
+    throw new TypeError(`Cannot build handler: expected ${what}, got ${kindOf(given)}`);
 }

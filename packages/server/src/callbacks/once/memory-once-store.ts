@@ -7,8 +7,8 @@ import { NO_SCOPE, type OnceState, type OnceStore } from './once-store.ts';
 
 export interface MemoryOnceStoreOptions {
   /**
-   * Unix seconds; if not given, a clock that nobody can set: with the system's a lease could end
-   * while its run goes on.
+   * Returns Unix seconds. If not given, a clock that cannot be set: if the system's clock is set, a
+   * lease could end while its run continues.
    */
   readonly clock?: (() => number) | undefined;
   /**
@@ -48,7 +48,7 @@ const MOST_AT_ONCE = 500;
 interface Entry extends Expiring {
   readonly key: string;
   readonly sender: Sender;
-  /** Of the run that has it; `undefined` where it is done. */
+  /** The run that has it; `undefined` if it is done. */
   readonly token: string | undefined;
 }
 

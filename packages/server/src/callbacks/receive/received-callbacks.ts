@@ -1,39 +1,16 @@
-import { quote } from '@countersign/shared';
+import { VerifiedRequests } from '../../lib/verified-requests.ts';
 import type { CallbackIdentity } from './callback-identity.ts';
 import type { CallbackVerifier } from './callback-verifier.ts';
 
-interface Verified {
-  readonly callback: CallbackIdentity;
-  readonly verifier: CallbackVerifier;
-}
+/** Which callback each request brought. */
+export const receivedCallbacks = new VerifiedRequests<CallbackVerifier, CallbackIdentity>();
 
 /**
- * What each request brought, and which verifier says so. Kept apart from it, where a body parser or
- * a client could reach it.
- */
-const verified = new WeakMap<object, Verified>();
-
-/** Records what a request has brought. */
-export function keepCallback(request: object, known: Verified): void {
-  verified.set(request, known);
-}
-
-/** What was recorded of a request. */
-export function knownCallback(request: object): Verified | undefined {
-  return verified.get(request);
-}
-
-/**
- * Tells which callback a request brought.
+ * Returns the callback of a request.
  *
  * @param request of Express, of `node:http`, or the `Request` that `withCallback()` hands on
- * @throws TypeError where nothing has verified it
+ * @throws TypeError if no verifier has verified it
  */
 export function callbackOf(request: object): CallbackIdentity {
-  const known = verified.get(request);
-  if (known !== undefined) return known.callback;
-  const { originalUrl, url } = (request ?? {}) as { originalUrl?: string; url?: string };
-  throw new TypeError(
-    `Cannot tell the callback of ${quote(originalUrl ?? url)}: mount requireCallback() above this route`,
-  );
+  return receivedCallbacks.get(request, 'the callback of', 'requireCallback()');
 }

@@ -5,10 +5,11 @@ import { identityOf } from '../node/verified-requests.ts';
 import { problemOf } from '../problem-details.ts';
 
 /**
- * Lets a request through whose access key has all of the scopes. Mount it below `requireSignature()`.
+ * Lets a request through if its access key has all of the scopes. The others get 403. Mount it
+ * below `requireSignature()`.
  *
  * @param scopes at least one
- * @throws TypeError where no scope is given, or one is not text
+ * @throws TypeError if no scope is given, or one is not a text or is empty
  *
  * @example
  * ```ts

@@ -8,14 +8,15 @@ import type { VerifierOptions } from '../../verify/verifier-options.ts';
 import { type AdapterOptions, adapterSchema, parseVerifierOrOptions } from '../adapter-options.ts';
 import { authenticate } from '../node/adapter.ts';
 import { answerProblem } from '../node/answer.ts';
-import { isVerifiedBy } from '../node/verified-requests.ts';
+import { signedRequests } from '../node/verified-requests.ts';
 import { problemOf } from '../problem-details.ts';
 
 /** What `requireSignature()` does around a verifier. */
 export interface RequireSignatureOptions extends AdapterOptions {
   /**
-   * CORS preflight requests, which browsers never sign: refused if not given, or let through without an identity. Let
-   * through, they reach whatever answers `OPTIONS` below: mount what answers CORS next.
+   * What happens to CORS preflight requests, which browsers never sign. `refuse` (if not given)
+   * answers 401. `pass` lets them through without an identity. Then they reach every middleware
+   * below that answers `OPTIONS`, so mount your CORS middleware next.
    */
   readonly preflight?: 'refuse' | 'pass' | undefined;
 }
@@ -25,8 +26,9 @@ const expressSchema = adapterSchema.extend({
 });
 
 /**
- * Lets signed requests through and answers all others, for Express 5 and 4. Mount it above body parsers: they parse
- * afterwards as if it were not there. Mounted once more with the same verifier, it does nothing.
+ * Lets signed requests through and answers all others, for Express 5 and 4. Mount it above body
+ * parsers. They then parse as if it were not there. If you mount it twice with the same verifier,
+ * the second one does nothing.
  *
  * @param given a verifier, or the options of one
  * @param options what to do around it
@@ -50,8 +52,8 @@ export function requireSignature(
 ): RequestHandler {
   const { verifier, settings } = parseVerifierOrOptions(expressSchema, given, options);
   return function signatureRequired(req, res, next) {
-    // Mounted twice, it would find the nonce used by itself.
-    if (isVerifiedBy(req, verifier)) return next();
+    // The first of two would have used the nonce, so the second would refuse it as a replay.
+    if (signedRequests.isVerifiedBy(req, verifier)) return next();
     if (settings.preflight === 'pass' && isPreflight(req)) return next();
     authenticate(verifier, settings, req, res, clientAddressOf, {
       accept: () => next(),
@@ -63,7 +65,10 @@ export function requireSignature(
   };
 }
 
-/** The address that Express tells: of the connection, or what proxies say where its `trust proxy` believes them. */
+/**
+ * The address of the connection. If the option `trust proxy` of Express trusts the proxy, it is the
+ * address that the proxy reports.
+ */
 function clientAddressOf(req: IncomingMessage): string | undefined {
   return (req as Request).ip;
 }

@@ -1,7 +1,7 @@
-import { SignatureError } from '@countersign/shared';
+import { kindOf, SignatureError } from '@countersign/shared';
 import type { Request, RequestHandler, Response } from 'express';
 import * as z from 'zod';
-import { kindOf, parseOptions } from '../../lib/options.ts';
+import { parseOptions } from '../../lib/options.ts';
 import { toError } from '../../lib/thrown.ts';
 import type { Sessions, WantedSession } from '../../sessions/sessions.ts';
 import type { Identity } from '../../verify/identity.ts';
@@ -16,10 +16,10 @@ import { problemOf } from '../problem-details.ts';
 /** How session credentials are handed out. */
 export interface SessionEndpointOptions {
   /**
-   * `tls` if not given: a request that came over plain HTTP is refused, also one from this machine,
-   * since a proxy on it may have forwarded the request without saying so. If a proxy ends TLS, set
-   * Express' `trust proxy`. `allow-plain-http` sends the secret of the session so that everybody on
-   * the way can read it: for development.
+   * `tls` if not given: a request over plain HTTP is refused. That includes requests from this
+   * machine, because a proxy on it may have forwarded them without saying so. If a proxy ends TLS,
+   * set Express' `trust proxy`. `allow-plain-http` is for development: any host on the network path
+   * can read the secret of the session.
    */
   readonly transport?: 'tls' | 'allow-plain-http' | undefined;
 }
@@ -31,26 +31,41 @@ const optionsSchema = z.strictObject({
 const LONGEST_BODY = 16_384;
 
 /**
- * Lends session credentials to whoever signed the request: for no more than the access key may do, and a while only. Mount it
- * below `requireSignature()`. `sessionCredentials()` of the client asks it.
+ * Lends session credentials to the signer of the request. They expire, and allow no more than the
+ * access key does. Mount it below `requireSignature()`. `sessionCredentials()` of the client calls
+ * it.
  *
- * It takes `POST` with `{ scopes?, ttl? }` as JSON, also where no body parser stands above, and answers 201 with
- * `{ accessKeyId, secretAccessKey, sessionToken, expiresAt }`.
+ * It takes `POST` with `{ scopes?, ttl? }` as JSON (`ttl` in seconds), and needs no body parser
+ * above it. It answers 201 with `{ accessKeyId, secretAccessKey, sessionToken, expiresAt }`.
  *
- * @param sessions what `createSessions()` gives
+ * @param sessions the result of `createSessions()`
  * @param options see {@link SessionEndpointOptions}
- * @throws TypeError where what is given are no sessions, or an option cannot be used
+ * @throws TypeError if `sessions` is something else, or an option cannot be used
  *
  * @example
  * ```ts
- * import { createVerifier, generateMasterKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import {
+ *   createVerifier,
+ *   generateMasterKey,
+ *   MemoryKeyStore,
+ *   MemoryNonceStore,
+ * } from '@countersign/server';
  * import { requireSignature, sessionEndpoint } from '@countersign/server/express';
  * import { createSessions } from '@countersign/server/sessions';
  * import express from 'express';
  *
  * const keys = new MemoryKeyStore();
- * const sessions = createSessions({ issuer: 'video-api', masterKey: generateMasterKey(), revocations: keys });
- * const verifier = createVerifier({ audience: 'video-api', keys, sessions, nonces: new MemoryNonceStore() });
+ * const sessions = createSessions({
+ *   issuer: 'video-api',
+ *   masterKey: generateMasterKey(),
+ *   revocations: keys,
+ * });
+ * const verifier = createVerifier({
+ *   audience: 'video-api',
+ *   keys,
+ *   sessions,
+ *   nonces: new MemoryNonceStore(),
+ * });
  * const app = express();
  * app.post('/session', requireSignature(verifier), sessionEndpoint(sessions));
  * ```
@@ -104,32 +119,33 @@ async function lend(
   hold: ConnectionHold,
 ): Promise<object> {
   const wanted = await readWanted(req);
-  // Its client may close its side behind the request, and still waits for the answer.
+  // A client that closes its side after the request still waits for the answer.
   hold.begin();
-  // What is not as it should be, `lend` says.
+  // `lend` checks the value and says what is wrong with it.
   return sessions.lend(identity, (wanted ?? {}) as WantedSession);
 }
 
 /**
- * What a client asks for: the bytes that were verified, whatever a parser has made of them. Those
- * of Express 4 say `{}` of what is not theirs, which would ask for all that there is. What did not
- * arrive must not be taken for no wish either.
+ * What a client asks for. The verified bytes are parsed here, whatever a parser has made of them.
+ * Parsers of Express 4 give `{}` for a body that they do not parse, and `{}` would ask for all
+ * scopes. For the same reason a body that did not arrive must not count as an empty one.
  */
 async function readWanted(req: Request): Promise<unknown> {
   if (req.destroyed && !req.readableEnded) throw cutShort(req.errored);
   const bytes = verifiedBody(req);
   if (bytes !== undefined) return parseJson(bytes);
   if (!req.readableEnded) return parseJson(await collect(req));
-  // A parser has read a streamed body to its end, which was let through because it is the signed
+  // A parser has read a streamed body to its end. The stream ends only if the body is the signed
   // one.
   const { body } = req as { body: unknown };
   return typeof body === 'string' || Buffer.isBuffer(body) ? parseJson(Buffer.from(body)) : body;
 }
 
-/** A body that is checked on its way: it fails unless all of it is what was signed. */
+/** Reads a streamed body. It fails unless all of it is what was signed. */
 async function collect(req: Request): Promise<Uint8Array> {
   const held = new HeldBody(LONGEST_BODY);
-  // Not destroyed if it is too long: what is left of it is dealt with when that is answered.
+  // If the body is too long, the request is not destroyed: the answer is still to be sent, and then
+  // the rest is discarded.
   for await (const chunk of req.iterator({ destroyOnReturn: false }))
     if (!held.add(chunk as Buffer)) throw tooLong();
   return held.bytes;

@@ -1,4 +1,4 @@
-import { quote, SignatureError } from '@countersign/shared';
+import { kindOf, quote, SignatureError } from '@countersign/shared';
 import { watchPromise } from '../../lib/call-hook.ts';
 import { functionOption, parseOptions } from '../../lib/options.ts';
 import type { Identity } from '../../verify/identity.ts';
@@ -54,7 +54,7 @@ const defaults: FetchSettings = fetchSchema.parse({});
 /**
  * Verifies a `Request`, as Hono, Next.js and workers hand it out.
  *
- * Its `url` has been through `new URL()` before it can be verified: `/admin/../videos`,
+ * `new URL()` has changed `url` before it can be verified: `/admin/../videos`,
  * `/admin/%2e%2e/videos` and `http://api.test/videos` all become `/videos`. The application sees
  * the same `/videos`. If a proxy in front acts on the target on the request line, give the option
  * `target`. Three things are refused: a fragment; a `Host` that is not the host in `url`, unless
@@ -67,14 +67,21 @@ const defaults: FetchSettings = fetchSchema.parse({});
  *
  * @example
  * ```ts
- * import { createVerifier, generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import {
+ *   createVerifier,
+ *   generateAccessKey,
+ *   MemoryKeyStore,
+ *   MemoryNonceStore,
+ * } from '@countersign/server';
  * import { refusalResponse, verifyRequest } from '@countersign/server/fetch';
  *
  * const keys = new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]);
  * const verifier = createVerifier({ audience: 'video-api', keys, nonces: new MemoryNonceStore() });
  *
- * const unsigned = new Request('https://api.test/VideoParser/'); const response = await
- * verifyRequest(verifier, unsigned).catch((error) => refusalResponse(error, verifier));
+ * const unsigned = new Request('https://api.test/VideoParser/');
+ * const response = await verifyRequest(verifier, unsigned).catch((error) =>
+ *   refusalResponse(error, verifier),
+ * );
  * console.assert(response instanceof Response && response.status === 401);
  * ```
  */
@@ -88,7 +95,7 @@ export async function verifyRequest(
   const { url, headers } = (request ?? {}) as Partial<Request>;
   if (typeof url !== 'string' || typeof headers?.get !== 'function')
     throw new TypeError(
-      `Cannot verify request: expected a Request, got ${request === null ? 'null' : typeof request} (in Hono it is context.req.raw)`,
+      `Cannot verify request: expected a Request, got ${kindOf(request)} (in Hono it is context.req.raw)`,
     );
   const settings = options === undefined ? defaults : parseOptions('adapter', fetchSchema, options);
   return verifyWith(verifier, settings, request, 'verifyRequest()');
@@ -121,12 +128,14 @@ export function refusalResponse(
  * import { generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
  * import { withSignature } from '@countersign/server/fetch';
  *
- * const handler = withSignature((_request, identity) => new Response(`Hello ${identity.subject}`),
- * {
- *   audience: 'video-api',
- *   keys: new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]),
- *   nonces: new MemoryNonceStore(),
- * });
+ * const handler = withSignature(
+ *   (_request, identity) => new Response(`Hello ${identity.subject}`),
+ *   {
+ *     audience: 'video-api',
+ *     keys: new MemoryKeyStore([generateAccessKey({ subject: 'alice' })]),
+ *     nonces: new MemoryNonceStore(),
+ *   },
+ * );
  * console.assert((await handler(new Request('https://api.test/'))).status === 401);
  * ```
  */
@@ -187,21 +196,26 @@ async function verifyWith(
 }
 
 /**
- * With `publicOrigin`, the host on the wire may be any. The application reads the verified one, in
- * the URL and in the header field.
+ * Shows the application the verified host, in the URL and in the header field. With `publicOrigin`,
+ * the host on the wire may be any.
  */
 function withHost(request: Request, url: URL, host: string | undefined): Request {
   const field = request.headers.get('host') ?? host;
   if (host === undefined || (isSameHost(host, url.host) && field === host)) return request;
   url.host = host;
-  // A host without a port means the default one; the setter would leave another as it was.
+  // A host without a port means the default port. The setter of `host` would keep the old port.
   if (!/:\d+$/.test(host)) url.port = '';
   const headers = new Headers(request.headers);
   headers.set('host', host);
   return new Request(new Request(url, request), { headers });
 }
 
-/** @throws TypeError if the option gives anything but text: the caller has done nothing wrong then */
+/**
+ * Calls the option `target`.
+ *
+ * @throws TypeError if it gives anything but text. That is a fault of the server, so the client is
+ * not refused
+ */
 function toldTarget(
   { target }: FetchSettings,
   received: Request,

@@ -73,7 +73,11 @@ export function streamedFetchBody(
   };
 }
 
-/** Header fields that fit a body without its framing. @param length if not given, it is not known yet */
+/**
+ * Header fields that fit a body without its framing.
+ *
+ * @param length if not given, it is not known yet
+ */
 function shownHeaders(received: Headers, changes: FieldChanges, length?: number): Headers {
   const headers = new Headers(received);
   for (const [name, value] of Object.entries(changes)) {

@@ -19,16 +19,16 @@ import { heldBody, streamedBody, streamOf } from './body.ts';
 import { callListener } from './call-listener.ts';
 import { handOn, type Outcome } from './hand-on.ts';
 import { headersOf, showHost } from './headers.ts';
-import { keepIdentity } from './verified-requests.ts';
+import { signedRequests } from './verified-requests.ts';
 
 /** Options of `withSignature()` beside those of the verifier. */
 export interface NodeOptions<Req extends IncomingMessage | Http2ServerRequest = IncomingMessage>
   extends AdapterOptions {
   /**
-   * Returns the network address of a caller, by which failures are limited. If not given, it is the
-   * address of the connection. Behind a proxy all connections come from the proxy. There the
-   * function must return the address that the proxy reports, from a place that only the proxy can
-   * write.
+   * Returns the network address of a caller. Failures are limited by address. If not given, it is
+   * the address of the connection. Behind a proxy, all connections come from the proxy. The
+   * function must then return the address that the proxy reports, from a field that only the proxy
+   * can write.
    */
   readonly clientAddress?: ((req: Req) => string | undefined) | undefined;
 }
@@ -136,7 +136,7 @@ export function authenticate(
       showHost(req, identity.host);
       if (identity.epoch !== undefined && !res.headersSent)
         res.setHeader('countersign-epoch', identity.epoch);
-      keepIdentity(req, { identity, verifier });
+      signedRequests.keep(req, verifier, identity);
       outcome.accept(identity);
     },
     refuse: outcome.refuse,
@@ -144,8 +144,8 @@ export function authenticate(
 }
 
 /**
- * Fails a streamed body that is not the signed one. Its reader must not take the bytes so far for
- * the whole body.
+ * Fails a streamed body that is not the signed one. Otherwise its reader would take the bytes so
+ * far for the whole body.
  */
 function failStream(
   req: IncomingMessage,
@@ -154,8 +154,8 @@ function failStream(
   { audience, challenge }: Verifier,
 ): void {
   const destroy = (): void => {
-    // An error without a listener would end the process: this one in HTTP/2, or Node's own one if
-    // the socket of an adapter for cloud functions is no stream.
+    // An error without a listener would end the process. HTTP/2 emits this error. Node emits one of
+    // its own if an adapter for cloud functions uses a socket that is no stream.
     req.on('error', () => undefined);
     req.destroy(error);
   };
@@ -165,7 +165,7 @@ function failStream(
     return;
   }
   if (!res.headersSent) {
-    // The application set these for its own answer.
+    // The application set these fields for its own answer.
     for (const name of ['transfer-encoding', 'content-encoding']) res.removeHeader(name);
     if (streamOf(req) === undefined) res.setHeader('connection', 'close');
   }

@@ -64,7 +64,7 @@ export function answerFailure(
     for (const name of res.getHeaderNames()) res.removeHeader(name);
     answerProblem(req, res, { status: 500, headers: { 'content-length': '0' }, body: '' });
   } catch (error) {
-    // The request or the answer is none of Node's own. It must not end the process.
+    // A library made this request or answer, and it threw. The process must not end.
     process.emitWarning(describeThrown(error), { code });
   }
 }
@@ -148,7 +148,9 @@ export function discardRest(rest: Readable): void {
   rest.resume();
 }
 
-/** Closes this side of a connection. The connection is destroyed after two seconds at the latest. */
+/**
+ * Closes this side of a connection. The connection is destroyed after two seconds at the latest.
+ */
 export function closeOwnSide(socket: Duplex): void {
   socket.end();
   const timer = setTimeout(() => socket.destroy(), LINGER_MILLISECONDS);

@@ -15,7 +15,8 @@ import { catchPush, EMPTY, peek, pushAll, take } from './request-stream.ts';
 const known = new WeakMap<IncomingMessage, Uint8Array>();
 
 /**
- * Streamed requests whose first bytes were read here and put back. The rest is checked on its way.
+ * Streamed requests whose first bytes were read here and put back. The rest is checked as it
+ * passes.
  */
 const putBack = new WeakSet<IncomingMessage>();
 

@@ -4,11 +4,11 @@ import { checkHandler } from '../adapter-options.ts';
 import { streamOf } from './body.ts';
 
 /**
- * Wraps a listener for the event `checkContinue` of `node:http` or `node:http2`. A client that sends
- * `Expect: 100-continue` waits for an invitation before it sends the body. Without this listener,
- * Node invites the body before any of your code runs. With it, the server writes `100 Continue` when
- * something first reads the body. Our guards read it after they have verified everything else. A
- * refused client gets the answer alone, and sends nothing.
+ * Wraps a listener for the event `checkContinue` of `node:http` or `node:http2`. A client that
+ * sends `Expect: 100-continue` waits for an invitation before it sends the body. Without this
+ * listener, Node invites the body before any of your code runs. With it, the server writes `100
+ * Continue` when something first reads the body. Our guards read it after they have verified
+ * everything else. A refused client gets the answer alone, and sends nothing.
  *
  * @param listener the same that handles other requests, such as an Express app or the result of
  * `withSignature()`

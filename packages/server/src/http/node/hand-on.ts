@@ -5,8 +5,8 @@ import { isTooLate } from './answer.ts';
 import { isTaken, streamOf } from './body.ts';
 
 /**
- * Continues with a request. One of the two is called, or neither if the request is gone and cannot
- * be answered.
+ * What follows the verification of a request. One of the two functions is called. Neither is called
+ * if the request is gone and cannot be answered.
  */
 export interface Outcome<T> {
   accept(verified: T): void;
@@ -15,8 +15,7 @@ export interface Outcome<T> {
 
 /**
  * Verifies a request, and hands it on if it is still there. A request that went away during a wait
- * has lost its body. So after the last wait, only this function may stand between a verified
- * request and the application.
+ * has lost its body. So no code may wait between this function and the application.
  */
 export async function handOn<T>(
   req: IncomingMessage,
@@ -29,7 +28,8 @@ export async function handOn<T>(
   // Code that calls listeners without a server gives them a socket that was never readable.
   const wasReadable = req.socket?.readable === true;
   const wasRead = req.readableDidRead && req.readableLength === 0;
-  // A listener above gets the body together with the listeners below, as if verifying took no time.
+  // Data already flowed to a listener above. It gets the body together with the listeners below, as
+  // if verifying took no time.
   const wasFlowing = req.readableFlowing === true;
   if (wasFlowing) req.pause();
   await whenParsed(req);

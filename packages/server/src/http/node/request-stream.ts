@@ -42,7 +42,10 @@ export function catchPush(req: IncomingMessage, act: (bytes: Buffer | null) => b
   Object.defineProperty(req, 'push', { value, writable: true, configurable: true });
 }
 
-/** Without a byte the stream has to hear of it, too, or it would wait for these bytes forever. */
+/**
+ * Pushes each piece. If there is none, it pushes an empty one, because otherwise the stream would
+ * wait for these bytes forever.
+ */
 export function pushAll(
   req: IncomingMessage,
   push: IncomingMessage['push'],

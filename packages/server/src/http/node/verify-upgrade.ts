@@ -15,15 +15,15 @@ import { answerRefusal, closeOwnSide, discardRest, isTooLate } from './answer.ts
 import { streamOf } from './body.ts';
 import { LISTENER_FAILED, watchListener } from './call-listener.ts';
 import { headersOf, showHost } from './headers.ts';
-import { keepIdentity } from './verified-requests.ts';
+import { signedRequests } from './verified-requests.ts';
 
 /** Options of `verifyUpgrade()` beside those of the verifier. */
 export interface UpgradeOptions {
   /**
-   * Returns the network address of a caller, by which failures are limited. If not given, it is the
-   * address of the connection. Behind a proxy all connections come from the proxy. There the
-   * function must return the address that the proxy reports, from a place that only the proxy can
-   * write.
+   * Returns the network address of a caller. Failures are limited by address. If not given, it is
+   * the address of the connection. Behind a proxy, all connections come from the proxy. The
+   * function must then return the address that the proxy reports, from a field that only the proxy
+   * can write.
    */
   readonly clientAddress?: ((req: IncomingMessage) => string | undefined) | undefined;
   /**
@@ -57,8 +57,8 @@ export type SignedUpgradeListener = (
  * connections. Node passes upgrade requests to this event and to nothing else: no middleware sees
  * them, so `requireSignature()` does not guard them.
  *
- * A browser cannot set header fields for a WebSocket. There a presigned URL is used. If the listener
- * throws or rejects, the connection is destroyed and a process warning says why.
+ * A browser cannot set header fields for a WebSocket, so its request must be a presigned URL. If
+ * the listener throws or rejects, the connection is destroyed and a process warning says why.
  *
  * @param listener called with the signer's identity, which `identityOf(req)` also returns
  * @param given a verifier, or the options of one
@@ -100,7 +100,7 @@ export function verifyUpgrade(
       url: req.url as string,
       headers: headersOf(req),
       parsedHeaders: req.headers,
-      body: { bytes: () => noBody(req) },
+      body: { bytes: () => emptyBody(req) },
       clientAddress: clientAddressOf(req),
     });
   }
@@ -108,11 +108,12 @@ export function verifyUpgrade(
   async function handOn(req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const identity = await within(settings.timeout, verify(req));
     if (!socket.writable) return void socket.destroy();
-    // Nothing waits in the socket, and its end is over. The listener would wait for it forever.
+    // The socket has ended and holds no bytes. The listener would wait forever for an end that is
+    // over.
     if (!socket.readable) throw closedEarly();
     if (head.length > 0) socket.read(head.length);
     showHost(req, identity.host);
-    keepIdentity(req, { identity, verifier });
+    signedRequests.keep(req, verifier, identity);
     watchListener(
       () => listener(req, socket, head, identity),
       (error) => {
@@ -128,7 +129,7 @@ export function verifyUpgrade(
     try {
       res.assignSocket(socket as Socket);
     } catch {
-      // An earlier request of this connection has no answer yet. Ours would be taken for it.
+      // An earlier request of this connection has no answer yet. The client would take ours for it.
       return void socket.destroy();
     }
     res.once('finish', () => closeOwnSide(socket));
@@ -145,18 +146,18 @@ export function verifyUpgrade(
     // Node has removed its own listener. An error without a listener would end the process.
     socket.on('error', () => undefined);
     if (isTooLate(req)) return;
-    // While bytes wait in the socket, it keeps back the end behind them, as if verifying took no
-    // time.
+    // While bytes wait in the socket, Node does not report its end. So the listener sees the end
+    // after these bytes, as if verifying took no time.
     if (head.length > 0) socket.unshift(head);
     handOn(req, socket, head).catch((error) => refuse(req, socket, error));
   };
 }
 
 /**
- * The empty body of an upgrade request. Node gives a body to the listener as the first bytes of the
- * new protocol. There it would be used though nothing has verified it.
+ * The empty body of an upgrade request. Node would give a body to the listener as the first bytes
+ * of the new protocol. The application would use it although the server did not verify it.
  */
-function noBody({ headers }: IncomingMessage): Uint8Array {
+function emptyBody({ headers }: IncomingMessage): Uint8Array {
   const hasNone = headers['transfer-encoding'] === undefined;
   if (hasNone && Number(headers['content-length'] ?? 0) === 0) return new Uint8Array();
   throw new SignatureError(

@@ -14,12 +14,12 @@ describe('MemoryOnceStore', () => {
     expect(await store.begin('key', 'two', 30)).toEqual({ state: 'in-progress', seconds: 0.5 });
     time.now = 1_030;
     expect(await store.begin('key', 'two', 30)).toEqual({ state: 'begun' });
-    // The one before is told that it has lost it.
+    // The run before learns that it has lost the callback.
     expect(await store.goOn('key', 'one', 30)).toBe(false);
     expect(await store.goOn('key', 'two', 30)).toBe(true);
   });
 
-  it('keeps a run that goes on for a lease from then on', async () => {
+  it('keeps a run that renews its lease for another whole lease', async () => {
     const { time, store } = storeAt(1_000);
     await store.begin('key', 'one', 30);
     time.now = 1_020;
@@ -30,7 +30,7 @@ describe('MemoryOnceStore', () => {
     expect(await store.begin('key', 'two', 30)).toEqual({ state: 'begun' });
   });
 
-  it('remembers what is done for as long as it is told, and no longer', async () => {
+  it('remembers a done callback for the given time, and no longer', async () => {
     const { time, store } = storeAt(1_000);
     await store.begin('key', 'one', 30);
     await store.finish('key', 600);
@@ -40,7 +40,7 @@ describe('MemoryOnceStore', () => {
     expect(await store.begin('key', 'two', 30)).toEqual({ state: 'begun' });
   });
 
-  it('lets go of a run only for the run itself', async () => {
+  it('releases a callback only for the run that has it', async () => {
     const { store } = storeAt(1_000);
     await store.begin('key', 'one', 30);
     await store.release('key', 'two');

@@ -6,11 +6,11 @@ import { callback } from './once-callback.ts';
 /** A sender with one secret. */
 export const sender = (name: string): OnceScope => ({ id: name, countsFor: name });
 
-/** The only sender where it does not matter. */
+/** The sender of every test that does not need two. */
 const own = sender('alice'.padEnd(43, '-'));
 const other = sender('bob'.padEnd(43, '-'));
 
-/** A store to test, as two servers see it. */
+/** A store to test, used by two servers. */
 export interface OnceStoreUnderTest {
   readonly servers: readonly [OnceStore, OnceStore];
   /** Waits until so many seconds have passed by the clock of the store. */
@@ -38,13 +38,13 @@ export function onceStoreContract(
       }
     });
 
-    it('answers alike where the same run asks again', async () => {
+    it('gives the same answer if the same run asks again', async () => {
       const { servers } = await makeStore();
       for (let time = 0; time < 2; time++)
         expect(await servers[0].begin('key', 'run', 60, own)).toMatchObject({ state: 'begun' });
     });
 
-    it('knows for all servers what is done, and keeps keys apart', async () => {
+    it('knows on every server what is done, and keeps keys apart', async () => {
       const { servers } = await makeStore();
       await servers[0].begin('key', 'one', 60, own);
       await servers[0].finish('key', 60, own);
@@ -53,7 +53,7 @@ export function onceStoreContract(
       expect(await servers[1].begin('another', 'two', 60, own)).toMatchObject({ state: 'begun' });
     });
 
-    it('knows a callback of no scope', async () => {
+    it('knows a callback that has no scope', async () => {
       const { servers } = await makeStore();
       const [one, two] = servers;
       expect(await one.begin('key', 'one', 60, NO_SCOPE)).toEqual({ state: 'begun' });
@@ -71,7 +71,7 @@ export function onceStoreContract(
       expect(await servers[1].begin('key', 'two', 60, own)).toMatchObject({ state: 'begun' });
     });
 
-    it('takes nothing from a run that has the callback', async () => {
+    it('lets no other run release or renew a callback that a run has', async () => {
       const { servers } = await makeStore();
       await servers[0].begin('key', 'one', 60, own);
       await servers[1].release('key', 'two', own);
@@ -91,7 +91,7 @@ export function onceStoreContract(
       });
     });
 
-    it('goes on with a run whose lease was over, where nobody else has begun', async () => {
+    it('continues a run whose lease was over, if no other run has begun', async () => {
       const { servers, pass } = await makeStore();
       await servers[0].begin('key', 'one', 0.2, own);
       await pass(0.3);
@@ -99,7 +99,7 @@ export function onceStoreContract(
       expect(await servers[1].begin('key', 'two', 60, own)).toMatchObject({ state: 'in-progress' });
     });
 
-    it('keeps for done what has completed, whoever had it by then', async () => {
+    it('keeps a callback as done once it has completed, even if another run had it by then', async () => {
       const { servers, pass } = await makeStore();
       await servers[0].begin('key', 'one', 0.2, own);
       await pass(0.3);
@@ -109,7 +109,7 @@ export function onceStoreContract(
       expect(await servers[1].begin('key', 'three', 60, own)).toMatchObject({ state: 'done' });
     });
 
-    it('forgets what is done after a while', async () => {
+    it('forgets a done callback after its time', async () => {
       const { servers, pass } = await makeStore();
       await servers[0].begin('key', 'one', 60, own);
       await servers[0].finish('key', 0.2, own);
@@ -141,7 +141,7 @@ export function onceStoreContract(
           most: 2,
           seconds: expect.any(Number),
         });
-        // When the first of them expires.
+        // The wait ends when the first of them expires.
         const { seconds } = refused as Extract<typeof refused, { state: 'full' }>;
         expect(seconds).toBeGreaterThan(20);
         expect(seconds).toBeLessThanOrEqual(30);
@@ -151,7 +151,7 @@ export function onceStoreContract(
       expect(await servers[0].begin('five', 'run', 60, other)).toMatchObject({ state: 'full' });
     });
 
-    it('still knows what is done or in progress for a sender that has no room', async () => {
+    it('still knows what is done or in progress if its sender has no room', async () => {
       const { servers } = await makeStore(2);
       await servers[0].begin('one', 'run', 60, own);
       await servers[0].finish('one', 60, own);
@@ -178,7 +178,7 @@ export function onceStoreContract(
       expect(await servers[1].begin('five', 'run', 60, own)).toMatchObject({ state: 'full' });
     });
 
-    it('notes what has completed though its sender has no room left', async () => {
+    it('records a completed callback even if its sender has no room left', async () => {
       const { servers, pass } = await makeStore(1);
       await servers[0].begin('one', 'run', 0.2, own);
       await pass(0.3);
@@ -187,7 +187,7 @@ export function onceStoreContract(
       expect(await servers[1].begin('one', 'run', 60, own)).toMatchObject({ state: 'done' });
     });
 
-    it('knows a callback that counts for another secret of its sender, and asks that one for no room', async () => {
+    it('knows a callback that counts for another secret of its sender, and needs no room there', async () => {
       const { servers } = await makeStore(2);
       const foreign = { id: own.id, countsFor: other.id };
       await servers[0].begin('one', 'run', 60, foreign);

@@ -37,7 +37,7 @@ function connect(url: string): Redis {
   return redis;
 }
 
-/** The process warnings from now on. */
+/** Collects the process warnings from now on. */
 function recordWarnings(): Error[] {
   const warnings: Error[] = [];
   const record = (warning: Error) => void warnings.push(warning);
@@ -60,7 +60,7 @@ onceStoreContract('MemoryOnceStore', (perSender) => {
 onceStoreContract('RedisOnceStore', (perSender) => {
   const prefix = `once-${process.pid}-${++count}`;
   const url = inject('redisUrl');
-  // Only Redis tells its time.
+  // The clock of this store is the time of Redis.
   return {
     servers: [redisStore(url, { prefix, perSender }), redisStore(url, { prefix, perSender })],
     pass: (seconds) => sleep(seconds * 1000),
@@ -68,7 +68,7 @@ onceStoreContract('RedisOnceStore', (perSender) => {
 });
 
 describe('MemoryOnceStore', () => {
-  it('forgets what has expired, and rather begins nothing than forget what is done', async () => {
+  it('forgets what has expired, and begins nothing if it would have to forget what is done', async () => {
     let now = 0;
     const store = new MemoryOnceStore({ clock: () => now, maxEntries: 2 });
     const [alice, bob, carol] = ['alice', 'bob', 'carol'].map(sender) as [
@@ -126,11 +126,11 @@ describe('MemoryOnceStore', () => {
     expect(await deliver('mallory', 'one more')).toBe('completed');
   });
 
-  it('X11: goes through nothing to refuse, and forgets a week while others come first', async () => {
+  it('X11: refuses without a scan, and forgets a week of callbacks without making others wait', async () => {
     let now = 1_795_300_000;
     const store = new MemoryOnceStore({ clock: () => now, maxEntries: 20_000 });
     const senders = ['a', 'b', 'c', 'd'].map(sender);
-    // Those of the last sender expire last.
+    // The callbacks of the last sender expire last.
     for (const [index, scope] of senders.entries())
       for (let id = 0; id < 5_000; id++) {
         await store.begin(scope.id + id, 'run', 30, scope);
@@ -162,7 +162,7 @@ describe('MemoryOnceStore', () => {
     expect(sizes.length).toBeGreaterThan(10);
   });
 
-  it('ends no lease because somebody sets the clock', async () => {
+  it('ends no lease if the system clock is set', async () => {
     const store = new MemoryOnceStore();
     await store.begin('key', 'run', 30);
     const now = Date.now();
@@ -190,20 +190,20 @@ describe('MemoryOnceStore', () => {
 });
 
 describe('RedisOnceStore', () => {
-  it('rejects what is no answer', async () => {
+  it('rejects if Redis gives an unexpected answer', async () => {
     const port = await startFake(([name]) => (/^eval/i.test(name ?? '') ? '+OK\r\n' : undefined));
     await expect(redisStore(`redis://127.0.0.1:${port}`).begin('key', 'run', 1)).rejects.toThrow(
       'Cannot read the reply of Redis',
     );
   });
 
-  it('refuses options that it cannot use, and shows no connection', () => {
+  it('refuses options that it cannot use, and does not show the connection', () => {
     expect(() => new RedisOnceStore({ redis: 'redis://:secret@host' as never })).toThrow(
       /^(?!.*secret@).*of type string/,
     );
   });
 
-  it('remembers for a week what is done, though the lease is half a minute', async () => {
+  it('remembers a done callback for a week, even if the lease is half a minute', async () => {
     const prefix = `once-${process.pid}-${++count}`;
     const url = inject('redisUrl');
     const once = createOnce({ store: redisStore(url, { prefix }) });
@@ -213,14 +213,14 @@ describe('RedisOnceStore', () => {
     await once(callback(), async () => {
       expect(Math.max(...(await lives()))).toBeLessThanOrEqual(30_001);
     });
-    // Nothing is left of the run.
+    // The run has left nothing else in Redis.
     const [life, ...others] = await lives();
     expect(others).toEqual([]);
     expect(life).toBeGreaterThan(604_700_000);
     expect(life).toBeLessThanOrEqual(604_800_001);
   });
 
-  it('X11: refuses a Redis that evicts, warns, and is there when that was put right', async () => {
+  it('X11: refuses a Redis that evicts, warns, and works when that is corrected', async () => {
     const server = await startRedis({ args: ['--maxmemory-policy', 'volatile-lru'] });
     onTestFinished(() => server.stop());
     const warnings = recordWarnings();
@@ -241,7 +241,7 @@ describe('RedisOnceStore', () => {
       expect(warnings).toMatchObject([{ code: 'COUNTERSIGN_ONCE_STORE_UNFIT', message }]),
     );
     await connect(server.url).config('SET', 'maxmemory-policy', 'noeviction');
-    // A test that began before the change may still be under way.
+    // A check of Redis that began before the change may still be running.
     await vi.waitFor(async () => expect(await deliver()).toMatchObject({ outcome: 'completed' }));
     expect(runs).toBe(1);
   });
@@ -258,7 +258,7 @@ describe('RedisOnceStore', () => {
         ({ code, status }) => `${status} ${code}`,
       );
     };
-    // Also behind one route that knows the secrets of both.
+    // The bound also holds behind one route that knows the secrets of both.
     for (const secrets of [[mallory], [mallory, bank]]) {
       const before = secrets.length;
       for (let id = before; id < 5; id++) await deliver(mallory, secrets, `m${id}`);
@@ -271,7 +271,7 @@ describe('RedisOnceStore', () => {
     expect(await deliver(bank, [bank], '1')).toBe('done');
   });
 
-  it('keeps what expired no longer than what comes next', async () => {
+  it('removes what has expired when the next callback comes', async () => {
     const prefix = `once-${process.pid}-${++count}`;
     const url = inject('redisUrl');
     const store = redisStore(url, { prefix });
@@ -287,7 +287,7 @@ describe('RedisOnceStore', () => {
     expect(await admin.zrange(`${prefix}:{alice}`, '0', '-1')).toEqual(['three']);
   });
 
-  it('lets a run begin anew at once where the answer to the first was lost', async () => {
+  it('lets a run begin again at once if the answer to its first try was lost', async () => {
     const { port: target } = new URL(inject('redisUrl'));
     const proxy = await startProxy(Number(target));
     const once = createOnce({ store: redisStore(`redis://127.0.0.1:${proxy.port}`) });
@@ -296,7 +296,7 @@ describe('RedisOnceStore', () => {
     proxy.mode = 'lose the next reply';
     await expect(once(given, () => undefined)).rejects.toMatchObject({ status: 503 });
     expect(proxy.lost).toBe(1);
-    // What it had begun is given up on a connection that comes first.
+    // The run is released first, on another connection.
     await expect
       .poll(() => once(given, () => 'ran').catch(() => undefined))
       .toMatchObject({
@@ -305,7 +305,7 @@ describe('RedisOnceStore', () => {
       });
   });
 
-  it('notes what has completed once a Redis that was gone is back', async () => {
+  it('records what has completed when a Redis that was down is back', async () => {
     const server = await startRedis();
     const store = redisStore(server.url);
     const once = createOnce({ store });

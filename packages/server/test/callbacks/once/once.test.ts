@@ -30,7 +30,7 @@ describe('createOnce()', () => {
     expect(runs).toBe(1);
   });
 
-  it('asks who delivers again meanwhile to come back', async () => {
+  it('asks a sender that delivers again meanwhile to come back later', async () => {
     const once = createOnce({ store: new MemoryOnceStore({ clock }), lease: 30 });
     const given = callback();
     const { promise, resolve } = withResolvers();
@@ -80,7 +80,7 @@ describe('createOnce()', () => {
     expect([...completed.values()].every((times) => times === 1)).toBe(true);
   });
 
-  it('keeps the ids of two senders apart, and those that look alike', async () => {
+  it('keeps the ids of two senders apart, and ids that look alike', async () => {
     const once = createOnce({ store: new MemoryOnceStore({ clock }) });
     for (const [sender, id] of [
       ['a', 'b'],
@@ -92,7 +92,7 @@ describe('createOnce()', () => {
       expect(await once(callback({ sender, id }), () => 1)).toMatchObject({ outcome: 'completed' });
   });
 
-  it('says that a run goes on for as long as it does, and aborts it where another has taken over', async () => {
+  it('renews the lease while a run continues, and aborts the run if another has taken over', async () => {
     let calls = 0;
     const goOn = async () => {
       calls++;
@@ -111,7 +111,7 @@ describe('createOnce()', () => {
   it.each([
     ['rejects', () => Promise.reject(new Error('gone'))],
     ['answers nothing of sense', async () => ({ state: 'fine' }) as never],
-  ])('runs nothing where the store %s', async (_, begin) => {
+  ])('runs nothing if the store %s', async (_, begin) => {
     const store = Object.assign(new MemoryOnceStore({ clock }), { begin });
     let ran = false;
     const failed = createOnce({ store })(callback(), () => {
@@ -122,14 +122,14 @@ describe('createOnce()', () => {
   });
 
   it.each(['before', 'after'] as const)(
-    'makes nobody wait for the end of the lease where the store failed %s the handler, and comes back',
+    'does not make senders wait for the end of the lease if the store failed %s the handler and comes back',
     async (when) => {
       let isDown = when === 'before';
       const ifUp = <T>(value: T): T => {
         if (isDown) throw new Error('gone');
         return value;
       };
-      // Where it is down it begins all the same, and only the answer is lost; but it gives nothing up.
+      // If it is down, it begins the run and only the answer is lost. It does not release the run.
       class FailingStore extends MemoryOnceStore {
         override async begin(...args: Parameters<MemoryOnceStore['begin']>) {
           return ifUp(await super.begin(...args));
@@ -139,7 +139,7 @@ describe('createOnce()', () => {
           return super.release(...args);
         }
       }
-      // By a clock that stands still, so it never ends by itself.
+      // The clock stands still, so the lease never ends by itself.
       const once = createOnce({ store: new FailingStore({ clock }), lease: 60 });
       const given = callback();
       const failed = once(given, () => {
@@ -152,7 +152,7 @@ describe('createOnce()', () => {
     },
   );
 
-  it('throws what a handler throws, however the store fails to give it up', async () => {
+  it('throws what a handler throws, even if the store fails to release the callback', async () => {
     const release = (): never => {
       throw new Error('gone');
     };
@@ -161,7 +161,7 @@ describe('createOnce()', () => {
     await expect(once(callback(), () => Promise.reject(new Error('no')))).rejects.toThrow('no');
   });
 
-  it('asks a store that comes back for no more than 1,000 at a time of what it has missed', async () => {
+  it('releases at most 1,000 missed callbacks at a time in a store that comes back', async () => {
     const asked = new Set<string>();
     let again = 0;
     let settle = (): void => undefined;
@@ -190,7 +190,7 @@ describe('createOnce()', () => {
     settle();
   });
 
-  it('says so where it cannot be noted that a handler has completed', async () => {
+  it('rejects with 503 if it cannot record that a handler has completed', async () => {
     const finish = () => Promise.reject(new Error('gone'));
     const store = Object.assign(new MemoryOnceStore({ clock }), { finish });
     await expect(
@@ -198,7 +198,7 @@ describe('createOnce()', () => {
     ).rejects.toMatchObject({ code: 'ERR_NONCE_STORE_FAILED', status: 503 });
   });
 
-  it('refuses requests that nothing has verified, and options that it cannot use', async () => {
+  it('refuses requests that no verifier has accepted, and options that it cannot use', async () => {
     const once = createOnce({ store: new MemoryOnceStore() });
     await expect(once({ url: '/x' }, () => undefined)).rejects.toThrow(
       'Cannot tell the callback of "/x": mount requireCallback() above this route',
@@ -250,7 +250,7 @@ describe('a process that is killed while its handler runs', () => {
     });
     const once = createOnce({ store, lease: 1 });
     const deliver = () => once(callback({ id }), () => 'ran');
-    // It lives: for longer than its lease.
+    // The process runs for longer than its lease.
     const start = performance.now();
     while (performance.now() - start < 1_500)
       expect(await deliver()).toMatchObject({ outcome: 'in-progress', status: 503 });

@@ -14,7 +14,7 @@ const MiB = 1_048_576;
 
 const verifyWith = (hook?: typeof keepRawBody) => (hook === undefined ? {} : { verify: hook });
 
-/** Everything that `requireCallback()` promises, whichever Express it is mounted on. */
+/** Everything that `requireCallback()` promises, for each version of Express. */
 export function requireCallbackContract(framework: typeof express): void {
   const parsers: [string, string, string, (hook?: typeof keepRawBody) => RequestHandler][] = [
     ['express.json()', 'application/json', '{"a":"ä"}', (hook) => framework.json(verifyWith(hook))],
@@ -28,7 +28,7 @@ export function requireCallbackContract(framework: typeof express): void {
     ['express.raw()', 'application/octet-stream', 'ä', (hook) => framework.raw(verifyWith(hook))],
   ];
 
-  /** Posts a callback to an application, which tells what it got. */
+  /** Posts a callback to an application, which records what it received. */
   async function post(
     app: Express,
     body: string | Uint8Array<ArrayBuffer>,
@@ -61,7 +61,7 @@ export function requireCallbackContract(framework: typeof express): void {
   });
 
   describe.each(parsers)('requireCallback() with %s', (_, type, body, parser) => {
-    it('mounted before it, which then parses as if nobody had read', async () => {
+    it('mounted before it, which then parses as usual', async () => {
       const [plain, guarded] = [framework(), framework()];
       let alone: unknown;
       plain.use(parser(), (req, res) => {
@@ -81,7 +81,7 @@ export function requireCallbackContract(framework: typeof express): void {
       });
     });
 
-    it('mounted after it, where it kept the bytes', async () => {
+    it('mounted after it, if it kept the bytes', async () => {
       const app = framework();
       app.use(parser(keepRawBody), requireCallback(options));
       const answer = await post(app, body, signed(body, type));
@@ -91,7 +91,7 @@ export function requireCallbackContract(framework: typeof express): void {
       });
     });
 
-    it('mounted after it, where it kept none: the message names the line to change', async () => {
+    it('mounted after it, if it kept no bytes: the message names the line to change', async () => {
       const refused: string[] = [];
       const app = framework();
       const onRefused = ({ code, message }: { code: string; message: string }) =>
@@ -130,7 +130,7 @@ export function requireCallbackContract(framework: typeof express): void {
       expect((await post(app, body, signed(body))).status).toBe(413);
     });
 
-    it('puts together what comes in pieces, and parsers read it after', async () => {
+    it('joins a body that comes in pieces, and parsers can read it afterwards', async () => {
       const body = Buffer.from(JSON.stringify({ text: 'ä'.repeat(2_000) }));
       const app = framework();
       app.post('/', requireCallback({ ...options, limit: 5_000 }), framework.json(), (req, res) => {
@@ -160,7 +160,7 @@ export function requireCallbackContract(framework: typeof express): void {
       expect(JSON.parse(answer.body)).toMatchObject({ reason: 'clock-skew' });
     });
 
-    it('has its limit for bodies that a parser kept, too', async () => {
+    it('also limits bodies that a parser kept', async () => {
       const app = framework();
       app.use(framework.json({ verify: keepRawBody }), requireCallback({ ...options, limit: 4 }));
       expect((await post(app, '[1,2]', signed('[1,2]'))).status).toBe(413);
@@ -170,7 +170,7 @@ export function requireCallbackContract(framework: typeof express): void {
       for (const method of ['DELETE', 'PUT', 'PATCH', 'GET', 'OPTIONS']) {
         const handled: string[] = [];
         const app = framework();
-        // Express would not call a route of POST: this one takes each method.
+        // Express would not call a POST route for other methods, so this route accepts all methods.
         app.all('/callbacks', requireCallback(options), (req, _res, next) => {
           handled.push(req.method);
           next();
@@ -188,7 +188,7 @@ export function requireCallbackContract(framework: typeof express): void {
       }
     });
 
-    it('mounted twice does nothing the second time, and refuses what comes twice', async () => {
+    it('does nothing the second time if mounted twice, and refuses a callback that comes twice', async () => {
       const nonces = new MemoryNonceStore({ clock, bornAt: 0 });
       const verifier = createCallbackVerifier({ ...options, nonces });
       const [first, second] = [framework(), framework()];
@@ -199,7 +199,7 @@ export function requireCallbackContract(framework: typeof express): void {
       expect(again).toMatchObject({ status: 401, body: { reason: 'nonce-reused' } });
     });
 
-    it('asks the sender to come back where the nonces have just begun', async () => {
+    it('asks the sender to come back if the nonce store has just started', async () => {
       const nonces = new MemoryNonceStore({ clock });
       const app = framework();
       app.use(requireCallback({ ...options, nonces }));
@@ -209,7 +209,7 @@ export function requireCallbackContract(framework: typeof express): void {
       expect(answer.headers.has('countersign-epoch')).toBe(false);
     });
 
-    it('passes on what is no refusal', async () => {
+    it('passes on errors that are not refusals', async () => {
       const broken = {
         scheme: 'x',
         sender: 'x',
@@ -236,7 +236,7 @@ export function requireCallbackContract(framework: typeof express): void {
         expect(() => requireCallback(given as never)).toThrow(why);
     });
 
-    it('runs a handler once, and answers each delivery as its sender understands it', async () => {
+    it('runs a handler once, and answers each delivery with a status that its sender understands', async () => {
       const once = createOnce({ store: new MemoryOnceStore({ clock }) });
       const handled: string[] = [];
       let fail = true;
@@ -264,7 +264,7 @@ export function requireCallbackContract(framework: typeof express): void {
   });
 
   describe('callbackOf()', () => {
-    it('refuses a request that nothing has verified', async () => {
+    it('refuses a request that no verifier has accepted', async () => {
       const app = framework();
       app.use((req, res) => {
         expect(() => callbackOf(req)).toThrow(

@@ -34,7 +34,7 @@ describe('withCallback() for fetch', () => {
     options,
   );
 
-  it('hands on the callback, a readable request, and what the runtime gives', async () => {
+  it('hands on the callback, a readable request, and the arguments of the runtime', async () => {
     const response = await handler(requestOf('{"ä":1}'), 'env');
     expect(await response.json()).toEqual({
       id: 'msg_1',
@@ -73,7 +73,7 @@ describe('withCallback() for fetch', () => {
     expect(await response.json()).toMatchObject({ reason });
   });
 
-  it('names itself where the body was read before', async () => {
+  it('names itself if the body was read before', async () => {
     const refused: string[] = [];
     const guarded = withCallback(() => new Response(), {
       ...options,
@@ -85,7 +85,7 @@ describe('withCallback() for fetch', () => {
     expect(refused[0]).toContain('Call withCallback() before');
   });
 
-  it('throws what is no refusal, and refuses what is no handler', async () => {
+  it('throws errors that are not refusals, and refuses a handler that is not a function', async () => {
     const broken = { scheme: 'x', sender: 'x', verify: () => Promise.reject(new Error('broken')) };
     await expect(withCallback(() => new Response(), broken)(requestOf('{}'))).rejects.toThrow(
       'broken',
@@ -125,7 +125,7 @@ describe('withCallback() for node:http', () => {
     expect((await send('{} ')).status).toBe(401);
   });
 
-  it('answers 500 and warns where verifying fails', async () => {
+  it('answers 500 and warns if verifying fails', async () => {
     const warned = once(process, 'warning');
     const broken = { scheme: 'x', sender: 'x', verify: () => Promise.reject(new Error('broken')) };
     const { origin } = await listen(withNodeCallback(() => undefined, broken));

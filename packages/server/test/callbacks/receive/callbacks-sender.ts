@@ -8,7 +8,7 @@ export function newSecret(): string {
   return `whsec_${randomBytes(32).toString('base64')}`;
 }
 
-/** The headers of a callback, as its sender writes them; signed with each of the secrets. */
+/** The headers that a sender writes for a callback, signed with each of the secrets. */
 export function signCallback(
   body: string | Uint8Array,
   {

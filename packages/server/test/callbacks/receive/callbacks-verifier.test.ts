@@ -22,7 +22,7 @@ function nonces(): NonceStore {
 }
 
 describe('createCallbackVerifier()', () => {
-  it('tells the callback, and its body as bytes and as text', async () => {
+  it('returns the callback, and its body as bytes and as text', async () => {
     const body = Buffer.from('{"ä":1}');
     const callback = await verifierOf({ sender: 'video-api' }).verify({
       headers: signCallback(body, { secrets: [SECRET] }),
@@ -48,7 +48,7 @@ describe('createCallbackVerifier()', () => {
     });
   });
 
-  it('accepts both secrets of a rotation, and none that is over', async () => {
+  it('accepts both secrets of a rotation, and no earlier secret', async () => {
     const [old, next] = [newSecret(), newSecret()];
     const verifier = verifierOf({ secrets: [next, old] });
     for (const secrets of [[old], [next], [old, next], [newSecret(), old]]) {
@@ -61,7 +61,7 @@ describe('createCallbackVerifier()', () => {
     });
   });
 
-  it('asks a function for the secrets of the moment', async () => {
+  it('asks a function for the current secrets', async () => {
     let secrets: unknown = [newSecret()];
     const verifier = verifierOf({ secrets: async () => secrets as string[] });
     const headers = signCallback('x', { secrets: [SECRET] });
@@ -94,7 +94,7 @@ describe('createCallbackVerifier()', () => {
     expect(outcome).toBe(code);
   });
 
-  it('refuses where its own clock gives no number', async () => {
+  it('refuses if its own clock returns no number', async () => {
     const headers = signCallback('x', { secrets: [SECRET] });
     let now = NOW;
     const verifier = verifierOf({ clock: () => now });
@@ -104,7 +104,7 @@ describe('createCallbackVerifier()', () => {
     );
   });
 
-  it('refuses what went stale while its body came', async () => {
+  it('refuses a callback that became stale while its body arrived', async () => {
     let now = NOW;
     const headers = signCallback('x', { secrets: [SECRET] });
     const body = {
@@ -118,7 +118,7 @@ describe('createCallbackVerifier()', () => {
     });
   });
 
-  it('asks for a body only where headers and window are good, and claims only for a good signature', async () => {
+  it('reads a body only if headers and window are right, and claims only if the signature is right', async () => {
     const seen: string[] = [];
     const store = nonces();
     const verifier = verifierOf({
@@ -152,14 +152,14 @@ describe('createCallbackVerifier()', () => {
     }
   });
 
-  it('refuses parsed bodies: written out anew they have other bytes', async () => {
+  it('refuses parsed bodies: serialized again, they have other bytes', async () => {
     const headers = signCallback('{}', { secrets: [SECRET] });
     await expect(verifierOf().verify({ headers, body: {} as unknown as string })).rejects.toThrow(
       'Cannot verify callback: expected its body as bytes or text, as it came over the wire',
     );
   });
 
-  it('tells of refusals, without a secret or signature, and survives what the hook throws', async () => {
+  it('reports refusals without a secret or signature, and survives an error of the hook', async () => {
     const told: CallbackRefusal[] = [];
     const warned = new Promise((resolve) => process.once('warning', resolve));
     const verifier = verifierOf({
@@ -224,7 +224,9 @@ const stores: [string, () => Promise<{ store: NonceStore; now: () => number }>][
 ];
 
 describe.each(stores)('replays, with nonces in %s', (_, make) => {
-  /** A verifier whose store can vouch for the present: there was a callback it was uncertain of, and time went by. */
+  /**
+   * A verifier with a store that started long enough ago, so it can vouch for callbacks signed now.
+   */
   async function ready(options: Partial<CallbackVerifierOptions> = {}) {
     const { store, now } = await make();
     const epoch = await store
@@ -237,13 +239,13 @@ describe.each(stores)('replays, with nonces in %s', (_, make) => {
         acceptableUntil: now() + 60,
       })
       .then((it) => it.epoch);
-    // As if it had been there for long: what callbacks cannot echo, this does for them.
+    // Requests echo the epoch of the store. Callbacks cannot, so this adds it for them.
     const nonceStore: NonceStore = { claim: (claim) => store.claim({ ...claim, epoch }) };
     const verifier = verifierOf({ clock: now, nonces: nonceStore, ...options });
     return { verifier, now };
   }
 
-  it('are refused by signature, while an honest retry is let through', async () => {
+  it('are refused by signature, while an honest retry is accepted', async () => {
     const { verifier, now } = await ready();
     const first = signCallback('x', { secrets: [SECRET], signedAt: now() - 1 });
     const retry = signCallback('x', { secrets: [SECRET], signedAt: now() });
@@ -279,7 +281,7 @@ describe.each(stores)('replays, with nonces in %s', (_, make) => {
 });
 
 describe('nonces', () => {
-  it('that have just begun are 503 and a time to come back, and the retry is accepted', async () => {
+  it('that have just started are answered with 503 and a time to retry, and the retry is accepted', async () => {
     let now = NOW;
     const store = new MemoryNonceStore({ clock: () => now });
     const verifier = verifierOf({ clock: () => now, nonces: store });
@@ -293,7 +295,7 @@ describe('nonces', () => {
     expect((await verifier.verify({ headers: retry, body: 'x' })).id).toBe('msg_1');
   });
 
-  it('that two senders share do not meet', async () => {
+  it('that two senders share are kept apart', async () => {
     const store = nonces();
     const headers = signCallback('x', { secrets: [SECRET] });
     for (const sender of ['one', 'two']) {
@@ -307,7 +309,7 @@ describe('nonces', () => {
     ['answer nothing', async () => undefined as never],
     ['answer anything', async () => ({ outcome: 'fine', epoch: 'x' }) as never],
     ['are uncertain without an end', async () => ({ outcome: 'uncertain', epoch: 'x' }) as never],
-  ])('that %s are 503', async (_, claim) => {
+  ])('that %s are answered with 503', async (_, claim) => {
     const headers = signCallback('x', { secrets: [SECRET] });
     await expect(
       verifierOf({ nonces: { claim } }).verify({ headers, body: 'x' }),

@@ -9,7 +9,7 @@ import { NOW, newSecret, signCallback } from './callbacks-sender.ts';
 
 const [old, next, other] = [newSecret(), newSecret(), newSecret()];
 
-/** Receives a callback that was signed with some secrets, by a verifier that knows some. */
+/** Receives a callback: `signedWith` are the sender's secrets, `secrets` are the verifier's. */
 async function receive(secrets: readonly string[], signedWith: readonly string[], id = 'msg_1') {
   const verifier = createCallbackVerifier({ secrets, clock: () => NOW });
   const body = Buffer.from(`{"id":"${id}"}`);
@@ -26,7 +26,7 @@ function counting() {
 }
 
 describe('createOnce() and secrets', () => {
-  it('X6: an id of one receiver uses up no id of another, though they share a store', async () => {
+  it('X6: an id of one receiver uses up no id of another, even if they share a store', async () => {
     const { handle, runs } = counting();
     expect(await handle([other], [other])).toBe('completed');
     expect(await handle([old], [old])).toBe('completed');
@@ -59,7 +59,7 @@ describe('createOnce() and secrets', () => {
     expect(runs()).toBe(1);
   });
 
-  it('runs one of two deliveries that overlap in one secret, and leaves no lease of the other', async () => {
+  it('runs one of two deliveries that share one secret, and leaves no lease of the other', async () => {
     const { store, once, handle } = counting();
     let finish: () => void = () => undefined;
     const begun = new Promise<void>((resolve) => {
@@ -80,7 +80,7 @@ describe('createOnce() and secrets', () => {
     expect(store.size).toBe(2);
   });
 
-  it('gives back all leases if the handler fails, or the store does in between', async () => {
+  it('releases all leases if the handler fails, or if the store fails in between', async () => {
     const { store, once, handle, runs } = counting();
     const callback = await receive([next, old], [old]);
     const fail = () => Promise.reject(new Error('mine'));

@@ -16,7 +16,7 @@ const SECRET = "It's a Secret to Everybody";
 const mac = (text: string, secret = SECRET): string =>
   createHmac('sha256', secret).update(text).digest('hex');
 
-/** How each sender signs, written down apart from our own code. */
+/** How each sender signs, written independently of our own code. */
 const forms: readonly {
   scheme: CallbackScheme;
   headers(body: string, at?: number): Record<string, string>;
@@ -106,20 +106,23 @@ describe.each(forms)('$scheme.name', ({ scheme, headers }) => {
     ['hunter2hunter2!', 'it has 15 bytes, at least 16 are needed'],
     ['aaaaaaaaaaaaaaaaaaaa', 'it repeats a few characters'],
     ['your_secret_key_here', 'it is a placeholder, not a secret'],
-  ])('refuses the secret %j, which anybody could guess, and does not show it', (secret, why) => {
-    let thrown: unknown;
-    try {
-      scheme.parseKey(secret);
-    } catch (error) {
-      thrown = error;
-    }
-    // The whole message: nothing of the secret can be in it.
-    expect(thrown).toMatchObject({
-      name: 'TypeError',
-      message: `Cannot read callback key: ${why}`,
-    });
-    expect((thrown as Error).cause).toBeUndefined();
-  });
+  ])(
+    'refuses the secret %j, which an attacker could guess, and does not show it',
+    (secret, why) => {
+      let thrown: unknown;
+      try {
+        scheme.parseKey(secret);
+      } catch (error) {
+        thrown = error;
+      }
+      // Compare the whole message, so no part of the secret can be in it.
+      expect(thrown).toMatchObject({
+        name: 'TypeError',
+        message: `Cannot read callback key: ${why}`,
+      });
+      expect((thrown as Error).cause).toBeUndefined();
+    },
+  );
 });
 
 describe('a secret', () => {
@@ -151,7 +154,7 @@ describe('a secret', () => {
     [githubWebhooks(), 'GitHub', 'github_pat_51HkQ2vT7xLw4Rk8NfPq3Bd6Zx'],
     [slackWebhooks(), 'Slack', 'xoxb-51HkQ2vT7xLw4Rk8NfPq3Bd6Zx'],
     [slackWebhooks(), 'Slack', 'xapp-51HkQ2vT7xLw4Rk8NfPq3Bd6Zx'],
-  ])('of $name is none of the keys for the API of %s', (scheme, sender, secret) =>
+  ])('of $name is not a key for the API of %s', (scheme, sender, secret) =>
     expect(() => createCallbackVerifier({ scheme, secrets: [secret] })).toThrow(
       new TypeError(
         `Cannot read callback key: it is a key for the API of ${sender}, expected the secret that its webhooks are signed with`,
@@ -160,7 +163,7 @@ describe('a secret', () => {
   );
 });
 
-describe.each(forms.slice(1))('$scheme.name tells when it was signed', ({ scheme, headers }) => {
+describe.each(forms.slice(1))('$scheme.name signs its time', ({ scheme, headers }) => {
   const verifier = createCallbackVerifier({ scheme, secrets: [SECRET], clock: () => NOW });
   const at = (time: number) => verifier.verify({ headers: headers('{}', time), body: '{}' });
 
@@ -178,7 +181,7 @@ describe('githubWebhooks()', () => {
     expect(key.verify(Buffer.from('Hello, World!'), [signature])).toBe(true);
   });
 
-  it('takes its id from what is signed, whatever X-GitHub-Delivery says', async () => {
+  it('takes its id from the signed body, and not from X-GitHub-Delivery', async () => {
     const verifier = createCallbackVerifier({ scheme: githubWebhooks(), secrets: [SECRET] });
     const ids = new Set<string>();
     for (const delivery of ['one', 'two', 'one.more']) {
@@ -195,7 +198,7 @@ describe('githubWebhooks()', () => {
     expect(signedAt).toBeUndefined();
   });
 
-  it('does not take SHA-1 for a signature', () => {
+  it('does not accept SHA-1', () => {
     expect(githubWebhooks().read(readHeaders({ 'x-hub-signature': 'sha1=0' }))).toBeUndefined();
   });
 });
@@ -203,7 +206,7 @@ describe('githubWebhooks()', () => {
 describe('stripeWebhooks()', () => {
   const read = (value: string) => stripeWebhooks().read(readHeaders({ 'stripe-signature': value }));
 
-  it('takes all v1 and leaves other parts alone', () => {
+  it('reads every v1 and ignores other parts', () => {
     expect(read('v0=a,t=5,v1=b,x,v1=c,v2=d')).toEqual({
       id: undefined,
       signedAt: 5,

@@ -9,7 +9,7 @@ const SECRET = `whsec_${Buffer.alloc(24, 'countersign').toString('base64')}`;
 const PARAMS = { id: 'msg_2KWPBgLlAfxdpx2AI54pPJ85f4W', signedAt: 1_674_087_231 };
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-/** A key pair of node:crypto, as the format writes it. */
+/** A key pair of node:crypto, in the format's own text. */
 function ed25519() {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519');
   const { d = '', x = '' } = privateKey.export({ format: 'jwk' });
@@ -34,8 +34,8 @@ function headers(fields: Record<string, string> = {}) {
 }
 
 describe('standardWebhooks()', () => {
-  it('signs what the specification gives as its example', () => {
-    // Of the reference libraries' own tests.
+  it('signs the example of the specification', () => {
+    // From the tests of the reference libraries.
     const key = scheme.parseKey('whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw');
     const params = { id: 'msg_p5jXN8AQM9LWM0D4loKWxJek', signedAt: 1_614_265_330 };
     const content = scheme.content(params, bytes('{"test": 2432232314}'));
@@ -64,7 +64,7 @@ describe('standardWebhooks()', () => {
     );
   });
 
-  it('never gives two callbacks one content', () => {
+  it('never gives two callbacks the same content', () => {
     const one = fc.record({
       id: fc.stringMatching(/^[0-9a]{1,3}$/),
       signedAt: fc.nat(99),
@@ -105,7 +105,7 @@ describe('standardWebhooks()', () => {
     expect(scheme.parseKey(whpk).sign).toBeUndefined();
   });
 
-  it('accepts one good signature among others, wherever it stands', () => {
+  it('accepts one correct signature among others, at any position', () => {
     const key = scheme.parseKey(SECRET);
     const content = scheme.content(PARAMS, bytes('{}'));
     const good = key.sign?.(content) ?? '';
@@ -116,7 +116,7 @@ describe('standardWebhooks()', () => {
       expect(key.verify(content, signatures)).toBe(false);
   });
 
-  /** Bytes that are random enough, so that nothing else is wrong with them. */
+  /** Bytes that are random enough, so only their length is wrong. */
   const bytesOf = (length: number): string =>
     Buffer.from(Array.from({ length }, (_, index) => 31 * index + 7)).toString('base64');
   const PREFIX = 'it begins with none of "whsec_", "whpk_" and "whsk_"';
@@ -178,10 +178,10 @@ describe('standardWebhooks()', () => {
     [
       'a public key of zeros',
       `whpk_${Buffer.alloc(32).toString('base64')}`,
-      'with it anybody could sign: it is a point of small order',
+      'it is a point of small order: an attacker could sign with it, without a private key',
     ],
   ])('parseKey() refuses %s, and does not show it', (_, text, why) => {
-    // The whole message, so nothing of the key is in it.
+    // Compare the whole message, so no part of the key can be in it.
     expect(() => scheme.parseKey(text)).toThrow(new TypeError(`Cannot read callback key: ${why}`));
   });
 
@@ -193,8 +193,9 @@ describe('standardWebhooks()', () => {
     }
   });
 
-  it('parseKey() refuses public keys under which anybody could sign', () => {
-    // Eight points have a small order (RFC 8032 section 5.1), and some of them can be written in more ways than one.
+  it('parseKey() refuses public keys under which an attacker could sign', () => {
+    // Eight points have a small order (RFC 8032 section 5.1), and some of them have more than one
+    // encoding.
     const p = 2n ** 255n - 19n;
     const pow = (base: bigint, exponent: bigint): bigint => {
       let result = 1n;
@@ -204,7 +205,7 @@ describe('standardWebhooks()', () => {
     };
     const root = pow(2n, (p - 1n) / 4n);
     const d = (-121_665n * pow(121_666n, p - 2n)) % p;
-    // Of order eight is what doubles to an ordinate of zero: y² = (-1 ± √(1 + d)) / d.
+    // A point has order eight if its double has the ordinate zero: y² = (-1 ± √(1 + d)) / d.
     const sqrt = (n: bigint): bigint => {
       const x = pow(n, (p + 3n) / 8n);
       return (x * x - n) % p === 0n ? x : (x * root) % p;
@@ -221,13 +222,13 @@ describe('standardWebhooks()', () => {
         const hex = (y | (sign << 255n)).toString(16).padStart(64, '0');
         const point = Buffer.from(hex, 'hex').reverse();
         expect(() => scheme.parseKey(`whpk_${point.toString('base64')}`)).toThrow(
-          'with it anybody could sign',
+          'an attacker could sign with it',
         );
       }
     }
   });
 
-  it('read() leaves alone what carries no signature of this form', () => {
+  it('read() returns undefined if there is no signature of this scheme', () => {
     expect(
       scheme.read(readHeaders({ 'webhook-id': 'msg_1', 'x-hub-signature-256': 'x' })),
     ).toBeUndefined();
@@ -253,7 +254,7 @@ describe('standardWebhooks()', () => {
     );
   });
 
-  it('read() refuses what occurs twice or not at all', () => {
+  it('read() refuses headers that occur twice or not at all', () => {
     for (const name of ['webhook-id', 'webhook-timestamp', 'webhook-signature']) {
       const twice = readHeaders([...headers().raw, name, 'x']);
       expect(() => scheme.read(twice)).toThrow(
@@ -270,7 +271,7 @@ describe('standardWebhooks()', () => {
     }
   });
 
-  it('write() refuses what read() would', () => {
+  it('write() refuses what read() would refuse', () => {
     expect(() => scheme.write?.({ id: 'a.b', signedAt: 1 }, [])).toThrow(
       new TypeError(
         'Cannot write callback id "a.b": expected 1 to 256 visible ASCII characters without "."',

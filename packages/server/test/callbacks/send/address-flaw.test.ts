@@ -21,7 +21,7 @@ const CLOUD = 'it hands out credentials of a cloud';
 const CARRIES = 'it carries an IPv4 address that hands out credentials of a cloud';
 const NOT_GLOBAL = 'it is not global unicast';
 
-/** The first and the last address of each range, between the last before it and the first after it. */
+/** The first and the last address of each range, and the addresses just outside of it. */
 const EDGES: readonly [range: string, first: string, last: string, outside: string[]][] = [
   ['unspecified', '0.0.0.0', '0.255.255.255', ['1.0.0.0']],
   ['private', '10.0.0.0', '10.255.255.255', ['9.255.255.255', '11.0.0.0']],
@@ -45,7 +45,7 @@ const EDGES: readonly [range: string, first: string, last: string, outside: stri
 ];
 
 describe('checkCallbackUrl()', () => {
-  it.each(EDGES)('refuses %s from %s to %s, and nothing beside it', async (...edges) => {
+  it.each(EDGES)('refuses %s from %s to %s, and not the addresses next to it', async (...edges) => {
     const [range, first, last, outside] = edges;
     expect([await verdict(first), await verdict(last)]).toEqual(Array(2).fill(notPublic(range)));
     for (const address of outside) expect(await verdict(address), address).toBe('accepted');
@@ -77,7 +77,8 @@ describe('checkCallbackUrl()', () => {
     expect(await verdict(address)).toBe(why);
   });
 
-  // A router or translator that knows the form would unpack them, so it does not matter that 8.8.8.8 is public.
+  // A router or translator that knows the form would call the address inside. So they are refused,
+  // even though 8.8.8.8 is public.
   it.each([
     ['IPv4-mapped', '::ffff:8.8.8.8', notPublic('ipv4Mapped')],
     ['IPv4-mapped, in hex', '::ffff:808:808', notPublic('ipv4Mapped')],
@@ -122,7 +123,7 @@ describe('checkCallbackUrl()', () => {
     ['fd00:42::42', ['fd00:41::42', 'fd00:43::42']],
     ['fd00:42:ffff::', []],
   ])(
-    'refuses %s, where a cloud hands out credentials, also if private addresses are allowed',
+    'refuses %s, which hands out credentials of a cloud, even if private addresses are allowed',
     async (address, beside: string[]) => {
       expect(await verdict(address)).toBe(CLOUD);
       expect(await allowPrivate(address)).toBe(CLOUD);
@@ -137,14 +138,17 @@ describe('checkCallbackUrl()', () => {
     '168.63.129.16',
     '100.100.100.200',
     '192.80.8.124',
-  ])('refuses %s behind any prefix, which may translate to IPv4', async (address) => {
-    for (const prefix of ['2606:4700::', 'fd00::', 'fd12:3456::5efe:', 'fd12::ffff:']) {
-      expect(await verdict(prefix + address)).toBe(CARRIES);
-      expect(await allowPrivate(prefix + address)).toBe(CARRIES);
-    }
-  });
+  ])(
+    'refuses %s behind any prefix, because a network may translate it to IPv4',
+    async (address) => {
+      for (const prefix of ['2606:4700::', 'fd00::', 'fd12:3456::5efe:', 'fd12::ffff:']) {
+        expect(await verdict(prefix + address)).toBe(CARRIES);
+        expect(await allowPrivate(prefix + address)).toBe(CARRIES);
+      }
+    },
+  );
 
-  it('allows by name what is private, and nothing else', async () => {
+  it('allows private addresses if the option says so, and nothing else', async () => {
     for (const address of ['10.0.0.1', '127.0.0.1', '100.64.0.1', '192.168.0.1', '::1', 'fd12::1'])
       expect(await allowPrivate(address), address).toBe('accepted');
     for (const [address, range] of [

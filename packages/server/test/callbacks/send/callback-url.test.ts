@@ -1,7 +1,7 @@
 import { checkCallbackUrl } from '@countersign/server/callbacks';
 import { describe, expect, it } from 'vitest';
 
-/** Every name means a public address: what is refused is refused for how it is written. */
+/** Every name has a public address, so a URL is only refused for its text. */
 const resolve = async () => ['93.184.215.14'];
 
 const verdict = (url: string, options: object = {}): Promise<string> =>
@@ -18,7 +18,7 @@ const EMPTY_LABEL = /^".*" has an empty label in its host$/;
 const PORT = /^".*" has port \d+: expected the default, or 1024 and above$/;
 const CREDENTIALS = /^".*" has credentials in it$/;
 const FORGIVEN = /^".*" has characters that readers of URLs do not agree on$/;
-const NOT_HTTPS = /^".*" is not https, so everybody on the way could read what is sent$/;
+const NOT_HTTPS = /^".*" is not https, so every network on the way could read what is sent$/;
 const NO_URL = /^".*" is not an absolute https URL$/;
 
 describe('checkCallbackUrl()', () => {
@@ -64,7 +64,7 @@ describe('checkCallbackUrl()', () => {
     ['', NO_URL],
     [`https://public.test/${'a'.repeat(2_029)}`, /^it has 2049 characters, 2048 are allowed$/],
     [undefined as unknown as string, /^expected text, got undefined$/],
-  ])('refuses %j for how it is written', async (url, why) => {
+  ])('refuses %j for its text', async (url, why) => {
     expect(await verdict(url)).toMatch(why);
   });
 
@@ -86,7 +86,7 @@ describe('checkCallbackUrl()', () => {
     expect(await verdict(url)).toBe('accepted');
   });
 
-  it('allows plain HTTP and private names by name only, each apart', async () => {
+  it('allows plain HTTP and private names only by their own options', async () => {
     const http = { http: 'allow-plain-http' };
     const names = { privateAddresses: 'allow-private-addresses' };
     expect(await verdict('http://public.test/', http)).toBe('accepted');

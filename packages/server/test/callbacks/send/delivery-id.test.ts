@@ -2,7 +2,7 @@ import { createCallbackSender, MemoryCallbackQueue } from '@countersign/server/c
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { SECRET } from './sender-support.ts';
 
-/** The id of a delivery that is queued, and is not sent as nothing is due. */
+/** Queues a delivery in a process that does not deliver, and returns its id. */
 async function idOf(endpointId: string, eventId: string): Promise<string> {
   const queue = new MemoryCallbackQueue();
   const sender = createCallbackSender({
@@ -14,7 +14,7 @@ async function idOf(endpointId: string, eventId: string): Promise<string> {
 }
 
 describe('the id of a delivery', () => {
-  it('is the same for one event to one endpoint, and another for each other pair', async () => {
+  it('is the same for one event to one endpoint, and different for each other pair', async () => {
     const pairs: [string, string][] = [
       ['a', 'bc'],
       ['ab', 'c'],

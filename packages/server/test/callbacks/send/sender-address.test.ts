@@ -13,7 +13,7 @@ import { createResolver } from '../../../src/callbacks/send/resolve-host.ts';
 import { startDns } from './sender-dns.ts';
 import { deferred, LOOPBACK, SECRET, startReceiver } from './sender-support.ts';
 
-/** Names that mean what attackers want them to, for a resolver that believes everything. */
+/** Names and their addresses, chosen by an attacker, for a resolver of the test. */
 const NAMES: Record<string, readonly string[]> = {
   'loopback.test': ['127.0.0.1'],
   'loopback6.test': ['::1'],
@@ -30,7 +30,10 @@ const NAMES: Record<string, readonly string[]> = {
 
 const resolve = async (name: string): Promise<readonly string[]> => NAMES[name] ?? [];
 
-/** Each names this machine, another one inside, or nothing that can be called. `PORT` is one on which somebody listens. */
+/**
+ * URLs that name this machine, another one inside, or nothing that can be called. The test listens
+ * on `PORT`.
+ */
 const HOSTILE = [
   // Not https, or not a URL.
   'http://public.test:PORT/',
@@ -52,7 +55,7 @@ const HOSTILE = [
   'https://public.test/\n',
   'https://127.0\t.0.1:PORT/',
   `https://public.test/${'a'.repeat(3_000)}`,
-  // Credentials, and what makes readers disagree on the host.
+  // Credentials, and characters that make parsers disagree on the host.
   'https://user:password@public.test/',
   'https://user@public.test/',
   'https://@127.0.0.1:PORT/',
@@ -62,13 +65,13 @@ const HOSTILE = [
   'https://127.0.0.1:PORT#@public.test/',
   'https://public.test/#fragment',
   'https://127.0.0.1:PORT?@public.test/',
-  // Ports of others.
+  // Ports of other protocols.
   'https://public.test:22/',
   'https://public.test:25/',
   'https://public.test:80/',
   'https://public.test:0/',
   'https://public.test:99999/',
-  // IPv4, in all its ways of writing.
+  // IPv4, in every spelling.
   'https://127.0.0.1:PORT/',
   'https://127.1:PORT/',
   'https://2130706433:PORT/',
@@ -154,7 +157,7 @@ const HOSTILE = [
   'https://empty.test/',
 ];
 
-/** Somebody who listens on every address of this machine, and counts. */
+/** Listens on every address of this machine, and counts connections. */
 async function countConnections(): Promise<{ port: number; connections: () => number }> {
   let count = 0;
   const server = createServer((socket) => {
@@ -188,11 +191,11 @@ describe('checkCallbackUrl()', () => {
     ['https://93.184.215.14/', 1],
     ['https://[2606:4700::1111]/', 1],
     ['HTTPS://PUBLIC.TEST/', 2],
-  ])('accepts %s, with all that its host means', async (url, count) => {
+  ])('accepts %s, with all addresses of its host', async (url, count) => {
     expect((await checkCallbackUrl(url, { resolve })).addresses).toHaveLength(count);
   });
 
-  it('accepts a host that is not written in ASCII under the name that DNS has', async () => {
+  it('accepts a host that is not ASCII, under its name in DNS', async () => {
     const asked: string[] = [];
     const { url } = await checkCallbackUrl('https://bücher.example.org/', {
       resolve: async (name) => {
@@ -203,7 +206,7 @@ describe('checkCallbackUrl()', () => {
     expect([asked, url.host]).toEqual([['xn--bcher-kva.example.org'], 'xn--bcher-kva.example.org']);
   });
 
-  it('allows by name what is private, and never what hands out credentials', async () => {
+  it('allows private addresses if the option says so, and never those that hand out credentials', async () => {
     const options = { resolve, privateAddresses: 'allow-private-addresses' } as const;
     for (const url of [
       'https://127.0.0.1:8443/',
@@ -243,7 +246,7 @@ describe('checkCallbackUrl()', () => {
     );
   });
 
-  it('refuses a host whose addresses cannot be found, are none or too many', async () => {
+  it('refuses a host if its addresses cannot be found, or if it has none or too many', async () => {
     const failing = async () =>
       Promise.reject(Object.assign(new Error('no'), { code: 'ESERVFAIL' }));
     const many = async () => Array.from({ length: 33 }, (_, index) => `93.184.215.${index}`);
@@ -271,7 +274,7 @@ describe('createResolver()', () => {
   });
 });
 
-/** A queue with callbacks in it, as they are found after a restart, when URLs have changed. */
+/** A queue with callbacks in it, as after a restart, when URLs may have changed. */
 async function queueOf(ids: readonly string[]): Promise<MemoryCallbackQueue> {
   const queue = new MemoryCallbackQueue();
   for (const id of ids)
@@ -288,7 +291,7 @@ async function queueOf(ids: readonly string[]): Promise<MemoryCallbackQueue> {
 
 const secrets = [SECRET];
 
-/** Receivers that write down which of them was reached. */
+/** Receivers that record which of them was reached. */
 function notes() {
   const reached: string[] = [];
   const noting = (name: string) => (_: unknown, res: ServerResponse) => {
@@ -324,11 +327,11 @@ describe('createCallbackSender() and hostile endpoints', () => {
     });
   });
 
-  it('connects to what was checked, and not to what the name means a moment later', async () => {
+  it('connects to the addresses that were checked, and not to those of the name a moment later', async () => {
     const { reached, noting } = notes();
     const { port } = await startReceiver(noting('checked'), '127.0.0.2');
     await startReceiver(noting('rebound'), '127.0.0.1', port);
-    // The second answer is another one, for ever: who asks twice goes where nobody has looked.
+    // From the second answer on it differs, so a sender that asks twice calls an unchecked address.
     const dns = await startDns(({ type, count }) => {
       if (type !== 'A') return [];
       return count === 1 ? ['127.0.0.2'] : ['127.0.0.1'];
@@ -347,7 +350,7 @@ describe('createCallbackSender() and hostile endpoints', () => {
     expect(dns.asked()).toEqual({ A: 1, AAAA: 1 });
   });
 
-  it('checks again for each attempt, so that a name that is rebound after it was registered leads nowhere', async () => {
+  it('checks again for each attempt, so a name that was rebound after registration is not called', async () => {
     const { port, connections } = await countConnections();
     const dns = await startDns(({ type, count }) => {
       if (type !== 'A') return [];

@@ -1,4 +1,5 @@
-// What is posted over kept connections: nothing twice, and nothing over one that the receiver has closed.
+// Posts over kept connections: none is sent twice, and none over a connection that the receiver
+// closed.
 
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
@@ -13,11 +14,11 @@ import { LOOPBACK, SECRET } from './sender-support.ts';
 
 interface Connection {
   readonly socket: Socket;
-  /** Each request as it came, head and body. */
+  /** Each request as it arrived, head and body. */
   readonly posts: string[];
 }
 
-/** A receiver that answers 204, unless it is told otherwise, and knows its connections. */
+/** A receiver that answers 204 if not told otherwise, and gives access to its connections. */
 async function startReceiver({
   fields = '',
   onPost = (socket: Socket, answer: string) => void socket.write(answer),
@@ -76,7 +77,7 @@ const turns = async (count: number) => {
 };
 
 describe('an attempt', () => {
-  it('is made once: a receiver that acts, and dies, sees the next one signed anew and in the log', async () => {
+  it('is made once: if a receiver acts and dies, the next attempt is signed again and is in the log', async () => {
     const { url, connections } = await startReceiver({
       onPost: (socket, answer) => {
         if (connections.length === 1 && connections[0]?.posts.length === 2)
@@ -84,7 +85,7 @@ describe('an attempt', () => {
         else socket.write(answer);
       },
     });
-    // It goes on, so that the next attempt becomes due, and stays within one second.
+    // The clock advances, so the next attempt becomes due, but stays within one second.
     let hundredths = 0;
     const clock = () => NOW + Math.min(hundredths++, 99) / 100;
     const { sender, send } = startSender(url, { schedule: [0.01], clock });
@@ -99,7 +100,7 @@ describe('an attempt', () => {
     expect(posts.map(({ length }) => length)).toEqual([2, 1]);
     const [first, second] = [posts[0]?.[1], posts[1]?.[0]] as [string, string];
     for (const post of [first, second]) expect(field(post, 'webhook-id')).toBe('msg_2');
-    // By the sender's clock it is the same second: it is never signed twice.
+    // By the sender's clock it is the same second, which is never signed twice.
     expect(field(first, 'webhook-timestamp')).toBe(`${NOW}`);
     expect(field(second, 'webhook-timestamp')).toBe(`${NOW + 1}`);
     expect(field(first, 'webhook-signature')).not.toBe(field(second, 'webhook-signature'));
@@ -110,7 +111,7 @@ describe('an attempt', () => {
     ]);
   });
 
-  it('keeps the times that were signed apart over all attempts', async () => {
+  it('signs a different time in each attempt', async () => {
     const { url, connections } = await startReceiver({ fields: 'connection: close\r\n' });
     const { sender, send, settled } = startSender(url, { clock: () => NOW });
     const { id } = await send('msg_1');
@@ -125,7 +126,7 @@ describe('an attempt', () => {
     expect(times).toEqual([0, 1, 2, 3].map((later) => `${NOW + later}`));
   });
 
-  it('does not fail for a connection that the receiver closed while it was idle', async () => {
+  it('does not fail if the receiver closed the connection while it was idle', async () => {
     const { url, connections } = await startReceiver();
     const { send } = startSender(url);
     expect((await send('msg_1')).attempt?.status).toBe(204);
@@ -133,7 +134,7 @@ describe('an attempt', () => {
     const [{ socket }] = connections as [Connection];
     socket.end();
     await once(socket, 'finish');
-    // The sender's end of the connection has been told, and has not read it yet.
+    // The receiver has closed the connection, and the sender has not read that yet.
     const report = await send('msg_2');
     expect(report.attempt).toMatchObject({ status: 204 });
     expect(connections.map(({ posts }) => posts.length)).toEqual([1, 1]);
@@ -149,7 +150,7 @@ describe('an attempt', () => {
   });
 
   it.each(['timeout=0', 'max=100, timeout=0'])(
-    'keeps no connection that the receiver does not: %s',
+    'keeps no connection that the receiver does not keep: %s',
     async (hint) => {
       const { url, connections } = await startReceiver({ fields: `keep-alive: ${hint}\r\n` });
       const { send } = startSender(url);
@@ -173,7 +174,7 @@ describe('an attempt', () => {
       const since = performance.now();
       const [{ socket }] = connections as [Connection];
       await once(socket, 'close');
-      // Timers are never early by more than their grain; how late they are says nothing.
+      // Timers may be early by their resolution only. That they are late proves nothing.
       expect(performance.now() - since).toBeGreaterThan(milliseconds - 100);
       expect(connections.length).toBe(1);
     },

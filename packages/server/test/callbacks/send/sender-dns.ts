@@ -6,14 +6,14 @@ import { onTestFinished } from 'vitest';
 export interface DnsQuestion {
   readonly name: string;
   readonly type: 'A' | 'AAAA';
-  /** How often this type was asked for, this time included. */
+  /** How often this type was asked for, including this time. */
   readonly count: number;
 }
 
 const TYPES = { 1: 'A', 28: 'AAAA' } as const;
 const SERVFAIL = 2;
 
-/** A name server of the test's own, on loopback: it answers as it likes. */
+/** A name server on loopback, which gives the answers of the test. */
 export async function startDns(
   answer: (question: DnsQuestion) => readonly string[] | 'SERVFAIL',
 ): Promise<{ server: string; asked: () => Record<string, number> }> {

@@ -1,4 +1,4 @@
-// One owner of endpoints uses everything that all share. Memory and BullMQ.
+// One owner of endpoints uses up what all owners share, in memory and with BullMQ.
 
 import { BullmqCallbackQueue } from '@countersign/server/bullmq';
 import {
@@ -31,7 +31,7 @@ afterAll(async () => {
 
 interface Bounds {
   readonly maxWaitingPerOwner?: number;
-  /** In one state, of one owner. */
+  /** The most finished callbacks of one owner in one state. */
   readonly finished?: number;
 }
 
@@ -46,12 +46,12 @@ const bullmq = ({ maxWaitingPerOwner, finished: count }: Bounds = {}): CallbackQ
     keepDead: { count },
   });
 
-/** Waits for what the queue writes down after a verdict. */
+/** Waits for what the queue stores after a verdict. */
 async function until(isSo: () => Promise<boolean> | boolean): Promise<void> {
   while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-/** How many of the sends were taken, and what the others were told. */
+/** Returns how many sends were accepted, and the errors of the others. */
 async function sendAll(sender: CallbackSender, endpoints: readonly string[], each: number) {
   const sends = endpoints.flatMap((id) =>
     Array.from({ length: each }, () => sender.send(id, { body: '{}' })),
@@ -68,8 +68,10 @@ const named = (name: string, count: number) =>
 describe.each([
   ['MemoryCallbackQueue', memory],
   ['BullmqCallbackQueue', bullmq],
-])('one owner uses everything: %s', (name, open) => {
-  /** Mallory's receiver never answers, or as it is told; all others answer at once. */
+])('one owner uses up everything: %s', (name, open) => {
+  /**
+   * Mallory's receiver never answers, or gives the answer of the test. All others answer at once.
+   */
   async function begin({
     isOwned = true,
     answer,
@@ -115,7 +117,7 @@ describe.each([
   const stateOf = async (sender: CallbackSender, id: string): Promise<DeliveryState | undefined> =>
     (await sender.find(id))?.state;
 
-  it('X10: waiting events of one owner make send() reject for nobody else', async () => {
+  it('X10: waiting events of one owner do not make send() reject for others', async () => {
     const { sender } = await begin({ deliver: 'elsewhere', bounds: { maxWaitingPerOwner: 20 } });
     const { taken, refusals } = await sendAll(sender, named('mallory', 5), 10);
     expect(taken.length).toBe(20);
@@ -128,7 +130,7 @@ describe.each([
     expect((await sendAll(sender, ['victim0', 'other0'], 20)).refusals).toEqual([]);
   });
 
-  it('X10: without an owner each endpoint is its own', async () => {
+  it('X10: an endpoint without an owner is its own owner', async () => {
     const bounds = { maxWaitingPerOwner: 2 };
     const { sender } = await begin({ isOwned: false, deliver: 'elsewhere', bounds });
     expect((await sendAll(sender, ['mallory1'], 3)).refusals).toEqual([
@@ -137,7 +139,7 @@ describe.each([
     expect((await sendAll(sender, ['mallory2'], 2)).refusals).toEqual([]);
   });
 
-  it('X10: what is delivered or dead, or known, makes room or takes none', async () => {
+  it('X10: delivered and dead callbacks make room, and known ones take none', async () => {
     const { sender, arrivals } = await begin({ bounds: { maxWaitingPerOwner: 2 } });
     for (let round = 0; round < 5; round++) {
       const { taken, refusals } = await sendAll(sender, ['victim0'], 2);
@@ -145,7 +147,7 @@ describe.each([
       for (const id of taken) await until(async () => (await stateOf(sender, id)) === 'delivered');
     }
     expect(arrivals.length).toBe(10);
-    // Known ones: each of them is one.
+    // A known callback is not queued again.
     const again = () => sender.send('mallory0', { id: 'msg_1', body: '{}' });
     for (let round = 0; round < 5; round++) await again();
     await sender.send('mallory0', { id: 'msg_2', body: '{}' });
@@ -156,36 +158,33 @@ describe.each([
   it.each([
     ['dead', 500],
     ['delivered', 200],
-  ] as const)(
-    'X10: what is %s of one owner pushes out nothing of others',
-    async (state, answer) => {
-      const { sender, slow, quick, endpoints } = await begin({ answer, bounds: { finished: 5 } });
-      const others = state === 'dead' ? 'gone' : 'victim';
-      const url = state === 'dead' ? slow.url : quick.url;
-      const all = createCallbackSender({
-        queue: open({ finished: 5 }),
-        endpoints: (id) => ({ ...endpoints(id), url: id.startsWith('mallory') ? slow.url : url }),
-        ...LOOPBACK,
-        schedule: [],
-      });
-      onTestFinished(() => all.close());
-      await sender.close();
-      const kept = await sendAll(all, named(others, 5), 1);
-      for (const id of kept.taken) await until(async () => (await stateOf(all, id)) === state);
-      const { taken } = await sendAll(all, named('mallory', 10), 4);
-      const left = async () => {
-        const states = await Promise.all(taken.map((id) => stateOf(all, id)));
-        return states.filter((it) => it !== undefined);
-      };
-      await until(async () => (await left()).length <= 5);
-      expect(await left()).toEqual(Array.from({ length: 5 }, () => state));
-      for (const id of kept.taken) expect(await stateOf(all, id)).toBe(state);
-      await all.redeliver(kept.taken[0] as string);
-    },
-  );
+  ] as const)('X10: %s callbacks of one owner push out none of others', async (state, answer) => {
+    const { sender, slow, quick, endpoints } = await begin({ answer, bounds: { finished: 5 } });
+    const others = state === 'dead' ? 'gone' : 'victim';
+    const url = state === 'dead' ? slow.url : quick.url;
+    const all = createCallbackSender({
+      queue: open({ finished: 5 }),
+      endpoints: (id) => ({ ...endpoints(id), url: id.startsWith('mallory') ? slow.url : url }),
+      ...LOOPBACK,
+      schedule: [],
+    });
+    onTestFinished(() => all.close());
+    await sender.close();
+    const kept = await sendAll(all, named(others, 5), 1);
+    for (const id of kept.taken) await until(async () => (await stateOf(all, id)) === state);
+    const { taken } = await sendAll(all, named('mallory', 10), 4);
+    const left = async () => {
+      const states = await Promise.all(taken.map((id) => stateOf(all, id)));
+      return states.filter((it) => it !== undefined);
+    };
+    await until(async () => (await left()).length <= 5);
+    expect(await left()).toEqual(Array.from({ length: 5 }, () => state));
+    for (const id of kept.taken) expect(await stateOf(all, id)).toBe(state);
+    await all.redeliver(kept.taken[0] as string);
+  });
 
-  it('X10: if there are too many of all owners, the one with the most loses its oldest', async () => {
-    // Twelve of all owners together.
+  it('X10: if all owners together have too many, the one with the most loses its oldest', async () => {
+    // All owners together may have twelve.
     const { sender } = await begin({ answer: 500, bounds: { finished: 3 } });
     const states = async (ids: string[]) => Promise.all(ids.map((id) => stateOf(sender, id)));
     const most: string[] = [];
@@ -210,7 +209,7 @@ describe.each([
     );
   });
 
-  it('X10: long answers of a receiver do not pile up', async () => {
+  it('X10: long answers of a receiver do not fill the queue', async () => {
     const { url } = await startReceiver((_, res) => {
       res.writeHead(302, { location: `https://a.test/${'x'.repeat(2_000)}` });
       res.end('\uffee'.repeat(600));
@@ -235,7 +234,7 @@ describe.each([
     expect(Buffer.byteLength(JSON.stringify(attempts))).toBeLessThan(7_000);
   });
 
-  it('X10: slow receivers of one owner hold only places of its own', async () => {
+  it('X10: slow receivers of one owner hold only its own places', async () => {
     const { sender, slow, held, arrivals } = await begin({ perOwner: 8, concurrency: 32 });
     await sendAll(sender, named('mallory', 16), 10);
     await slow.got(8);
@@ -245,11 +244,11 @@ describe.each([
     expect(new Set(arrivals)).toEqual(new Set(named('victim', 20)));
   });
 
-  it('X10: hooks that are slow for one owner hold only places of its own', async () => {
+  it('X10: slow hooks of one owner hold only its own places', async () => {
     const over: (() => void)[] = [];
     let isOver = false;
     const endAll = (): void => {
-      // A queue that closes may hand out what it had in hand: its hooks must end, too.
+      // A closing queue may hand out one more callback, whose hooks must end too.
       isOver = true;
       for (const end of over) end();
     };
@@ -275,19 +274,19 @@ describe.each([
     await closed;
   });
 
-  it('X10: a hundred slow endpoints without an owner leave places', async () => {
+  it('X10: a hundred slow endpoints without an owner leave places for others', async () => {
     const { sender, slow, held, arrivals } = await begin({ isOwned: false });
     await sendAll(sender, named('mallory', 100), 4);
     await slow.got(100);
     await sendAll(sender, named('victim', 10), 5);
     await until(() => arrivals.length === 50);
     expect(new Set(arrivals)).toEqual(new Set(named('victim', 10)));
-    // Of each one, and up to half of the places more.
+    // Each endpoint has one place, and together up to half of all places more.
     expect(held.size).toBeGreaterThanOrEqual(100);
     expect(held.size).toBeLessThanOrEqual(224);
   });
 
-  it('X10: endpoints that were quick have places, whatever all others do', async () => {
+  it('X10: endpoints that were quick have places, even if all others are slow', async () => {
     const { sender, slow, held, arrivals } = await begin({ isOwned: false, concurrency: 32 });
     await sendAll(sender, ['victim0'], 1);
     await until(() => arrivals.length === 1);
@@ -298,7 +297,7 @@ describe.each([
     expect(held.size).toBe(28);
   });
 
-  it('X10: an owner that does all of it at once makes nobody wait, and nothing reject', async () => {
+  it('X10: an owner that does all of it at once delays no other owner, and makes no send() reject', async () => {
     const bounds = { maxWaitingPerOwner: 500, finished: 50 };
     const { sender, slow, held, arrivals } = await begin({ bounds });
     const before = await sendAll(sender, named('victim', 10), 1);
@@ -308,7 +307,7 @@ describe.each([
     const after = await sendAll(sender, [...named('victim', 10), ...named('new', 10)], 5);
     expect([...before.refusals, ...after.refusals]).toEqual([]);
     await until(() => arrivals.length === 110);
-    // All of that while not one of the owner's is answered.
+    // None of the owner's attempts was answered meanwhile.
     expect([held.size, slow.received.length]).toEqual([32, 32]);
     expect(arrivals.filter((id) => id.startsWith('mallory'))).toEqual([]);
     expect(sender.counters()).toMatchObject({ delivered: 110, failed: 0, dead: 0 });
@@ -345,7 +344,7 @@ describe('BullmqCallbackQueue', () => {
     expect(order.slice(0, 5)).toEqual(['m0', 'v0', 'm1', 'v1', 'm2']);
   });
 
-  it('forgets what a sender that was killed has reserved', async () => {
+  it('forgets the place that a killed sender had reserved', async () => {
     const { queue, keys } = opened({ maxWaitingPerOwner: 3 });
     const minuteAgo = Math.floor(Date.now() / 1000) - 70;
     for (const id of ['dlv_a', 'dlv_b']) await redis.zadd(`${keys}.waiting:alice`, minuteAgo, id);
@@ -355,7 +354,7 @@ describe('BullmqCallbackQueue', () => {
     );
   });
 
-  it('loses nothing that was ordered again while too many were dead', async () => {
+  it('loses no callback that was redelivered while too many were dead', async () => {
     const { queue, keys } = opened({ finished: 2 });
     const isDead = new Set(['a', 'b', 'c']);
     let handed = 0;
@@ -371,7 +370,7 @@ describe('BullmqCallbackQueue', () => {
     await until(() => handed === 2);
     for (const id of ['b', 'c']) await queue.add(callback(id, 'alice'));
     await until(async () => (await redis.zcard(`${keys}.failed:alice`)) === 2);
-    // As if its owner's list still had it: the oldest.
+    // Put it back into its owner's list, as the oldest.
     await redis.zadd(`${keys}.failed:alice`, (Date.now() - 10_000) * 1_000, 'dlv_a');
     isDead.add('d');
     await queue.add(callback('d', 'alice'));
@@ -380,12 +379,12 @@ describe('BullmqCallbackQueue', () => {
     expect((await queue.find('dlv_a'))?.state).toBe('waiting');
   });
 
-  it('forgets nothing of others for jobs that are finished, and not counted yet', async () => {
+  it('removes nothing of other owners for jobs that are finished and not counted yet', async () => {
     const { queue, keys } = opened({ finished: 1 });
     queue.start(async (_, progress) => ({ outcome: 'delivered', progress }), 1);
     await queue.add(callback('a', 'victim'));
     await until(async () => (await redis.zcard(`${keys}.completed:victim`)) === 1);
-    // Ten jobs of other workers, which have just finished them.
+    // Ten jobs that other workers have just finished.
     const now = Math.floor(Date.now() / 1_000);
     for (let count = 0; count < 10; count++) {
       await redis.zadd(`${keys}:completed`, now * 1_000, `dlv_m${count}`);
@@ -396,7 +395,7 @@ describe('BullmqCallbackQueue', () => {
     expect((await queue.find('dlv_a'))?.state).toBe('delivered');
   });
 
-  it('counts what is ordered again among those that wait', async () => {
+  it('counts redelivered callbacks as waiting', async () => {
     const { queue, keys } = opened({ maxWaitingPerOwner: 1 });
     let handed = 0;
     queue.start(async (_, progress) => {

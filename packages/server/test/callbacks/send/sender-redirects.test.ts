@@ -6,7 +6,7 @@ import {
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { LOOPBACK, SECRET, startReceiver } from './sender-support.ts';
 
-/** What the log and the hook say of an answer. */
+/** Returns what the log and the hook say about an answer. */
 async function attemptAt(status: number, location?: string) {
   const { url, received } = await startReceiver((_, res) =>
     res.writeHead(status, location === undefined ? {} : { location }).end(),
@@ -31,7 +31,7 @@ async function attemptAt(status: number, location?: string) {
 
 describe('a receiver that redirects', () => {
   it.each([301, 302, 303, 307, 308])(
-    'is told where to, in the log and in onFailed: %i',
+    'is reported with its target, in the log and to onFailed: %i',
     async (status) => {
       const { attempt, logged, received } = await attemptAt(status, 'https://www.shop.test/hook/');
       expect(logged).toMatchObject({
@@ -45,7 +45,7 @@ describe('a receiver that redirects', () => {
     },
   );
 
-  it('is told that it does not say where to', async () => {
+  it('is reported if it names no target', async () => {
     const { attempt } = await attemptAt(302);
     expect(attempt).toMatchObject({
       status: 302,
@@ -54,7 +54,7 @@ describe('a receiver that redirects', () => {
     expect(attempt).not.toHaveProperty('location');
   });
 
-  it('fills no log, and forges no line in it', async () => {
+  it('cannot fill the log, or forge a line in it', async () => {
     const { attempt } = await attemptAt(
       308,
       `https://a.test/\u0085\u009b2J\u00ad${'x'.repeat(5_000)}`,
@@ -65,7 +65,7 @@ describe('a receiver that redirects', () => {
     expect(attempt?.error).toMatch(/, which is not followed: register that URL$/);
   });
 
-  it.each([304, 500])('is one of five statuses: %i is not', async (status) => {
+  it.each([304, 500])('has one of five statuses: %i is not one', async (status) => {
     const { attempt } = await attemptAt(status, 'https://www.shop.test/hook/');
     expect(attempt?.status).toBe(status);
     expect(attempt).not.toHaveProperty('location');

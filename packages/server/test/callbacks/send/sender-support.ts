@@ -7,20 +7,20 @@ import { within } from '../../../../../test/support/deadline.ts';
 export const SECRET = 'whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH';
 export const OTHER_SECRET = 'whsec_bm90IGEgc2VjcmV0IGF0IGFsbCwgYnV0IGxvbmc=';
 
-/** For receivers on loopback. */
+/** The options for receivers on loopback. */
 export const LOOPBACK = {
   http: 'allow-plain-http',
   privateAddresses: 'allow-private-addresses',
 } as const;
 
-/** A promise of what happens soon, and how it is settled from outside. */
+/** A promise, and a function that resolves it from outside. */
 export function deferred<T = void>(): { promise: Promise<T>; resolve: (value: T) => void } {
   let resolve: (value: T) => void = () => undefined;
   const settled = new Promise<T>((it) => {
     resolve = it;
   });
   const promise = within(settled, 'what the test waits for happens');
-  // A test need not wait for it.
+  // A test does not have to wait for it.
   promise.catch(() => undefined);
   return { promise, resolve };
 }
@@ -35,11 +35,11 @@ export interface Receiver {
   readonly url: string;
   readonly port: number;
   readonly received: Received[];
-  /** Resolves when so many requests have come in all. */
+  /** Resolves when the given number of requests has arrived in all. */
   got(count: number): Promise<void>;
 }
 
-/** Somebody who receives callbacks until the test is over, and answers 204 if nothing else is said. */
+/** A receiver that runs until the test is over, and answers 204 if the test says nothing else. */
 export async function startReceiver(
   answer: (request: Received, res: ServerResponse, count: number) => unknown = (_request, res) =>
     res.writeHead(204).end(),

@@ -37,7 +37,7 @@ import {
   startReceiver,
 } from './sender-support.ts';
 
-/** A sender to one endpoint, and what its hooks were told. */
+/** A sender to one endpoint, and the calls of its hooks. */
 function senderTo(
   endpoint: Partial<CallbackEndpoint> & { url: string },
   options: Partial<CallbackSenderOptions> = {},
@@ -79,7 +79,7 @@ async function settled(sender: CallbackSender, id: string, state: string) {
   }
 }
 
-/** Whether a secret has signed what was received. */
+/** Whether a secret has signed the received callback. */
 function isSignedWith(secret: string, { headers, body }: Received): boolean {
   const scheme = standardWebhooks();
   const received = scheme.read(readHeaders(headers as Record<string, string>));
@@ -88,7 +88,7 @@ function isSignedWith(secret: string, { headers, body }: Received): boolean {
 }
 
 describe('send()', () => {
-  it('sends an event as the specification writes it', async () => {
+  it('sends an event in the form of the specification', async () => {
     const { url, received, got } = await startReceiver();
     const { sender } = senderTo({ url: `${url}?of=alice` }, { clock: () => NOW });
     const sent = await sender.send('alice', {
@@ -135,11 +135,11 @@ describe('send()', () => {
     expect((received[0] as Received).headers['content-type']).toBe('application/octet-stream');
   });
 
-  it('signs each attempt anew, with the same id', async () => {
+  it('signs each attempt again, with the same id', async () => {
     const { url, received, got } = await startReceiver((_, res, count) =>
       res.writeHead(count < 3 ? 500 : 200).end(),
     );
-    // The queue has the system's clock: by that clock each attempt is due at once.
+    // The queue uses the system's clock. By that clock each attempt is due at once.
     let now = NOW - 60;
     const { sender } = senderTo({ url }, { clock: () => now++ });
     await sender.send('alice', { id: 'msg_1', body: '{}' });
@@ -163,8 +163,8 @@ describe('send()', () => {
     expect(received.map(({ headers }) => headers['webhook-id'])).toEqual(['msg_1', 'msg_2']);
   });
 
-  it('signs requests to a Countersign server as a client does, with a nonce for each attempt', async () => {
-    // One that goes: the queue waits by it.
+  it('signs requests to a Countersign server like a client, with a nonce for each attempt', async () => {
+    // This clock runs, because the queue waits by it.
     const from = performance.now();
     const clock = () => NOW + (performance.now() - from) / 1000;
     const nonces = new MemoryNonceStore({ clock, bornAt: 0 });
@@ -189,7 +189,7 @@ describe('send()', () => {
     expect(outcomes).toEqual(['alice', undefined, 'alice', undefined]);
   });
 
-  it('can sign with a private key, whose public half the receiver has', async () => {
+  it('can sign with a private key, if the receiver has its public key', async () => {
     const clock = () => NOW;
     const { accessKey, credentials } = generateAccessKey({
       subject: 'alice',
@@ -237,14 +237,16 @@ describe('send()', () => {
     }
   });
 
-  it('refuses what cannot be sent, and says why without a secret', async () => {
+  it('refuses events that cannot be sent, and says why without a secret', async () => {
     const { sender } = senderTo({ url: 'http://127.0.0.1:9999/' }, { maxPayload: 10 });
     const refusal = (event: unknown, id = 'alice') =>
       sender.send(id, event as never).then(String, ({ message }: Error) => message);
     expect(await refusal({ body: '{}' }, 'bob')).toBe(
       'Cannot send to endpoint "bob": it is unknown',
     );
-    expect(await refusal({ body: 'x'.repeat(11) })).toBe('Cannot send 11 bytes: 10 are allowed');
+    expect(await refusal({ body: 'x'.repeat(11) })).toBe(
+      'Cannot send 11 bytes: 10 are allowed. Send less, or raise maxPayload',
+    );
     expect(await refusal({ id: 'a.b', body: '{}' })).toMatch(/^Cannot send event with id "a\.b"/);
     expect(await refusal({ type: 'a b', data: 1 })).toMatch(/^Cannot send event of type "a b"/);
     expect(await refusal({ body: 5 })).toBe(
@@ -294,7 +296,7 @@ describe('send()', () => {
 });
 
 describe('attempts', () => {
-  it('follow the schedule, are told of, and end among the dead', async () => {
+  it('follow the schedule, are reported, and end as a dead letter', async () => {
     const { url } = await startReceiver((_, res) => res.writeHead(500).end('no\u001b[31m\nnever'));
     const { sender, hooks, told, heard } = senderTo({ url }, { keepResponse: 6 });
     const { id } = await sender.send('alice', { body: '{}' });
@@ -326,7 +328,7 @@ describe('attempts', () => {
     });
   });
 
-  it('begin anew when they are ordered', async () => {
+  it('begin again after redeliver()', async () => {
     let status = 500;
     const { url } = await startReceiver((_, res) => res.writeHead(status).end());
     const { sender, heard } = senderTo({ url }, { schedule: [] });
@@ -345,7 +347,7 @@ describe('attempts', () => {
     );
   });
 
-  it('disable the endpoint when it answers 410, as soon as that is stored', async () => {
+  it('disable the endpoint if it answers 410, as soon as that is stored', async () => {
     const { url, received } = await startReceiver((_, res) => res.writeHead(410).end());
     const disabled: string[] = [];
     const endpoint = { url, disabled: false };
@@ -396,7 +398,7 @@ describe('attempts', () => {
     await settled(sender, id, 'delivered');
   });
 
-  it('honour Retry-After, bounded', async () => {
+  it('obey Retry-After, up to a bound', async () => {
     const { url } = await startReceiver((_, res) =>
       res.writeHead(429, { 'retry-after': '100000000' }).end(),
     );
@@ -409,7 +411,7 @@ describe('attempts', () => {
     expect((attempt?.nextAt ?? 0) - before).toBeLessThan(1_060);
   });
 
-  it('are made later by jitter, never earlier', async () => {
+  it('are made later by jitter, and never earlier', async () => {
     const { url } = await startReceiver((_, res) => res.writeHead(500).end());
     const { sender, heard, told } = senderTo(
       { url },
@@ -442,7 +444,7 @@ describe('attempts', () => {
     expect(told.at(-1)?.report.attempt?.error).toContain(message);
   });
 
-  it('are done with 2xx, though the rest of the answer never comes or never ends', async () => {
+  it('succeed with 2xx, even if the rest of the answer never comes or never ends', async () => {
     const { url } = await startReceiver((_, res, count) => {
       res.writeHead(200).write('x'.repeat(count === 1 ? 10 : 100_000));
     });
@@ -460,7 +462,7 @@ describe('attempts', () => {
     expect(await Promise.all(responses)).toEqual([10, 20]);
   });
 
-  it('fail with what is not HTTP, and with a change of protocol', async () => {
+  it('fail if the answer is not HTTP, or changes the protocol', async () => {
     const answers = [
       'hello',
       'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n',
@@ -488,7 +490,7 @@ describe('attempts', () => {
   it.each([
     ['receiver.example.org', 'receiver.example.org'],
     ['127.0.0.1', undefined],
-  ])('ask by TLS for the name %s, though they connect to an address', async (host, name) => {
+  ])('ask for the name %s in TLS, even though they connect to an address', async (host, name) => {
     const hello = deferred<Buffer>();
     const server = createTcpServer((socket) => {
       socket.on('error', () => undefined);
@@ -510,7 +512,7 @@ describe('attempts', () => {
     await heard('dead');
   });
 
-  it('go to each address that was checked, and say why there is no answer at any', async () => {
+  it('try each address that was checked, and say why none answers', async () => {
     const { port } = await startReceiver(undefined, '127.0.0.3');
     const addresses = ['127.0.0.1', '127.0.0.2'];
     const { sender, heard, told } = senderTo(
@@ -552,7 +554,7 @@ describe('attempts', () => {
     const { sender } = senderTo({ url, secrets: [SECRET, secret] });
     await expect(sender.send('alice', { body: '{}' })).rejects.toThrow(new TypeError(message));
     expect(received.length).toBe(0);
-    // If the secrets change while a callback waits, nobody is there to be told but the hooks.
+    // If the secrets change while a callback waits, only the hooks can report it.
     const secrets = [[SECRET], [secret]];
     const later = senderTo(
       { url },
@@ -564,7 +566,7 @@ describe('attempts', () => {
     expect(JSON.stringify(later.told)).not.toContain(secret.slice(6, 18));
   });
 
-  it('are not repeated for a hook that fails', async () => {
+  it('are not repeated if a hook fails', async () => {
     const warnings: string[] = [];
     const record = (warning: Error) => void warnings.push(warning.message);
     process.on('warning', record);
@@ -579,7 +581,7 @@ describe('attempts', () => {
     expect(warnings[0]).toContain(`failed, first for delivery ${id}: Error: no`);
   });
 
-  it('come in order where the endpoint wants that, whatever fails', async () => {
+  it('arrive in order if the endpoint wants that, even after failures', async () => {
     const { url, received, got } = await startReceiver((_, res, count) =>
       res.writeHead(count % 3 === 0 ? 500 : 204).end(),
     );
@@ -592,7 +594,7 @@ describe('attempts', () => {
     expect(ids.toSorted()).toEqual(ids);
   });
 
-  it('are made elsewhere where this process only queues', async () => {
+  it('are made by another process if this one only queues', async () => {
     const { url, received } = await startReceiver();
     const queue = new MemoryCallbackQueue();
     const here = senderTo({ url }, { queue, deliver: 'elsewhere' });
@@ -606,7 +608,7 @@ describe('attempts', () => {
 });
 
 describe('one dead receiver among 50', () => {
-  it('gets its own places and no more: all others are served while it holds them', async () => {
+  it('gets only its own places: all others are served while it holds them', async () => {
     let [open, most] = [0, 0];
     const holding: (() => void)[] = [];
     const dead = await startReceiver((_, res) => {
@@ -629,7 +631,7 @@ describe('one dead receiver among 50', () => {
         if (reached.size === 49 * 4) resolve();
       },
     });
-    // The queue of the dead one is long, and before all others.
+    // The dead receiver has many callbacks in the queue, before all others.
     for (let event = 0; event < 200; event++)
       await sender.send('e0', { id: `msg_${event}`, body: '{}' });
     await dead.got(4);
@@ -652,7 +654,7 @@ describe('STANDARD_SCHEDULE', () => {
   });
 });
 
-it('begins no attempt after close(), though the queue has it in hand', async () => {
+it('begins no attempt after close(), even if the queue hands one out', async () => {
   const { url, received } = await startReceiver();
   const queue = new MemoryCallbackQueue();
   const handlers: Handler[] = [];
@@ -710,7 +712,7 @@ describe('EndpointGate', () => {
     return {
       enter,
       leave: gate.leave.bind(gate),
-      /** The place, where there must be one. */
+      /** Takes a place, and throws if there is none. */
       get(id: string, now = 0, owner = id): Place {
         const place = enter(id, now, owner);
         if (typeof place === 'number') throw new Error(`no place for ${id}`);
@@ -719,7 +721,7 @@ describe('EndpointGate', () => {
     };
   }
 
-  it('lets so many in, and spreads the others', () => {
+  it('admits the given number, and spreads the others over time', () => {
     const { enter, get, leave } = gateOf();
     const place = get('a');
     get('a');
@@ -730,16 +732,17 @@ describe('EndpointGate', () => {
     get('a', 1);
   });
 
-  it('lets those who wait for a slow one ask as seldom as it becomes free', () => {
+  it('lets callbacks that wait for a slow endpoint ask as rarely as it becomes free', () => {
     const { enter, get } = gateOf();
     get('a');
     get('a');
-    // No attempt has ended in eight seconds: each place becomes free every eight, at the earliest.
+    // No attempt has ended in eight seconds, so a place becomes free every eight seconds at the
+    // earliest.
     const times = Array.from({ length: 5 }, () => enter('a', 8));
     expect(times).toEqual([12, 16, 20, 24, 28]);
   });
 
-  it('gives one that fails again and again a rest, then one attempt at a time, until it is well', () => {
+  it('gives an endpoint that fails repeatedly a rest, then one attempt at a time until it succeeds', () => {
     const { enter, get, leave } = gateOf();
     for (let index = 0; index < 5; index++) leave(get('dead'), failed, 0);
     expect(enter('dead', 0.5)).toBeGreaterThan(1);
@@ -752,14 +755,14 @@ describe('EndpointGate', () => {
     get('dead', 8);
   });
 
-  it('leaves one alone for as long as it asked', () => {
+  it('makes no attempt at an endpoint for as long as it asked', () => {
     const { enter, get, leave } = gateOf({ perEndpoint: 1 });
     leave(get('a'), { ...failed, restUntil: 30 }, 0);
     expect(enter('a', 29)).toBeGreaterThan(30);
     get('a', 30);
   });
 
-  it('sends nobody away for longer than a minute after it opens, and not all to the same time', () => {
+  it('makes no callback wait longer than a minute after the rest, and spreads the times', () => {
     const { enter, get } = gateOf({ perEndpoint: 1 });
     get('a');
     const times = Array.from({ length: 10_000 }, () => enter('a') as number);
@@ -768,7 +771,7 @@ describe('EndpointGate', () => {
     expect(inTheLastSecond).toBeLessThan(10_000 / 50);
   });
 
-  it('gives all endpoints of one owner so many places', () => {
+  it('bounds the places of all endpoints of one owner', () => {
     const { enter, get, leave } = gateOf({ perOwner: 3 });
     const places = ['a', 'b', 'c'].map((id) => get(id, 0, 'mallory'));
     expect(enter('d', 0, 'mallory')).toBeGreaterThan(0);
@@ -778,13 +781,13 @@ describe('EndpointGate', () => {
     expect(enter('e', 1, 'mallory')).toBeGreaterThan(1);
   });
 
-  it('keeps an eighth of the places for endpoints that were quick, and one each for most others', () => {
+  it('keeps an eighth of the places for endpoints that were quick, and one place for most others', () => {
     const { enter, get, leave } = gateOf();
     leave(get('quick'), quick, 0);
     leave(get('slow'), slow, 0);
-    // Half of the places: two for each.
+    // They may take half of the places, with two for each.
     for (let index = 0; index < 16; index++) [get(`new${index}`), get(`new${index}`)];
-    // Then one each.
+    // After that each gets one.
     get('slow');
     expect(enter('slow')).toBeGreaterThan(0);
     for (let index = 16; index < 39; index++) get(`new${index}`);
@@ -793,7 +796,7 @@ describe('EndpointGate', () => {
     get('quick');
   });
 
-  it('forgives one slow attempt, and takes an endpoint for slow after more', () => {
+  it('tolerates one slow attempt, and treats an endpoint as slow after more', () => {
     const { enter, get, leave } = gateOf({ concurrency: 2 });
     leave(get('a'), quick, 0);
     leave(get('b'), quick, 0);
@@ -805,13 +808,13 @@ describe('EndpointGate', () => {
     expect(enter('b')).toBeGreaterThan(0);
   });
 
-  it('counts an attempt that was not made for nothing but its place', () => {
+  it('does not count an attempt that was not made, except for its place', () => {
     const { get, leave } = gateOf({ perEndpoint: 1 });
     for (let index = 0; index < 10; index++) leave(get('a'), { isWell: undefined, seconds: 9 }, 0);
     get('a');
   });
 
-  it('remembers ten thousand endpoints, and never forgets one that is called', () => {
+  it('remembers ten thousand endpoints, and never forgets one that has an attempt', () => {
     const { enter, get, leave } = gateOf({ perEndpoint: 1, perOwner: 1 });
     get('busy');
     for (let index = 0; index < 20_000; index++) leave(get(`e${index}`), failed, 0);

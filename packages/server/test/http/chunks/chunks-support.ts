@@ -25,7 +25,7 @@ export type Mode = (typeof MODES)[number];
 
 export const plain = plainScheme() as Scheme;
 
-/** Verifies our own scheme and one that signs bodies in chunks. */
+/** Verifies Countersign's own scheme and one that signs bodies in chunks. */
 export function chunkParties(options: Partial<VerifierOptions> = {}): Parties {
   return parties({ schemes: [countersign(), plain], ...options });
 }
@@ -35,11 +35,11 @@ export interface Sealed {
   readonly method: string;
   readonly path: string;
   readonly headers: Record<string, string>;
-  /** Each chunk as it goes over the wire, the last of them the end. */
+  /** Each chunk as it goes over the wire. The last one is the end. */
   readonly frames: Buffer[];
 }
 
-/** Signs a body, each piece of it a chunk. */
+/** Signs a body. Each piece of it becomes a chunk. */
 export async function seal(
   { key }: Pick<Parties, 'key'>,
   port: number,
@@ -80,7 +80,7 @@ interface Handled {
   readonly headers: IncomingHttpHeaders;
 }
 
-/** A server that reads each body to its end, and says what it saw. */
+/** A server that reads each body to its end, and records what it saw. */
 export interface ChunkServer {
   readonly port: number;
   readonly handled: Handled[];
@@ -91,7 +91,7 @@ type Serve = (verifier: Verifier, options: object, handle: Handle) => unknown;
 
 const readNode = (req: Readable) => (): Promise<string> => text(req);
 
-/** Adapters by name: each hands the body to the same handler. */
+/** Adapters by name. Each hands the body to the same handler. */
 export const ADAPTERS: readonly [name: string, serve: Serve][] = [
   [
     'Express 5',
@@ -181,7 +181,7 @@ export interface Answer {
   readonly body: string;
 }
 
-/** Sends frames, and gives the answer; `undefined` if there was none. */
+/** Sends frames, and returns the answer; `undefined` if there was none. */
 export async function post(
   adapter: string,
   port: number,
@@ -242,7 +242,7 @@ interface Sink {
   end(bytes?: Uint8Array): unknown;
 }
 
-/** In pieces the server sees each frame by itself, and cut in two. */
+/** In pieces, the server sees each frame separately, and cut in two. */
 async function deliver(
   sink: Sink,
   total: Buffer,

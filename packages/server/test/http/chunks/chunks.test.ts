@@ -1,5 +1,5 @@
-// Bodies that are signed in chunks, by a scheme that is no part of the packages: an adapter hands
-// on what was verified, and the application never sees the end of any other body.
+// Bodies that are signed in chunks, by a scheme that is no part of the packages. An adapter hands
+// on verified bytes only, and the application never sees the end of any other body.
 
 import { describe, expect, it } from 'vitest';
 import {
@@ -19,7 +19,7 @@ const cases = ADAPTERS.flatMap(([name, serve]) =>
   MODES.flatMap((mode) => DELIVERIES.map((delivery) => [name, mode, delivery, serve] as const)),
 );
 
-/** What an attacker on the way makes of the chunks of a signed body. */
+/** What an attacker on the network path makes of the chunks of a signed body. */
 const forgeries: Record<string, (frames: Buffer[]) => Buffer[]> = {
   'cut short behind a chunk': (frames) => frames.slice(0, -1),
   'cut short within a chunk': (frames) => [
@@ -82,7 +82,7 @@ describe.each(cases)('%s, body: %s, sent %s', (name, mode, delivery, serve) => {
     expect(server.handled.map(({ text }) => text)).toEqual(server.handled.map(() => undefined));
     if (mode === 'buffer') expect(server.handled).toEqual([]);
     expect(all.refused.map(({ code }) => code)).toEqual(['ERR_BODY_MISMATCH']);
-    // The fetch handler of a streamed body has answered by itself.
+    // For a streamed body, the fetch handler itself has answered.
     if (name === 'fetch' && mode === 'stream' && answer?.status === 200)
       expect(answer.body).toBe('failed');
     else

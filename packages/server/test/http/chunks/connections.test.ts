@@ -51,14 +51,14 @@ describe.each(cases)('%s, body: %s', (name, mode, serve) => {
     expect(server.handled.map((it) => it.text)).toEqual(['one', 'two']);
   });
 
-  it('takes nothing of a refused body for the next request', async () => {
+  it('does not take bytes of a refused body for the next request', async () => {
     const all = chunkParties();
     const server = await startServer(serve, all.verifier, { body: mode });
     const first = await seal(all, server.port, ['one', 'more'], { path: '/1' });
     const second = await seal(all, server.port, ['two'], { path: '/2' });
     const smuggled = whole(second);
     const [frame, ...rest] = first.frames;
-    // A whole request in the place of chunks.
+    // A whole request is sent in place of the chunks.
     const client = new RawClient(server.port);
     client.write(whole(first, [changed(frame), smuggled, ...rest]));
     const answer = await client.answer();
@@ -113,7 +113,7 @@ describe.each(cases)('%s, body: %s', (name, mode, serve) => {
     send(changed(sealed.frames[1]));
     const timer = setInterval(() => send(Buffer.alloc(30_000)), 1);
     try {
-      // A handler of fetch has no answer but its own.
+      // A fetch handler has no other answer than its own.
       const { status } = await client.answer();
       const refusal = mode === 'buffer' ? 413 : name === 'fetch' ? 200 : 401;
       expect(status).toBe(refusal);
@@ -169,7 +169,7 @@ describe.each(MODES)('node:http2, body: %s', (mode) => {
 });
 
 describe.each(MODES)('node:http, body: %s', (body) => {
-  it('invites chunks once the rest is verified', async () => {
+  it('invites chunks when the rest is verified', async () => {
     const all = chunkParties();
     const listener = withSignature(
       async (req, res) => void res.end(await text(req)),
@@ -188,7 +188,7 @@ describe.each(MODES)('node:http, body: %s', (body) => {
     expect(await client.answer().then(({ status }) => status)).toBe(200);
     const again = new RawClient(port);
     again.write(head(sealed, further));
-    // Buffered, the body comes before the nonce is claimed.
+    // A buffered body comes before the nonce is claimed.
     if (body === 'buffer') {
       expect((await again.answer()).status).toBe(100);
       again.write(bytes);

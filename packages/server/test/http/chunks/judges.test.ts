@@ -1,4 +1,4 @@
-// What a judge of a scheme does wrong must not become a body that was not verified, nor end the
+// A mistake in a scheme's judge must not let an unverified body through, and must not end the
 // process.
 
 import type { IncomingBody, ReceivedRequest } from '@countersign/server';
@@ -128,7 +128,7 @@ describe('verify()', () => {
     }
   });
 
-  it('passes on why a body was not opened', async () => {
+  it('passes on the reason if a body was not opened', async () => {
     const refusal = new SignatureError('ERR_SIGNATURE_MALFORMED', 'no length');
     for (const [thrown, code] of [
       [refusal, 'ERR_SIGNATURE_MALFORMED'],
@@ -144,7 +144,7 @@ describe('verify()', () => {
     }
   });
 
-  it('gives what was verified to replace(), and refuses bytes that it cannot replace', async () => {
+  it('gives the verified bytes to replace(), and refuses bytes that it cannot replace', async () => {
     const all = partiesWith(plain);
     const { request, wire } = await received(all);
     await expect(all.verifier.verify({ ...request, body: wire })).rejects.toMatchObject({

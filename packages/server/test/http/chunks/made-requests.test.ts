@@ -1,4 +1,4 @@
-// Requests that a library made: their streams give the next bytes only after the last ones were
+// Requests that a library made. Their streams give the next bytes only after the last ones were
 // pushed.
 
 import { IncomingMessage, ServerResponse } from 'node:http';
@@ -54,7 +54,7 @@ describe.each(MODES)('body: %s', (body) => {
     await expect(verifyRequest(all.verifier, request, { body })).rejects.toMatchObject({
       code: 'ERR_BODY_MISMATCH',
     });
-    // A scheme may take such a request for whole.
+    // A scheme may treat such a request as complete.
     const end = () => undefined;
     const openBody = () => ({ headers: { 'content-encoding': undefined }, push: () => [], end });
     const lenient = chunkParties({ schemes: [{ ...plain, openBody }], keys: all.keys }).verifier;

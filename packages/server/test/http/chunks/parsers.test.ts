@@ -1,4 +1,5 @@
-// Body parsers behind the middleware: what they read of a body in chunks fits its header fields.
+// Body parsers below the middleware. The bytes that they read of a chunked body fit its header
+// fields.
 
 import { createServer } from 'node:http';
 import { keepRawBody, requireSignature } from '@countersign/server/express';
@@ -65,7 +66,7 @@ describe.each(cases)('%s, body: %s, sent %s', (_, mode, delivery, framework) => 
     const all = chunkParties();
     const { port, parsed } = await parsingServer(framework, all, mode);
     const { frames, ...rest } = await seal(all, port, PIECES);
-    // Whole JSON, without the end that is signed.
+    // The JSON is complete, but the signed end is missing.
     const answer = await post(
       'Express',
       port,

@@ -23,7 +23,7 @@ interface Parser {
   /** `hook` is the parser's `verify`. */
   mount(hook?: typeof keepRawBody): RequestHandler;
   readonly contentType: string;
-  /** A body of so many bytes. */
+  /** A body of this length, in bytes. */
   body(size: number): Uint8Array | FormData;
 }
 
@@ -61,11 +61,11 @@ function parsersOf(framework: typeof express): Parser[] {
   ];
 }
 
-/** Everything that `requireSignature()` promises, whichever Express it is mounted on. */
+/** Everything that `requireSignature()` promises on every version of Express. */
 export function requireSignatureContract(framework: typeof express): void {
   const parsers = parsersOf(framework);
 
-  /** Tells what the parsers made of a request. */
+  /** Answers with what the parsers made of a request. */
   function echo(app: Express): Express {
     app.use((req, res) => {
       const body = Buffer.isBuffer(req.body) ? req.body.toString('latin1') : req.body;
@@ -82,7 +82,7 @@ export function requireSignatureContract(framework: typeof express): void {
     return app;
   }
 
-  /** Two servers that differ in nothing but the signature. */
+  /** Two servers that differ only in the signature. */
   async function serveTwice(parser: RequestHandler) {
     const { verifier, signer, refused } = parties();
     const app = framework().use(requireSignature(verifier, LIMIT)).use(parser);
@@ -119,7 +119,7 @@ export function requireSignatureContract(framework: typeof express): void {
       });
     }
 
-    it.each(ways)('leaves files to multer: %s', async (_, sending) => {
+    it.each(ways)('leaves uploaded files to multer: %s', async (_, sending) => {
       const { signer, guarded, plain } = await serveTwice(multer().any());
       for (const size of SIZES) {
         const form = new FormData();
@@ -137,7 +137,7 @@ export function requireSignatureContract(framework: typeof express): void {
       }
     });
 
-    it('leaves a body to the parser that comes byte by byte', async () => {
+    it('leaves a body that comes byte by byte to the parser', async () => {
       const { signer, guarded } = await serveTwice(framework.json());
       const body = { videoUrl: 'https://videos.test/cats.mp4' };
       for (const chunked of [false, true]) {
@@ -220,7 +220,7 @@ export function requireSignatureContract(framework: typeof express): void {
       expect(JSON.parse((await client.answer()).body).body).toEqual({ patient: true });
     });
 
-    it('binds the body of a GET', async () => {
+    it('verifies the body of a GET', async () => {
       const { signer, guarded, refused } = await serveTwice(framework.text());
       const sign = () =>
         signer.sign({
@@ -259,7 +259,7 @@ export function requireSignatureContract(framework: typeof express): void {
       expect(refused.every(({ code }) => code === 'ERR_BODY_MISMATCH')).toBe(true);
     });
 
-    it('binds a body that is added to a request without one', async () => {
+    it('refuses a body that is added to a request without one', async () => {
       const { signer, guarded } = await serveTwice(framework.text());
       for (const chunked of [false, true]) {
         const signed = await signer.sign({ method: 'POST', url: `${guarded.origin}/` });
@@ -296,7 +296,7 @@ export function requireSignatureContract(framework: typeof express): void {
         expect(refused.map(({ code }) => code)).toEqual(['ERR_BODY_MISMATCH']);
       });
 
-      it(`answers 500 where ${parser.name} kept nothing, and tells the operator which line to change`, async () => {
+      it(`answers 500 if ${parser.name} kept nothing, and tells the operator which line to change`, async () => {
         const { verifier, signer, refused } = parties();
         const { origin } = await listen(
           echo(framework().use(parser.mount()).use(requireSignature(verifier))),
@@ -357,7 +357,7 @@ export function requireSignatureContract(framework: typeof express): void {
           500,
           { reason: 'internal' },
         ]);
-        // Inflated once this is what was signed, though not what was meant.
+        // After one inflation these are the signed bytes, but not the intended content.
         const forged = await signer.sign({
           method: 'POST',
           url: `${origin}/`,
@@ -365,14 +365,14 @@ export function requireSignatureContract(framework: typeof express): void {
           body: inner,
         });
         const other = await send(forged, { body: gzipSync(inner) });
-        // What is inflated once is no JSON, so that parser refuses it itself.
+        // After one inflation the body is no JSON, so the parser itself refuses it.
         const isJson = parser.contentType === 'application/json';
         expect(other.status).toBe(isJson ? 400 : 500);
         if (!isJson) expect(JSON.parse(other.body)).toMatchObject({ reason: 'internal' });
       }
     });
 
-    it('answers 500 where somebody decoded the body to text', async () => {
+    it('answers 500 if other code decoded the body to text', async () => {
       const { verifier, signer, refused } = parties();
       const decode: RequestHandler = (req, _res, next) => {
         req.setEncoding('utf8');

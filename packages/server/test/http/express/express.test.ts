@@ -29,7 +29,7 @@ function whoami(verifier: Verifier, options: Parameters<typeof requireSignature>
 }
 
 describe('requireSignature() behind a proxy', () => {
-  /** A proxy that puts its own host, and cuts `/v1` off, as many do. */
+  /** A proxy that writes its own host and removes `/v1`, as many do. */
   async function proxyTo(port: number) {
     return listen(
       createServer((req, res) => {
@@ -51,7 +51,7 @@ describe('requireSignature() behind a proxy', () => {
     );
   }
 
-  it('verifies what the client called, by the public origin and prefix that are configured', async () => {
+  it('verifies the URL that the client called, by the configured public origin and prefix', async () => {
     const upstream = await listen((req, res) => app(req, res));
     const proxy = await proxyTo(upstream.port);
     const { verifier, signer, refused } = parties({
@@ -87,7 +87,7 @@ describe('requireSignature() behind a proxy', () => {
     expect(
       (await send(await signer.sign({ method: 'GET', url: `${origin}/a` }), { headers })).status,
     ).toBe(200);
-    // Signed for where those headers point to.
+    // It is signed for the address in those headers.
     for (const url of ['https://api.test/a', `${origin}/v1/a`, `${origin}/admin`]) {
       const elsewhere = await signer.sign({ method: 'GET', url });
       expect((await send({ ...elsewhere, url: `${origin}/a` }, { headers })).status).toBe(401);
@@ -116,7 +116,7 @@ describe('requireSignature() and its answers', () => {
     });
   });
 
-  it('tells the epoch with every answer for which the store was asked', async () => {
+  it('sends the epoch with every answer after the store was asked', async () => {
     const nonces = new MemoryNonceStore({ clock: () => NOW, bornAt: NOW });
     const { verifier, signer } = parties({ nonces });
     const { origin } = await listen(whoami(verifier));
@@ -134,7 +134,7 @@ describe('requireSignature() and its answers', () => {
   it.each([
     ['key store', { keys: { find: () => Promise.reject(new Error('down')) } }],
     ['nonce store', { nonces: { claim: () => Promise.reject(new Error('down')) } }],
-  ])('is 503 with Retry-After where the %s is down', async (_, options) => {
+  ])('is 503 with Retry-After if the %s is down', async (_, options) => {
     const { verifier, signer } = parties(options);
     const { origin } = await listen(whoami(verifier));
     const answer = await send(await signer.sign({ method: 'GET', url: `${origin}/` }));
@@ -183,7 +183,7 @@ describe('requireSignature() and its answers', () => {
     expect(answers[2]).toEqual(answers[0]);
   });
 
-  it('leaves what is no refusal to the error handler', async () => {
+  it('leaves an error that is no refusal to the error handler', async () => {
     const { verifier } = parties();
     const errors: unknown[] = [];
     const failure = new RangeError('a bug of mine');
@@ -224,12 +224,12 @@ describe('requireSignature() and CORS', () => {
     method = 'OPTIONS',
   ): SignedRequest => ({ method, url: `${origin}/`, headers, body: undefined });
 
-  it('refuses preflight requests if nothing is said', async () => {
+  it('refuses preflight requests if the option is not given', async () => {
     const { origin } = await listen(whoami(parties().verifier));
     expect((await send(ask(origin, preflight))).status).toBe(401);
   });
 
-  it('lets them through where that is asked for, without an identity', async () => {
+  it('lets them through without an identity if the option says so', async () => {
     const { verifier } = parties();
     const app = express();
     app.use(requireSignature(verifier, { preflight: 'pass' }));
@@ -241,7 +241,7 @@ describe('requireSignature() and CORS', () => {
     expect((await send(ask(origin, preflight))).status).toBe(204);
   });
 
-  it('refuses what only looks like one', async () => {
+  it('refuses a request that only looks like one', async () => {
     const { origin } = await listen(whoami(parties().verifier, { preflight: 'pass' }));
     expect((await send(ask(origin, {}))).status).toBe(401);
     expect((await send(ask(origin, { origin: 'https://page.test' }))).status).toBe(401);
@@ -367,7 +367,7 @@ describe('requireSignature() given the options of a verifier and its own', () =>
 });
 
 describe('identityOf()', () => {
-  it('throws where nobody verified the request, saying what to mount', () => {
+  it('throws if the request was not verified, saying what to mount', () => {
     expect(() => identityOf({ originalUrl: '/videos' } as Request)).toThrow(
       new TypeError('Cannot tell who signed "/videos": mount requireSignature() above this route'),
     );
@@ -378,7 +378,7 @@ describe('identityOf()', () => {
     );
   });
 
-  it('cannot be told by a body or a header who signed', async () => {
+  it('lets no body and no header decide who signed', async () => {
     const { verifier, signer } = parties();
     const app = express();
     app.use(requireSignature(verifier), express.json());
@@ -408,7 +408,7 @@ describe('requireScope()', () => {
     return send(await signer.sign({ method: 'GET', url: `${origin}/` }));
   }
 
-  it('lets a key through that has all of the scopes', async () => {
+  it('accepts a key that has all of the scopes', async () => {
     expect(await serve('videos:parse')).toMatchObject({ status: 200, body: 'allowed' });
     expect(await serve('videos:list', 'videos:parse')).toMatchObject({
       status: 200,
@@ -433,7 +433,7 @@ describe('requireScope()', () => {
     }
   });
 
-  it('leaves a request that nobody verified to the error handler', async () => {
+  it('leaves a request that was not verified to the error handler', async () => {
     const errors: unknown[] = [];
     const onError: ErrorRequestHandler = (error, _req, res, _next) => {
       errors.push(error);

@@ -9,7 +9,7 @@ import {
 import { requireSignature } from '@countersign/server/express';
 import express from 'express';
 
-/** A server in a process of its own, which tells how much memory it takes while a body comes. */
+/** A server in its own process. It reports how much memory it takes while a body arrives. */
 const { key, now, audience } = JSON.parse(process.argv[2] ?? '') as {
   key: AccessKey;
   now: number;

@@ -41,7 +41,7 @@ async function codeOf(promise: Promise<unknown>): Promise<unknown> {
 }
 
 describe.each(['buffer', 'stream'] as const)('verifyRequest(), body: %s', (body) => {
-  it('tells who signed, and gives a request that can be read', async () => {
+  it('returns the signer and a request that can be read', async () => {
     const { verifier, signer, nonces } = parties();
     const signed = await signer.sign({
       method: 'POST',
@@ -79,7 +79,7 @@ describe.each(['buffer', 'stream'] as const)('verifyRequest(), body: %s', (body)
     expect(Buffer.from(await request.arrayBuffer()).equals(bytes)).toBe(true);
   });
 
-  it('refuses other bytes, were they the same text', async () => {
+  it('refuses other bytes, even if they decode to the same text', async () => {
     const { verifier, signer } = parties();
     const read = async (sent: Uint8Array) => {
       const signed = await signer.sign({
@@ -96,7 +96,7 @@ describe.each(['buffer', 'stream'] as const)('verifyRequest(), body: %s', (body)
     expect(await codeOf(read(Buffer.from([])))).toBe('ERR_BODY_MISMATCH');
   });
 
-  it('refuses a body that was read, or is being read', async () => {
+  it('refuses a body that was read or is being read', async () => {
     const { verifier, signer } = parties();
     const used = received(await signer.sign({ method: 'POST', url: URL_OF_API, body: 'read' }));
     await used.text();
@@ -169,7 +169,7 @@ describe('verifyRequest()', () => {
     expect(cancelled).toBeInstanceOf(SignatureError);
   });
 
-  it('gives up a body that does not come while the request is fresh', async () => {
+  it('stops waiting for a body when the request has expired', async () => {
     const { verifier, signer } = parties({ window: 1, clock: () => NOW + 1 });
     const signed = await signer.sign({ method: 'POST', url: URL_OF_API, body: 'slow' });
     const refusing = new ReadableStream({
@@ -228,7 +228,7 @@ describe('verifyRequest()', () => {
     expect(seen).toEqual(['for', 'ged']);
   });
 
-  it('takes the host from the URL where the runtime keeps the header', async () => {
+  it('takes the host from the URL if the runtime hides the header', async () => {
     const { verifier, signer } = parties();
     const signed = await signer.sign({ method: 'GET', url: 'https://api.test:8443/' });
     expect(
@@ -244,7 +244,7 @@ describe('verifyRequest()', () => {
     ).toBe('ERR_SIGNATURE_MISMATCH');
   });
 
-  it('verifies the target as it is, a bare question mark included', async () => {
+  it('verifies the target unchanged, with a bare question mark, too', async () => {
     const { verifier, signer } = parties();
     for (const [signedPath, sentPath, outcome] of [
       ['/a', '/a', 'accepted'],
@@ -266,7 +266,7 @@ describe('verifyRequest()', () => {
     }
   });
 
-  it('refuses a URL that is none of HTTP', async () => {
+  it('refuses a URL that is not http or https', async () => {
     expect(await codeOf(verifyRequest(parties().verifier, new Request('data:text/plain,x')))).toBe(
       'ERR_TARGET_AMBIGUOUS',
     );
@@ -315,7 +315,7 @@ describe('verifyRequest()', () => {
     await expect(outcome).rejects.toThrow(message);
   });
 
-  it('rejects what is no Request', async () => {
+  it('rejects a value that is no Request', async () => {
     const context = { req: { raw: new Request('https://api.test/') } };
     for (const [given, type] of [
       ['/', 'string'],
@@ -351,7 +351,7 @@ describe('refusalResponse()', () => {
     expect(await response.json()).toMatchObject({ reason: 'signature-missing' });
   });
 
-  it('throws again what is no refusal', () => {
+  it('throws an error that is no refusal again', () => {
     const error = new RangeError('a bug of mine');
     expect(() => refusalResponse(error, { audience: AUDIENCE })).toThrow(error);
   });
@@ -386,7 +386,7 @@ describe('withSignature() of fetch', () => {
     expect(response.headers.get('countersign-epoch')).toBe(nonces.epoch);
   });
 
-  it('tells the epoch where the store cannot vouch for the past, and none where no nonce was claimed', async () => {
+  it('sends the epoch if the store cannot rule out a replay, and none if no nonce was claimed', async () => {
     const nonces = new MemoryNonceStore({ clock: () => NOW, bornAt: NOW });
     const { verifier, signer } = parties({ nonces });
     const handler = withSignature(() => new Response('fresh'), verifier);

@@ -34,7 +34,7 @@ describe.each(FRAMEWORKS)('continueWhenVerified() for %s', (_, framework) => {
   function guarded(mode: (typeof MODES)[number]) {
     const those = parties();
     const app = framework();
-    // Not guarded.
+    // This route is not guarded.
     app.post('/open', framework.json(), (req, res) => void res.json({ open: req.body }));
     app.post('/unread', (_req, res) => void res.send('unread'));
     app.use(requireSignature(those.verifier, { body: mode, limit: 1_000 }), framework.json());
@@ -47,7 +47,7 @@ describe.each(FRAMEWORKS)('continueWhenVerified() for %s', (_, framework) => {
       const { app, signer } = guarded(mode);
       const { origin, port } = await serve(app);
       const client = new RawClient(port);
-      // Twice on one connection: it is kept.
+      // Both requests use one connection, because it is kept open.
       for (const body of [{ patient: 1 }, { patient: 2 }]) {
         const signed = await signer.sign({ method: 'POST', url: `${origin}/`, body });
         client.write(waiting(signed));
@@ -111,7 +111,7 @@ describe.each(FRAMEWORKS)('continueWhenVerified() for %s', (_, framework) => {
       expect(await client.answer()).toMatchObject({ status: 200, body: '[1,2]' });
     });
 
-    it('takes a body that comes without an invitation', async () => {
+    it('accepts a body that comes without an invitation', async () => {
       const those = guarded(mode);
       slowDown(those);
       const { origin, port } = await serve(those.app);
@@ -125,7 +125,7 @@ describe.each(FRAMEWORKS)('continueWhenVerified() for %s', (_, framework) => {
         await turns();
         if (pieces > 1) client.write(bytes.subarray(first));
         let answer = await client.answer();
-        // Once the first bytes are taken, the server may invite the others.
+        // When the first bytes are taken, the server may invite the others.
         if (answer.status === 100) answer = await client.answer();
         expect(answer).toMatchObject({ status: 200, body: JSON.stringify(body) });
       }
@@ -303,7 +303,7 @@ describe('continueWhenVerified()', () => {
       expect(invited).toBe(false);
     });
 
-    it('invites nothing on a stream that is gone', async () => {
+    it('sends no invitation on a stream that is gone', async () => {
       const errors: unknown[] = [];
       const read = gate();
       const { session } = await serveHttp2((req) => {
@@ -320,13 +320,13 @@ describe('continueWhenVerified()', () => {
     });
   });
 
-  it('names a listener that is none', () => {
+  it('names a listener that is no function', () => {
     expect(() => continueWhenVerified(undefined as never)).toThrow(
       'Cannot build adapter: expected a listener, a function, got undefined',
     );
   });
 
-  it('is needed: by itself Node invites the body before the guard is called', async () => {
+  it('is needed: without it, Node invites the body before the guard is called', async () => {
     const { verifier } = parties();
     const { port } = await listen(echo(verifier));
     const client = new RawClient(port);

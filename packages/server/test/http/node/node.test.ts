@@ -111,7 +111,7 @@ describe('withSignature()', () => {
     ).toBe('signature-invalid');
   });
 
-  it('answers 500 where the verifier fails, and warns', async () => {
+  it('answers 500 if the verifier fails, and warns', async () => {
     const { verifier } = parties();
     const warned = vi.spyOn(process, 'emitWarning').mockImplementation(() => undefined);
     onTestFinished(() => warned.mockRestore());
@@ -132,7 +132,7 @@ describe('withSignature()', () => {
   });
 
   it.each(['claimed', 'replayed'] as const)(
-    'answers 500 where a verifier names an epoch which no header can hold: %s',
+    'answers 500 if a verifier names an epoch that no header can hold: %s',
     async (outcome) => {
       const { verifier, signer } = parties();
       verifier.verify = async () => unholdable(outcome);
@@ -148,7 +148,7 @@ describe('withSignature()', () => {
     },
   );
 
-  it('drops what comes behind a request that was refused with its body unread', async () => {
+  it('drops everything behind a request that was refused with its body unread', async () => {
     const { verifier, signer } = parties();
     const acted: (string | undefined)[] = [];
     const listener = withSignature((req, res) => {
@@ -167,7 +167,7 @@ describe('withSignature()', () => {
     expect(client.received).toBe('');
   });
 
-  it('keeps quiet where somebody else has answered meanwhile', async () => {
+  it('does not answer if other code has answered in the meantime', async () => {
     const { verifier, signer, keys } = parties();
     const find = keys.find.bind(keys);
     let answered: Promise<unknown> = Promise.resolve();
@@ -228,7 +228,7 @@ describe('withSignature()', () => {
     );
   });
 
-  it('throws for what is neither a verifier nor options, without showing it', () => {
+  it('throws for a value that is neither a verifier nor options, without showing it', () => {
     for (const given of [undefined, null, 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA', 7]) {
       const build = () => withSignature(echo, given as unknown as Verifier);
       const kind = given === null ? 'null' : typeof given;
@@ -255,7 +255,7 @@ async function listen2(listener: (req: Http2ServerRequest, res: Http2ServerRespo
   return { origin, port, client, server };
 }
 
-/** Sends the head of a request; its body is the caller's. */
+/** Sends the head of a request. The caller sends the body. */
 function begin(
   client: ClientHttp2Session,
   signed: SignedRequest,
@@ -267,7 +267,7 @@ function begin(
   return client.request({ ...pseudo, ...signed.headers, ...headers }, { endStream });
 }
 
-/** The code with which a server closes the next stream that comes. */
+/** The code with which a server closes the next stream. */
 function closingOf(server: Http2Server): Promise<number> {
   return new Promise((resolve) => {
     server.once('stream', (stream) => stream.once('close', () => resolve(stream.rstCode)));
@@ -330,7 +330,7 @@ describe.each(['buffer', 'stream'] as const)('withSignature() on node:http2, bod
     }
     for (const outcome of outcomes)
       expect(await outcome).toMatchObject({ code: 'ERR_STREAM_PREMATURE_CLOSE' });
-    // No listener is called for what is known to be empty.
+    // No listener is called for a body that is known to be empty.
     expect(outcomes).toHaveLength(body === 'stream' ? 2 : 0);
   });
 
@@ -391,7 +391,7 @@ describe.each(['buffer', 'stream'] as const)('withSignature() on node:http2, bod
 });
 
 describe('withSignature() on node:http2', () => {
-  it('guards the event connect, too: what has no path is refused', async () => {
+  it('guards the event connect, too: a request without a path is refused', async () => {
     const { verifier } = parties();
     let calls = 0;
     const guarded = withSignature<Http2ServerRequest, Http2ServerResponse>((_req, res) => {
@@ -427,7 +427,7 @@ describe('withSignature() on node:http2', () => {
     expect(await closed).toBe(constants.NGHTTP2_NO_ERROR);
   });
 
-  it('gives up a body that does not come while the request is fresh', async () => {
+  it('stops waiting for a body when the request has expired', async () => {
     const { verifier, signer } = parties({ window: 1, clock: () => NOW + 1 });
     const { origin, client } = await listen2(
       withSignature<Http2ServerRequest, Http2ServerResponse>(
@@ -443,7 +443,7 @@ describe('withSignature() on node:http2', () => {
     expect(JSON.parse((await answerOf(stream)).body).reason).toBe('clock-skew');
   });
 
-  it('breaks the stream where half an answer was written before the body turned out wrong', async () => {
+  it('breaks the stream if half an answer was written before the body turned out wrong', async () => {
     const { verifier, signer } = parties();
     const { origin, client } = await listen2(
       withSignature<Http2ServerRequest, Http2ServerResponse>(
@@ -473,7 +473,7 @@ describe('withSignature() on node:http2', () => {
     ).rejects.toMatchObject({ code: 'ERR_HTTP2_STREAM_ERROR' });
   });
 
-  it('leaves a connection usable whose request nobody read', async () => {
+  it('leaves a connection usable if its request was not read', async () => {
     const { verifier, signer } = parties();
     const { origin, client } = await listen2(
       withSignature<Http2ServerRequest, Http2ServerResponse>(
@@ -493,7 +493,7 @@ describe('withSignature() on node:http2', () => {
     }
   });
 
-  it('accepts a request signed with the epoch that it told', async () => {
+  it('accepts a request that is signed with the epoch it sent', async () => {
     const nonces = new MemoryNonceStore({ clock: () => NOW, bornAt: NOW });
     const { verifier, signer } = parties({ nonces });
     const { origin, client } = await listen2(

@@ -46,7 +46,7 @@ const echo: SignedUpgradeListener = (_req, socket, head) => {
   socket.pipe(socket);
 };
 
-/** A server that hands signed upgrades to `listener`, and who was handed on. */
+/** A server that hands signed upgrades to `listener`, and the signers so far. */
 async function serveUpgrades(
   { verifier }: Pick<Parties, 'verifier'>,
   listener: SignedUpgradeListener = echo,
@@ -74,7 +74,7 @@ const bare = (url: string): SignedRequest => ({ method: 'GET', url, headers: {},
 
 const reasonOf = (answer: { readonly body: string }): string => JSON.parse(answer.body).reason;
 
-/** Waits until the client has received so many characters. */
+/** Waits until the client has received this many characters. */
 async function received(client: RawClient, length: number): Promise<string> {
   while (client.received.length < length && !client.socket.closed) await new Promise(setImmediate);
   return client.received;
@@ -171,7 +171,7 @@ describe('verifyUpgrade()', () => {
     expect(handled).toHaveLength(1);
   });
 
-  it('accepts a presigned URL, and where the server says so only once', async () => {
+  it('accepts a presigned URL, and only once if the server says so', async () => {
     for (const presignedUrls of ['until-expiry', 'once'] as const) {
       const those = parties({ presignedUrls });
       const { origin, port } = await serveUpgrades(those);
@@ -186,7 +186,7 @@ describe('verifyUpgrade()', () => {
     }
   });
 
-  it('requires Upgrade to be signed if both sides list it, in a presigned URL too', async () => {
+  it('requires Upgrade to be signed if both sides list it, in a presigned URL, too', async () => {
     const those = parties({ signedHeaders: ['upgrade'] });
     const { origin, port } = await serveUpgrades(those);
     const url = `${origin}/ws`;
@@ -216,7 +216,7 @@ describe('verifyUpgrade()', () => {
       const those = parties();
       const client: { raw?: RawClient } = {};
       const rest = 'rest'.repeat(50_000);
-      // The rest arrives while the store is asked.
+      // The rest arrives while the store is busy.
       slowDown(those, () => void client.raw?.write(rest));
       const { origin, port } = await serveUpgrades(those, (req, socket, head) => {
         expect(head.toString()).toBe('head ');
@@ -259,7 +259,7 @@ describe('verifyUpgrade()', () => {
     }
   });
 
-  it('runs nothing for a client that goes away while it is verified', async () => {
+  it('does not call the listener for a client that goes away while it is verified', async () => {
     const seen = crashes();
     for (const how of ['RST', 'FIN'] as const) {
       const those = parties();
@@ -297,7 +297,7 @@ describe('verifyUpgrade()', () => {
       client.write(head);
       await client.answer();
       const socket = sockets.pop() as Duplex;
-      // once() would add a listener for errors.
+      // The function once() would add a listener for errors.
       const closed = new Promise((resolve) => socket.on('close', resolve));
       socket.destroy(new Error('The network is gone'));
       await closed;
@@ -367,7 +367,7 @@ describe('verifyUpgrade()', () => {
     }
   });
 
-  it('refuses an upgrade with a body, also if nothing is said of it in the signature', async () => {
+  it('refuses an upgrade with a body, even if its signature does not mention the body', async () => {
     const those = parties();
     const { handled, origin, port } = await serveUpgrades(those);
     const url = `${origin}/ws`;
@@ -389,7 +389,7 @@ describe('verifyUpgrade()', () => {
     expect((await client.answer()).status).toBe(101);
   });
 
-  /** Resolves to how many bytes the server has read of the next connection. */
+  /** Resolves to the number of bytes that the server has read from the next connection. */
   function bytesRead(server: Server): Promise<number> {
     return new Promise((resolve) => {
       server.once('connection', (socket: Socket) => {
@@ -447,7 +447,7 @@ describe('verifyUpgrade()', () => {
     expect(handled).toEqual([]);
   });
 
-  it('runs nothing on a connection that the server has closed in the meantime', async () => {
+  it('does not call the listener if the server has closed the connection in the meantime', async () => {
     const those = parties();
     const sockets: Duplex[] = [];
     slowDown(those, () => void sockets[0]?.end());
@@ -511,7 +511,7 @@ describe('verifyUpgrade()', () => {
     expect(handled).toHaveLength(1);
   });
 
-  it('refuses every CONNECT: it has no path that could be signed', async () => {
+  it('refuses every CONNECT, because it has no path that could be signed', async () => {
     const those = parties();
     const { handled, server, origin, port } = await serveUpgrades(those);
     server.on('connect', verifyUpgrade(echo, those.verifier));
@@ -529,7 +529,7 @@ describe('verifyUpgrade()', () => {
     expect(handled).toEqual([]);
   });
 
-  it('lets nobody in through the event connect of HTTP/2', async () => {
+  it('refuses every client of the event connect of HTTP/2', async () => {
     const those = parties();
     const handled: unknown[] = [];
     // Without a listener of requests, Node does not emit the event.
@@ -580,7 +580,7 @@ describe('WebSockets', () => {
     });
   }
 
-  /** Sends a message, and gives the answer, or how the connection failed. */
+  /** Sends a message, and returns the answer, or how the connection failed. */
   function say(socket: WebSocket | UndiciWebSocket): Promise<string> {
     const target = socket as unknown as EventTarget & { send(text: string): void; close(): void };
     return new Promise((resolve) => {
@@ -606,7 +606,7 @@ describe('WebSockets', () => {
     expect(handled).toHaveLength(1);
   });
 
-  // Node 20 has no WebSocket of its own. From Node 22 on it is that of undici.
+  // Node 20 has no built-in WebSocket. From Node 22 on it has the one of undici.
   const clients: [string, typeof UndiciWebSocket | typeof WebSocket][] = [
     ['ws', WebSocket],
     ['undici', UndiciWebSocket],

@@ -10,7 +10,7 @@ const masterKey = generateMasterKey();
 const RANDOM = '0123456789abcdef';
 
 describe('Drafts of a store', () => {
-  it('that were left are taken away, and nothing that is somebody else’s', async () => {
+  it('that were left are removed, and no other files', async () => {
     const folder = await newFolder();
     const theirs = [
       'keys.json.next',

@@ -174,7 +174,7 @@ describe('FileKeyStore', () => {
 });
 
 describe('masterKeyFile()', () => {
-  it('makes a key once, also where several ask at once, and nobody else can read it', async () => {
+  it('creates one master key even if several processes ask at once, readable by its owner only', async () => {
     const folder = await newFolder();
     const path = join(folder, 'master-key');
     const made = await Promise.all(
@@ -188,7 +188,7 @@ describe('masterKeyFile()', () => {
     await expect(masterKeyFile(path)(undefined)).rejects.toThrow('chmod 600');
   });
 
-  it('is not made to seal anew what is not there', async () => {
+  it('does not create the file to seal an empty store again', async () => {
     const folder = await newFolder();
     const path = join(folder, 'keys.json');
     const keys = openFile({ path, masterKey: masterKeyFile(`${path}.master-key`) });

@@ -63,7 +63,7 @@ describe('withLock()', () => {
     ['another machine, long ago', () => owner({ host: 'elsewhere', since: Date.now() - 11_000 })],
     ['this machine, and was held up', () => owner({ since: Date.now() - 11_000 })],
     ['a clock that was set back', () => owner({ since: Date.now() + 3_600_000 })],
-    ['nobody that can be told', () => owner({ since: 'yesterday' })],
+    ['an owner without a valid time', () => owner({ since: 'yesterday' })],
   ])('takes away the lock of %s', async (_, text) => {
     const { folder, path } = await newLock();
     await writeFile(path, await text());
@@ -77,7 +77,7 @@ describe('withLock()', () => {
   it.each([
     ['', 20_000],
     [', as a clock said that was ahead', -86_400_000],
-  ])('takes away what somebody left who was taking away, and died%s', async (_, age) => {
+  ])('removes a guard that a killed process left%s', async (_, age) => {
     const { folder, path } = await newLock();
     await writeFile(path, await owner({ pid: dead() }));
     await makeOld(`${path}.stale`, age);

@@ -8,7 +8,7 @@ import { judge } from '../key-store-contract.ts';
 import { newFolder, openFile } from './file-support.ts';
 
 const masterKey = generateMasterKey();
-/** Whom a server runs as, and somebody else. */
+/** The user of a server, and another user. */
 const SERVICE = 65_534;
 const OTHER = 65_533;
 
@@ -34,7 +34,7 @@ const ownerOf = async (path: string): Promise<number[]> => {
   return [uid, gid];
 };
 
-/** Only root can be somebody else. */
+/** Only root can become another user. */
 describe.runIf(process.getuid?.() === 0)('FileKeyStore of a user', () => {
   it('stays his when root writes to it', async () => {
     const path = join(await newFolderOf(SERVICE), 'keys.json');
@@ -78,7 +78,7 @@ describe.runIf(process.getuid?.() === 0)('FileKeyStore of a user', () => {
     expect(await ownerOf(join(folder, 'real.json'))).toEqual([SERVICE, SERVICE]);
   });
 
-  it('stays his in a folder of somebody else', async () => {
+  it('stays with its owner in a folder of another user', async () => {
     const folder = await newFolderOf(OTHER);
     const path = join(folder, 'keys.json');
     await openFile({ path, masterKey }).create();
@@ -122,7 +122,7 @@ describe.runIf(process.getuid?.() === 0)('FileKeyStore of a user', () => {
     const folder = await newFolderOf(OTHER);
     const path = join(folder, 'keys.json');
     const master = async (id?: string): Promise<string> => {
-      // In the middle of a change it is given to somebody else.
+      // In the middle of a change the file is given to another user.
       if (id === undefined) {
         becomeRoot();
         await chown(path, SERVICE, SERVICE);

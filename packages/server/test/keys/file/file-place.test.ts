@@ -68,7 +68,7 @@ describe('FileKeyStore behind a link', () => {
 describe('FileKeyStore at something that is no file', () => {
   const make: Record<string, (path: string) => unknown> = {
     'a folder': (path) => mkdir(path),
-    'a pipe that nobody writes to': (path) => spawnSync('sh', ['-c', 'mkfifo -m 600 "$0"', path]),
+    'a pipe without a writer': (path) => spawnSync('sh', ['-c', 'mkfifo -m 600 "$0"', path]),
     'a socket': async (path) => {
       const server = createServer().listen(path);
       onTestFinished(() => void server.close());

@@ -142,7 +142,7 @@ describe('RedisKeyStore', () => {
     expect(await keys.find('CSAK3')).toBeUndefined();
   });
 
-  it('forgets what it knew while nobody told it of changes', async () => {
+  it('forgets its cache if announcements may have been missed', async () => {
     const url = inject('redisUrl');
     const proxy = await startProxy(Number(new URL(url).port));
     const prefix = newPrefix();
@@ -154,7 +154,7 @@ describe('RedisKeyStore', () => {
     });
     const key = await admin.create();
     expect(await judge(edge, key)).toBe('accepted');
-    // Open connections carry nothing any more, and nobody notices: new ones are made when an answer
+    // Open connections carry nothing any more, unnoticed: new ones are made when an answer
     // is missed.
     proxy.mode = 'swallow';
     const since = performance.now();
@@ -189,7 +189,7 @@ describe('RedisKeyStore', () => {
   });
 
   describe('with a replica', () => {
-    /** Once the next change in the queue is made, and before anybody knows. */
+    /** After the next change in the queue, before its caller knows. */
     function afterNextChange(then: () => unknown): void {
       enqueue.mockImplementationOnce(async function (this: RedisWriter, ...args) {
         const made = await original.apply(this, args);
@@ -242,7 +242,7 @@ describe('RedisKeyStore', () => {
       const lost = keys.revoke({ accessKeyId: key.accessKeyId });
       await expect(lost).rejects.toMatchObject({
         code: 'ERR_NOT_REPLICATED',
-        message: `Of the replicas of Redis 0 have acknowledged the change of "key/${key.accessKeyId}", 1 must; do it again, or it may be lost where one of them takes over`,
+        message: `0 replicas of Redis acknowledged the change of "key/${key.accessKeyId}"; 1 is required; do it again, or a failover may lose it`,
       });
       expect(await judge(keys, key), 'on the master').toBe('ERR_KEY_INACTIVE: it is revoked');
 
@@ -261,8 +261,10 @@ describe('RedisKeyStore', () => {
       const [none, two] = [0, 2].map((waitForReplicas) =>
         storeOn(master, { prefix, timeout: 1, waitForReplicas }),
       ) as [RedisKeyStore, RedisKeyStore];
-      await expect(two.create()).rejects.toThrow(/^Of the replicas of Redis 1 have .* 2 must/);
-      expect(await two.list(), 'a key that nobody holds').toEqual([]);
+      await expect(two.create()).rejects.toThrow(
+        /^1 replica of Redis acknowledged .* 2 are required/,
+      );
+      expect(await two.list(), 'a key without an owner').toEqual([]);
       process.kill(replica.pid, 'SIGSTOP');
       const key = await none.create();
       await none.revoke({ accessKeyId: key.accessKeyId });
@@ -280,7 +282,9 @@ describe('RedisKeyStore', () => {
         await one.revoke({ accessKeyId: key.accessKeyId });
         expect(await one.show(key.accessKeyId)).toMatchObject({ status: 'revoked' });
       }
-      await expect(two.create()).rejects.toThrow(/^Of the replicas of Redis 1 have .* 2 must/);
+      await expect(two.create()).rejects.toThrow(
+        /^1 replica of Redis acknowledged .* 2 are required/,
+      );
     });
 
     it('adds a key again that was not stored for want of a replica', async () => {
@@ -313,7 +317,7 @@ describe('RedisKeyStore', () => {
       expect(await keys.show(old.accessKeyId)).toMatchObject({ expiresAt: NOW + 600 });
     });
 
-    it('does not take back what somebody else has done to a key meanwhile', async () => {
+    it('does not undo what another server has changed of a key meanwhile', async () => {
       const { master, replica } = await replicated();
       const prefix = newPrefix();
       const [keys, others] = [1, 0].map((waitForReplicas) =>
@@ -430,7 +434,9 @@ describe('RedisKeyStore', () => {
       const keys = storeOn(connect(server.url.replace('//', '//app:pw@')), { prefix });
       await expect(keys.revoke({ accessKeyId })).rejects.toMatchObject({
         code: 'ERR_NOT_REPLICATED',
-        message: expect.stringMatching(/0 have acknowledged .* 1 must: NOPERM .*wait/),
+        message: expect.stringMatching(
+          /^0 replicas of Redis acknowledged .* 1 is required: NOPERM .*wait/,
+        ),
       });
       expect(await keys.show(accessKeyId)).toMatchObject({ status: 'revoked' });
     });
@@ -606,7 +612,7 @@ describe('RedisKeyStore', () => {
       await keys.createEmpty();
       await keys.createEmpty();
       expect(await keys.list()).toEqual([]);
-      // Whoever has a key is told the truth: it is gone for good. No session outlives what was
+      // The answer is true: the key is gone permanently. No session outlives what was
       // revoked of it.
       expect(await answers(keys)).toEqual({
         ...all('ERR_KEY_UNKNOWN: there is no such key'),
@@ -732,7 +738,7 @@ describe('RedisKeyStore', () => {
     await expect(other.create()).rejects.toMatchObject({ code: 'ERR_MASTER_KEY' });
   });
 
-  it('lists a key that somebody adds just as another takes its name for a leftover', async () => {
+  it('lists a key that is added just as another server takes its name for a leftover', async () => {
     const redis = connect(inject('redisUrl'));
     const prefix = newPrefix();
     const key = generateAccessKey();

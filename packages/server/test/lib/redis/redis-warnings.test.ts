@@ -277,7 +277,7 @@ describe.each(STORES)('of %s', (store, open) => {
   });
 });
 
-it('a connection that stays and carries nothing is reported, though nobody asks again', async () => {
+it('a connection that stays and carries nothing is reported, though no question comes', async () => {
   const { url, signal } = await startOwn();
   const { of, come, onWarning } = hook();
   const tested = new CheckedRedis(connect(url).duplicate({ commandTimeout: 200 }), {
@@ -408,7 +408,7 @@ describe('RedisNonceStore', () => {
     onTestFinished(() => store.close());
     await come('COUNTERSIGN_NONCE_STORE_FAILED', 1);
     await askOften(() => store.claim(claimOf()));
-    const message = expect.stringContaining('Of the replicas of Redis 0 have acknowledged');
+    const message = expect.stringContaining('0 replicas of Redis acknowledged');
     expect(of('COUNTERSIGN_NONCE_STORE_FAILED')).toMatchObject([{ message }]);
   });
 

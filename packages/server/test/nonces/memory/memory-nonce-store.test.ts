@@ -51,7 +51,7 @@ async function outcomeOf(claim: Promise<ClaimOutcome>): Promise<string> {
   return (await claim).outcome;
 }
 
-/** Seconds after which the store says that a request signed anew is judged. */
+/** Seconds after which, as the store says, a request that is signed again is judged. */
 function waitOf(answer: ClaimOutcome): number {
   if (answer.outcome !== 'uncertain') throw new Error(`Cannot wait: ${answer.outcome}`);
   return answer.retryAfter;
@@ -130,7 +130,7 @@ describe('MemoryNonceStore claim()', () => {
         clock.now = asked + wait;
         expect(await outcomeOf(store.claim(claimOf(Math.floor(clock.now))))).toBe('claimed');
         if (wait === 1) continue;
-        // Nobody is made to wait for longer than that: a second earlier it would not have done.
+        // No client waits for longer than it must: one second less would not have been enough.
         clock.now = asked + wait - 1;
         const { clock: other, store: early } = storeAt(bornAt);
         other.now = clock.now;
@@ -186,7 +186,7 @@ describe('MemoryNonceStore claim()', () => {
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
 
-/** Bytes in typed arrays that somebody holds. */
+/** Bytes in typed arrays that are still referenced. */
 function arrayBuffers(): number {
   // Arrays are let go of in the background: the second time waits for the first.
   collectGarbage();

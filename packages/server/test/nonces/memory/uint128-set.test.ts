@@ -67,7 +67,7 @@ describe('createNonceBits()', () => {
     expect(of(nonce)).toEqual(first);
   });
 
-  it('gives others in another process: nobody can know which', () => {
+  it('gives others in another process, so an attacker cannot know which', () => {
     expect(createNonceBits()(claimOf('A'.repeat(22)))).not.toEqual(of('A'.repeat(22)));
   });
 });
@@ -93,7 +93,7 @@ describe('hashUint128()', () => {
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
 
-/** MiB in typed arrays that somebody holds. */
+/** MiB in typed arrays that are still referenced. */
 function arrayBuffers(): number {
   // Once more: by then what the first has found is freed.
   collectGarbage();

@@ -38,7 +38,7 @@ afterAll(() => cluster?.stop());
 
 const printed = vi.spyOn(console, 'error');
 beforeEach(() => void printed.mockClear());
-// What ioredis prints of errors that nobody listens for.
+// What ioredis prints if an error has no listener.
 afterEach(() => expect(printed.mock.calls).toEqual([]));
 
 /** A connection as a server has one, until the test is over. */

@@ -57,7 +57,7 @@ const list = (...items: (string | number)[]): string => {
 
 const printed = vi.spyOn(console, 'error');
 beforeEach(() => void printed.mockClear());
-// What ioredis prints of errors that nobody listens for.
+// What ioredis prints if an error has no listener.
 afterEach(() => expect(printed.mock.calls).toEqual([]));
 
 nonceStoreContract('RedisNonceStore', async () => {
@@ -350,7 +350,7 @@ describe('RedisNonceStore memory', () => {
     expect(await second.claim(claim)).toEqual({ outcome: 'replayed', epoch });
   });
 
-  it('begins anew by itself once it is lost, before anybody calls', async () => {
+  it('begins a new epoch by itself once it is lost, before a claim comes', async () => {
     const { url, admin } = await startOwn();
     storeOn(url);
     const before = await born(admin);
@@ -383,7 +383,7 @@ describe('RedisNonceStore memory', () => {
       `live-${index}`,
     ]);
     await admin.zadd(KEY, ...[...expired, ...live].flat().map(String));
-    // Some at a time, so that nobody has to wait for all.
+    // Some at a time, so that no claim has to wait for all.
     await vi.waitFor(
       async () => {
         await store.claim(claimOf(0));
@@ -501,7 +501,7 @@ describe('RedisNonceStore failures', () => {
         const claim = claimOf(now, { epoch });
         await expect(store.claim(claim)).rejects.toThrow('Reached the max retries per request');
         expect(proxy.lost).toBe(round);
-        // It was executed: its nonce is spent, whoever asks.
+        // It was executed: its nonce is spent for every caller.
         expect((await other.claim(claim)).outcome).toBe('replayed');
         expect((await store.claim(claimOf(now, { epoch }))).outcome).toBe('claimed');
       }
@@ -517,7 +517,7 @@ describe('RedisNonceStore failures', () => {
     ['a tick that is none', list('claimed', 'e', 0, 'x')],
     ['an epoch that is none', list('claimed', 1, 0, 9)],
     ['seconds that are none', list('uncertain', 'e', 'soon', 9)],
-    ['that clocks are apart, by nobody knows what', list('apart', 'e', 'NaN', 9)],
+    ['that clocks are apart, by no number', list('apart', 'e', 'NaN', 9)],
     ['that it is a replica', list('replica', '', 0, 0)],
     ['that it hides what it is', list('hidden', '', 0, 0)],
     ['that nothing is born yet, again and again', list('pending', 'e', 0, 9)],
@@ -573,7 +573,7 @@ describe('RedisNonceStore failures', () => {
     await expect(store.claim(claim)).rejects.toThrow('is a replica');
     await admin.replicaof('NO', 'ONE');
     const back = await vi.waitFor(() => store.claim(claim), { timeout: 10_000 });
-    // What it lacks of what its master had, nobody can tell.
+    // It cannot know which of its master's nonces it lacks.
     expect(back).toMatchObject({ outcome: 'uncertain' });
     expect(back.epoch).not.toBe(epoch);
     expect((await store.claim({ ...claim, epoch: back.epoch })).outcome).toBe('claimed');
@@ -733,7 +733,7 @@ describe('RedisNonceStore ready()', () => {
     expect(await admin.dbsize()).toBe(0);
   });
 
-  it('fails within its time where nobody answers', async () => {
+  it('fails within its time if no server answers', async () => {
     const store = storeOn('redis://127.0.0.1:1', { timeout: 0.1 });
     expect(await duration(store.ready(0.1))).toBeLessThan(2_000);
     await expect(store.ready(0.1)).rejects.toThrow(/ECONNREFUSED|did not answer within 100 ms/);
@@ -764,12 +764,12 @@ describe('RedisNonceStore circuit', () => {
     process.kill(pid, 'SIGSTOP');
     for (let claims = 0; claims < 3; claims++)
       await expect(store.claim(claimOf(now, { epoch }))).rejects.toThrow();
-    // From now on nobody waits. A second's worth of claims takes as long as one.
+    // From now on no claim waits. A second's worth of claims takes as long as one.
     const spent = await duration(
       Promise.all(
         Array.from({ length: 1_000 }, () =>
           expect(store.claim(claimOf(now, { epoch }))).rejects.toThrow(
-            'Redis is not asked until it answers again; it failed: ',
+            'Claims fail at once until Redis answers again. Last error: ',
           ),
         ),
       ),
@@ -816,7 +816,7 @@ describe('RedisNonceStore and replicas', () => {
     }
   });
 
-  it('claims nothing that no replica has, and begins anew once one is back', async () => {
+  it('claims nothing that no replica has, and begins a new epoch once one is back', async () => {
     const { master, replica } = await startPair();
     const store = storeOn(master.url, { timeout: 0.5, waitForReplicas: 1, slack: 0.2 });
     const now = await nowOf(master.admin);
@@ -845,7 +845,7 @@ describe('RedisNonceStore and replicas', () => {
     await store.ready();
     await replica.admin.replicaof('127.0.0.1', master.port);
     const now = await nowOf(master.admin);
-    // With nobody to acknowledge them, claims are rejected: it has seen that there was somebody.
+    // If no replica acknowledges them, claims are rejected: the store has seen a replica before.
     await vi.waitFor(
       async () => {
         expect((await master.admin.zrange('countersign:nonces:0', '-2', '-2'))[0]).toBe('acked');
@@ -860,7 +860,7 @@ describe('RedisNonceStore and replicas', () => {
     const { master } = await startPair();
     const store = storeOn(master.url, { timeout: 3, waitForReplicas: 2 });
     await expect(store.claim(claimOf(0))).rejects.toThrow(
-      'Of the replicas of Redis 1 have acknowledged the claim, 2 must',
+      '1 replica of Redis acknowledged the claim; 2 are required',
     );
   });
 

@@ -46,7 +46,7 @@ export function addFields(
   return headers.with(fields);
 }
 
-/** The fields that a request gains by being signed. @param hex the signature */
+/** The fields that signing adds to a request. @param hex the signature */
 export function writeHeader(
   headers: HeaderFields,
   { algorithm, credential, signedHeadersText }: CountersignParams,
@@ -61,7 +61,7 @@ export function writeHeader(
   return { headers: [...own, ['authorization', authorization]] };
 }
 
-/** Whether `Authorization` is of this scheme, or nearly. */
+/** Whether `Authorization` is of this scheme, or of a malformed form of it. */
 export function isOurs(authorization: string): boolean {
   return (
     authorization.startsWith(FAMILY) ||
@@ -97,7 +97,9 @@ export function readHeader(
   });
 }
 
-/** Of the access key id and the length: of who signs, and mostly of which headers. */
+/**
+ * A hash of the access key id and the length: it differs by signer, and mostly by signed headers.
+ */
 function hashOf(text: string): number {
   let hash = text.length;
   for (let at = text.indexOf('/') - 1; at >= 0 && text.charCodeAt(at) !== EQUALS; at--)
@@ -105,7 +107,7 @@ function hashOf(text: string): number {
   return hash;
 }
 
-/** All of `Authorization` but the signature: one client sends the same all day. */
+/** Reads `Authorization` without the signature: one client sends the same text all day. */
 const parseAuthorization = remember(
   hashOf,
   (text): { algorithm: Algorithm; credential: Credential; signedHeaders: SignedHeaders } => {

@@ -12,28 +12,34 @@ import {
 } from '../../signature-params.ts';
 import { parseTimestamp } from '../../timestamp.ts';
 
-/** What our own scheme knows of a signature beside what every scheme does. */
+/** The parameters that only our own scheme has. */
 export interface CountersignParams extends SignatureParams {
   readonly algorithm: Algorithm;
   readonly audience: string;
   readonly nonce: string;
-  /** `signedAt` as it stands on the wire. */
+  /** `signedAt` as on the wire. */
   readonly timestamp: string;
-  /** Access key id, day, audience and terminator, as they stand on the wire. */
+  /** Access key id, day, audience and terminator, as on the wire. */
   readonly credential: string;
-  /** `signedHeaders` as they stand on the wire. */
+  /** `signedHeaders` as on the wire. */
   readonly signedHeadersText: string;
-  /** `body` as it stands on the wire. */
+  /** `body` as on the wire. */
   readonly bodyHash: string;
 }
 
-/** The declared body hash of a request whose body is not signed. Servers refuse it unless they allow it by name. */
+/**
+ * The declared body hash of a request whose body is not signed. Servers refuse it unless they allow
+ * it by name.
+ */
 export const UNSIGNED_PAYLOAD = 'UNSIGNED-PAYLOAD';
 
-/** SHA-256 of nothing: the hash of an empty body. */
+/** The SHA-256 of an empty body. */
 export const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 
-/** What begins with this in `Authorization` is ours, in any case. What is nearly ours is malformed, not another scheme's. */
+/**
+ * An `Authorization` that begins with this, in any case, is of our scheme. If we cannot read it, it
+ * is malformed, and not of another scheme.
+ */
 export const FAMILY = 'COUNTERSIGN1-';
 /** The names of algorithms on the wire. */
 export const WIRE_NAMES = Object.fromEntries(
@@ -46,7 +52,7 @@ const MOST_SIGNED_HEADERS = 64;
 
 const SIGNED_HEADERS_SHAPE = /^[!#$%&'*+\-.^_`|~0-9a-z;]+$/;
 
-/** A signature as it stands on the wire, in either form. */
+/** A signature as on the wire, in either form. */
 export interface Parts {
   readonly inUrl: boolean;
   readonly algorithm: Algorithm;
@@ -61,7 +67,7 @@ export interface Parts {
   readonly bodyHash: string;
 }
 
-/** Checks everything that a signature says of itself, before anybody acts on a part of it. */
+/** Checks all parameters of a signature, before the server uses one of them. */
 export function parseParts(parts: Parts): ParsedSignature<CountersignParams> {
   const { inUrl, algorithm, timestamp, nonce, epoch, sessionToken, expiresIn, bodyHash } = parts;
   const { text: signedHeadersText, names: signedHeaders } = parts.signedHeaders;
@@ -105,7 +111,7 @@ export function parseParts(parts: Parts): ParsedSignature<CountersignParams> {
   };
 }
 
-/** Method, path and query stand in every canonical request; the authority is the header `host`. */
+/** Every canonical request has method, path and query. The authority is the header `host`. */
 export function coverage(signedHeaders: readonly string[]): readonly TargetPart[] {
   return signedHeaders.includes('host') ? WHOLE_TARGET : WITHOUT_AUTHORITY;
 }
@@ -128,7 +134,7 @@ export function checkNumber(signedHeaders: readonly string[]): void {
     throw malformed(`More than ${MOST_SIGNED_HEADERS} headers are signed`);
 }
 
-/** One way to write each list: sorted, no name twice. Most clients send the same. */
+/** There is one form of each list: sorted, no name twice. Most clients send the same list. */
 export const parseSignedHeaders = rememberLast((text: string): SignedHeaders => {
   if (!SIGNED_HEADERS_SHAPE.test(text))
     throw malformed(`SignedHeaders ${quote(text)} is not a list of lower-case header names`);
@@ -140,7 +146,7 @@ export const parseSignedHeaders = rememberLast((text: string): SignedHeaders => 
       throw malformed(`SignedHeaders ${quote(text)} is not sorted, or names a header twice`);
     previous = name;
   }
-  // All requests share them, and applications are given them.
+  // Frozen: all requests share the list, and applications get it.
   return { text: copyText(text), names: Object.freeze(names) };
 });
 

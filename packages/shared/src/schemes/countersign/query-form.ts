@@ -46,7 +46,7 @@ export function addParameters(
   const pairs = values
     .map((value, index) => `${QUERY_NAMES[index]}=${encodePercent(value)}`)
     .join('&');
-  // A bare `?` stays with the path only as long as there is no query.
+  // A bare `?` belongs to the path only if there is no query.
   return { path: request.path.replace(/\?$/, ''), query: appendParameter(request.query, pairs) };
 }
 
@@ -55,7 +55,7 @@ export function writeQuery(query: string, hex: string): WireFields {
   return { headers: [], query: `${query}${SIGNATURE_PAIR}${hex}` };
 }
 
-/** What was signed of a query: all but the signature. */
+/** The signed part of a query: all but the signature. */
 export function withoutSignature(query: string): string {
   const end = query.lastIndexOf(SIGNATURE_PAIR);
   return end === -1 ? query : query.slice(0, end);
@@ -64,7 +64,7 @@ export function withoutSignature(query: string): string {
 export function readQuery({ query, headers }: SignableRequest): ParsedSignature<CountersignParams> {
   const [algorithm, credential, timestamp, expires, nonce, signedHeaders, signature] =
     readPresigned(query, QUERY_NAMES) as [string, string, string, string, string, string, string];
-  // Not decoded: each signature is written in one way.
+  // Not decoded: there is one form of each signature.
   if (!query.endsWith(SIGNATURE_PAIR + signature))
     throw malformed('X-Countersign-Signature is escaped');
   if (!SECONDS.test(expires))

@@ -21,7 +21,7 @@ import {
 import { addParameters, readQuery, withoutSignature, writeQuery } from './query-form.ts';
 
 /**
- * The scheme of our own, in header form and as presigned URLs.
+ * Our own scheme, in header form and as presigned URLs.
  *
  * @example
  * ```ts
@@ -49,7 +49,7 @@ const scheme: Scheme<CountersignParams> = {
     },
   },
 
-  // One challenge for all algorithms: clients know it since the first of them.
+  // One challenge for all algorithms: existing clients know only this one.
   challenge: (audience, reason) =>
     `${WIRE_NAMES['hmac-sha256']} realm="${audience}", error="${reason}"`,
 

@@ -32,7 +32,7 @@ const again = (seconds = 0): Verdict => ({
 
 /** What every queue must do. */
 export function callbackQueueContract(name: string, open: () => CallbackQueue): void {
-  /** Hands out until so many verdicts were given. */
+  /** Hands callbacks out until the given number of verdicts was returned. */
   function take(
     queue: CallbackQueue,
     count: number,
@@ -60,7 +60,7 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
     (await queue.find(`dlv_${id}`))?.state;
 
   describe(name, () => {
-    it('hands out what was added, byte for byte, and remembers what became of it', async () => {
+    it('hands out what was added, byte for byte, and remembers the outcome', async () => {
       const queue = opened();
       await queue.add(callback('a'));
       expect(await queue.find('dlv_a')).toEqual({
@@ -80,7 +80,7 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
       expect(await queue.find('dlv_other')).toBeUndefined();
     });
 
-    it('keeps a callback once, whose id it knows, also when it is delivered', async () => {
+    it('keeps a callback once, also if it is added again after its delivery', async () => {
       const queue = opened();
       await Promise.all([queue.add(callback('a')), queue.add(callback('a'))]);
       const { log, done } = take(queue, 2, () => delivered);
@@ -91,7 +91,7 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
       expect(log).toEqual(['a', 'b']);
     });
 
-    it('hands out again when it was told to, with the progress', async () => {
+    it('hands a callback out again at the time of its verdict, with the progress', async () => {
       const queue = opened();
       const times: number[] = [];
       const progresses: DeliveryProgress[] = [];
@@ -102,12 +102,12 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
         return times.length === 1 ? again(0.1) : delivered;
       });
       await done;
-      // Clocks are read in whole milliseconds.
+      // Clocks are read in whole milliseconds, so the difference may be 2 ms too small.
       expect((times[1] as number) - (times[0] as number)).toBeGreaterThanOrEqual(98);
       expect(progresses).toEqual([NONE, attempted(1)]);
     });
 
-    it('hands out at most so many at once', async () => {
+    it('hands out at most the given number at once', async () => {
       const queue = opened();
       for (const id of ['a', 'b', 'c', 'd', 'e']) await queue.add(callback(id));
       let [running, most] = [0, 0];
@@ -122,7 +122,7 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
       expect(most).toBe(2);
     });
 
-    it('hands out a lane one after the other, as it was added, whatever fails in between', async () => {
+    it('hands out a lane one after the other, in the order it was added, even after failures', async () => {
       const queue = opened();
       const ids = ['a', 'b', 'c', 'd', 'e', 'f'];
       for (const id of ids) await queue.add(callback(id, 'lane'));
@@ -142,7 +142,7 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
       expect(log).toEqual(['a', 'b', 'b', 'c', 'c', 'd', 'e', 'f']);
     });
 
-    it('lets nobody wait for the lane of another', async () => {
+    it('does not make a callback wait for the lane of another', async () => {
       const queue = opened();
       await queue.add(callback('a', 'lane'));
       await queue.add(callback('b', 'lane'));
@@ -156,7 +156,7 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
       expect(await stateOf(queue, 'b')).toBe('waiting');
     });
 
-    it('tells what waits, what was delivered and what is dead, the latest first', async () => {
+    it('lists what waits, what was delivered and what is dead, the latest first', async () => {
       const queue = opened();
       for (const id of ['a', 'b', 'c', 'd']) await queue.add(callback(id));
       const verdicts: Record<string, Verdict> = { a: dead, b: delivered, c: again(3_600), d: dead };
@@ -177,7 +177,7 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
     it.each([
       ['dead', dead],
       ['delivered', delivered],
-    ])('hands out again what is %s, on demand, with its past', async (state, verdict) => {
+    ])('redelivers what is %s, with its earlier attempts', async (state, verdict) => {
       const queue = opened();
       await queue.add(callback('a', 'lane'));
       const progresses: DeliveryProgress[] = [];
@@ -192,7 +192,7 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
       await until(async () => (await stateOf(queue, 'a')) === state, `it is ${state}`);
     });
 
-    it('hands out at once what waits, on demand, and knows what it does not know', async () => {
+    it('redelivers what waits at once, and returns false for an unknown id', async () => {
       const queue = opened();
       await queue.add(callback('a'));
       let count = 0;
@@ -201,14 +201,14 @@ export function callbackQueueContract(name: string, open: () => CallbackQueue): 
         return count === 1 ? again(3_600) : delivered;
       });
       await until(async () => (await queue.find('dlv_a'))?.progress.tried === 1, 'it was tried');
-      // Written down is the progress before it is put back.
+      // The queue stores the progress before it puts the callback back, so wait for that.
       await new Promise((resolve) => setTimeout(resolve, 50));
       expect(await queue.redeliver('dlv_a')).toBe(true);
       await done;
       expect(await queue.redeliver('dlv_other')).toBe(false);
     });
 
-    it('waits for what is handed out when it is closed', async () => {
+    it('waits for callbacks that are handed out when it is closed', async () => {
       const queue = open();
       await queue.add(callback('a'));
       await queue.add(callback('b'));

@@ -55,7 +55,7 @@ callbackQueueContract('MemoryCallbackQueue', () => new MemoryCallbackQueue());
 callbackQueueContract('BullmqCallbackQueue', () => bullmq());
 
 describe('MemoryCallbackQueue', () => {
-  it('refuses more than it may hold, and what comes when it is closed', async () => {
+  it('refuses more callbacks than it may hold, and all callbacks after it is closed', async () => {
     const queue = new MemoryCallbackQueue({ maxWaiting: 1 });
     await queue.add(callback('a'));
     await expect(queue.add(callback('b'))).rejects.toThrow('Cannot queue callback: 1 wait already');
@@ -65,7 +65,7 @@ describe('MemoryCallbackQueue', () => {
     );
   });
 
-  it('forgets the oldest of what is finished', async () => {
+  it('forgets the oldest of the finished callbacks', async () => {
     const queue = new MemoryCallbackQueue({ maxFinished: 1 });
     onTestFinished(() => queue.close());
     for (const id of ['a', 'b']) await queue.add(callback(id));
@@ -75,7 +75,7 @@ describe('MemoryCallbackQueue', () => {
     expect(await queue.find('dlv_a')).toBeUndefined();
   });
 
-  it('lets nobody overtake in a lane, who is only ordered again', async () => {
+  it('lets no callback overtake in a lane because it is redelivered', async () => {
     const queue = new MemoryCallbackQueue();
     onTestFinished(() => queue.close());
     for (const id of ['a', 'b']) await queue.add(callback(id, 'lane'));
@@ -83,7 +83,7 @@ describe('MemoryCallbackQueue', () => {
     const { promise, resolve } = deferred();
     const log: string[] = [];
     queue.start(async ({ eventId }) => {
-      // While it is handed out it is under way already.
+      // The callback is handed out already, so this changes nothing.
       expect(await queue.redeliver(`dlv_${eventId}`)).toBe(true);
       if (log.push(eventId) === 2) resolve();
       return delivered;
@@ -92,7 +92,7 @@ describe('MemoryCallbackQueue', () => {
     expect(log).toEqual(['a', 'b']);
   });
 
-  it('hands out again what its handler failed with', async () => {
+  it('hands out a callback again if its handler fails', async () => {
     const queue = new MemoryCallbackQueue();
     onTestFinished(() => queue.close());
     await queue.add(callback('a'));
@@ -105,20 +105,20 @@ describe('MemoryCallbackQueue', () => {
       return delivered;
     }, 1);
     await new Promise((done) => setImmediate(done));
-    // It would be in a second.
+    // Redeliver it now: otherwise the queue waits a second.
     await queue.redeliver('dlv_a');
     await promise;
     expect(count).toBe(2);
     await until(async () => (await queue.find('dlv_a'))?.state === 'delivered', 'it is delivered');
   });
 
-  it('is built from what it knows', () => {
+  it('refuses options that it cannot use', () => {
     expect(() => new MemoryCallbackQueue({ maxWaiting: 0 })).toThrow('option "maxWaiting" is 0');
   });
 });
 
 describe('BullmqCallbackQueue', () => {
-  it('hands out again what a handler failed with, and gives nothing up for it', async () => {
+  it('hands out a callback again if its handler fails, and it does not become dead', async () => {
     const queue = bullmq({ takeOverAfter: 0.2 });
     onTestFinished(() => queue.close());
     await queue.add(callback('a'));
@@ -152,11 +152,11 @@ describe('BullmqCallbackQueue', () => {
     expect(log).toEqual(['a', 'b']);
   });
 
-  it('is not stopped by one in a lane that was never queued, or that is finished', async () => {
+  it('is not stopped by a callback in a lane that was never queued, or that is finished', async () => {
     const name = `contract-${names++}`;
     const queue = bullmq({ name });
     onTestFinished(() => queue.close());
-    // Its sender was killed between the two steps.
+    // Its sender was killed after it entered the lane and before it added the job.
     await redis.zadd(`{countersign}:${name}-lane:lane`, (Date.now() - 70_000) * 1000, 'dlv_ghost');
     await queue.add(callback('a', 'lane'));
     const { promise, resolve } = deferred<string>();
@@ -236,7 +236,7 @@ describe('BullmqCallbackQueue', () => {
       expect(all).not.toContain(hidden);
   });
 
-  it('takes nothing in that Redis may forget, and delivers what is there', async () => {
+  it('accepts no callback that Redis may evict, and delivers those that are there', async () => {
     const evicting = await startRedis();
     onTestFinished(() => evicting.stop());
     const connection = new Redis(evicting.url);
@@ -272,7 +272,7 @@ describe('BullmqCallbackQueue', () => {
     expect((await queue.find('dlv_c'))?.callback.eventId).toBe('c');
   });
 
-  it('says so when Redis is away, after its time-out', async () => {
+  it('says after its timeout that Redis does not answer', async () => {
     const away = await startRedis();
     const connection = new Redis(away.url, { retryStrategy: () => 20 });
     connection.on('error', () => undefined);
@@ -286,7 +286,7 @@ describe('BullmqCallbackQueue', () => {
     await queue.close();
   });
 
-  it('is built from what it knows', () => {
+  it('refuses options that it cannot use', () => {
     expect(() => bullmq({ name: 'a:b' })).toThrow(
       'Cannot build BullMQ callback queue: option "name" is "a:b": expected letters, digits, "_" and "-"',
     );
@@ -297,7 +297,7 @@ describe('BullmqCallbackQueue', () => {
 });
 
 describe('DueHeap', () => {
-  it('gives out what is due first, and of what is due at once what came first', () => {
+  it('returns what is due first, and of values due at the same time the one added first', () => {
     const heap = new DueHeap<string>();
     const dues = [5, 1, 4, 1, 3, 9, 2, 6, 5, 3];
     dues.forEach((due, index) => {
