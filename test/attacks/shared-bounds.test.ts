@@ -150,7 +150,7 @@ describe('no caller uses up what all callers share', () => {
       type: 'urn:countersign:error:too-many-requests',
       reason: 'too-many-requests',
       retry: 'later',
-      detail: expect.stringMatching(/subject "mallory".*: 2 .*perSubject/),
+      detail: expect.stringMatching(/subject "mallory" now: it has 2 .*perSubject/),
     });
   });
 

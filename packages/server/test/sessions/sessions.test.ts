@@ -386,7 +386,7 @@ describe('session credentials', () => {
         reason: 'clock-skew',
         retry: 're-signed',
         retryAfter: 1,
-        message: `Session ${accessKeyId} begins in ${allowed + 1} s, ${allowed} s are allowed: the clock of this server is behind the clock of the one that lent it; synchronise them`,
+        message: `Session ${accessKeyId} begins in ${allowed + 1} s, ${allowed} s are allowed: the clock of this server is behind the clock of the server that lent it; synchronise them`,
       });
       wait(2);
       // A captured copy, once the session has begun.
