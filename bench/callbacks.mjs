@@ -1,11 +1,13 @@
 /**
- * Whether one dead receiver among 50 is felt by the others: how long their callbacks take from `send()` to the answer, with all 50 alive and with one
- * that accepts connections and never answers, and gets five times as many callbacks. Receivers are a process of their own.
+ * Measures whether one dead receiver among 50 delays the others: how long their callbacks take from
+ * `send()` to the answer, with all 50 alive, and with one that accepts connections and never
+ * answers. The dead one gets five times as many callbacks. Receivers run in a process of their own.
  *
- *     node bench/callbacks.mjs            BENCH_SECONDS=10 for longer phases; BENCH_QUEUE=bullmq for the queue in Redis
+ *     node bench/callbacks.mjs   BENCH_SECONDS=10: long phases; BENCH_QUEUE=bullmq: a queue in Redis
  *
- * Phases with and without take turns. It ends with 1 where the 99th percentile of the others with the dead one is above 1.5 times that without, in the median of all
- * turns, or where a callback to one of them was not delivered at the first attempt.
+ * Phases with and without the dead receiver take turns. Compares the 99th percentiles of the
+ * others. Exits with 1 if, in the median of all turns, that with the dead receiver is above 1.5
+ * times that without, or if a callback to one of the others was not delivered at the first attempt.
  */
 
 import { fork } from 'node:child_process';
@@ -19,18 +21,20 @@ const BAR = 1.5;
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 4);
 const TURNS = 8;
 const RECEIVERS = 50;
-/** Callbacks a second, to each of them. */
+/** Callbacks per second to each receiver. */
 const RATE = 5;
 const DEAD = '0';
 const MORE = 5;
 const SECRETS = ['whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH'];
-/** Of the dead one, in seconds: long enough to hold all places, if it got them. */
+/**
+ * The time-out in seconds: long enough for the dead receiver to occupy every place that it gets.
+ */
 const TIMEOUT = 2;
 
 if (process.argv[2] === 'receivers') await receive();
 else await measure();
 
-/** Tells its ports. */
+/** Sends its ports to the parent process. */
 async function receive() {
   process.once('disconnect', () => process.exit());
   let isDead = false;
@@ -106,9 +110,9 @@ async function measure() {
   const all = { without: [], with: [] };
   const ratios = [];
   let failed = 0;
-  // The first turn does not count: code is compiled in it.
+  // The first turn does not count, because code is compiled in it.
   for (let turn = 0; turn <= TURNS; turn++) {
-    // In turn the one and the other is first.
+    // The two phases change their order at every turn.
     const first = await phase(turn % 2 === 1);
     const second = await phase(turn % 2 === 0);
     const [without, dead] = turn % 2 === 1 ? [second, first] : [first, second];

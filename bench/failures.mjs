@@ -1,13 +1,15 @@
 /**
- * Whether somebody who guesses signatures is felt by others: a server that limits failures, honest callers from 127.0.0.1, and two
- * attackers who send 10,000 guesses a second, one after the other: one guesses the secret of one access key, the other invents a new
- * access key for each guess. All are processes of their own, over sockets.
+ * Measures whether an attacker who guesses signatures delays others. A server limits failures, and
+ * honest callers call from 127.0.0.1. Two attackers send 10,000 guesses per second, one after the
+ * other: the first guesses the secret of one access key, the second invents an access key for each
+ * guess. All are processes of their own, and use sockets.
  *
  *     node bench/failures.mjs            BENCH_SECONDS=20 for longer phases
  *
- * Quiet and attacked phases take turns. For each attacker, it ends with 1 where the 99th percentile of what honest callers wait in an
- * attacked phase is not below twice that in the quiet one before, in the median of all turns, where one of them was refused, or where
- * more guesses were verified than the limit allows.
+ * Quiet and attacked phases take turns. Compares the 99th percentile of the honest callers' waiting
+ * times in an attacked phase with that in the quiet phase before it. Exits with 1 if, for one
+ * attacker, the median of all turns is not below 2, an honest caller was refused, or more guesses
+ * were verified than the limit allows.
  */
 
 import { fork } from 'node:child_process';
@@ -29,20 +31,25 @@ import { withSignature } from '@countersign/server/node';
 const BAR = 2;
 const SECONDS = Number(process.env.BENCH_SECONDS ?? 3);
 const TURNS = 15;
-/** Guesses a second, written so many at once, on so many connections: the less the attacker spends, the more is left to measure by. */
+/**
+ * Guesses per second, the size of one write, and the connections. An attacker that needs little
+ * processor time leaves more of it to the measurement.
+ */
 const GUESSES = 10_000;
 const AT_ONCE = 10;
 const CONNECTIONS = 50;
 const LIMITS = { perKey: 10, perClientAddress: 100 };
-/** What each guess names, how many of them are told apart, and how many of them may be verified. */
+/**
+ * Per attacker: the key id of each guess, the number of ids, and how many guesses may be verified.
+ */
 const ATTACKERS = [
   { guesses: 'one key', from: '127.0.0.2', keys: 1, verified: LIMITS.perKey },
-  // More than anybody would keep in mind.
+  // More ids than a server would remember.
   { guesses: 'new keys', from: '127.0.0.3', keys: 3_000, verified: LIMITS.perClientAddress },
 ];
-/** Milliseconds of guesses that are sent at once. */
+/** At most the guesses of this many milliseconds are sent at once. */
 const MOST_BEHIND = 5;
-/** Honest requests a second. */
+/** Honest requests per second. */
 const HONEST = 200;
 const AUDIENCE = 'video-api';
 
@@ -52,27 +59,28 @@ if (role === 'server') serve(JSON.parse(args[0]));
 else if (role === 'attacker') await attack(JSON.parse(args[0]));
 else await measure();
 
-/** Tells its port. */
+/** Sends its port to the parent process. */
 function serve(key) {
   const verifier = createVerifier({
     audience: AUDIENCE,
     keys: new MemoryKeyStore([key]),
     nonces: new MemoryNonceStore({ bornAt: 0, perSubject: 10_000_000 }),
-    // For longer than the bench takes: what is verified of the attacker is the limit, once.
+    // Longer than the bench: guesses are verified up to the limit, once.
     failures: createFailureLimit({ ...LIMITS, per: 3_600 }),
   });
   const server = createServer(withSignature((_req, res) => void res.end('ok'), verifier));
-  // Connections last for all of the bench.
+  // Connections stay open for the whole bench.
   server.keepAliveTimeout = 0;
   server.listen(0, '127.0.0.1', () => process.send(server.address().port));
 }
 
-/** Guesses while it is told to, and tells then how many answers there were of each status. */
+/** Guesses until it is told to stop. Then sends the number of answers of each status. */
 async function attack({ port, accessKeyId, from, keys }) {
-  // It is to compete for the server, as from another machine, and not with the honest callers for a processor.
+  // It must compete for the server, like an attacker on another machine, not with the honest
+  // callers for a processor.
   setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
   const guesses = Array.from({ length: keys }, generateAccessKey);
-  // Of one key, that is the honest caller's.
+  // All guesses name the key of the honest callers.
   if (keys === 1) guesses[0] = { ...guesses[0], accessKeyId };
   const answers = {};
   const sockets = Array.from({ length: CONNECTIONS }, () => {
@@ -87,7 +95,7 @@ async function attack({ port, accessKeyId, from, keys }) {
   let running = false;
   process.on('message', async (message) => {
     if (message === 'sign') {
-      // Not while it is measured: what the attacker spends is nothing to the server.
+      // Not during the measurement: the attacker's own work must not disturb it.
       const requests = await Promise.all(guesses.map((guess) => signedRequest(guess, port)));
       while (requests.length % AT_ONCE !== 0) requests.push(requests[0]);
       writes = [];
@@ -103,7 +111,7 @@ async function attack({ port, accessKeyId, from, keys }) {
     let [sent, due, last] = [0, 0, start];
     while (running) {
       const now = performance.now();
-      // What the machine kept it from sending is not sent later all at once.
+      // Guesses that a busy machine delayed are not sent later all at once.
       due += (Math.min(now - last, MOST_BEHIND) / 1000) * GUESSES;
       last = now;
       for (; sent < due; sent += AT_ONCE) {
@@ -139,7 +147,7 @@ async function measure() {
     attackers.push({ ...attacker, child, waited, ratios: [], answers: {}, sent: 0, seconds: 0 });
   }
   let mistreated = 0;
-  // The first turn does not count: code is compiled in it, and connections are made.
+  // The first turn does not count, because code is compiled and connections are opened in it.
   for (let turn = 0; turn <= TURNS; turn++) {
     const times = [];
     for (const attacker of attackers) {
@@ -151,7 +159,7 @@ async function measure() {
       const attacked = await callHonestly(SECONDS);
       attacker.child.send('stop');
       const [attack] = await once(attacker.child, 'message');
-      // What the server has still to answer is not for the quiet phase.
+      // The server answers the remaining guesses before the next quiet phase.
       await sleep(500);
       for (const [status, count] of Object.entries(attack.answers))
         attacker.answers[status] = (attacker.answers[status] ?? 0) + count;
@@ -178,7 +186,7 @@ async function measure() {
   process.exitCode = faults.length === 0 ? 0 : 1;
 }
 
-/** Prints what an attacker did to the others, and gives what must not have been. */
+/** Prints the effect of an attacker on the others, and returns the failed conditions. */
 function report({ guesses, verified, waited, ratios, answers, sent, seconds }) {
   const answered = Object.values(answers).reduce((sum, count) => sum + count, 0);
   console.log(
@@ -190,7 +198,7 @@ function report({ guesses, verified, waited, ratios, answers, sent, seconds }) {
       `  ${phase.padEnd(8)} p50 ${p50} ms  p99 ${p99} ms  p99.9 ${p999} ms  of ${times.length}`,
     );
   }
-  // Of all turns the median: what else the machine does meets some of them.
+  // The median of all turns: other work of the machine disturbs some of them.
   const ratio = percentile(ratios, 0.5);
   console.log(`  p99: ${ratio.toFixed(2)} × quiet`);
   const faults = [];
@@ -201,7 +209,7 @@ function report({ guesses, verified, waited, ratios, answers, sent, seconds }) {
   return faults;
 }
 
-/** Calls so many times a second, whether or not there was an answer to the calls before. */
+/** Calls at a fixed rate, even if earlier calls are not answered yet. */
 function honestCaller(key, port) {
   const signer = createSigner({ credentials: key, audience: AUDIENCE });
   const url = `http://127.0.0.1:${port}/videos`;

@@ -1,11 +1,12 @@
 /**
- * What a request leaves behind in V8's old space. That is collected all at once, some 10 ms in pieces, which others wait for: the more
- * is left there, the more often.
+ * Measures what a request leaves in V8's old space. V8 collects the old space as a whole, in pieces
+ * that take some 10 ms, and other requests wait for that. The more a request leaves, the more often
+ * it happens.
  *
  *     node bench/garbage.mjs
  *
- * It ends with 1 if that is more than 500 bytes of one request, or in Express more than 1.2 times what Express leaves by itself. Each server is a
- * process of its own, with its client in it.
+ * Exits with 1 if one request leaves more than 500 bytes, or in Express more than 1.2 times the
+ * bytes that Express leaves by itself. Each server is a process of its own, with its client in it.
  */
 
 import { fork } from 'node:child_process';
@@ -20,12 +21,15 @@ import { createFailureLimit } from '@countersign/server/failures';
 import { withSignature } from '@countersign/server/node';
 import express from 'express';
 
-/** Bytes of one request. */
+/** Bytes that one request may leave. */
 const BAR = 500;
-/** Times what Express leaves by itself: its requests keep each other alive, and all that belongs to them, until all is collected. */
+/**
+ * Limit for Express, relative to Express by itself: its requests keep each other alive, with all
+ * their objects, until V8 collects the whole memory.
+ */
 const EXPRESS_BAR = 1.2;
 const REQUESTS = 4_000;
-/** The first rounds do not count: code is compiled in them. */
+/** The first rounds do not count, because code is compiled in them. */
 const ROUNDS = 8;
 const WARM_UP = 4;
 const AUDIENCE = 'video-api';
@@ -37,7 +41,7 @@ function answer(req, res) {
   req.on('data', () => undefined).on('end', () => res.end('ok'));
 }
 
-/** A store that keeps nothing: nonces are to be remembered, and would be counted. */
+/** A store that keeps nothing, because remembered nonces would be counted as garbage. */
 const nonces = { claim: async () => ({ outcome: 'claimed', epoch: 'x'.repeat(22) }) };
 const newVerifier = () =>
   createVerifier({
@@ -47,7 +51,7 @@ const newVerifier = () =>
     failures: createFailureLimit({ perKey: 10, per: 3_600 }),
   });
 
-/** Those without a guard are there for comparison. */
+/** Servers without a guard are there for comparison. */
 const servers = {
   'node:http': () => answer,
   withSignature: () => withSignature(answer, newVerifier()),
@@ -57,7 +61,7 @@ const servers = {
   requireSignature: () => express().post('/videos', requireSignature(newVerifier()), answer),
 };
 
-/** Whose signatures are wrong, until they are blocked. */
+/** Servers that get wrong signatures, until they block the client. */
 const guesses = {
   'withSignature, blocked': () => ({ ...key, secretAccessKey: wrongSecret }),
   'the same, ever new keys': () => generateAccessKey(),
@@ -91,7 +95,7 @@ async function measure(name) {
   await once(socket, 'connect');
   const isBlocked = guesses[name] !== undefined;
   const credentials = guesses[name] ?? (() => key);
-  // With a body the connection would end with the refusal.
+  // If the request had a body, the server would close the connection after the refusal.
   const body = isBlocked ? '' : BODY;
   const expected = isBlocked ? '429' : '200';
 
@@ -116,7 +120,7 @@ async function measure(name) {
   return left.slice(WARM_UP).reduce((sum, it) => sum + it, 0) / (ROUNDS - WARM_UP);
 }
 
-/** As bytes, which lie elsewhere. */
+/** Bytes, because V8 keeps them outside its heap. */
 async function newRequest(credentials, port, body) {
   const signer = createSigner({ credentials, audience: AUDIENCE });
   const headers = { 'content-type': 'application/json' };

@@ -1,11 +1,13 @@
 /**
- * Whether a caller with an access key of their own can have others refused: a server with a nonce store in memory or in Redis, one
- * caller who sends half of what the server can answer for two windows, and an honest one beside.
+ * Measures whether a caller with an access key can cause refusals of others: a server with a nonce
+ * store in memory or in Redis, a hostile caller who sends half of the requests that the server can
+ * answer, for two windows, and an honest caller at the same time.
  *
- *     node bench/hostile.mjs            BENCH_WINDOW=120 for the real window, which takes nine minutes
+ *     node bench/hostile.mjs            BENCH_WINDOW=120 for the real window, nine minutes
  *
- * The window is shortened, and the budget of a subject with it, so that the hostile caller reaches it. It ends with 1 if the honest
- * caller was refused once, or if the hostile one never was.
+ * The window and the budget of a subject are smaller than by default, so that the hostile caller
+ * exceeds its budget. Exits with 1 if the honest caller was refused once, or if the hostile one
+ * never was.
  */
 
 import { fork } from 'node:child_process';
@@ -21,9 +23,9 @@ import { startRedis } from './support/redis.mjs';
 
 const WINDOW = Number(process.env.BENCH_WINDOW ?? 20);
 const AUDIENCE = 'video-api';
-/** Honest requests a second. */
+/** Honest requests per second. */
 const HONEST = 50;
-/** Milliseconds of requests that are sent at once. */
+/** Requests are sent in groups, one for each period of this many milliseconds. */
 const TICK = 10;
 
 const [, , role, given] = process.argv;
@@ -32,7 +34,7 @@ if (role === 'server') {
   serve(JSON.parse(given));
 } else await measure();
 
-/** Tells its port. */
+/** Sends its port to the parent process. */
 function serve({ keys, redisPort, perSubject }) {
   const bornAt = Date.now() / 1000 - 3_600;
   const nonces =
@@ -52,14 +54,15 @@ async function measure() {
     const [hostile, honest, measured] = ['mallory', 'alice', 'capacity'].map((subject) =>
       generateAccessKey({ subject }),
     );
-    // An eighth of the default in proportion to the window, so that a slow machine reaches it, too.
+    // An eighth of the default, in proportion to the window, so that a slow machine exceeds it,
+    // too.
     const perSubject = Math.ceil((250_000 * WINDOW) / 120 / 8);
     const setUp = { keys: [hostile, honest, measured], redisPort: redis?.options.port, perSubject };
     const server = fork(import.meta.filename, ['server', JSON.stringify(setUp)]);
     const [port] = await once(server, 'message');
     const agent = new Agent({ keepAlive: true, maxSockets: 64 });
     try {
-      // What was signed until then is uncertain, in a new Redis.
+      // A new Redis cannot rule out replays of requests that were signed before this time.
       await sleep(9_000);
       const capacity = await capacityOf(caller(measured, port, agent));
       const end = Date.now() + 2 * WINDOW * 1000;
@@ -83,7 +86,7 @@ async function measure() {
   process.exit(isMissed ? 1 : 0);
 }
 
-/** Sends one request, and gives its status. */
+/** Sends one request, and returns its status. */
 function caller(credentials, port, agent) {
   const signer = createSigner({ credentials, audience: AUDIENCE });
   return async () => {
@@ -98,7 +101,7 @@ function caller(credentials, port, agent) {
   };
 }
 
-/** Requests a second, of 32 callers who each wait for their answers. */
+/** Measures requests per second, with 32 callers who each wait for their answers. */
 async function capacityOf(call) {
   const start = performance.now();
   let answered = 0;
@@ -109,7 +112,7 @@ async function capacityOf(call) {
   return (answered / (performance.now() - start)) * 1000;
 }
 
-/** Sends so many requests a second until a time, and counts the answers by status. */
+/** Sends requests at a fixed rate until a given time, and counts the answers by status. */
 async function pace(call, perSecond, end) {
   const counts = {};
   const pending = new Set();

@@ -1,10 +1,11 @@
 /**
- * What a claim costs: in Redis beside the bare `SET … NX PX` that most would use, in one run on one server, so that the ratio
- * means something on any machine; and in memory with a million nonces alive. Starts a redis-server of its own.
+ * Measures the cost of a claim: in Redis, compared with a bare `SET … NX PX`, and in memory with a
+ * million live nonces. Both run in one run on one server, so that the ratio is valid on any
+ * machine. Starts a redis-server of its own.
  *
  *     node bench/nonces.mjs            BENCH_ROUNDS=31 for the long run
  *
- * Ends with 1 where a bar is missed.
+ * Exits with 1 if a bar is missed.
  */
 
 import { MemoryNonceStore } from '@countersign/server';
@@ -20,7 +21,7 @@ const IN_MEMORY = 1_000_000;
 const BATCH = 1000;
 
 const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
-/** Milliseconds of processor, of all threads. */
+/** Processor time of all threads, in milliseconds. */
 const processorTime = () => {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
@@ -37,14 +38,17 @@ process.exitCode = missed.length === 0 ? 0 : 1;
 
 async function benchRedis() {
   const { redis, stop } = await startRedis();
-  // As by default, but that a machine that is busy with other things does not end the run.
+  // Like the defaults, except that a busy machine must not end the run.
   const store = new RedisNonceStore({ redis, timeout: 5, perSubject: 10_000_000 });
   try {
     await store.ready();
     const now = () => Date.now() / 1000;
     const { epoch } = await store.claim(makeClaims(1, now)[0]);
 
-    /** Of each contender, what makes its inputs, and one call, which tells whether a nonce is new. */
+    /**
+     * Per contender: a function that makes its inputs, and a call that tells whether a nonce is
+     * new.
+     */
     const contenders = {
       RedisNonceStore: [
         (count) => makeClaims(count, now, { epoch }),
@@ -68,7 +72,7 @@ async function benchRedis() {
 
     for (const inFlight of [50, 500]) {
       const rounds = Object.fromEntries(Object.keys(contenders).map((name) => [name, []]));
-      // The first round is to warm up. The contenders take turns: what else the machine does meets both.
+      // The first round is a warm-up. The contenders take turns, so other work disturbs both alike.
       for (let round = 0; round <= ROUNDS; round++) {
         for (const [name, [make, call]] of Object.entries(contenders)) {
           const inputs = make(CLAIMS);
@@ -87,8 +91,9 @@ async function benchRedis() {
           `${name.padEnd(17)} ${median(rates).toFixed(0)} a second (${rates[0].toFixed(0)} to ${rates.at(-1).toFixed(0)}), ${inFlight} in flight; processor: ${here.toFixed(1)} µs here, ${there.toFixed(1)} µs in Redis`,
         );
       }
-      // Round by round: both have met the same machine. Of a processor for each, the busier one sets the pace, and then other work on
-      // the machine does not count.
+      // Compared per round, because both ran under the same load. If each process has a processor,
+      // the busier process sets the pace; processor time does not include other work of the
+      // machine.
       const [own, bare] = Object.values(rounds);
       const ratioOf = (pace) => median(own.map((took, round) => pace(bare[round]) / pace(took)));
       const ratio = ratioOf(([, here, there]) => Math.max(here, there));
@@ -120,8 +125,9 @@ async function benchMemory() {
   const rounds = [];
   for (let round = 0; round < MEMORY_ROUNDS; round++) rounds.push(await fillMemory());
   const medianOf = (field) => median(rounds.map((round) => round[field]));
-  // Every round claims the same at the same time of its clock. What the store does is in all of them at its place, say where it grows;
-  // what the machine does beside is not.
+  // Every round makes the same claims at the same times of its clock. A slow claim that the store
+  // causes, for example when it grows, occurs at the same place in every round; other work does
+  // not.
   const places = rounds[0].worst.map((_, place) =>
     Math.min(...rounds.map((it) => it.worst[place])),
   );
@@ -136,11 +142,11 @@ async function benchMemory() {
   hold('worst claim in memory, ms', worst, worst <= 5, 'at most 5');
 }
 
-/** A million come to life, and then a million more as fast as the first expire: every claim is timed until it is told. */
+/** Claims a million nonces, then a million more as fast as the first expire. Times every claim. */
 async function fillMemory() {
   const clock = { now: 1_795_300_000 };
   const step = WINDOW / IN_MEMORY;
-  // What has expired goes some seconds later, together.
+  // Expired nonces are deleted together, some seconds later.
   const maxEntries = IN_MEMORY * 1.2;
   const store = new MemoryNonceStore({
     clock: () => clock.now,
@@ -153,8 +159,9 @@ async function fillMemory() {
   const before = usedMemory();
   for (let made = 0; made < 2 * IN_MEMORY; made += BATCH) {
     const claims = makeClaims(BATCH, (index) => clock.now + index * step);
-    // The garbage of making claims is collected before, what is old of it now and then. That of claims is whenever it is: its time is
-    // theirs. Twice: what survives both is old.
+    // Collect the garbage of the inputs before the timed part, and old garbage now and then. The
+    // collection of the claims' own garbage counts for them. Twice: objects that survive both are
+    // old.
     if (made % (50 * BATCH) === 0) gc();
     gc({ type: 'minor' });
     gc({ type: 'minor' });
@@ -167,7 +174,7 @@ async function fillMemory() {
       if (outcome !== 'claimed') throw new Error(`Cannot measure: a new nonce was ${outcome}`);
     }
     const took = performance.now() - start;
-    // How long nobody of this process had a processor: that is not what a claim took.
+    // The time in which no thread of this process had a processor does not count for a claim.
     const waited = Math.max(0, took - (processorTime() - work));
     worst.push(Math.max(...times) - waited);
     if (made >= IN_MEMORY) costs.push((took / BATCH) * 1e6);

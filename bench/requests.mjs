@@ -1,10 +1,11 @@
 /**
- * What a signed POST of 1 KiB costs, beside the work that no scheme of this kind can avoid and beside hawk: one run, one
- * process, so that the ratios mean something on any machine.
+ * Measures the cost of a signed POST of 1 KiB, compared with the work that no scheme of this kind
+ * can avoid, and with hawk. All in one process and one run, so that the ratios are valid on any
+ * machine.
  *
  *     node bench/requests.mjs            BENCH_ROUNDS=200 for the long run
  *
- * Ends with 1 where a ratio is beyond its bar.
+ * Exits with 1 if a ratio is above its bar.
  */
 
 import { createHash, createHmac, createSecretKey, randomBytes, timingSafeEqual } from 'node:crypto';
@@ -20,7 +21,10 @@ import {
 import hawk from 'hawk';
 import { Bench } from 'tinybench';
 
-/** Milliseconds of processor, of all threads: others on the machine do not count, collecting garbage on a thread of its own does. */
+/**
+ * Processor time of all threads, in milliseconds. It excludes other processes, and includes a
+ * garbage collector on a thread of its own.
+ */
 function processorTime() {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
@@ -29,14 +33,15 @@ function processorTime() {
 const BAR = 1.5;
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 40);
 const WARM_UP = 10;
-/** Long beside what a collection of garbage costs by itself, short beside what else the machine does. */
+/** A batch is long compared with a garbage collection, and short compared with other work. */
 const BATCH = 1000;
 
 setFlagsFromString('--expose-gc');
 const gc = runInNewContext('gc');
 /**
- * Each batch is timed with the collection of the garbage that it made, and begins without that of others. Handles of `node:crypto`
- * cost as much to free as to use, and what frees them would otherwise be whoever comes next.
+ * Collects garbage. Each batch is timed with the collection of its own garbage, and starts without
+ * the garbage of others. Handles of `node:crypto` cost as much to free as to use, and otherwise the
+ * next contender would free them.
  */
 const collect = () => gc({ type: 'minor' });
 
@@ -47,14 +52,15 @@ const key = generateAccessKey({ subject: 'alice' });
 const credentials = { accessKeyId: key.accessKeyId, secretAccessKey: key.secretAccessKey };
 const signer = createSigner({ credentials, audience: 'video-api' });
 
-// Ours: one verifier for all rounds, as in a server, and a fresh batch for each, since a nonce is good for one request.
+// Ours: one verifier for all rounds, as in a server. Each round has a new batch, because a nonce is
+// good for one request.
 const verifier = createVerifier({
   audience: 'video-api',
   keys: new MemoryKeyStore([key]),
   nonces: new MemoryNonceStore({ bornAt: 0, perSubject: 10_000_000 }),
 });
 const headers = { 'content-type': 'application/json', 'user-agent': 'bench', accept: '*/*' };
-/** Text as a socket brings it: of one piece, and new to the program. */
+/** Copies text as a socket brings it: a flat string that the program has not seen before. */
 const received = (text) => Buffer.from(text, 'latin1').toString('latin1');
 async function signBatch() {
   const batch = [];
@@ -79,7 +85,8 @@ async function signBatch() {
   return batch;
 }
 
-// Bare: what no verifier or signer of this kind can do without, on inputs as new as those of the others.
+// Bare: the work that no verifier or signer of this kind can avoid, on inputs as new as the
+// others'.
 const secret = createSecretKey(randomBytes(32));
 const canonical = 'x'.repeat(440);
 const bareBatch = () =>
@@ -101,7 +108,7 @@ function bareSign() {
   return createHmac('sha256', secret).update(digest).digest('hex');
 }
 
-// hawk: the same request as new, payload validated, nonces in a Map.
+// hawk: the same request, as new as the others; the payload is validated, and nonces are in a Map.
 const hawkCredentials = {
   id: key.accessKeyId,
   key: key.secretAccessKey,
@@ -127,7 +134,10 @@ const hawkBatch = () =>
     },
     payload: Buffer.from(bytes),
   }));
-/** A memory that lasts as long as ours does, with the time in it: hawk's nonces have 36 bits, and meet by chance. */
+/**
+ * Remembers nonces as long as ours does. Keys contain the time, because hawk's nonces have 36 bits,
+ * so two may be equal by chance.
+ */
 const seen = new Map();
 async function nonceFunc(key, nonce, timestamp) {
   const name = `${key} ${timestamp} ${nonce}`;
@@ -135,7 +145,7 @@ async function nonceFunc(key, nonce, timestamp) {
   seen.set(name, timestamp);
 }
 
-/** Of each contender, what makes the inputs of a batch, and what is timed. */
+/** Per contender: a function that makes the inputs of a batch, and the function that is timed. */
 const contenders = {
   'bare verify': [
     bareBatch,
@@ -177,7 +187,7 @@ const contenders = {
   ],
 };
 
-// One batch of each a round, and of all rounds the median: what else the machine does meets every contender.
+// Each round has one batch of each contender, so other work disturbs all alike. The median counts.
 const uncollected = Object.fromEntries(Object.keys(contenders).map((name) => [name, []]));
 const bench = new Bench({
   iterations: 1,
@@ -190,7 +200,7 @@ for (const [name, [prepare, run]] of Object.entries(contenders)) {
   let batch;
   const beforeEach = async () => {
     batch = await prepare();
-    // Twice: what survives both is old, and no longer copied by the collection that is timed.
+    // Twice: objects that survive both are old, so the timed collection does not copy them.
     collect();
     collect();
   };
@@ -216,7 +226,7 @@ const medians = (lists) =>
   );
 const [cost, costUncollected] = [medians(times), medians(uncollected)];
 
-// The bars are for the whole cost; what it is without the garbage is told beside it.
+// The bars are for the whole cost. The cost without the garbage is printed, too.
 for (const name of Object.keys(contenders)) {
   const bare = name.endsWith('verify') ? 'bare verify' : 'bare sign';
   const formatCost = (costs) =>

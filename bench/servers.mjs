@@ -1,12 +1,12 @@
 /**
- * What signing costs a server, end to end, beside servers that do not sign and beside peers: wrk
- * sends a signed POST of 1 KiB, each one new, on 50 connections. Each server is a process of its
- * own, on one processor; wrk and Redis have the other.
+ * Measures what signing costs a whole server, compared with servers that check nothing and with
+ * peers: wrk sends signed POSTs of 1 KiB, each one new, on 50 connections. Each server is a process
+ * of its own, on one processor. wrk and Redis have the other processor.
  *
  *     node bench/servers.mjs             BENCH_ONLY='node:http' for some of the servers
  *
- * Ends with 1 if ours in memory does not take less processor than each peer, or if a request was
- * refused.
+ * Exits with 1 if ours in memory does not take less processor time than each peer, or if a request
+ * was refused.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -35,7 +35,7 @@ const folder = mkdtempSync(join(tmpdir(), 'countersign-bench-'));
 let redis;
 let stopped;
 
-/** Once: a signal and the end of what it interrupts both ask for it. */
+/** Runs once, although a signal and the end of the interrupted work both call it. */
 function stop() {
   stopped ??= stopAll();
   return stopped;
@@ -63,7 +63,7 @@ async function measure() {
   const connections = Number(BENCH_CONNECTIONS);
   const options = { folder, connections, seconds: Number(BENCH_SECONDS) };
   for (let round = 1 - Number(BENCH_WARM_UP); round <= Number(BENCH_ROUNDS); round++) {
-    // There and back, so that what drifts meets all alike.
+    // In order and then in reverse, so that a drift of the machine affects all alike.
     const order = round % 2 === 0 ? running : running.toReversed();
     const told = [];
     for (const contender of order) {
@@ -111,7 +111,7 @@ function medianOf({ rounds }, field) {
   return median(rounds.map((it) => it[field]));
 }
 
-/** Of what two have in the same round, the median. */
+/** The median of the ratios of two contenders in the same round. */
 function medianOfRounds(one, other, ratio) {
   return median(one.rounds.map((it, round) => ratio(it, other.rounds[round])));
 }

@@ -1,11 +1,12 @@
 /**
- * Whether anything grows: 500 claims a second of nonces that expire within the run, in a Redis of its own and in memory at once.
+ * Measures whether memory grows: 500 claims per second of nonces that expire within the run, in a
+ * Redis of its own and in memory at the same time.
  *
  *     node bench/soak.mjs            SOAK_SECONDS=3600 for the long run
  *
- * Every ten seconds it looks at what is held. After a minute to warm up the rest is halved: it ends with 1 where the largest of the
- * second half is more than a tenth above the largest of the first, where there are more keys at all, or where a claim of
- * a new nonce was refused or rejected.
+ * Takes samples every ten seconds. A minute of warm-up does not count, and the rest is halved.
+ * Exits with 1 if the largest sample of the second half is more than a tenth above that of the
+ * first, if Redis has more keys, or if the claim of a new nonce was refused or failed.
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -19,7 +20,7 @@ const WARM_UP = 60;
 const EVERY = 10;
 const RATE = 500;
 const TOLERANCE = 1.1;
-/** Seconds that a nonce lives. */
+/** The life of a nonce in seconds. */
 const WINDOW = 20;
 if (!(SECONDS >= WARM_UP + 4 * EVERY))
   throw new RangeError(`Cannot halve ${SECONDS} s: at least ${WARM_UP + 4 * EVERY} are needed`);
@@ -27,7 +28,7 @@ if (!(SECONDS >= WARM_UP + 4 * EVERY))
 const now = () => Date.now() / 1000;
 const { redis, stop } = await startRedis();
 const stores = {
-  // A machine that is busy with other things keeps claims waiting, and they all count.
+  // On a busy machine claims wait longer, and all of them must count.
   Redis: new RedisNonceStore({ redis, prefix: 'soak', timeout: 5, perSubject: 10_000_000 }),
   memory: new MemoryNonceStore({ bornAt: 0, perSubject: 10_000_000 }),
 };
@@ -36,7 +37,7 @@ const epochs = {};
 for (const [name, store] of Object.entries(stores))
   epochs[name] = (await store.claim(makeClaims(1, now)[0])).epoch;
 
-/** How many claims came to which end. */
+/** The number of claims by their result. */
 const ends = { claimed: 0, refused: 0, rejected: 0 };
 async function claim(name, made) {
   try {
@@ -49,7 +50,7 @@ async function claim(name, made) {
 
 const samples = [];
 const columns = ['RSS', 'heap and arrays', 'used_memory', 'keys', 'ZCARD', 'most in memory'];
-/** It forgets some seconds of nonces together: its size goes up and down. */
+/** The store deletes the nonces of several seconds together, so its size goes up and down. */
 let most = 0;
 console.log(['second', ...columns].join(' | '));
 const start = performance.now();

@@ -1,11 +1,12 @@
 /**
- * Whether the time of a refusal tells strangers anything: Welch's t between two kinds of requests, in random order, each made anew
- * of one buffer. |t| grows with the number of trials where there is a difference, and stays small where there is none; the controls have
- * one, so a run that does not find theirs proves nothing.
+ * Measures whether the time of a refusal tells an attacker anything: Welch's t between two kinds of
+ * requests, in random order, each copied from one buffer. If there is a difference, |t| grows with
+ * the number of trials; otherwise it stays small. The controls have a difference, so a run that
+ * does not find it proves nothing.
  *
  *     node bench/timing.mjs            TRIALS=100000 for the long run
  *
- * Ends with 1 where a difference is found, or a control's is not.
+ * Exits with 1 if it finds a difference, or does not find that of a control.
  */
 
 import { randomBytes, randomInt } from 'node:crypto';
@@ -21,14 +22,14 @@ const TRIALS = Number(process.env.TRIALS ?? 40_000);
 const LIMIT = 10;
 
 const key = generateAccessKey({ subject: 'alice' });
-const stranger = generateAccessKey({ subject: 'nobody' });
+const stranger = generateAccessKey({ subject: 'mallory' });
 const verifier = createVerifier({
   audience: 'video-api',
   keys: new MemoryKeyStore([key]),
   nonces: new MemoryNonceStore({ perSubject: 10_000_000 }),
 });
 
-/** The header list of a request, with its signature replaced: `matching` digits of it are right. */
+/** The headers of a request with a wrong signature, whose first `matching` digits are right. */
 async function request(credentials, matching) {
   const signer = createSigner({ credentials, audience: 'video-api' });
   const { headers } = await signer.sign({ method: 'GET', url: 'http://api.test/' });
@@ -57,7 +58,7 @@ const refuse = async ({ raw }) => {
   return Number(process.hrtime.bigint() - start);
 };
 
-/** Compares as nobody should: byte by byte, until the first difference. */
+/** Compares in an unsafe way: byte by byte, until the first difference. */
 const naive = async ({ right, wrong }) => {
   const [a, b] = [Buffer.from(fresh(right.repeat(64))), Buffer.from(fresh(wrong.repeat(64)))];
   const start = process.hrtime.bigint();
@@ -65,7 +66,7 @@ const naive = async ({ right, wrong }) => {
   return Number(process.hrtime.bigint() - start);
 };
 
-/** Looks a key up and says at once that there is none. */
+/** Looks a key up, and refuses immediately if there is none. */
 const early = async (received) => {
   const start = process.hrtime.bigint();
   if (received.unknown !== true)
@@ -75,7 +76,7 @@ const early = async (received) => {
   return Number(process.hrtime.bigint() - start);
 };
 
-/** The same, after a request that is for another audience, and asks for a key of its own. */
+/** The same, after a request for another audience, which makes the server derive another key. */
 const refuseAfterCooling = async (one) => {
   const { headers } = await elsewhere.sign({ method: 'GET', url: 'http://api.test/' });
   await verifier
@@ -125,7 +126,7 @@ for (const [name, { measure, make, differs = false }] of Object.entries(kinds)) 
     const time = await measure(pools[kind][randomInt(64)]);
     if (trial >= 0) times[kind].push(time);
   }
-  // Of the slowest tenth the machine is the cause, not the code.
+  // The slowest tenth is dropped: the machine causes it, not the code.
   const bound = times.flat().sort((a, b) => a - b)[Math.floor(TRIALS * 0.9)];
   const kept = times.map((list) => list.filter((time) => time <= bound));
   const t = welch(...kept);

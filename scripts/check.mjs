@@ -1,5 +1,5 @@
-// What must hold before a commit, the same on a laptop and in CI. Its parts are the `check:*`
-// scripts of package.json. Prints one line for each part, and the whole output of one that fails.
+// Checks what must hold before a commit, on a laptop and in CI alike. Its parts are the `check:*`
+// scripts of package.json. Prints one line for each part, and the whole output of a failed part.
 // `pnpm check [--all] [--only <part>]... [--without <part>]...`
 
 import { spawn } from 'node:child_process';
@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 const QUICK = ['lint', 'types', 'commits', 'fast'];
 /** The part `tests` runs the same tests. */
 const NOT_WITH_ALL = ['fast'];
-/** A part that takes longer than this says from time to time that it still runs. */
+/** While a part runs longer than this, a line says so from time to time. */
 const PATIENCE_SECONDS = 30;
 
 const { scripts } = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -47,14 +47,14 @@ function chosen() {
   return parts.filter((name) => (all ? !NOT_WITH_ALL.includes(name) : QUICK.includes(name)));
 }
 
-/** What a part that did nothing says of the reason. */
+/** The line in which a part says why it did nothing. */
 function remark(output) {
   const [, why] = /^skipped: (.*)$/m.exec(output) ?? [];
   return why === undefined ? '' : `: skipped, ${why}`;
 }
 
 async function run(command) {
-  // Both streams, in the order they were written.
+  // Both streams, in the order in which they were written.
   const child = spawn(`(${command}) 2>&1`, {
     shell: true,
     stdio: ['ignore', 'pipe', 'inherit'],

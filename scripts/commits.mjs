@@ -1,6 +1,6 @@
-// The subject of a commit has 72 characters at most: longer ones are cut where commits are listed.
-// Looks at the commits that HEAD has since the rule holds. A shallow clone has fewer of them, and a
-// tarball has none.
+// Checks that the subject of a commit has 72 characters at most, because lists of commits cut
+// longer ones. Checks the commits of HEAD since the rule holds. A shallow clone has fewer of them,
+// and a tarball has none.
 
 import { spawnSync } from 'node:child_process';
 import { realpathSync } from 'node:fs';
@@ -30,7 +30,7 @@ if (top === undefined || realpathSync(top.trim()) !== realpathSync('.')) {
   console.log(`${commits.length} commits since ${SINCE}`);
 }
 
-/** What git prints, or `undefined` if there is no git, or git fails. */
+/** Runs git. Returns what it prints, or `undefined` if git is missing or fails. */
 function git(...args) {
   const { status, stdout } = spawnSync('git', args, { encoding: 'utf8', maxBuffer: 1 << 28 });
   return status === 0 ? stdout : undefined;

@@ -1,4 +1,4 @@
-// Checks who may import whom, types included: a file that knows another's types depends on it. The
+// Checks imports, of types too, because a file that uses a type of another file depends on it. The
 // table in ARCHITECTURE.md says what the files of each folder may import.
 
 import { readdirSync, readFileSync } from 'node:fs';
@@ -35,7 +35,7 @@ if (stated !== undefined && Number(stated) !== highest)
 for (const problem of problems) console.error(problem);
 process.exitCode = problems.length === 0 ? 0 : 1;
 
-/** A folder. A file of one platform, as `digest.node.ts`, has a row of its own: `shared/*.node`. */
+/** The row of a file: its folder, or `shared/*.node` for a file of one platform. */
 function layerOf(file) {
   const [, platform] = /\.(node|browser)\.ts$/.exec(file) ?? [];
   return platform === undefined ? dirname(file) : `${dirname(file)}/*.${platform}`;
@@ -47,9 +47,7 @@ function isIn(name, target) {
   return target === name || target.startsWith(name === 'node' ? 'node:' : `${name}/`);
 }
 
-/**
- * One more than the highest floor below. A file that imports itself, through others too, has none.
- */
+/** One more than the highest floor below. A file that imports itself through others has none. */
 function floorOf(file, above) {
   if (above.includes(file)) problems.push(`${file}: imports itself through ${above.at(-1)}`);
   else if (!floors.has(file)) {
@@ -59,7 +57,9 @@ function floorOf(file, above) {
   return floors.get(file) ?? 0;
 }
 
-/** What a file imports, files as `server/keys/seal.ts`, and whether it only re-exports names. */
+/**
+ * Reads what a file imports (files as `server/keys/seal.ts`), and whether it only re-exports names.
+ */
 function read(path) {
   const { program, errors } = parseSync(path, readFileSync(join(root, path), 'utf8'));
   if (errors.length > 0) throw new Error(`Cannot parse ${path}: ${errors[0].message}`);

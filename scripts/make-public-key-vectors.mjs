@@ -1,7 +1,8 @@
-// Writes test/vectors/public-keys.json: requests that are signed with public-key algorithms, with
-// node:crypto alone, from docs/wire-format.md and without the packages. Keys stay as they are, and
-// so does a signature that is random as long as what it signs is the same.  node
-// scripts/make-public-key-vectors.mjs
+// Writes test/vectors/public-keys.json: requests that are signed with public-key algorithms.
+// Follows docs/wire-format.md with node:crypto alone, without the packages. Keeps the keys, and
+// keeps a random signature while its string to sign is the same.
+//
+//     node scripts/make-public-key-vectors.mjs
 
 import {
   constants,
@@ -51,7 +52,7 @@ const keys = Object.entries(algorithms).map(([algorithm, [make]], index) => {
   };
 });
 
-/** Everything of a request but its signature. */
+/** Everything of a request except its signature. */
 function prepare(key, form) {
   const { algorithm } = key.publicKey;
   const name = `COUNTERSIGN1-${algorithm.toUpperCase()}`;
@@ -145,7 +146,9 @@ const positive = keys.flatMap((key) =>
 );
 
 const keyOf = (algorithm) => keys.find((it) => it.publicKey.algorithm === algorithm);
-/** What is signed in headers with another signature than it should have; random ones are kept. */
+/**
+ * Makes a request that is signed in its headers, with a wrong signature. Keeps random signatures.
+ */
 function refused(name, expect, algorithm, change) {
   const key = keyOf(algorithm);
   const prepared = prepare(key, 'header');

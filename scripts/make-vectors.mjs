@@ -1,6 +1,7 @@
-// Writes test/vectors/countersign.json. Signs with node:crypto alone, from docs/wire-format.md and
-// without the packages, and without their scruples: what must be refused has to be signed first.
-// node scripts/make-vectors.mjs && npx biome format --write test/vectors
+// Writes test/vectors/countersign.json. Follows docs/wire-format.md with node:crypto alone, without
+// the packages: those refuse to sign the requests that a server must refuse.
+//
+//     node scripts/make-vectors.mjs && npx biome format --write test/vectors
 import { createHash, createHmac } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 
@@ -59,7 +60,7 @@ const encode = (text) =>
   );
 const trim = (value) => value.replace(/^[ \t]+|[ \t]+$/g, '');
 
-/** Signs, as the wire format says. Every part can be given, to be wrong. */
+/** Signs as the wire format says. Every part can be given, so that it can be wrong. */
 function sign(given) {
   const it = {
     method: 'POST',
@@ -189,10 +190,7 @@ function positive(name, given = {}) {
   return vector;
 }
 
-/**
- * `tamper` changes the request after it was signed; `signer` says that signers must refuse it as
- * well.
- */
+/** `tamper` changes the signed request. `signer` says that signers must refuse the request, too. */
 function refused(
   name,
   expect,
@@ -355,7 +353,7 @@ const vectors = {
   mustRefuse: [
     refused('no signature', 'ERR_SIGNATURE_MISSING', {}, drop('authorization')),
     refused(
-      'Authorization of another scheme',
+      'an Authorization of another scheme',
       'ERR_SIGNATURE_MISSING',
       {},
       set('authorization', 'Bearer abc'),

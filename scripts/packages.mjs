@@ -1,6 +1,6 @@
-// Checks the packages as users get them: packed, looked at by publint and attw, installed together
-// in a project of their own, every entry point imported, the command run. Needs the packages built
-// (`tsc -b`).
+// Checks the packages as users get them: packs them, runs publint and attw, installs them together
+// in a new project, imports every entry point and runs the command. Needs built packages (`tsc
+// -b`).
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -35,7 +35,7 @@ function pack(name) {
   return tarball;
 }
 
-/** Installs the tarballs side by side, with their peers, as a user would who uses all of it. */
+/** Installs all tarballs with their peers, for a user of all packages. */
 function importAll(tarballs) {
   const { devDependencies: ours } = read('package.json');
   const peers = Object.fromEntries(['express', 'ioredis', 'undici'].map((it) => [it, ours[it]]));
@@ -51,10 +51,7 @@ function importAll(tarballs) {
   run(['node_modules/.bin/countersign', '--version'], project);
 }
 
-/**
- * Installs the command and nothing beside it, as a user would who has no use for callbacks:
- * without BullMQ.
- */
+/** Installs the command alone, without BullMQ, for a user who does not use callbacks. */
 function runAlone(tarballs) {
   const project = install('alone', tarballs, {});
   run(['node_modules/.bin/countersign', 'keys', 'init', '--store', 'file:./keys.json'], project);
@@ -75,7 +72,7 @@ function install(name, tarballs, others) {
     private: true,
     type: 'module',
     dependencies: { ...files, ...others },
-    // The packages ask for each other by version, which no registry has before the release.
+    // The packages depend on each other's version, which no registry has before the release.
     pnpm: { overrides: files },
   };
   writeFileSync(join(project, 'package.json'), JSON.stringify(manifest));
@@ -87,7 +84,7 @@ function read(path) {
   return JSON.parse(readFileSync(path, 'utf8'));
 }
 
-/** Runs a command; what it prints is shown only where it fails. */
+/** Runs a command, and shows its output only if it fails. */
 function run([program, ...args], cwd = '.') {
   try {
     return execFileSync(program, args, { cwd, encoding: 'utf8', stdio: 'pipe' });

@@ -1,6 +1,7 @@
-// What users of a package download, and what it drags along. Sizes are of one bundled, minified
-// module, compressed with Brotli: for browsers those that have a limit, for Node all others,
-// without the dependencies that a user installs beside. Needs the packages built (`tsc -b`).
+// Measures what users of a package download, and which dependencies its entry points reach. A size
+// is that of one bundled, minified module, compressed with Brotli. Modules with a limit are built
+// for browsers; all others are built for Node, without the dependencies that a user installs
+// separately. Needs built packages (`tsc -b`).
 
 import { readFileSync } from 'node:fs';
 import { brotliCompressSync } from 'node:zlib';
@@ -8,7 +9,7 @@ import { build } from 'esbuild';
 
 /** Bytes after Brotli: a signer must not cost a page more than a small picture. */
 const limits = {
-  // With the digest for browsers in it, which is a third.
+  // A third of it is the digest for browsers.
   shared: { limit: 10_600 },
   // What the client adds to shared.
   client: { limit: 8_000, external: ['@countersign/shared'] },
@@ -17,9 +18,7 @@ const limits = {
 /** The same for entry points that only Node has. */
 const nodeLimits = { 'client/undici': 16_000 };
 
-/**
- * What may be reached from the entry points of a package; `only` names the entry points that may.
- */
+/** Dependencies of the packages. `only` names the entry points that may reach each of them. */
 const dependencies = {
   undici: { only: ['client/undici'] },
   ioredis: { only: ['server/redis'] },
@@ -28,7 +27,7 @@ const dependencies = {
   jose: { only: ['server/sessions'] },
   'rate-limiter-flexible': { only: ['server/failures'] },
   'ipaddr.js': { only: ['server/callbacks', 'server/failures'] },
-  // All of the server's, and no others.
+  // Every entry point of the server, and no other package.
   zod: { only: [/^server/] },
 };
 
@@ -42,7 +41,7 @@ for (const [name, { entry = name, limit, external }] of Object.entries(limits)) 
     rows.push({ entry: name, 'size (B)': size, 'limit (B)': limit });
     if (!(size <= limit)) faults.push(`@countersign/${name} has ${size} bytes, more than ${limit}`);
   } catch ({ message }) {
-    // The whole list, when a Node library got in, is hundreds of lines.
+    // If a Node library is imported, the whole message has hundreds of lines.
     faults.push(`Cannot bundle @countersign/${name} for browsers: ${message.slice(0, 500)}`);
   }
 }
@@ -96,10 +95,7 @@ function entryPoints() {
   });
 }
 
-/**
- * The size of a module for Node, and those of `dependencies` that it imports, itself or through
- * others.
- */
+/** Measures a module for Node, and finds the `dependencies` that it imports, directly or not. */
 async function measure(file) {
   const names = Object.keys(dependencies);
   const { metafile, outputFiles } = await bundle(

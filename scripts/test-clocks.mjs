@@ -1,6 +1,6 @@
-// Runs the tests of the project `fast` at other times than the present: a date that is fixed in a
-// test must not meet a clock that runs. Each test process starts at the time in question
-// (test/support/moved-clock.mjs). Midnight comes one or two seconds later: a file takes about that
+// Runs the tests of the project `fast` at other times than the present: a test must not compare a
+// fixed date with a running clock. Each test process starts at the given time
+// (test/support/moved-clock.mjs). Midnight comes one or two seconds later. A file takes about that
 // long to load, so midnight comes while its tests run.
 
 import { spawnSync } from 'node:child_process';
@@ -36,7 +36,7 @@ function run(when, start, across) {
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
   const { status, stdout, stderr } = spawnSync(process.execPath, [...vitest, ...reporters], {
     encoding: 'utf8',
-    // A tenth of the properties: they have clocks of their own.
+    // A tenth of the property runs are enough, because they have clocks of their own.
     env: { PROPERTY_RUNS: '0.1', ...process.env, TEST_CLOCK: clock },
     maxBuffer: 64 * 1024 * 1024,
   });
@@ -63,7 +63,7 @@ function read(report) {
   try {
     return JSON.parse(readFileSync(report, 'utf8'));
   } catch {
-    // The run did not begin. What it printed says why.
+    // The run did not begin. Its output says why.
     return {};
   }
 }

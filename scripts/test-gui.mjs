@@ -1,5 +1,5 @@
-// Tests the desktop program of examples/python in a real window: starts the API and a display that
-// no one needs to see, and runs examples/python/test_gui.py on it. Needs what `tsc -b` builds.
+// Tests the desktop program of examples/python in a real window: starts the API and a virtual
+// display, and runs examples/python/test_gui.py on it. Needs built packages (`tsc -b`).
 
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
@@ -13,7 +13,7 @@ const stopAll = () => started.forEach((it) => void it.kill());
 
 process.on('exit', stopAll);
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1));
-// Each step takes seconds. A step that hangs must not keep CI waiting.
+// All steps take seconds only, so a step that hangs is ended soon.
 setTimeout(() => fail(new Error('no end after three minutes')), 180_000).unref();
 
 try {
@@ -36,7 +36,7 @@ try {
   fail(error);
 }
 
-/** Says why there is no result, and ends everything. */
+/** Says why there is no result, and ends all programs. */
 function fail(error) {
   console.error(`test-gui: ${error.message}`);
   process.exit(1);
@@ -87,7 +87,7 @@ async function startDisplay() {
   return firstLine(server, server.stdio[3]);
 }
 
-/** Starts a program, to be ended with this one. */
+/** Starts a program that ends with this one. */
 function start(program, args, { stdio, env }) {
   const child = spawn(program, args, { cwd: root, stdio, env: { ...process.env, ...env } });
   started.push(child);

@@ -8,13 +8,13 @@ import { signers, unsigned } from './sign.mjs';
 const program = fileURLToPath(new URL('serve.mjs', import.meta.url));
 const flags = (process.env.BENCH_NODE_FLAGS ?? '').split(' ').filter(Boolean);
 
-/** A contender whose server runs: its rounds, and what was measured in them. */
+/** A contender whose server runs: its rounds and their measurements. */
 export class Contender {
   rounds = [];
   #server;
   #port;
   #key;
-  /** Requests a second, for which there are to be enough. */
+  /** The expected requests per second. A round signs enough requests for it. */
   #expected = 12_000;
 
   constructor(contender, key) {
@@ -41,7 +41,7 @@ export class Contender {
     if (this.signs !== undefined) await this.#prove();
   }
 
-  /** One round. @throws Error if a request was not answered with 200 */
+  /** Runs one round. @throws Error if a request was not answered with 200 */
   async run(options) {
     for (;;) {
       const count = Math.ceil(this.#expected * options.seconds);
@@ -63,7 +63,9 @@ export class Contender {
     }
   }
 
-  /** What was in flight when wrk ended, the server may have answered to nobody. */
+  /**
+   * The server may have answered requests that were in flight when wrk ended, and wrk counts fewer.
+   */
   #check({ requests, refused, failed }, handled, connections) {
     const unheard = handled - requests;
     if (refused > 0 || failed > 0 || unheard < 0 || unheard > connections)
@@ -72,7 +74,7 @@ export class Contender {
       );
   }
 
-  /** What the server tells next. @throws Error if it ends instead */
+  /** Waits for the next message of the server. @throws Error if the server ends instead */
   async #nextMessage() {
     const listening = new AbortController();
     const { signal } = listening;
@@ -88,7 +90,7 @@ export class Contender {
     }
   }
 
-  /** Ours takes the epoch that the server told last, as clients do. */
+  /** Our signer takes the epoch of the server's last answer, as clients do. */
   async #signer() {
     const create = signers[this.signs] ?? unsigned;
     const origin = `http://127.0.0.1:${this.#port}`;
@@ -104,7 +106,9 @@ export class Contender {
     return { status: answer.status, headers: answer.headers, text: await answer.text() };
   }
 
-  /** That it checks what it is to check: who accepts everything is fast. */
+  /**
+   * Checks that the server refuses what it must refuse: a server that accepts everything is fast.
+   */
   async #prove() {
     const sign = await this.#signer();
     const altered = BODY.toString().replace('cats', 'dogs');

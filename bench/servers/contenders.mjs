@@ -1,6 +1,6 @@
 /**
- * Who is compared. `signs` names how requests are signed (`sign.mjs`), `app` what serves them
- * (`express-apps.mjs`, `node-listeners.mjs`), `once` whether a request that comes twice is refused.
+ * The servers that are compared. `signs` names how requests are signed (`sign.mjs`), `app` names
+ * the server (`express-apps.mjs`, `node-listeners.mjs`), `once` says whether it refuses a replay.
  */
 
 const express = [
@@ -35,16 +35,16 @@ const of = (framework) => (contender) => ({
 
 export const contenders = [...express.map(of('Express 5')), ...node.map(of('node:http'))];
 
-/** What a share of throughput is a share of. */
+/** The server that a share of throughput refers to. */
 export const baseOf = { 'Express 5': 'Express 5: bare', 'node:http': 'node:http: body read' };
 
 /**
- * The first has to take less processor than the second: both hand the application a body of the
- * same kind.
+ * In each pair, the first must take less processor time than the second. Both give the application
+ * a body of the same kind.
  */
 export const bars = [
   ['Express 5: ours, memory, express.raw()', 'Express 5: hawk'],
-  // Both give the application what the JSON says.
+  // Both give the application the parsed JSON.
   ['Express 5: ours, memory, express.json()', 'Express 5: hmac-auth-express'],
   ['Express 5: ours, memory, express.json()', 'Express 5: standardwebhooks'],
   ['node:http: ours, memory', 'node:http: hawk'],

@@ -1,5 +1,6 @@
 /**
- * Express applications by the `app` of a contender: `answer(res)` counts, and answers with JSON.
+ * Express applications by the `app` of a contender. `answer(res)` counts the request, and answers
+ * with JSON.
  */
 
 import { requireSignature } from '@countersign/server/express';
@@ -16,7 +17,7 @@ const middleware = {
   bare: () => [],
   raw: () => [raw()],
   hawk: ({ key }) => [raw(), checking(createHawkCheck(key))],
-  // It takes a body that was parsed.
+  // This peer takes a parsed body.
   hmacAuthExpress: ({ key }) => [express.json(), HMAC(key.secretAccessKey)],
   standardWebhooks({ key }) {
     const webhook = new Webhook(webhookSecret(key));
@@ -28,7 +29,7 @@ const middleware = {
   oursJson: ({ verifierOptions }) => [requireSignature(verifierOptions()), express.json()],
 };
 
-/** Middleware of a check that rejects. */
+/** Makes middleware of a check that rejects. */
 function checking(check) {
   return async function checked(req, _res, next) {
     await check(req, req.body);
@@ -43,7 +44,7 @@ export function createApp(app, parts, answered) {
     answered();
     res.json({ ok: true });
   });
-  // What a peer refuses with is an error; without this Express would print it.
+  // A peer refuses with an error, and without this handler Express would print it.
   served.use((error, _req, res, _next) => void res.status(401).json({ error: error.message }));
   return served;
 }

@@ -1,5 +1,5 @@
 /**
- * What somebody writes who needs no more than this: an HMAC over method, target, time, nonce and
+ * A minimal check as an application might write it: an HMAC over method, target, time, nonce and
  * the hash of the body, and a nonce that is good for one request.
  */
 
@@ -7,7 +7,7 @@ import { createHash, createHmac, createSecretKey, timingSafeEqual } from 'node:c
 
 const WINDOW = 120;
 
-/** @returns the digest that `x-signature` has to be, as bytes */
+/** @returns the digest that `x-signature` must have, as bytes */
 export function signatureOf({ secret, method, target, timestamp, nonce, body }) {
   const hash = createHash('sha256').update(body).digest('hex');
   const text = `${method}\n${target}\n${timestamp}\n${nonce}\n${hash}`;
@@ -16,7 +16,7 @@ export function signatureOf({ secret, method, target, timestamp, nonce, body }) 
 
 /**
  * @param claim tells whether a nonce is new, and remembers it
- * @returns a function that rejects where a request is not to be served
+ * @returns a function that rejects if a request must not be served
  */
 export function createCheck({ accessKeyId, secretAccessKey }, claim) {
   const secrets = new Map([[accessKeyId, createSecretKey(Buffer.from(secretAccessKey))]]);
@@ -34,8 +34,8 @@ export function createCheck({ accessKeyId, secretAccessKey }, claim) {
 }
 
 /**
- * Nonces in a Map, in the order in which they expire. A request may be dated ahead: twice the
- * window.
+ * Keeps nonces in a Map, in the order in which they expire. A request may be dated ahead, so they
+ * live for twice the window.
  */
 export function claimInMemory() {
   const seen = new Map();

@@ -8,7 +8,7 @@ import { BODY, CONTENT_TYPE, METHOD, TARGET } from './request.mjs';
 
 const script = fileURLToPath(new URL('signed-requests.lua', import.meta.url));
 
-/** Signs so many requests, for `runWrk()`. */
+/** Signs a number of requests for `runWrk()`. */
 export async function writeRequests(folder, { count, port, sign }) {
   const lines = [
     [
@@ -29,7 +29,7 @@ export async function writeRequests(folder, { count, port, sign }) {
   return file;
 }
 
-/** @returns what wrk counted, or `{ ranOut: true }` if there were too few requests */
+/** @returns the counts of wrk, or `{ ranOut: true }` if there were too few requests */
 export async function runWrk(file, { port, connections, seconds }) {
   const url = `http://127.0.0.1:${port}${TARGET}`;
   const options = ['-t', '1', '-c', String(connections), '-d', `${seconds}s`, '-s', script];

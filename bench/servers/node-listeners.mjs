@@ -20,7 +20,7 @@ function readBody(req, whenRead) {
   req.on('end', () => whenRead(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)));
 }
 
-/** Answers where a check does not reject. */
+/** Answers if a check does not reject. */
 function checking(check, answer) {
   return function checked(req, res) {
     readBody(req, (body) => {

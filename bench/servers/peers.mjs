@@ -1,6 +1,6 @@
 import hawk from 'hawk';
 
-/** What hawk looks a key up with. */
+/** Writes a key as credentials of hawk. */
 export const hawkCredentials = ({ accessKeyId, secretAccessKey }) => ({
   id: accessKeyId,
   key: secretAccessKey,
@@ -8,13 +8,13 @@ export const hawkCredentials = ({ accessKeyId, secretAccessKey }) => ({
   user: 'alice',
 });
 
-/** hawk, with the payload validated, and no memory of nonces: it has none of its own. */
+/** hawk with a validated payload. It has no nonce store of its own, so it remembers no nonces. */
 export function createHawkCheck(key) {
   const credentials = hawkCredentials(key);
   const find = (id) => (id === credentials.id ? credentials : null);
   return (req, payload) => hawk.server.authenticate(req, find, { payload });
 }
 
-/** A secret as Standard Webhooks writes it. */
+/** A secret in the format of Standard Webhooks. */
 export const webhookSecret = ({ secretAccessKey }) =>
   `whsec_${Buffer.from(secretAccessKey).toString('base64')}`;

@@ -1,20 +1,22 @@
 /**
- * Programs that the bench starts: each on one processor, and each ended by its id, however the
- * bench ends.
+ * The programs that the bench starts. Each runs on one processor, and is ended by its id whenever
+ * the bench ends.
  */
 
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 
-/** Of two processors: one for the server that is measured, one for all that it is not. */
+/** Two processors: one for the measured server, one for everything else. */
 export const [SERVER_CPU, OTHER_CPU] = (process.env.BENCH_CPUS ?? '0,1').split(',');
 
-/** Below 0, for root: others who use the machine wait, and disturb less. */
+/** A value below 0 needs root. Other processes then wait, and disturb less. */
 const NICE = process.env.BENCH_NICE ?? '0';
 
 const running = new Set();
 
-/** Both `nice` and `taskset` become the program: its id and its channel are those of the child. */
+/**
+ * `nice` and `taskset` replace themselves with the program, so it keeps the child's id and channel.
+ */
 export function startPinned(cpu, command, options) {
   const child = spawn('nice', ['-n', NICE, 'taskset', '-c', cpu, ...command], options);
   running.add(child);
@@ -22,7 +24,7 @@ export function startPinned(cpu, command, options) {
   return child;
 }
 
-/** Ends what is told to end by the end of its channel; what does not hear, by its id. */
+/** Ends a program: a program with a channel ends when that closes, others are ended by their id. */
 export async function end(child) {
   if (!running.has(child)) return;
   const ended = once(child, 'exit');
@@ -35,12 +37,12 @@ export async function end(child) {
 
 export const endAll = () => Promise.all([...running].map(end));
 
-/** Moves a process that somebody else started. */
+/** Moves a process that the bench did not start to a processor. */
 export function pin(cpu, pid) {
   spawnSync('taskset', ['-a', '-c', '-p', cpu, String(pid)]);
 }
 
-/** Ends the bench, and tells how to install what is not there. */
+/** Ends the bench, and says how to install a missing program. */
 export function requirePrograms() {
   const packages = { taskset: 'util-linux', wrk: 'wrk' };
   const missing = Object.keys(packages).filter((it) => spawnSync(it, ['--version']).error);

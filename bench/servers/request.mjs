@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 
-/** The request that all are compared with: a POST of 1 KiB of JSON. */
+/** The request that every server gets: a POST of 1 KiB of JSON. */
 export const METHOD = 'POST';
 export const TARGET = '/VideoParser/?lang=en';
 export const CONTENT_TYPE = 'application/json';

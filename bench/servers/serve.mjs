@@ -1,7 +1,7 @@
 /**
- * One server, a process of its own: `node serve.mjs <JSON>`. It tells its port. After `begin` it
- * counts, and at `end` tells how many requests it has answered with 200, and what it has taken of a
- * processor since the first of them.
+ * One server in a process of its own: `node serve.mjs <JSON>`. It sends its port to the parent.
+ * After `begin` it counts. At `end` it sends the number of requests that it answered with 200, and
+ * its processor time since the first of them.
  */
 
 import { createServer } from 'node:http';
@@ -17,7 +17,7 @@ function answered() {
   handled++;
 }
 
-/** Nobody may be there any more: `disconnect` is on its way then. */
+/** The parent may have ended already. Then the event `disconnect` follows. */
 function report(message) {
   process.send(message, () => undefined);
 }
@@ -34,5 +34,5 @@ process.on('message', (message) => {
     report({ handled, microseconds: user + system });
   }
 });
-// So a profile is written, if Node was told to make one.
+// A normal exit, so that Node writes a profile if it was told to.
 process.on('disconnect', () => process.exit());

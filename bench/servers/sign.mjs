@@ -1,5 +1,5 @@
 /**
- * How requests are signed, by the `signs` of a contender: each makes a function that gives the
+ * Signs requests, by the `signs` of a contender: each entry makes a function that returns the
  * headers of one more request.
  */
 
@@ -43,8 +43,8 @@ export const signers = {
 
   hmacAuthExpress(key) {
     const body = JSON.parse(BODY.toString());
-    // There is no nonce in it, only the millisecond: each request of a round has another one, and
-    // none may lie ahead.
+    // This scheme has no nonce, only a time in milliseconds. Each request of a round has another
+    // millisecond, and none may lie ahead.
     let time = Date.now();
     return () => {
       time--;
@@ -84,5 +84,5 @@ export const signers = {
   },
 };
 
-/** Of a server that checks nothing: nobody signs for it. */
+/** A server that checks nothing gets unsigned requests. */
 export const unsigned = () => () => ({});

@@ -1,5 +1,5 @@
--- Sends each request of a file once: `wrk … -- <file>`. Of the file the first line is what all
--- requests begin with, the second is their body, and each further line the other headers of one
+-- Sends each request of a file once: `wrk … -- <file>`. The first line of the file is the common start
+-- of all requests, the second is their body, and each further line holds the other headers of one
 -- request. A tab stands for the end of a line of HTTP.
 
 local requests, sent = {}, 0

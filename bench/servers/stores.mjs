@@ -5,8 +5,8 @@ import { claimInMemory, claimInRedis } from './hand-written.mjs';
 import { AUDIENCE } from './sign.mjs';
 
 /**
- * Where a contender keeps nonces: what a verifier of ours is built from, and the claim of a
- * hand-written check.
+ * The nonce stores of the contenders: a store for our verifier, and the claim of a hand-written
+ * check.
  */
 export function createStores({ id, key, redisPort }) {
   const redis = redisPort === undefined ? undefined : new Redis(redisPort, '127.0.0.1');

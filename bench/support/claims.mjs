@@ -9,10 +9,10 @@ export const gc = runInNewContext('gc');
 
 export const { accessKeyId } = generateAccessKey({ subject: 'alice' });
 
-/** Seconds: the defaults of a verifier. */
+/** The defaults of a verifier, in seconds. */
 export const [WINDOW, AHEAD] = [120, 5];
 
-/** Claims as a verifier makes them, each of a request that was signed just now. */
+/** Makes claims as a verifier does, each for a request that was signed just now. */
 export function makeClaims(count, nowOf, { epoch, window = WINDOW } = {}) {
   const random = randomBytes(16 * count);
   return Array.from({ length: count }, (_, index) => {

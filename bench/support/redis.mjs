@@ -3,7 +3,10 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { Redis } from 'ioredis';
 
-/** A private, empty Redis that keeps nothing on disk, and a connection to it. It goes with this process, however that ends. */
+/**
+ * Starts a private, empty Redis that writes nothing to disk, and connects to it. It ends with this
+ * process.
+ */
 export async function startRedis() {
   const port = await freePort();
   const guard = fork(
@@ -30,7 +33,7 @@ export async function startRedis() {
   };
 }
 
-/** A number out of what `INFO` tells. */
+/** Reads a number from the answer of `INFO`. */
 export async function readInfo(redis, field) {
   return Number(new RegExp(`^${field}:(\\d+)`, 'm').exec(await redis.info())[1]);
 }
@@ -44,7 +47,7 @@ async function freePort() {
   return String(port);
 }
 
-/** Milliseconds of processor that Redis has taken. */
+/** The processor time of Redis, in milliseconds. */
 export async function processorTimeOf(redis) {
   const info = await redis.info('cpu');
   const [sys, user] = ['sys', 'user'].map((it) => new RegExp(`used_cpu_${it}:(.+)`).exec(info)[1]);

@@ -1,9 +1,10 @@
 /**
- * The API: `POST /VideoParser/` with `{ videoUrl }` begins to parse, and whoever asked for it is called back when that is done. All
- * requests are signed with an access key; its subject has one endpoint for callbacks:
+ * The API: `POST /VideoParser/` with `{ videoUrl }` starts to parse a video, and calls the customer
+ * back when that is done. All requests are signed with an access key; its subject has one endpoint
+ * for callbacks:
  *
- *     PUT  /callback-endpoint         { url }   registers it, and gives the secret that callbacks will be signed with
- *     POST /callback-endpoint/secret            gives a new one; for now the old one signs, too
+ *     PUT  /callback-endpoint         { url }   registers it, and returns the secret for callbacks
+ *     POST /callback-endpoint/secret            returns a new secret; the old one still signs, too
  */
 import { randomBytes } from 'node:crypto';
 import { checkCallbackUrl, createCallbackSender } from '@countersign/server/callbacks';
@@ -14,7 +15,7 @@ import * as z from 'zod';
 const endpointRequest = z.object({ url: z.string() });
 const parseRequest = z.object({ videoUrl: z.url({ protocol: /^https?$/ }) });
 
-/** What the API makes of a video's URL. A real one would fetch and look, for minutes. */
+/** Parses the video at a URL. A real API would fetch the video, and take minutes. */
 function parseVideo(videoUrl) {
   const file = new URL(videoUrl).pathname.split('/').at(-1) ?? '';
   return { videoUrl, title: decodeURIComponent(file).replace(/\.\w+$/, '') || 'untitled' };
@@ -25,8 +26,9 @@ const newSecret = () => `whsec_${randomBytes(32).toString('base64')}`;
 /**
  * Builds the API.
  *
- * @param verifier what `requireSignature` takes
- * @param options of its sender of callbacks, but for the endpoints. The queue is in this process, if none is given
+ * @param verifier a verifier, or the options of one
+ * @param options options of the sender, except `endpoints`. The queue is in this process if none is
+ *   given
  */
 export function createApi(verifier, options = {}) {
   const endpoints = new Map();
@@ -42,7 +44,8 @@ export function createApi(verifier, options = {}) {
     if (!body.success) return res.status(422).json({ error: z.prettifyError(body.error) });
     const { url } = body.data;
     const { subject: id } = identityOf(req);
-    // The sender checks it again before each call: by then the name may mean another address.
+    // The sender checks the URL again before each call, because its host may have another address
+    // then.
     const error = await checkCallbackUrl(url, { http, privateAddresses }).catch((it) => it);
     if (error instanceof Error) return res.status(422).json({ error: error.message });
     const secret = newSecret();
@@ -64,7 +67,7 @@ export function createApi(verifier, options = {}) {
     const { subject } = identityOf(req);
     if (!endpoints.has(subject)) return res.status(409).json({ error: 'There is no endpoint' });
     const data = parseVideo(body.data.videoUrl);
-    // Once this resolves the event is queued: it will arrive, though perhaps not at once.
+    // When this resolves, the event is queued. It will arrive, perhaps later.
     const { id } = await sender.send(subject, { type: 'video.parsed', data });
     res.status(202).json({ deliveryId: id });
   });

@@ -1,5 +1,6 @@
 /**
- * The receiver, in one file: what a customer of the API runs. A callback is verified, and handled once however often it comes.
+ * The receiver, in one file: a customer of the API runs it. It verifies each callback, and handles
+ * it once, even if it arrives several times.
  *
  *     PORT=4000 COUNTERSIGN_CALLBACK_SECRET=whsec_… node receiver.mjs
  */
@@ -11,8 +12,9 @@ import express from 'express';
 /**
  * Builds the receiver.
  *
- * @param secrets what the API signs with: a list, or a function that gives one, so that secrets change without a restart
- * @param handle called with each event once; what it throws makes the API try again
+ * @param secrets the secrets that the API signs with: a list, or a function that gives one, so that
+ *   secrets can change without a restart
+ * @param handle called with each event once; if it throws, the API tries again
  */
 export function createReceiver({ secrets, handle, log = console.error }) {
   const once = createOnce({ store: new MemoryOnceStore() });
@@ -25,7 +27,7 @@ export function createReceiver({ secrets, handle, log = console.error }) {
     handleOnce(once, (callback) => handle(JSON.parse(callback.text()), callback.id)),
   );
 
-  // Anything but 2xx, and the API tries again.
+  // The API tries again after every answer that is not 2xx.
   app.use((error, _req, res, _next) => {
     log(`Cannot handle callback: ${error.message}`);
     res.sendStatus(error.status ?? 500);
@@ -36,7 +38,7 @@ export function createReceiver({ secrets, handle, log = console.error }) {
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   const { PORT = '0', COUNTERSIGN_CALLBACK_SECRET = '' } = process.env;
   const receiver = createReceiver({
-    // Two with a comma between, while the secret changes.
+    // While the secret changes there are two, separated by a comma.
     secrets: COUNTERSIGN_CALLBACK_SECRET.split(','),
     handle: ({ type, data }, id) => console.log(JSON.stringify({ id, type, data })),
   });

@@ -1,6 +1,6 @@
 /**
- * Callbacks, told by running them: the video API calls back when a parse is done; somebody watches the wire, and the receiver has
- * a bad day. Ends with 0 only if everything went as told.
+ * Runs a story about callbacks: the video API calls back when a parse is done, an attacker watches
+ * the network, and the receiver fails. Exits with 0 only if everything went as the story says.
  */
 import { createServer } from 'node:http';
 import { buffer } from 'node:stream/consumers';
@@ -14,7 +14,7 @@ import { createReceiver } from './receiver.mjs';
 const inColour = process.stdout.isTTY && !process.env.NO_COLOR;
 const paint = (style, text) => (inColour ? styleText(style, text) : text);
 
-// Whatever hangs must not look like a long story.
+// A story that hangs must end.
 setTimeout(() => {
   console.error('The story does not go on');
   process.exit(1);
@@ -28,7 +28,7 @@ const listen = async (listener) => {
   return `http://127.0.0.1:${server.address().port}`;
 };
 
-// The receiver of Alice. Its secrets and its luck change as the story goes on.
+// The receiver of Alice. Its secrets and its faults change as the story goes on.
 let secrets = [];
 let isBadDay = false;
 let handled = [];
@@ -46,7 +46,7 @@ const receiver = createReceiver({
 });
 const receiverUrl = `${await listen(receiver)}/callbacks`;
 
-// Whoever watches the wire sees each callback on its way to the receiver, and what is answered.
+// The attacker on the network sees each callback on its way to the receiver, and the answer.
 let captured = [];
 const wireUrl = await listen(async (req, res) => {
   const { 'webhook-id': id, 'webhook-timestamp': at, 'webhook-signature': signature } = req.headers;
@@ -57,14 +57,14 @@ const wireUrl = await listen(async (req, res) => {
   res.writeHead(answer.status).end(await answer.text());
 }).then((origin) => `${origin}/callbacks`);
 
-// The API: as it is, and where it may call its own machine.
+// Two APIs: one with the defaults, and one that may call its own machine.
 const alice = generateAccessKey({ subject: 'alice', scopes: ['videos:parse'] });
 const finished = new Map();
 const careful = await startApi();
 const api = await startApi({
   http: 'allow-plain-http',
   privateAddresses: 'allow-private-addresses',
-  // A second instead of five, so that nobody has to wait.
+  // One second instead of five keeps the story short.
   schedule: [1],
   onDelivered: ({ id }) => outcomeOf(id).settle('delivered'),
   onDead: ({ id }) => outcomeOf(id).settle('given up'),
@@ -80,12 +80,12 @@ console.log(paint('bold', '\nA video API calls back when a parse is done.\n'));
 
 for (const url of [wireUrl, wireUrl.replace('http:', 'https:'), 'https://169.254.169.254/latest/'])
   await runStep(
-    `Somebody registers ${new URL(url).protocol}//${new URL(url).hostname}`,
+    `An attacker registers ${new URL(url).protocol}//${new URL(url).hostname}`,
     URL_REFUSED,
     () => careful('PUT', '/callback-endpoint', { url }),
   );
 await runStep(
-  'Where its own machine is allowed by name, Alice registers her receiver there',
+  'If its own machine is allowed by name, Alice registers her receiver there',
   REGISTERED,
   () => api('PUT', '/callback-endpoint', { url: wireUrl }),
 );
@@ -94,7 +94,7 @@ await runStep('The credentials of a cloud are not to be had all the same', URL_R
 );
 await runParse('Alice has a video parsed, and is called back', { attempts: [200], signatures: 1 });
 
-console.log(paint('bold', 'Somebody watches the wire.\n'));
+console.log(paint('bold', 'An attacker watches the network.\n'));
 
 const [seen] = captured;
 const spam = Buffer.from('{"type":"video.parsed","data":{"title":"spam"}}');
@@ -121,7 +121,7 @@ await runStep(
 console.log(paint('bold', 'The receiver has a bad day.\n'));
 
 isBadDay = true;
-await runParse('It fails, and is called again: the same id, signed anew', {
+await runParse('It fails, and is called again: the same id, signed again', {
   attempts: [500, 200],
   signatures: 1,
 });
@@ -154,7 +154,7 @@ console.log(
 );
 process.exitCode = surprises === 0 ? 0 : 1;
 
-/** Runs an API, and gives a way to call it as Alice does. */
+/** Starts an API, and returns a function that calls it as Alice. */
 async function startApi(options) {
   const nonces = new MemoryNonceStore();
   const keys = new MemoryKeyStore([alice]);
@@ -167,7 +167,7 @@ async function startApi(options) {
   return (method, path, body) => signedFetch(origin + path, { method, body });
 }
 
-/** What becomes of a delivery; the API may tell before anybody has asked. */
+/** Waits for the result of a delivery. The API may report it before the story asks. */
 function outcomeOf(id) {
   const known = finished.get(id);
   if (known !== undefined) return known;
@@ -179,13 +179,13 @@ function outcomeOf(id) {
   return outcome;
 }
 
-/** Sends a callback to the receiver as it stands, as any tool can. */
+/** Sends a recorded callback to the receiver unchanged, as any tool can. */
 function post({ headers, body }) {
   const type = { 'content-type': 'application/json' };
   return fetch(receiverUrl, { method: 'POST', headers: { ...type, ...headers }, body });
 }
 
-/** A callback that somebody makes who has a secret. */
+/** Makes a callback, signed with a given secret. */
 function signed(secret, body) {
   const scheme = standardWebhooks();
   const params = { id: 'msg_3', signedAt: Math.floor(Date.now() / 1000) };
@@ -193,7 +193,7 @@ function signed(secret, body) {
   return { headers: scheme.write(params, [signature]), body };
 }
 
-/** Makes a call, and shows what came back: never a secret. */
+/** Makes a call, and prints the answer, but never a secret. */
 async function runStep(title, expected, makeCall) {
   const before = handled.length;
   const response = await makeCall();
@@ -212,7 +212,9 @@ async function runStep(title, expected, makeCall) {
   console.log();
 }
 
-/** Has a video parsed, waits for what becomes of the callback, and shows each attempt as it went over the wire. */
+/**
+ * Requests a parse, waits for the result of the callback, and prints each attempt as it was sent.
+ */
 async function runParse(title, expected) {
   captured = [];
   handled = [];

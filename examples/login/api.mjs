@@ -1,4 +1,7 @@
-/** The API of a desktop program that ships without a secret: who logs in with a password is lent credentials to sign with. */
+/**
+ * The API of a desktop program that ships without a secret. A user logs in with a password, and
+ * gets short-lived credentials to sign with.
+ */
 import { generateMasterKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
 import { identityOf, requireScope, requireSignature } from '@countersign/server/express';
 import { createSessions } from '@countersign/server/sessions';
@@ -8,7 +11,7 @@ import { createLoginLimits } from './limits.mjs';
 import { checkPassword } from './passwords.mjs';
 
 const audience = 'video-api';
-// One way only to write a name: limits are counted by it.
+// A name has one spelling only, because limits are counted by name.
 const loginRequest = z.strictObject({
   user: z.string().regex(/^[a-z0-9._-]{1,64}$/),
   password: z.string().min(1).max(1_024),
@@ -16,8 +19,9 @@ const loginRequest = z.strictObject({
 const parseRequest = z.object({ videoUrl: z.url({ protocol: /^https?$/ }) });
 
 /**
- * Builds the API. All that it remembers lies in memory, and sessions end with it: to survive a restart they need a master key
- * that is kept, and a `FileKeyStore` or `RedisKeyStore` to remember what was revoked.
+ * Builds the API. Its state is in memory, so sessions end when the process ends. To survive a
+ * restart they need a stored master key, and a `FileKeyStore` or `RedisKeyStore` that stores
+ * revocations.
  *
  * @param users by name: `{ password, scopes }`, with a password as `hashPassword()` gives it
  */
@@ -34,7 +38,8 @@ export function createApi(users) {
   const app = express();
   app.disable('x-powered-by');
 
-  // Behind a proxy `req.ip` is the proxy's, and all share its limits: then set 'trust proxy' to that proxy's address.
+  // Behind a proxy, `req.ip` is the address of the proxy, so all users would share its limits. If
+  // you have one, set 'trust proxy' to its address.
   app.post('/login', express.json({ limit: '4kb' }), async (req, res) => {
     res.set('cache-control', 'no-store');
     const body = loginRequest.safeParse(req.body);
@@ -47,14 +52,15 @@ export function createApi(users) {
       return res.status(429).json({ error: 'Too many failures to log in: wait' });
     }
     const known = users.get(user);
-    // Whether it is the name or the password that is wrong is nobody's business, and both take as long.
+    // A wrong name and a wrong password get the same answer in the same time, so that an attacker
+    // cannot find out which names exist.
     if (!(await checkPassword(password, known?.password)))
       return res.status(401).json({ error: 'The user name or the password is wrong' });
     await attempt.succeeded();
     res.json(await sessions.issue({ subject: user, scopes: known.scopes, audience }));
   });
 
-  // From here on, nothing without a signature.
+  // All routes below require a signature.
   app.use(requireSignature({ audience, keys, sessions, nonces }));
   app.use(express.json());
 
@@ -75,7 +81,7 @@ export function createApi(users) {
     res.sendStatus(204);
   });
 
-  // Express's own would show strangers a stack trace.
+  // The default handler of Express may answer with a stack trace.
   app.use((error, _req, res, next) => {
     if (res.headersSent) return next(error);
     const status = error.expose === true ? error.status : 500;

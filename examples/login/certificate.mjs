@@ -1,8 +1,8 @@
 import { generate } from 'selfsigned';
 
 /**
- * Makes a certificate for this machine, good for a day, so that the example needs none. It stands for itself only: it can
- * certify no other.
+ * Makes a certificate for this machine that is valid for a day, so that the example needs no files.
+ * It cannot sign other certificates.
  */
 export async function makeCertificate() {
   const tomorrow = new Date(Date.now() + 86_400_000);

@@ -2,8 +2,9 @@ import { createFetch } from '@countersign/client';
 import { Agent, fetch } from 'undici';
 
 /**
- * A desktop program's connection to its API. It ships with an address and no secret: what it signs with it is lent when its
- * user logs in, and keeps in memory only. The password it forgets at once.
+ * The connection of a desktop program to its API. The program ships with an address and no secret.
+ * When its user logs in, it gets short-lived credentials, and keeps them in memory only. It does
+ * not keep the password.
  */
 export class VideoClient {
   #origin;
@@ -12,7 +13,7 @@ export class VideoClient {
 
   /**
    * @param origin such as `https://api.example.com`
-   * @param options of undici's `Agent`: `{ connect: { ca } }` trusts that certificate, and no other
+   * @param options options of undici's `Agent`: `{ connect: { ca } }` trusts only that certificate
    */
   constructor(origin, options) {
     this.#origin = origin;
@@ -20,13 +21,13 @@ export class VideoClient {
     this.#fetch = (url, init) => fetch(url, { ...init, dispatcher });
   }
 
-  /** Logs in. @returns the server's answer; only where it is `ok` are calls signed from now on */
+  /** Logs in. @returns the server's answer; only if it is `ok`, later calls are signed */
   async logIn(user, password) {
     const response = await this.#fetch(`${this.#origin}/login`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ user, password }),
-      // Wherever a redirect leads, the password does not go there.
+      // A redirect must not send the password elsewhere.
       redirect: 'error',
     });
     if (response.ok)
@@ -43,7 +44,7 @@ export class VideoClient {
     return this.#post('/VideoParser/', { videoUrl });
   }
 
-  /** Ends this session, or all that the user has on any machine. */
+  /** Ends this session, or all sessions of the user on all machines. */
   async logOut({ everywhere = false } = {}) {
     const response = await this.#post(everywhere ? '/logout-everywhere' : '/logout');
     if (response.ok) this.#signedFetch = undefined;

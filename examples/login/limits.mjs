@@ -1,14 +1,18 @@
-/** How often somebody may fail to log in. Several servers share their limits with `RateLimiterRedis` of the same package. */
+/**
+ * Limits failed logins. Several servers can share their limits with `RateLimiterRedis` of the same
+ * package.
+ */
 import { isIPv6 } from 'node:net';
 import { RateLimiterMemory } from 'rate-limiter-flexible';
 
-/** Failures, and the seconds in which they are counted. */
+/** Allowed failures, and the seconds in which they are counted. */
 const OF_ADDRESS = { points: 20, duration: 60 };
 const OF_ADDRESS_AND_USER = { points: 5, duration: 900 };
 
 /**
- * Limits failures by client address, and by client address and user name. By user name alone anybody could lock anybody out; so whoever has
- * many addresses has many tries, which is what long passwords, second factors and alarms are for.
+ * Limits failures by client address, and by client address and user name. A limit by user name
+ * alone would let an attacker lock a user out. An attacker with many addresses therefore has many
+ * tries: long passwords, second factors and alarms must stop that attack.
  */
 export function createLoginLimits() {
   const byAddress = new RateLimiterMemory(OF_ADDRESS);
@@ -16,17 +20,19 @@ export function createLoginLimits() {
 
   return {
     /**
-     * Counts a failure, before anybody knows: tries that are made at the same time would slip through otherwise.
+     * Counts a failure before the password is checked: otherwise simultaneous tries would all pass.
      *
-     * @returns seconds to wait, where there were too many; or what takes the failure back
+     * @returns the seconds to wait if there were too many failures; otherwise a function that takes
+     *   the failure back
      */
     async begin(ip, user) {
       const address = addressName(ip);
       const both = `${address} ${user}`;
       try {
-        // First, so that an address that tries name after name cannot fill the memory.
+        // The address is checked first: one that tries many names must not fill the memory.
         await byAddress.consume(address);
-        // A program that goes on with an old password must not use up the tries of all behind its router.
+        // A program that repeats an old password must not use up the tries of all users behind the
+        // same router.
         await byBoth.consume(both).catch(async (limit) => {
           await byAddress.reward(address);
           throw limit;
@@ -44,7 +50,9 @@ export function createLoginLimits() {
   };
 }
 
-/** Who has one IPv6 address has 2^64 of them. */
+/**
+ * Groups IPv6 addresses by network: a client with one address usually has all 2^64 of its network.
+ */
 function addressName(ip) {
   const address = ip.replace(/^::ffff:(?=\d+\.)/, '');
   if (!isIPv6(address)) return address;

@@ -1,4 +1,4 @@
-/** Passwords, as a server may keep them: salted, and dear to try. */
+/** Stores passwords safely: salted, and expensive to guess. */
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 
@@ -7,16 +7,20 @@ const derive = promisify(scrypt);
 /** One of OWASP's recommendations (Password Storage Cheat Sheet): 32 MiB for each try. */
 const PARAMETERS = { cost: 2 ** 15, blockSize: 8, parallelization: 3 };
 
-/** Hashes a password. What it was hashed with stands in the record, so that it can be raised without locking anybody out. */
+/**
+ * Hashes a password. The record holds the parameters, so they can be raised later without a reset.
+ */
 export async function hashPassword(password) {
   const salt = randomBytes(16);
   return { ...PARAMETERS, salt, hash: await hash(password, { ...PARAMETERS, salt }) };
 }
 
-/** Of nobody's password: what an unknown user is checked against, so that they take as long as others. */
+/**
+ * A record that no password matches. Unknown users are checked against it, to take the same time.
+ */
 const unknownUser = await hashPassword(randomBytes(32).toString('base64url'));
 
-/** Tells whether a password is the one that was hashed; never, where there is no record. */
+/** Tells whether a password matches a record. Without a record it is always false. */
 export async function checkPassword(password, record) {
   const { hash: expected, ...parameters } = record ?? unknownUser;
   const isEqual = timingSafeEqual(await hash(password, parameters), expected);
@@ -24,8 +28,8 @@ export async function checkPassword(password, record) {
 }
 
 function hash(password, { salt, ...parameters }) {
-  // Twice what it takes; by default Node allows for 32 MiB, less than that.
+  // Twice the memory that is needed. The default of Node, 32 MiB, is not enough.
   const maxmem = 256 * parameters.cost * parameters.blockSize;
-  // Keyboards differ in how they write an "é".
+  // Keyboards encode "é" in different ways.
   return derive(password.normalize('NFC'), salt, 32, { ...parameters, maxmem });
 }

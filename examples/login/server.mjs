@@ -1,5 +1,6 @@
 /**
- * Runs the API over TLS, with two users whose passwords are new each time. Prints where it is, and what to trust:
+ * Runs the API over TLS, with two users whose passwords are new at each start. Prints its address
+ * and the certificate to trust:
  *
  *     PORT=8443 COUNTERSIGN_PRINT_PASSWORDS=1 node server.mjs
  */

@@ -1,8 +1,9 @@
 /**
- * Login for a program that ships without a secret, told by running it: a server and its clients on this machine, over TLS.
- * Ends with 0 only if everything went as told.
+ * Runs a story about login for a program that ships without a secret: a server and its clients on
+ * this machine, over TLS. Exits with 0 only if everything went as the story says.
  *
- * The guesser calls from 127.0.0.2, which macOS has only after `sudo ifconfig lo0 alias 127.0.0.2`.
+ * The attacker calls from 127.0.0.2. macOS has this address only after
+ * `sudo ifconfig lo0 alias 127.0.0.2`.
  */
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:https';
@@ -17,7 +18,7 @@ import { hashPassword } from './passwords.mjs';
 const inColour = process.stdout.isTTY && !process.env.NO_COLOR;
 const paint = (style, text) => (inColour ? styleText(style, text) : text);
 
-// The server, and whom it knows.
+// The server and its users.
 const [alicesPassword, bobsPassword] = [1, 2].map(() => randomBytes(18).toString('base64url'));
 const scopes = ['videos:parse'];
 const users = new Map([
@@ -29,7 +30,7 @@ const server = createServer({ key, cert: ca }, createApi(users)).listen(0, '127.
 await new Promise((resolve) => server.once('listening', resolve));
 const origin = `https://127.0.0.1:${server.address().port}`;
 
-// The program on two machines of Alice, and on one that somebody else guesses from.
+// The program on two machines of Alice, and on the machine of an attacker who guesses passwords.
 const connect = { ca };
 const desktop = new VideoClient(origin, { connect });
 const laptop = new VideoClient(origin, { connect });
@@ -53,21 +54,21 @@ await runStep('The program calls, signed with what it was lent', ACCEPTED, () =>
   desktop.parseVideo(video),
 );
 
-console.log(paint('bold', 'Somebody guesses.\n'));
+console.log(paint('bold', 'An attacker guesses.\n'));
 
 for (const guess of ['alice', 'password', '123456', 'letmein', 'qwerty'])
-  await runStep(`Somebody tries "${guess}"`, WRONG, () => elsewhere.logIn('alice', guess));
-await runStep('Somebody has no more tries, whatever they send', TOO_MANY, () =>
+  await runStep(`An attacker tries "${guess}"`, WRONG, () => elsewhere.logIn('alice', guess));
+await runStep('The attacker has no more tries, whatever the password is', TOO_MANY, () =>
   elsewhere.logIn('alice', alicesPassword),
 );
 await runStep('Bob, on the same machine, logs in as if nothing had happened', LENT, () =>
   elsewhere.logIn('bob', bobsPassword),
 );
-await runStep('Alice, at her laptop, too: nobody can lock her out', LENT, () =>
+await runStep('Alice, at her laptop, too: an attacker cannot lock her out', LENT, () =>
   laptop.logIn('alice', alicesPassword),
 );
 
-console.log(paint('bold', 'Somebody has found a session token, in a log.\n'));
+console.log(paint('bold', 'An attacker has found a session token, in a log.\n'));
 
 const dispatcher = new Agent({ connect });
 const overTls = (url, init) => fetch(url, { ...init, dispatcher });
@@ -131,11 +132,11 @@ console.log(
 );
 process.exitCode = surprises === 0 ? 0 : 1;
 
-/** Makes a call, and shows what came back: never a password, a secret or a token. */
+/** Makes a call, and prints the answer, but never a password, a secret or a token. */
 async function runStep(title, expected, makeCall) {
   const response = await makeCall();
   const said = await whatItSays(response);
-  // Who is told to wait is told for how long.
+  // If the answer asks the client to wait, print for how long.
   const isWhole = response.status !== 429 || Number(response.headers.get('retry-after')) > 0;
   const asTold = response.status === expected.status && said === expected.saying && isWhole;
   if (!asTold) surprises++;

@@ -1,5 +1,6 @@
 /**
- * Makes keys and changes their status, with a role that may write. The secret of a new key is shown here and never again.
+ * Makes keys and changes their status. Needs a role that may write. Prints the secret of a new key
+ * once.
  *
  *     node keys.mjs add --subject alice --scope videos:parse --expires-at 1795299926
  *     node keys.mjs set-status CSAK… disabled
@@ -33,13 +34,13 @@ const commands = {
     const key = await keys.find(accessKeyId);
     if (key === undefined) throw new Error(`Cannot find access key "${accessKeyId}"`);
     if (key.status === 'revoked') throw new Error(`Cannot change "${accessKeyId}": it is revoked`);
-    // A revoked key is never used again: its secret goes.
+    // A revoked key is never used again, so its secret is deleted.
     const secretAccessKey = status === 'revoked' ? '' : key.secretAccessKey;
     await writeKey(client, { ...key, status, secretAccessKey }, masterKey);
   },
 };
 
-/** Unix seconds. Of `NaN` the verifier could not tell whether it is over. */
+/** Reads a time in Unix seconds. With `NaN` the verifier could not tell if the key has expired. */
 function parseTime(text) {
   if (text === undefined || /^\d{1,12}(\.\d{1,9})?$/.test(text)) return text && Number(text);
   throw new Error(`Cannot use --expires-at "${text}": expected Unix seconds`);

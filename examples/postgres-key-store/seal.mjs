@@ -4,7 +4,7 @@ const CIPHER = 'aes-256-gcm';
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
-/** Reads the key that secrets are sealed with: `<name>:<32 bytes in base64url>`, as `generateMasterKey()` makes it. */
+/** Reads a master key, `<name>:<32 bytes in base64url>`, as `generateMasterKey()` makes it. */
 export function parseMasterKey(text = '') {
   const bytes = Buffer.from(text.slice(text.indexOf(':') + 1), 'base64url');
   if (bytes.length === 32) return bytes;
@@ -13,7 +13,7 @@ export function parseMasterKey(text = '') {
   );
 }
 
-/** Encrypts the secret of an access key, so that it opens together with this id and this metadata only. */
+/** Encrypts the secret of an access key, so that only the same id and metadata can decrypt it. */
 export function seal({ secretAccessKey, ...metadata }, masterKey) {
   const nonce = randomBytes(NONCE_BYTES);
   const cipher = createCipheriv(CIPHER, masterKey, nonce).setAAD(associatedData(metadata));
@@ -21,7 +21,7 @@ export function seal({ secretAccessKey, ...metadata }, masterKey) {
   return Buffer.concat([nonce, ...encrypted, cipher.getAuthTag()]);
 }
 
-/** Decrypts what `seal()` made. Throws where anything in the row was changed since. */
+/** Decrypts a secret that `seal()` encrypted. Throws if anything in the row was changed since. */
 export function open(sealed, metadata, masterKey) {
   try {
     const nonce = sealed.subarray(0, NONCE_BYTES);
@@ -38,7 +38,7 @@ export function open(sealed, metadata, masterKey) {
   }
 }
 
-/** As JSON none of it can be taken for another; what is not given is `null`, as in the database. */
+/** JSON keeps the fields apart. A field that is not given is `null`, as in the database. */
 function associatedData({ accessKeyId, subject, scopes, audiences, status, notBefore, expiresAt }) {
   const metadata = [accessKeyId, subject, scopes, audiences, status, notBefore, expiresAt];
   return Buffer.from(JSON.stringify(metadata));

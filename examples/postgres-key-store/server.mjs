@@ -1,5 +1,5 @@
 /**
- * Runs an API whose keys lie in PostgreSQL. `schema.sql` makes the table, `keys.mjs` the keys.
+ * Runs an API whose keys are in PostgreSQL. `schema.sql` makes the table, `keys.mjs` the keys.
  *
  *     DATABASE_URL=postgres://… COUNTERSIGN_MASTER_KEY=… PORT=8080 node server.mjs
  */
@@ -17,7 +17,7 @@ const store = new PostgresKeyStore({
 const keys = {
   find: (accessKeyId) =>
     store.find(accessKeyId).catch((error) => {
-      // Callers are told that the store failed; why, is for this log: somebody may have changed a row.
+      // Clients learn only that the store failed. The log has the cause: perhaps a row was changed.
       console.error(error.message);
       throw error;
     }),

@@ -2,7 +2,7 @@ import { seal } from './seal.mjs';
 
 const COLUMNS = 'subject, scopes, audiences, status, not_before, expires_at, sealed_secret';
 
-/** Stores an access key, sealed, or replaces the one of its id: whatever changes in a key, it is sealed anew. */
+/** Stores an access key, or replaces the one with its id. Every change of a key seals it again. */
 export async function writeKey(client, key, masterKey) {
   const { accessKeyId, subject, scopes, audiences, status, notBefore, expiresAt } = key;
   const metadata = [accessKeyId, subject, scopes, audiences, status, notBefore, expiresAt];

@@ -1,8 +1,9 @@
-"""What the commands of this folder have in common: help, credentials, and errors in one line."""
+"""The common part of the commands in this folder: help, credentials, and errors in one line."""
 import http.client, os, sys
 
 def credentials(audience="video-api"):
-    """The keywords that sign(), presign() and Client() take, from the environment: ps shows a command line to everybody."""
+    """Reads the keywords of sign(), presign() and Client() from the environment. All users of a machine can
+    see a command line with ps."""
     names = {"access_key_id": "COUNTERSIGN_ACCESS_KEY_ID", "secret": "COUNTERSIGN_SECRET_ACCESS_KEY"}
     missing = [name for name in names.values() if not os.environ.get(name)]
     if missing:
@@ -10,7 +11,7 @@ def credentials(audience="video-api"):
     return {**{key: os.environ[name] for key, name in names.items()}, "audience": audience}
 
 def run(main, usage, count):
-    """Runs a command with `count` arguments, and ends the program with its exit code."""
+    """Runs a command with `count` arguments, and exits with its exit code."""
     arguments = sys.argv[1:]
     if set(arguments) & {"-h", "--help"}:
         print(usage.strip())

@@ -1,4 +1,4 @@
-"""Signs HTTP requests as docs/wire-format.md says. What could be read in two ways is a ValueError, never repaired."""
+"""Signs HTTP requests as docs/wire-format.md says. An ambiguous request is a ValueError, never repaired."""
 import hashlib, hmac, http.client, json, re, secrets, time, urllib.parse
 
 ALGORITHM, TERMINATOR = "COUNTERSIGN1-HMAC-SHA256", "countersign1_request"
@@ -13,13 +13,13 @@ def check(text, pattern, what):
     return text
 
 def split(url):
-    """(scheme, host, target) of a URL; the host without a default port, as HTTP clients send it."""
+    """Splits a URL into (scheme, host, target). The host has no default port, as HTTP clients send it."""
     scheme, host, target = re.match("(?s)(https?)://([^/?#]*)(.*)", check(url, "(?s)https?://.*", "URL")).groups()
     host = re.sub(":80$" if scheme == "http" else ":443$", "", host.lower())
     return scheme, check(host, r"\S+", "host"), target if target.startswith("/") else "/" + target
 
 def canonical_request(method, target, headers, also=()):
-    """The text that stands for a request: of its (name, value) headers those that must be signed, and `also` these."""
+    """Builds the canonical request. Signs the (name, value) headers that must be signed, and those in `also`."""
     urllib.parse.unquote_to_bytes(check(target, TARGET, "target")).decode()  # UnicodeDecodeError is a ValueError
     path, _, query = target.partition("?")
     given = sorted((name.lower(), value.strip(" \t")) for name, value in headers)
@@ -32,7 +32,7 @@ def canonical_request(method, target, headers, also=()):
     return "\n".join([*lines, signed.get("x-countersign-content-sha256", hashlib.sha256().hexdigest())])
 
 def string_to_sign(date, credential, canonical, algorithm=ALGORITHM):
-    """The bytes that are signed."""
+    """Builds the bytes that are signed."""
     return "\n".join([algorithm, date, credential, hashlib.sha256(canonical.encode()).hexdigest()]).encode()
 
 def signing_key(secret, date, audience):
@@ -43,7 +43,7 @@ def signing_key(secret, date, audience):
 
 def sign(method, url, *, access_key_id, audience, secret="", body=b"", headers=None, epoch=None,
          now=None, nonce=None, also=(), algorithm=ALGORITHM, sign_bytes=None):
-    """The headers to send: the given ones, Host, and those that sign. `also`: lower-case names of others to sign."""
+    """Returns the given headers, Host and the signature. `also`: lower-case names of more headers to sign."""
     _, host, target = split(url)
     date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     credential = check(f"{access_key_id}/{date[:8]}/{audience}/{TERMINATOR}", CREDENTIAL, "access key id or audience")
@@ -56,11 +56,11 @@ def sign(method, url, *, access_key_id, audience, secret="", body=b"", headers=N
             f"SignedHeaders={canonical.splitlines()[-2]}, Signature={signature.hex()}"}
 
 class Client:
-    """Calls one API. It echoes the epoch that a server tells, and signs again, once, where that was missing."""
+    """Calls one API. It echoes the epoch of the server, and signs again, once, if the epoch was missing."""
     def __init__(self, base_url, **keys):
         self.base_url, self.keys, self.epochs = base_url.rstrip("/"), keys, {}
     def call(self, method, path_or_url, body=b"", headers=None, again=True):
-        """(status, headers, body) of the answer to a signed request."""
+        """Sends a signed request. Returns (status, headers, body) of the answer."""
         url = self.base_url + path_or_url if path_or_url.startswith("/") else path_or_url
         origin = split(url)[:2]
         signed = sign(method, url, body=body, headers=headers, epoch=self.epochs.get(origin), **self.keys)
@@ -71,7 +71,7 @@ class Client:
             return self.call(method, url, body, headers, again=False)
         return status, told, answer
     def send(self, method, url, body, headers):
-        """Sends these very bytes. Follows no redirect: a signature is for one place only."""
+        """Sends exactly these bytes. Follows no redirect, because a signature is for one URL only."""
         scheme, host, target = split(url)
         connection = getattr(http.client, f"{scheme.upper()}Connection")(host, timeout=30)
         connection.request(method, target, body or None, {**headers, "Connection": "close"})

@@ -1,6 +1,6 @@
-"""The caller's own desktop program: asks the video parser about a video, and shows what went over the wire.
+"""A desktop program that asks the video parser about a video, and shows what it sent and received.
 
-"Send the same bytes again" does what a listener would do with a captured request. It is refused.
+"Send the same bytes again" does what an attacker would do with a captured request. The API refuses it.
 Start it with `python3 gui.py`; COUNTERSIGN_API, COUNTERSIGN_ACCESS_KEY_ID and COUNTERSIGN_SECRET_ACCESS_KEY
 fill in the form.
 """
@@ -15,7 +15,7 @@ ACCEPTED, REFUSED, FAILED, WAITING = "#1a7f4b", "#c0362c", "#8a5a00", "#475467"
 
 
 class Recorder(Client):
-    """A client that remembers the last request that it sent, to show it and to send it again."""
+    """A client that keeps the last request that it sent, to show it and to send it again."""
 
     request = None
 
@@ -25,7 +25,7 @@ class Recorder(Client):
 
 
 class Window(tk.Tk):
-    """The form, and what came of it. Requests are made in a thread, which hands its outcome over in a queue."""
+    """The form and the outcome of a request. A thread sends requests, and puts each outcome in a queue."""
 
     def __init__(self):
         super().__init__()
@@ -50,21 +50,21 @@ class Window(tk.Tk):
             return self.tell(FAILED, "The API address has to start with http:// or https://")
         keys = {"access_key_id": self.key_id.get().strip(), "secret": self.secret.get().strip()}
         self.client = Recorder(api, audience="video-api", **keys)
-        self.client.epochs = self.epochs  # what earlier answers told holds for every client
+        self.client.epochs = self.epochs  # epochs of earlier answers hold for every client
         body = json.dumps({"videoUrl": self.video.get().strip()}, separators=(",", ":")).encode()
         self.work(self.client.call, "POST", "/VideoParser/", body, {"Content-Type": "application/json"})
 
     def resend(self):
-        """Sends the last request once more, byte for byte: nothing is signed anew."""
+        """Sends the last request once more, byte for byte, with the same signature."""
         self.work(self.client.send, *self.client.request)
 
     def work(self, function, *arguments):
-        """Calls the function in a thread. The buttons rest until its outcome is shown."""
+        """Calls the function in a thread. The buttons are disabled until its outcome is shown."""
 
         def run():
             try:
                 self.outcomes.put(function(*arguments))
-            except Exception as error:  # whatever it is, the person at the window has to read it
+            except Exception as error:  # the user must see every error
                 self.outcomes.put(error)
 
         self.busy(True)
@@ -72,7 +72,7 @@ class Window(tk.Tk):
         threading.Thread(target=run, daemon=True).start()
 
     def collect(self):
-        """Shows an outcome as soon as there is one: only this thread may touch the window."""
+        """Polls the queue and shows an outcome, because only this thread may change the window."""
         if not self.outcomes.empty():
             self.show(self.outcomes.get())
             self.busy(False)
@@ -101,7 +101,7 @@ class Window(tk.Tk):
         self.resend_button.configure(state="normal" if sent and not busy else "disabled")
 
     def write(self, pane, text):
-        """Replaces a pane's text; header names are coloured."""
+        """Replaces the text of a pane. Header names are coloured."""
         pane.configure(state="normal")
         pane.delete("1.0", "end")
         for line in text.splitlines(keepends=True):
@@ -110,7 +110,7 @@ class Window(tk.Tk):
             pane.insert("end", name, ("line", "name") if header else "line", colon + value, "line")
         pane.configure(state="disabled")
 
-    # How it looks
+    # Appearance
 
     def style(self):
         self.configure(background=PAPER)
@@ -155,7 +155,7 @@ class Window(tk.Tk):
         self.resend_button = ttk.Button(actions, text="Send the same bytes again", command=self.resend)
         self.send_button.pack(side="left")
         self.resend_button.pack(side="left", padx=10)
-        hint = "What a listener captured works no second time."
+        hint = "A captured request works only once."
         ttk.Label(actions, text=hint, style="Muted.TLabel").pack(side="left")
         return actions
 
@@ -172,7 +172,7 @@ class Window(tk.Tk):
         ttk.Label(panes, text=title, style="Muted.TLabel").grid(row=0, column=column, sticky="w", padx=(left, 0), pady=4)
         pane = tk.Text(panes, font=self.mono, wrap="char", width=1, height=1, padx=10, pady=8, relief="flat")
         pane.configure(background="white", foreground=INK, highlightthickness=1, highlightbackground=LINE)
-        pane.tag_configure("line", lmargin2=16)  # what wraps is indented
+        pane.tag_configure("line", lmargin2=16)  # wrapped lines are indented
         pane.tag_configure("name", foreground=BLUE)
         pane.grid(row=1, column=column, sticky="nsew", padx=(left, 0))
         return pane
@@ -184,7 +184,7 @@ def wire_text(method, url, body, headers):
 
 
 def parsed(body):
-    """The JSON that the body is, or its text."""
+    """Parses a JSON body. Returns any other body as text."""
     try:
         return json.loads(body)
     except ValueError:
@@ -200,7 +200,7 @@ def phrase(status):
 
 
 def in_words(error):
-    """What went wrong, for the person at the window."""
+    """Describes an error for the user."""
     if isinstance(error, ConnectionRefusedError):
         return "No answer: nothing listens at the API address"
     if isinstance(error, socket.gaierror):

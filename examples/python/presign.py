@@ -1,8 +1,8 @@
-"""Makes presigned URLs: requests that whoever has the URL may send, until it expires.
+"""Makes presigned URLs: any client that has the URL may send the request, until the URL expires.
 
 COUNTERSIGN_ACCESS_KEY_ID=… COUNTERSIGN_SECRET_ACCESS_KEY=… python3 presign.py GET URL 300
 
-The last argument is the time until the URL expires, in seconds. The audience is that of the video parser.
+The last argument is the life of the URL in seconds. The audience is that of the video parser.
 """
 import hmac, secrets, time
 from urllib.parse import quote
@@ -12,7 +12,7 @@ from countersign import ALGORITHM, CREDENTIAL, TERMINATOR, canonical_request, ch
 
 def presign(method, url, *, access_key_id, audience, expires_in, secret="", headers=None, now=None, nonce=None, also=(),
             algorithm=ALGORITHM, sign_bytes=None):
-    """The URL with its signature. If there are `headers`, whoever uses the URL has to send them too."""
+    """Returns the URL with its signature. A request with the URL must have the given `headers`, too."""
     scheme, host, target = split(url)
     path, _, own = target.partition("?")
     if "&x-countersign-" in f"&{own}".lower():

@@ -14,7 +14,7 @@ except ModuleNotFoundError as missing:
 
 
 def verify(algorithm, pem, signature, text):
-    """Raises InvalidSignature."""
+    """Verifies a signature. Raises InvalidSignature."""
     key = load_pem_public_key(pem)
     if algorithm == "ed25519":
         return key.verify(signature, text)
@@ -28,7 +28,7 @@ def verify(algorithm, pem, signature, text):
 
 
 def check(vector, vectors):
-    """Signs the vector's request anew. Gives the names of what came out otherwise."""
+    """Signs the request of a vector again. Returns the names of the parts that differ."""
     key = next(it for it in vectors["keys"] if it["accessKeyId"] == vector["accessKeyId"])
     request, algorithm, public = vector["request"], vector["algorithm"], key["publicKey"]["key"].encode()
     keys = {

@@ -1,4 +1,4 @@
-"""Signs with a private key in place of a secret, so that the server holds a public key only.
+"""Signs with a private key instead of a secret, so that the server has only a public key.
 
     from countersign import Client
     from public_keys import private_key
@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 CURVES = {"secp256r1": ("ECDSA-P256-SHA256", SHA256, 32), "secp384r1": ("ECDSA-P384-SHA384", SHA384, 48)}
 
 def private_key(pem, algorithm=None):
-    """The keywords that sign(), presign() and Client() take in place of a secret. An RSA key signs with RSA-PSS if not told otherwise."""
+    """Returns the keywords that sign(), presign() and Client() take instead of a secret. An RSA key signs
+    with RSA-PSS if no algorithm is given."""
     key = load_pem_private_key(pem, password=None)
     name, sign_bytes = kind_of(key, algorithm)
     if algorithm not in (None, name.lower()):
@@ -35,5 +36,5 @@ def kind_of(key, algorithm):
     raise ValueError("cannot sign: expected a key of Ed25519, P-256, P-384, or RSA of at least 2,048 bits")
 
 def raw(der, length):
-    """r and s one after the other, each as long as the curve's order."""
+    """Returns r followed by s, each as long as the order of the curve."""
     return b"".join(number.to_bytes(length, "big") for number in utils.decode_dss_signature(der))

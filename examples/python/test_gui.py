@@ -1,4 +1,4 @@
-"""Uses gui.py in a real window as a person would, and looks at what it shows.
+"""Uses gui.py in a real window as a person would, and checks what it shows.
 
 Run by scripts/test-gui.mjs, which starts the API and the display. The screenshots go to the folder argv[1].
 """
@@ -13,7 +13,7 @@ DEADLINE = 20  # seconds, for what should take milliseconds
 window = gui.Window()
 
 def until(condition, what):
-    """Lets the window live until the condition holds."""
+    """Runs the window until the condition holds."""
     end = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < end, f"{what}: not after {DEADLINE} s; the banner says: {window.banner['text']}"
@@ -29,7 +29,7 @@ def click(widget):
 
 
 def retype(entry, text):
-    """Selects all that is in the entry, and types over it."""
+    """Selects all text in the entry, and types over it."""
     entry.focus_force()
     until(lambda: window.focus_get() is entry, "focus")
     entry.event_generate("<<SelectAll>>")
@@ -48,7 +48,7 @@ def shown(pane):
 
 
 def picture(name):
-    """What the display shows; kept as a file."""
+    """Takes a picture of the display, and keeps it as a file."""
     window.update()
     file = OUTPUT / name
     subprocess.run(["import", "-window", "root", str(file)], check=True, timeout=DEADLINE)
@@ -56,14 +56,14 @@ def picture(name):
 
 
 def colours(image, widget):
-    """The colours (red, green, blue) of the picture where the widget is, at every fourth pixel."""
+    """Returns the colours (red, green, blue) of the widget in the picture, at every fourth pixel."""
     left, top = widget.winfo_rootx(), widget.winfo_rooty()
     across, down = range(left, left + widget.winfo_width(), 4), range(top, top + widget.winfo_height(), 4)
     return [image.get(x, y) for y in down for x in across]
 
 
 def share(image, widget, is_it):
-    """How much of the widget is, in the picture, of a colour that `is_it`."""
+    """Returns which part of the widget in the picture has a colour that `is_it`."""
     seen = colours(image, widget)
     return sum(is_it(*colour) for colour in seen) / len(seen)
 

@@ -8,7 +8,7 @@ from presign import presign
 
 
 def check_positive(vector):
-    """Makes the vector's signature anew, step by step and as a whole. Gives the names of what came out otherwise."""
+    """Makes the signature of a vector again, in steps and as a whole. Returns the names of the parts that differ."""
     request, is_header_form = vector["request"], vector["form"] == "header"
     keys = {
         "access_key_id": vector["accessKeyId"],
@@ -47,7 +47,7 @@ def check_positive(vector):
 
 
 def check_refused(vector):
-    """A request that already a signer refuses raises ValueError."""
+    """Checks that a request which a signer must refuse raises ValueError."""
     request = vector["request"]
     covered = re.search("SignedHeaders=([^,]*)", dict(request["headers"]).get("Authorization", ""))
     try:

@@ -1,4 +1,4 @@
-"""The same call with the `requests` package: an authenticator that signs whatever a session sends.
+"""The same call with the `requests` package: an authenticator that signs each request of a session.
 
 COUNTERSIGN_ACCESS_KEY_ID=… COUNTERSIGN_SECRET_ACCESS_KEY=… python3 with_requests.py http://127.0.0.1:3000 VIDEO_URL
 """
@@ -11,7 +11,7 @@ from command import credentials, run
 from countersign import sign
 
 class Countersign(AuthBase):
-    """Signs each request as it will be sent. Takes the keys that sign() takes, and keeps each server's epoch."""
+    """Signs each request as it will be sent. Takes the keys of sign(), and keeps the epoch of each server."""
 
     def __init__(self, **keys):
         self.keys, self.epochs = keys, {}
@@ -22,7 +22,7 @@ class Countersign(AuthBase):
         return self.signed(request)
 
     def signed(self, request):
-        """`request`, prepared by requests, with the headers that sign its exact target and body."""
+        """Adds the headers that sign the exact target and body to `request`, which requests has prepared."""
         origin = "{0.scheme}://{0.netloc}".format(urlsplit(request.url))
         request.body = request.body.encode() if isinstance(request.body, str) else request.body
         headers = sign(
@@ -37,7 +37,7 @@ class Countersign(AuthBase):
         return request
 
     def answered(self, answer, unsigned, **how):
-        """Keeps the epoch that the server told; sends the request, signed again, where the server asks for that."""
+        """Keeps the epoch of the server. If the server asks for it, signs the request again and sends it."""
         if "Countersign-Epoch" in answer.headers:
             origin = "{0.scheme}://{0.netloc}".format(urlsplit(unsigned.url))
             self.epochs[origin] = answer.headers["Countersign-Epoch"]
@@ -52,7 +52,7 @@ class Countersign(AuthBase):
 def main(api, video_url):
     session = requests.Session()
     session.auth = Countersign(**credentials())
-    # A signature is for one place: following a redirect with it cannot work.
+    # A signature is for one URL, so a redirect cannot be followed with it.
     answer = session.post(f"{api}/VideoParser/", json={"videoUrl": video_url}, allow_redirects=False, timeout=30)
     print(answer.status_code, answer.text)
     return 0 if answer.ok else 1

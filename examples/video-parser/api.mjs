@@ -1,11 +1,11 @@
-/** The API to protect: `POST /VideoParser/` with `{ videoUrl }`, for requests signed with an access key only. */
+/** The API to protect: `POST /VideoParser/` with `{ videoUrl }`, only for signed requests. */
 import { identityOf, requireScope, requireSignature } from '@countersign/server/express';
 import express from 'express';
 import * as z from 'zod';
 
 const parseRequest = z.object({ videoUrl: z.url({ protocol: /^https?$/ }) });
 
-/** What the API makes of a video's URL. A real one would fetch and look. */
+/** Parses the video at a URL. A real API would fetch the video. */
 function parseVideo(videoUrl) {
   const { hostname, pathname } = new URL(videoUrl);
   const file = pathname.split('/').at(-1) ?? '';
@@ -13,7 +13,9 @@ function parseVideo(videoUrl) {
   return { videoUrl, host: hostname, title: decodeURIComponent(title) || 'untitled', container };
 }
 
-/** Builds the API. `verifier` is what `requireSignature` takes: a verifier, or the options of one. */
+/**
+ * Builds the API. `verifier` is a verifier, or the options of one, as `requireSignature` takes it.
+ */
 export function createApi(verifier) {
   const app = express();
   app.disable('x-powered-by');

@@ -1,12 +1,12 @@
 /**
- * Runs the API with one access key, on embedded defaults: keys and nonces in memory.
+ * Runs the API with one access key. Keys and nonces are in memory.
  *
  *     PORT=8080 COUNTERSIGN_PRINT_KEY=1 node server.mjs
  */
 import { generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
 import { createApi } from './api.mjs';
 
-/** One line of JSON on stderr for each refusal, and for what the operator must know. */
+/** Writes a line of JSON to stderr for each refusal and each warning to the operator. */
 const log = (what) => console.error(JSON.stringify(what));
 
 const key = generateAccessKey({ subject: 'alice', scopes: ['videos:parse'] });

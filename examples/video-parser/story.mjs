@@ -1,6 +1,7 @@
 /**
- * The story that Countersign was made for, told by running it: a desktop program calls its API; somebody who watches the wire
- * tries to do the same. Ends with 0 only if everything went as told.
+ * Runs the story that Countersign was made for: a desktop program calls its API, and an attacker
+ * who watches the network tries to do the same. Exits with 0 only if everything went as the story
+ * says.
  */
 
 import { createHash } from 'node:crypto';
@@ -17,7 +18,7 @@ import { createApi } from './api.mjs';
 const inColour = process.stdout.isTTY && !process.env.NO_COLOR;
 const paint = (style, text) => (inColour ? styleText(style, text) : text);
 
-// The server. Its clock can be moved, so that nobody has to wait three minutes.
+// The server. Its clock can be moved, so that the story need not wait three minutes.
 let later = 0;
 const clock = () => Date.now() / 1000 + later;
 const alice = generateAccessKey({ subject: 'alice', scopes: ['videos:parse'] });
@@ -31,7 +32,8 @@ const server = createApi(verifier).listen(0, '127.0.0.1');
 await new Promise((resolve) => server.once('listening', resolve));
 const url = `http://127.0.0.1:${server.address().port}/VideoParser/`;
 
-// The desktop program, with the access key of its user. What it sends is written down as a watcher would see it.
+// The desktop program, with the access key of its user. The story records what an attacker on the
+// network would see.
 let captured;
 const watchedFetch = (target, request) => {
   captured = { method: request.method, headers: request.headers, body: request.body };
@@ -49,7 +51,10 @@ const spam = JSON.stringify({ videoUrl: 'https://evil.example/mine.mp4' });
 let surprises = 0;
 
 console.log(
-  paint('bold', '\nA desktop program posts a videoUrl to its API. Somebody watches the wire.\n'),
+  paint(
+    'bold',
+    '\nA desktop program posts a videoUrl to its API. An attacker watches the network.\n',
+  ),
 );
 
 await runStep(
@@ -112,19 +117,19 @@ console.log(
 );
 process.exitCode = surprises === 0 ? 0 : 1;
 
-/** Calls as the program does: signed anew each time. */
+/** Calls the API as the program does: each call is signed again. */
 function callAsProgram() {
   const headers = { 'content-type': 'application/json' };
   return signedFetch(url, { method: 'POST', headers, body: cats });
 }
 
-/** Sends a request as it stands, as any tool can. */
+/** Sends a recorded request unchanged, as any tool can. */
 function replay(request) {
   captured = request;
   return fetch(url, request);
 }
 
-/** Makes a call, and shows what was sent and what came back. */
+/** Makes a call, and prints the request and the answer. */
 async function runStep(title, expected, makeCall) {
   const response = await makeCall();
   const answer = await response.json();
@@ -150,7 +155,7 @@ async function runStep(title, expected, makeCall) {
   );
 }
 
-/** The headers that matter, cut to what can be read. */
+/** Formats the important headers, shortened. */
 function wire(headers) {
   const lines = [];
   for (const [name, value] of Object.entries(headers)) {

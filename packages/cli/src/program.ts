@@ -19,7 +19,7 @@ Environment:
   COUNTERSIGN_REDIS_CERT       a file with a client certificate; COUNTERSIGN_REDIS_KEY is one with its key
   COUNTERSIGN_PREFIX           prefix of keys in Redis, the same as in your servers
   COUNTERSIGN_MASTER_KEY       master key, or several with commas between; COUNTERSIGN_MASTER_KEY_FILE names a file of them
-  COUNTERSIGN_ISSUER           who issues sessions
+  COUNTERSIGN_ISSUER           issuer of sessions, the same as in your servers
   COUNTERSIGN_CALLBACK_SECRET  secret that signs callbacks: whsec_…, or several with commas between
   DEBUG=1                      show the stack of an error
 `;
@@ -33,7 +33,7 @@ const EXIT_CODES = `Exit codes: 0 done, 1 the operation failed, 2 wrong usage (n
  */
 export function buildProgram(io: Io, print: (text: string) => void): Command {
   const program = new Command('countersign')
-    .description('Access keys, sessions and callbacks of an API whose requests are signed')
+    .description('Manage access keys, sessions and callbacks of an API with signed requests')
     .version(version(), '--version', 'show the version')
     .helpOption('-h, --help', 'show this help')
     .helpCommand('help [command...]', 'show the help of a command')

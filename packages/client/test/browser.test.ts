@@ -5,7 +5,7 @@ import { audience, buildVerifier, credentials, judge, NOW } from './support.ts';
 
 const root = new URL('../../../', import.meta.url).pathname;
 
-/** The client as a bundler makes it for browsers, of its sources: nothing has to be built first. */
+/** Bundles the sources of the client for browsers, so that nothing must be built first. */
 async function bundle(): Promise<{ code: string; inputs: string[]; imports: string[] }> {
   const { outputFiles, metafile } = await build({
     entryPoints: [`${root}packages/client/src/index.ts`],
@@ -21,7 +21,7 @@ async function bundle(): Promise<{ code: string; inputs: string[]; imports: stri
       '#digest': `${root}packages/shared/src/digest.browser.ts`,
       '#private-key': `${root}packages/shared/src/private-key.browser.ts`,
     },
-    // Found from the package that needs it, which the alias takes it away from.
+    // The alias hides the package that needs this module, so it is resolved here.
     nodePaths: [`${root}packages/shared/node_modules`],
   });
   const [output] = Object.values(metafile.outputs);
@@ -37,7 +37,7 @@ beforeAll(async () => {
   bundled = await bundle();
 });
 
-/** What a page has, and nothing of Node: no `process`, `Buffer`, `require`, `global`. */
+/** The globals of a page, without those of Node: no `process`, `Buffer`, `require`, `global`. */
 function openPage(globals: Record<string, unknown> = {}): (code: string) => unknown {
   const context = createContext({
     AbortController,

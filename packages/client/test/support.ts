@@ -25,12 +25,15 @@ export const credentials = {
   secretAccessKey: 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA',
 };
 
-/** 2026-11-21 22:25:26 UTC: where the clock of every test stands, unless the test moves it. */
+/** 2026-11-21 22:25:26 UTC: the time of every test, unless the test moves its clock. */
 export const NOW = 1_795_299_926;
 
 export const clock = (): number => NOW;
 
-/** A verifier that knows the one key, and whose nonce store was always there. Which epochs there are, tests tell themselves. */
+/**
+ * A verifier that knows the one key, and whose nonce store has always existed. It ignores epochs;
+ * tests set those themselves.
+ */
 export function buildVerifier(options: Partial<VerifierOptions> = {}): Verifier {
   const time = options.clock ?? clock;
   const store = new MemoryNonceStore({ clock: time, bornAt: 0 });
@@ -44,7 +47,7 @@ export function buildVerifier(options: Partial<VerifierOptions> = {}): Verifier 
   });
 }
 
-/** A request as a server saw it, and what its verifier said. */
+/** A request as a server saw it, and the verdict of its verifier. */
 export interface Received {
   readonly method: string;
   readonly url: string;
@@ -61,7 +64,7 @@ export interface Loopback {
 }
 
 /**
- * A server that verifies whatever it gets; `answer` decides what it says, "accepted" or the code if not given.
+ * Starts a server that verifies every request. It answers with the verdict if no `answer` is given.
  */
 export async function listen(
   verifier: Verifier,
@@ -95,7 +98,7 @@ export async function listen(
   };
 }
 
-/** What a verifier says: "accepted", or the code of the refusal. */
+/** Verifies a request: gives "accepted", or the code of the refusal. */
 export async function judge(
   verifier: Verifier,
   received: Parameters<Verifier['verify']>[0],
@@ -109,7 +112,7 @@ export async function judge(
   }
 }
 
-/** The three ways in which a signed request is sent, exactly as it is. Each gives the text of the answer. */
+/** Three ways to send a signed request, exactly as it is. Each gives the text of the answer. */
 export const transports: Record<
   'fetch' | 'undici.request' | 'node:http',
   (signed: SignedRequest) => Promise<string>
@@ -145,7 +148,7 @@ export const transports: Record<
   },
 };
 
-/** Takes the steps of a promise that must fail, and gives why. */
+/** Waits for a promise that must reject, and gives the error. */
 export async function failure(promise: Promise<unknown>): Promise<Error & { code?: string }> {
   const nothing = Symbol('nothing');
   const settled = promise.then(

@@ -17,7 +17,7 @@ export function addStoreOptions(command: Command): Command {
     )
     .option(
       '--ca-file <path>',
-      'the authority of the certificate of Redis, in PEM; otherwise COUNTERSIGN_REDIS_CA, then what Node trusts',
+      'the authority of the certificate of Redis, in PEM; default COUNTERSIGN_REDIS_CA, then what Node trusts',
     )
     .option(
       '--master-key-file <path>',
@@ -37,7 +37,7 @@ export function addQueueOptions(command: Command): Command {
     .option('--prefix <name>', 'prefix of keys in Redis; default {countersign}', parsePrefix)
     .option(
       '--ca-file <path>',
-      'the authority of the certificate of Redis, in PEM; otherwise COUNTERSIGN_REDIS_CA, then what Node trusts',
+      'the authority of the certificate of Redis, in PEM; default COUNTERSIGN_REDIS_CA, then what Node trusts',
     );
 }
 

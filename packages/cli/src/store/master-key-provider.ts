@@ -86,8 +86,8 @@ function parseMasterKeys(text: string): readonly string[] {
 }
 
 /**
- * Whether the text is `<id>:<32 bytes in base64url>`. The server does not export its check of the
- * same shape. We check first, so that the message names the variable or the file.
+ * Whether the text is `<id>:<32 bytes in base64url>`. The command checks this before the server
+ * does, so that the message names the variable or the file.
  */
 export function isMasterKey(text: string): boolean {
   return splitMasterKey(text) !== undefined;

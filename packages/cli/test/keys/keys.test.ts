@@ -285,7 +285,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     const { code, stderr } = await run(`keys enable ${one.accessKeyId}`);
     expect([code, stderr]).toEqual([
       1,
-      expect.stringMatching(/^Access key "CSAK\w+" is revoked, .*: make a new one\n$/),
+      expect.stringMatching(/^Access key "CSAK\w+" is revoked permanently: make a new one\n$/),
     ]);
   });
 
@@ -310,7 +310,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     const { code, stderr } = await run(`keys rotate ${accessKeyId} --overlap 1h`);
     expect([code, stderr]).toEqual([
       1,
-      `Access key "${accessKeyId}" is revoked, for good: make a new one\n`,
+      `Access key "${accessKeyId}" is revoked permanently: make a new one\n`,
     ]);
   });
 
@@ -342,7 +342,7 @@ describe.each(['file', 'redis'] as const)('keys in %s', (kind) => {
     const rewrapped = await run('keys rewrap');
     expect(rewrapped.code).toBe(1);
     expect(rewrapped.stderr).toMatch(
-      new RegExp(`^Sealed 1 of 2 records anew, but not "key/${lost}": Cannot get the master key`),
+      new RegExp(`^Sealed 1 of 2 records again, but not "key/${lost}": Cannot get the master key`),
     );
     expect(await run(`keys revoke ${lost} --yes`)).toEqual({
       code: 0,

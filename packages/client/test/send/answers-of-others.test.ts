@@ -2,7 +2,7 @@ import { createFetch } from '@countersign/client';
 import { describe, expect, it } from 'vitest';
 import { audience, clock, credentials } from '../support.ts';
 
-/** An answer that asks for another attempt, as it came from a URL. */
+/** An answer that asks for another attempt, and that came from a URL. */
 function refusalFrom(url: string, reason: string): Response {
   const challenge = `COUNTERSIGN1-HMAC-SHA256 realm="${audience}", error="${reason}"`;
   const response = new Response(reason, {

@@ -76,8 +76,8 @@ describe('findRetryReason()', () => {
     expect(findRetryReason(401, text, 'video-api')).toBeUndefined();
   });
 
-  it('X4: the refusal of a service behind a gateway makes nobody sign again', () => {
-    // A gateway that acted, and hands on what the service behind it answered.
+  it('X4: the refusal of a service behind a gateway makes no client sign again', () => {
+    // A gateway acted, and passes on the answer of the service behind it.
     const passedOn = OURS.replace('video-api', 'billing');
     for (const text of [passedOn, `${passedOn}, Basic realm="video-api"`, `Basic, ${passedOn}`])
       expect(findRetryReason(401, text, 'video-api')).toBeUndefined();

@@ -49,7 +49,7 @@ afterEach(() => {
 });
 afterAll(() => msw.close());
 
-/** Verifies what an origin gets, and answers; "accepted", or the code, if `answer` does not say otherwise. */
+/** Serves an origin: verifies each request, and answers with the verdict if `answer` gives none. */
 function serve(
   origin: string,
   answer: (request: Seen, count: number) => Response | undefined = () => undefined,
@@ -204,7 +204,7 @@ describe('signedFetch()', () => {
     expect(calls[0]?.[1]?.signal).toBe(request.signal);
   });
 
-  it('reads the body of a Request also where the runtime does not tell of it', async () => {
+  it('reads the body of a Request also if the runtime lacks its property `body`', async () => {
     serve('https://api.test');
     for (const body of ['hidden', undefined]) {
       const request = new Request('https://api.test/a', { method: 'POST', body: body ?? null });
@@ -221,20 +221,20 @@ describe('signedFetch()', () => {
     ).toBe('accepted');
   });
 
-  it('resolves relative URLs where there is a page', async () => {
+  it('resolves relative URLs in a page', async () => {
     serve('https://api.test');
     vi.stubGlobal('location', { href: 'https://api.test/app/index.html' });
     expect(await (await buildFetch()('../VideoParser/')).text()).toBe('accepted');
     expect(seen[0]?.url).toBe('https://api.test/VideoParser/');
   });
 
-  it('refuses relative URLs where there is none', async () => {
+  it('refuses relative URLs outside a page', async () => {
     const origins = ['https://api.test'];
     for (const options of [{}, { origins }])
       expect(await failure(buildFetch(options)('/VideoParser/'))).toEqual(
         new TypeError('Cannot sign URL "/VideoParser/": expected an absolute http or https URL'),
       );
-    // It is for none of the origins, so it is what fetch says.
+    // The URL has none of the origins, so the error is that of fetch.
     const [own, plain] = [
       await failure(buildFetch({ origins, otherOrigins: 'send-unsigned' })('/VideoParser/')),
       await failure(fetch('/VideoParser/')),
@@ -298,7 +298,7 @@ describe('signedFetch()', () => {
     expect(seen).toHaveLength(0);
   });
 
-  it('rejects as fetch does where nobody answers', async () => {
+  it('rejects as fetch does if no server answers', async () => {
     msw.use(http.all('https://api.test/*', () => HttpResponse.error()));
     const [own, plain] = [
       await failure(buildFetch()('https://api.test/')),
@@ -560,7 +560,7 @@ describe('signedFetch() and clocks', () => {
 });
 
 describe('signedFetch() and redirects', () => {
-  /** Follows, where a test does not say otherwise. */
+  /** Follows redirects, if a test does not say otherwise. */
   const build = (options: Partial<CreateFetchOptions> = {}): SignedFetch => {
     const signedFetch = buildFetch(options);
     return (input, init) => {
@@ -569,7 +569,7 @@ describe('signedFetch() and redirects', () => {
     };
   };
 
-  it('are refused where nobody asked for them: an answer must not choose what is signed', async () => {
+  it('are refused if the call did not ask for them: an answer must not choose what is signed', async () => {
     for (const status of [301, 302, 303, 307, 308]) {
       serve('https://api.test', () => redirect(status, '/admin/delete?user=bob'));
       for (const input of ['https://api.test/', new Request('https://api.test/')]) {
@@ -606,7 +606,7 @@ describe('signedFetch() and redirects', () => {
     [303, 'HEAD', 'HEAD'],
     [303, 'head', 'HEAD'],
   ])(
-    'T11: follows %d of a %s with a %s within the origin, signed anew',
+    'T11: follows %d of a %s with a %s within the origin, and signs again',
     async (status, method, next) => {
       serve('https://api.test', (_request, count) =>
         count === 1 ? redirect(status, '../new/place?a=1#f') : undefined,
@@ -648,7 +648,7 @@ describe('signedFetch() and redirects', () => {
     expect(await response.text()).toBe('accepted');
   });
 
-  it('signs a redirected request again where its epoch is not known', async () => {
+  it('signs a redirected request again if its epoch is not known', async () => {
     serve('https://api.test', (_request, count) => {
       if (count === 1) return redirect(307, '/next');
       return count === 2
@@ -714,7 +714,7 @@ describe('signedFetch() and redirects', () => {
     );
   });
 
-  it('gives the redirect back where it is to be handled by hand', async () => {
+  it('gives the redirect back if the call asks for that', async () => {
     serve('https://api.test', () => redirect(302, 'https://evil.test/'));
     for (const input of [
       'https://api.test/',
@@ -732,7 +732,7 @@ describe('signedFetch() and redirects', () => {
     }
   });
 
-  it('rejects where a redirect is to be an error', async () => {
+  it('rejects if the call asks for an error at a redirect', async () => {
     serve('https://api.test', () => redirect(302, '/next'));
     const error = await failure(build()('https://api.test/', { redirect: 'error' }));
     expect(error).toBeInstanceOf(TypeError);
@@ -768,7 +768,7 @@ describe('signedFetch() and redirects', () => {
     expect(seen).toHaveLength(1);
   });
 
-  it('does not send a stream again to where it was redirected', async () => {
+  it('does not send a stream again after a redirect', async () => {
     serve('https://api.test', () => redirect(307, '/next'));
     const body = Readable.from([Buffer.from('x')]);
     const error = await failure(
@@ -796,13 +796,13 @@ describe('signedFetch() and redirects', () => {
 
 describe('signedFetch() and abort signals', () => {
   it.each(['init', 'Request'])(
-    'sends nothing where the signal of the %s is aborted',
-    async (where) => {
+    'sends nothing if the signal of the %s is aborted',
+    async (owner) => {
       serve('https://api.test');
       const signal = AbortSignal.abort(new Error('too late'));
       const input =
-        where === 'init' ? 'https://api.test/' : new Request('https://api.test/', { signal });
-      const error = await failure(buildFetch()(input, where === 'init' ? { signal } : undefined));
+        owner === 'init' ? 'https://api.test/' : new Request('https://api.test/', { signal });
+      const error = await failure(buildFetch()(input, owner === 'init' ? { signal } : undefined));
       expect(error.message).toBe('too late');
       expect(seen).toHaveLength(0);
     },
@@ -879,7 +879,7 @@ describe('createFetch()', () => {
 });
 
 describe('signedFetch() and requireSignature() over a socket', () => {
-  /** Not intercepted: this is about the real thing. */
+  /** Real servers: nothing is intercepted here. */
   beforeEach(() => msw.close());
   afterEach(() => msw.listen({ onUnhandledRequest: 'error' }));
 
@@ -890,7 +890,7 @@ describe('signedFetch() and requireSignature() over a socket', () => {
       attempts.push(req.url);
       next();
     });
-    // System clocks on both sides: the store is as young as it can be.
+    // Both sides use the system clock, so the store is as young as possible.
     const keys = new MemoryKeyStore([
       { ...credentials, subject: 'alice', scopes: [], status: 'active' },
     ]);

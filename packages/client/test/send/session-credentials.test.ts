@@ -2,7 +2,7 @@ import { sessionCredentials } from '@countersign/client';
 import { describe, expect, it } from 'vitest';
 import { audience, clock, credentials, failure } from '../support.ts';
 
-/** A source of credentials, and where it asked for them. */
+/** A provider of credentials, and the URLs that it called. */
 function sourceAt(url: string, options: object = {}) {
   const asked: string[] = [];
   const source = sessionCredentials({
@@ -78,7 +78,7 @@ describe('sessionCredentials()', () => {
     expect(asked).toEqual(['https://localhost.evil.test/session?a=b']);
   });
 
-  it('does not follow a redirect to where others could read the secret', async () => {
+  it('does not follow a redirect to a URL without TLS, whose answer an attacker could read', async () => {
     const asked: string[] = [];
     const source = sessionCredentials({
       url: 'https://api.test/session',

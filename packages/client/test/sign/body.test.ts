@@ -8,7 +8,7 @@ const signer = createSigner({ credentials, audience, clock });
 const sign = (body: SignableBody, headers = {}) =>
   signer.sign({ method: 'POST', url: 'https://api.test/', headers, body });
 
-/** A blob that tells how it was read. */
+/** A blob that records how it was read. */
 class CountingBlob extends Blob {
   streams = 0;
   override stream(): ReadableStream<Uint8Array<ArrayBuffer>> {

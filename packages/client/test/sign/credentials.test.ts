@@ -18,7 +18,7 @@ const request = { method: 'GET', url: 'https://api.test/' };
 const sign = (source: CredentialsProvider, options: Partial<SignerOptions> = {}) =>
   createSigner({ credentials: source, audience, clock, ...options }).sign(request);
 
-/** A promise, and how to settle it: no test waits for time to pass. */
+/** A promise and the functions that settle it, so that no test waits for time to pass. */
 function deferred<T>() {
   let settle = {
     resolve: (_value: T): void => undefined,
@@ -30,7 +30,7 @@ function deferred<T>() {
   return { promise, ...settle };
 }
 
-/** Ids of the credentials that were used, call by call. */
+/** The access key ids that signed, one per call. */
 const idOf = (signed: { headers: Record<string, string> }): string | undefined =>
   /Credential=([^/]+)/.exec(signed.headers['authorization'] ?? '')?.[1];
 
@@ -66,7 +66,7 @@ describe('credentials as a value', () => {
     expect(headers['x-countersign-session-token']).toBe('token/+=.');
     const received = { method: 'GET', url: '/', headers: { ...headers, host: 'api.test' } };
     const key: AccessKey = { ...credentials, subject: 'alice', scopes: [], status: 'active' };
-    // Opens any token, so that the signature alone decides.
+    // Accepts any token, so that the signature alone decides.
     const sessions = { find: async () => ({ ...key, session: {} }) };
     expect(
       await judge(buildVerifier({ sessions }), {
@@ -78,7 +78,7 @@ describe('credentials as a value', () => {
     expect(await judge(buildVerifier(), received)).toBe('ERR_KEY_UNKNOWN');
   });
 
-  it('serve for good, also past their expiry: there is nobody to ask', async () => {
+  it('serve permanently, also after their expiry: no function can give others', async () => {
     expect(idOf(await sign({ ...credentials, expiresAt: NOW - 1 }))).toBe(credentials.accessKeyId);
   });
 });
@@ -130,7 +130,7 @@ describe('credentials from a function', () => {
       now = NOW + seconds;
       used.push(idOf(await signer.sign(request)));
     }
-    // The call that finds them old is signed with them still.
+    // The call that starts the renewal is still signed with the old credentials.
     expect(used).toEqual(['key-1', 'key-1', 'key-1', 'key-2', 'key-2', 'key-3']);
   });
 
@@ -160,7 +160,7 @@ describe('credentials from a function', () => {
     expect(asked).toBe(2);
   });
 
-  it('serve until their last half minute though whoever gives new ones hangs', async () => {
+  it('serve until their last half minute, although the provider hangs', async () => {
     let now = NOW;
     let asked = 0;
     const source = () =>
@@ -173,7 +173,7 @@ describe('credentials from a function', () => {
     expect(asked).toBe(2);
   });
 
-  it('serve on where renewing fails, until they expire', async () => {
+  it('serve until they expire if renewing fails', async () => {
     let now = NOW;
     let asked = 0;
     const source = () => {
@@ -212,7 +212,7 @@ describe('credentials from a function', () => {
     expect(idOf(await signer.sign(request))).toBe(credentials.accessKeyId);
   });
 
-  it('are asked for again where a server refuses them, at most every five seconds', async () => {
+  it('are asked for again if a server refuses them, at most every five seconds', async () => {
     let now = NOW;
     const asked: (string | undefined)[] = [];
     const sent: unknown[] = [];
@@ -235,7 +235,8 @@ describe('credentials from a function', () => {
       ['key-1', 'key-2'],
     ]);
     expect((await signedFetch(request.url)).status).toBe(200);
-    // Refused for good: one question each five seconds, and no second request without an answer that differs.
+    // Refused permanently: the provider is asked once every five seconds, and a request is sent
+    // again only if its answer differs.
     for (let call = 0; call < 5; call++) expect((await signedFetch(request.url)).status).toBe(401);
     expect(asked).toHaveLength(2);
     now += 5;
@@ -244,7 +245,7 @@ describe('credentials from a function', () => {
     expect(sent).toHaveLength(3 + 10);
   });
 
-  it('are tried again where only their secret is another', async () => {
+  it('are tried again if only their secret differs', async () => {
     let sent = 0;
     const signedFetch = createFetch({
       credentials: (refused) => ({
@@ -279,7 +280,7 @@ describe('credentials from a function', () => {
       },
     });
     expect((await signedFetch(request.url)).status).toBe(200);
-    // Due to be renewed, with what its source has cached.
+    // The renewal gives the same credentials, from a cache of the provider.
     now += 245;
     isRevoked = true;
     const answers = await Promise.all(Array.from({ length: 5 }, () => signedFetch(request.url)));
@@ -375,7 +376,7 @@ describe('credentials from a function', () => {
   });
 });
 
-/** A key that signs and that nobody can read. */
+/** A key that signs and cannot be read. */
 async function importSigningKey(scope: string): Promise<webcrypto.CryptoKey> {
   const [date, name] = scope.split('/');
   const params = { timestamp: `${date}T000000Z`, audience: name } as never;
@@ -431,7 +432,7 @@ describe('credentials that sign elsewhere', () => {
     ['31 bytes', new Uint8Array(31)],
     ['64 bytes', new Uint8Array(64)],
     ['an array', new Array(32).fill(1)],
-  ])('fail where it gives %s', async (_what, given) => {
+  ])('fail if it gives %s', async (_what, given) => {
     for (const value of [given, Promise.resolve(given)]) {
       const error = await failure(sign({ accessKeyId, sign: () => value as Uint8Array }));
       expect(error).toBeInstanceOf(TypeError);
@@ -456,7 +457,7 @@ describe('credentials that sign elsewhere', () => {
   });
 });
 
-/** In each a secret may stand in the wrong place. */
+/** Credentials with a secret in a wrong field. */
 const unusable: [string, unknown, string][] = [
   [
     'undefined',
@@ -581,7 +582,7 @@ describe('credentials that cannot be used', () => {
 });
 
 describe('secrets', () => {
-  /** Every way in which a value gets into a log. */
+  /** Every way in which a value may get into a log. */
   const shown = (value: unknown): string => {
     const views = [
       inspect(value, { depth: 99, showHidden: true, getters: true }),

@@ -34,7 +34,7 @@ describe('createNonces()', () => {
     );
   });
 
-  it('gives nothing where there is no randomness, and recovers', () => {
+  it('gives nothing if there is no randomness, and recovers', () => {
     const random = vi.spyOn(crypto, 'getRandomValues').mockImplementationOnce(() => {
       throw new Error('no entropy');
     });
@@ -52,7 +52,7 @@ describe('createNonces()', () => {
       for (let bit = 0; bit < 128; bit++)
         ones[bit] = (ones[bit] ?? 0) + (((bytes[bit >> 3] ?? 0) >> (bit & 7)) & 1);
     }
-    // Ten standard deviations: a bit that is stuck has 0 or 2,000.
+    // Ten standard deviations. A bit that never changes has 0 or 2,000.
     for (const count of ones) expect(Math.abs(count - 1_000)).toBeLessThan(224);
   });
 });

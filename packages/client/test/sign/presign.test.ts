@@ -24,7 +24,7 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
-/** What a verifier whose clock stands at `at` says of a URL. */
+/** Verifies a URL with a verifier whose clock shows `at`. */
 function verdictOf(
   url: string,
   { at = NOW, method = 'GET', headers = {}, body = '' } = {},

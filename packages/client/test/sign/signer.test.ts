@@ -44,7 +44,7 @@ const form = <F extends FormData | UndiciFormData>(empty: F): F => {
   return empty;
 };
 
-/** What is signed, what then stands in Content-Type, and the bytes that must arrive, where they can be told. */
+/** Bodies, the Content-Type that each gets, and the bytes that must arrive, if they are known. */
 const bodies: Record<
   string,
   { body: SignableBody; type?: string | RegExp; bytes?: string | Uint8Array }
@@ -225,7 +225,7 @@ describe('sign() and streams', () => {
   });
 
   it.each(Object.entries(streams))(
-    'gives %s back untouched where its hash is declared',
+    'gives %s back untouched if its hash is declared',
     async (_kind, open) => {
       const body = open() as SignableBody;
       const signed = await signer.sign({
@@ -356,7 +356,7 @@ describe('sign() and bodies that are none', () => {
       { toJSON: () => undefined },
       'Cannot sign this object as a body: its toJSON() gives nothing',
     ],
-  ])('refuses %s with a TypeError, also where a hash is declared', async (_kind, body, message) => {
+  ])('refuses %s with a TypeError, also if a hash is declared', async (_kind, body, message) => {
     for (const headers of [{}, declared]) {
       const error = await failure(
         signer.sign({ method: 'POST', url: server.origin, headers, body: body as SignableBody }),
@@ -368,7 +368,7 @@ describe('sign() and bodies that are none', () => {
   });
 });
 
-/** What a server at `host` sees of a signed request, verified. */
+/** Signs a request, and verifies it as a server at `host`. */
 async function verdictOf(
   request: UnsignedRequest,
   host: string,
@@ -713,7 +713,7 @@ describe('sign()', () => {
     ).toBe('20261121T222526Z');
   });
 
-  it('dates with the clock of the system where none is given', async () => {
+  it('dates with the clock of the system if none is given', async () => {
     const verifier = buildVerifier({ clock: () => Date.now() / 1000 });
     const { headers } = await createSigner({ credentials, audience }).sign({
       method: 'GET',

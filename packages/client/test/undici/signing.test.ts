@@ -29,7 +29,7 @@ import {
   wrongOrigins,
 } from '../support.ts';
 
-/** Its version. */
+/** The version of undici. */
 const UNDICI: string = createRequire(import.meta.url)('undici/package.json').version;
 
 type Answer = NonNullable<Parameters<typeof listen>[1]>;
@@ -134,9 +134,9 @@ describe('signing()', () => {
     expect(dispatch(opts, handler)).toBe(false);
     expect(calls[0]?.[0]).toBe(opts);
     expect(calls[0]?.[1]).toBe(handler);
-    // Not an origin at all: undici says so.
+    // This is not an origin, and undici refuses it.
     dispatch({ ...opts, origin: 'nonsense' }, handler);
-    // Origins that only begin alike.
+    // Origins that only begin with a given one.
     for (const origin of [`${api.origin}.evil.test`, `${api.origin}0`, api.origin.slice(0, -1)])
       dispatch({ ...opts, origin }, handler);
     expect(calls).toHaveLength(5);
@@ -379,7 +379,7 @@ describe('signing() and what is sent', () => {
       },
     ],
   ])(
-    'refuses %s through the promise, and sends it where its hash is declared',
+    'refuses %s through the promise, and sends it if its hash is declared',
     async (_what, make) => {
       const agent = compose(build());
       const error = await failure(
@@ -395,7 +395,7 @@ describe('signing() and what is sent', () => {
     },
   );
 
-  it('makes fetch() with a dispatcher sign what has no body, and names createFetch() where there is one', async () => {
+  it('lets fetch() with a dispatcher sign a request without a body, and names createFetch() if it has one', async () => {
     const dispatcher = compose(build());
     expect(await (await fetch(`${api.origin}/a?b`, { dispatcher })).text()).toBe('accepted');
     const error = await failure(fetch(api.origin, { dispatcher, method: 'POST', body: 'x' }));
@@ -412,11 +412,11 @@ describe('signing() and what is sent', () => {
   });
 });
 
-/** The types of undici know no origin here; an Agent needs one. */
+/** An Agent needs an origin here, which the types of undici lack. */
 const upgrade = (dispatcher: Dispatcher, origin: string): Promise<Dispatcher.UpgradeData> =>
   dispatcher.upgrade({ origin, path: '/', protocol: 'test' } as Dispatcher.UpgradeOptions);
 
-/** A server for what `listen()` cannot: it echoes bodies and upgrades connections. */
+/** A server that, unlike `listen()`, echoes bodies and upgrades connections. */
 async function openEcho(): Promise<{ origin: string; headers: Record<string, unknown>[] }> {
   const headers: Record<string, unknown>[] = [];
   const server = createServer((req, res) => {
@@ -484,7 +484,7 @@ describe('signing() and other interceptors', () => {
     res.end(verdict);
   };
 
-  it('T11: signs every attempt anew where retry() stands outside', async () => {
+  it('T11: signs every attempt again if retry() is outside', async () => {
     const server = await open(failTwice);
     const agent = compose(build({ origins: [server.origin] }), interceptors.retry(fast));
     expect(await get(agent, `${server.origin}/a`, { method: 'PUT', body: 'x' })).toMatchObject({
@@ -495,7 +495,7 @@ describe('signing() and other interceptors', () => {
     expect(new Set(nonces(server)).size).toBe(3);
   });
 
-  it('replays one nonce where retry() stands inside, which is documented as wrong', async () => {
+  it('replays one nonce if retry() is inside, which is documented as wrong', async () => {
     const server = await open(failTwice);
     const agent = compose(interceptors.retry(fast), build({ origins: [server.origin] }));
     expect(await get(agent, `${server.origin}/a`, { method: 'PUT', body: 'x' })).toMatchObject({
@@ -527,7 +527,7 @@ describe('signing() and other interceptors', () => {
     expect(asked).toBe(1);
   });
 
-  it('is tried again by retry() where credentials failed for a moment', async () => {
+  it('is tried again by retry() if credentials failed for a moment', async () => {
     let asked = 0;
     const source = () =>
       ++asked === 1
@@ -546,7 +546,7 @@ describe('signing() and other interceptors', () => {
     [307, 'POST', 'POST'],
     [308, 'PUT', 'PUT'],
   ] as const)(
-    'T11: signs anew after a %d of a %s, where redirect() stands outside',
+    'T11: signs again after a %d of a %s, if redirect() is outside',
     async (status, method, next) => {
       const server = await open(({ verdict }, res, count) => {
         if (count === 1) res.writeHead(status, { location: '/next?a=1' });
@@ -567,7 +567,7 @@ describe('signing() and other interceptors', () => {
     },
   );
 
-  it('T11: sends nothing signed to another origin, where redirect() stands outside', async () => {
+  it('T11: sends nothing signed to another origin, if redirect() is outside', async () => {
     const evil = await open();
     const server = await open(
       (_received, res) => void res.writeHead(307, { location: `${evil.origin}/stolen` }).end(),
@@ -603,7 +603,7 @@ describe('signing() and epochs', () => {
   const epochs = (server: Loopback): unknown[] =>
     server.received.map(({ headers }) => headers['x-countersign-epoch']);
 
-  it('signs again once with the epoch and a new nonce, and nobody hears of the first answer', async () => {
+  it('signs again once with the epoch and a new nonce, and the handler never sees the first answer', async () => {
     const server = await open(refuseFirst(1));
     const statuses: number[] = [];
     const listening: Dispatcher.DispatcherComposeInterceptor = (dispatch) => (opts, handler) => {
@@ -723,10 +723,10 @@ describe('signing() and epochs', () => {
     }
   });
 
-  it('fails where the second attempt cannot be signed', async () => {
+  it('fails if the second attempt cannot be signed', async () => {
     let asked = 0;
     const server = await open(refuseFirst(9));
-    // Credentials that are about to expire are asked for at every attempt.
+    // Credentials are about to expire, so every attempt asks for new ones.
     const source = () => {
       if (++asked > 1) throw new Error('vault sealed');
       return { ...credentials, expiresAt: NOW };
@@ -741,7 +741,7 @@ describe('signing() and epochs', () => {
   });
 });
 
-/** A handler's methods, bound: a spread would lose those of its class. */
+/** Binds the methods of a handler, because a spread would lose those of its class. */
 function forward(handler: Dispatcher.DispatchHandler): Dispatcher.DispatchHandler {
   return {
     onRequestStart: (...all) => handler.onRequestStart?.(...all),
@@ -752,7 +752,7 @@ function forward(handler: Dispatcher.DispatchHandler): Dispatcher.DispatchHandle
 }
 
 describe('signing() and abort signals', () => {
-  it('sends nothing where the signal is aborted', async () => {
+  it('sends nothing if the signal is aborted', async () => {
     const error = await failure(
       get(compose(build()), api.origin, { signal: AbortSignal.abort(new Error('too late')) }),
     );
@@ -807,7 +807,7 @@ describe('signing() and abort signals', () => {
     ).toBe('changed my mind');
   });
 
-  it('fails as undici does where nobody answers', async () => {
+  it('fails as undici does if no server answers', async () => {
     const closed = await listen(buildVerifier());
     await closed.close();
     expect(

@@ -20,7 +20,7 @@ const IPV4_INSIDE: readonly string[] = ['ipv4Mapped', 'rfc6145', 'rfc6052'];
  * text that is no address is its own name.
  */
 export function clientAddressName(clientAddress: string): string {
-  // // Servers that listen to both see IPv4 addresses in this form, so it is the usual one.
+  // Servers that listen to both see IPv4 addresses in this form, so it is the usual one.
   const plain = clientAddress.startsWith('::ffff:') ? clientAddress.slice(7) : clientAddress;
   if (isIPv4(plain)) return plain;
   if (!(clientAddress.length <= LONGEST)) return hash('sha256', clientAddress, 'base64url');

@@ -78,7 +78,12 @@ export interface ClosableFailureLimit extends FailureLimit {
  *
  * @example
  * ```ts
- * import { createVerifier, generateAccessKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import {
+ *   createVerifier,
+ *   generateAccessKey,
+ *   MemoryKeyStore,
+ *   MemoryNonceStore,
+ * } from '@countersign/server';
  * import { createFailureLimit } from '@countersign/server/failures';
  *
  * const failures = createFailureLimit({ perKey: 5 });
@@ -122,7 +127,7 @@ export function createFailureLimit(options: FailureLimitOptions = {}): ClosableF
   return {
     check(clientAddress, accessKeyId, kind = 'headers') {
       const counts = kinds[kind];
-      // // The usual case: while nothing is blocked, a request costs nothing.
+      // The usual case: while nothing is blocked, a request costs nothing.
       if (!counts.clientAddresses.blocks && !counts.pairs.blocks) return undefined;
       return blockOf(counts, namesOf(nameOf(clientAddress), accessKeyId));
     },
@@ -130,7 +135,7 @@ export function createFailureLimit(options: FailureLimitOptions = {}): ClosableF
     record(clientAddress, accessKeyId, kind = 'headers') {
       const counts = kinds[kind];
       const names = namesOf(nameOf(clientAddress), accessKeyId);
-      // // Callers can make up ids. If the client address is blocked, no further id is recorded.
+      // Callers can make up ids. If the client address is blocked, no further id is recorded.
       if (blockOf(counts, names) !== undefined) return;
       counts.clientAddresses.add(names.clientAddress);
       counts.pairs.add(names.pair);

@@ -67,7 +67,7 @@ export class FailureCounts {
   record(name: string, failures: number, milliseconds: number): void {
     if (!(failures >= this.#limit && milliseconds > this.blockedFor(name))) return;
     const now = this.#now();
-    // // Other servers may have a longer period.
+    // Other servers may have a longer period.
     this.#set(name, { failures, endsAt: now + Math.min(milliseconds, this.#milliseconds) }, now);
   }
 
@@ -77,13 +77,13 @@ export class FailureCounts {
 
   #set(name: string, count: Count, now: number): void {
     const isFull = !(this.#young.size < this.#maxEntries / 2);
-    // // All older counts have ended by then.
+    // All older counts have ended by then.
     if (isFull || !(now < this.#youngSince + this.#milliseconds)) {
       this.#old = this.#young;
       this.#young = new Map();
       this.#youngSince = now;
     }
-    // // A copy: a piece of a header would keep the whole header in memory.
+    // A copy: a piece of a header would keep the whole header in memory.
     this.#young.set(JSON.parse(JSON.stringify(name)) as string, count);
     this.#recordBlock(count);
   }

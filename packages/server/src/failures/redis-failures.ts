@@ -73,7 +73,7 @@ export class RedisFailures {
     this.#redis = duplicate(redis, TIMEOUT) as (Redis | Cluster) & CountCommand;
     rememberFailures(this.#redis);
     this.#redis.defineCommand('countFailure', { numberOfKeys: 4, lua: COUNT_SCRIPT });
-    // // In a cluster, all keys of a script must be in one slot. The part in braces decides the
+    // In a cluster, all keys of a script must be in one slot. The part in braces decides the
     // slot.
     this.#prefix = redis.isCluster ? `{${prefix}}` : prefix;
     this.#redis.on('ready', () => {
@@ -91,7 +91,7 @@ export class RedisFailures {
   /** Counts a failure. Never rejects. */
   async add({ clientAddress, pair }: FailureNames, own: OwnCounts): Promise<void> {
     if (this.#closed) return;
-    // // The client of a cluster would queue the command while the cluster is away.
+    // The client of a cluster would queue the command while the cluster is away.
     if (this.#redis.status !== 'ready') {
       this.#recordLost();
       return;
@@ -108,7 +108,7 @@ export class RedisFailures {
       own.pairs.record(pair, pairFailures, pairLeft);
       this.#warnings.end('COUNTERSIGN_FAILURE_LIMIT_UNREACHABLE');
     } catch (error) {
-      // // The permission was removed meanwhile.
+      // The permission was removed meanwhile.
       if (isRefusal(error)) this.#test = undefined;
       if (isRefusal(error) && !(await this.#isAllowed())) return;
       const reason = reasonOf(error as Error);
@@ -154,7 +154,7 @@ export class RedisFailures {
       return true;
     }
     this.#warnings.begin('COUNTERSIGN_FAILURE_LIMIT_UNFIT', { message: told(refusal) });
-    // // The permission may be there next time.
+    // The permission may be there next time.
     this.#test = undefined;
     return false;
   }

@@ -16,7 +16,7 @@ export const time = z.number().min(0).max(LATEST_TIME);
 export const accessKeyMetadataSchema = z.strictObject({
   accessKeyId: z.string().refine(isAccessKeyId, '1 to 128 of A-Z a-z 0-9 . _ -'),
   subject: z.string().min(1).max(1_024),
-  // // A session token separates scopes by spaces (RFC 8693 section 4.2).
+  // A session token separates scopes by spaces (RFC 8693 section 4.2).
   scopes: z.array(z.string().regex(/^\S+$/, 'a name without spaces')),
   audiences: z
     .array(z.string().refine(isAudience, 'a service name: 1 to 128 of A-Z a-z 0-9 . _ : -'))

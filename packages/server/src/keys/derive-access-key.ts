@@ -30,8 +30,10 @@ const DAY = 86_400;
  * ```ts
  * import { deriveAccessKey, generateAccessKey } from '@countersign/server';
  *
- * const atTheEdge = deriveAccessKey(generateAccessKey({ subject: 'alice' }), { audience: 'video-api' });
- * console.assert(Object.keys(atTheEdge.signingKeys).length === 2 && atTheEdge.secretAccessKey === undefined);
+ * const accessKey = generateAccessKey({ subject: 'alice' });
+ * const atTheEdge = deriveAccessKey(accessKey, { audience: 'video-api' });
+ * console.assert(Object.keys(atTheEdge.signingKeys).length === 2);
+ * console.assert(atTheEdge.secretAccessKey === undefined);
  * ```
  * @see docs/wire-format.md, "Signing key"
  */
@@ -52,7 +54,7 @@ export function deriveAccessKey(
       `Cannot derive access key starting on day ${describeValue(day)}: expected Unix seconds`,
     );
   const { secretAccessKey, ...metadata } = accessKey;
-  // // The edge cannot notice it: an attacker can derive the signing keys of an empty secret.
+  // The edge cannot notice it: an attacker can derive the signing keys of an empty secret.
   const flaw = findSecretFlaw(secretAccessKey);
   if (flaw !== undefined)
     throw new TypeError(

@@ -72,7 +72,7 @@ export function generateAccessKey(given: KeyRequest = {}): GeneratedKey {
     );
   const { algorithm, publicKey, ...owner } = given;
   const accessKeyId = `CSAK${encodeCrockford(randomBytes(20))}`;
-  // // A subject of its own: keys of one subject share a budget of nonces, and are revoked
+  // A subject of its own: keys of one subject share a budget of nonces, and are revoked
   // together.
   const metadata = { subject: accessKeyId, scopes: [], status: 'active', ...owner } as const;
   if (publicKey !== undefined) {

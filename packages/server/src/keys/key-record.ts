@@ -75,7 +75,7 @@ export function toRecord(
 ): StoredRecord {
   return {
     metadata: given({ ...metadata, version, rotated }),
-    // // A revoked key is never used again, so its secret is removed.
+    // A revoked key is never used again, so its secret is removed.
     secret: metadata.status === 'revoked' ? '' : secretAccessKey,
   };
 }
@@ -102,7 +102,7 @@ export function readKey(name: string, record: StoredRecord | undefined): KeptKey
   const accessKey = (
     publicKey === undefined ? { ...metadata, secretAccessKey: record.secret } : metadata
   ) as StoredKey;
-  // // All requests share this object, so a caller must not change it.
+  // All requests share this object, so a caller must not change it.
   Object.freeze(publicKey);
   Object.freeze(accessKey.scopes);
   Object.freeze(accessKey.audiences);

@@ -35,7 +35,7 @@ export class KeyRecords {
         return toRecord(key, version);
       });
     } catch (error) {
-      // // The owner never gets this key, or adds it again.
+      // The owner never gets this key, or adds it again.
       if (isNotReplicated(error)) await this.takeBack(key).catch(() => undefined);
       throw error;
     }
@@ -98,7 +98,7 @@ export class KeyRecords {
     const old = await this.present(accessKeyId);
     const fresh = successorOf(old, now, publicKey);
     const to = fresh.accessKeyId;
-    // // The same version as the old key: if all keys of the subject are revoked meanwhile, the new
+    // The same version as the old key: if all keys of the subject are revoked meanwhile, the new
     // key is revoked too.
     await this.insert(fresh, old.version);
     let before: KeptKey | undefined;
@@ -108,7 +108,7 @@ export class KeyRecords {
         return rotate(key, to, now + overlap);
       });
     } catch (error) {
-      // // Another process may have revoked the old key, so the new one must not work. Or a
+      // Another process may have revoked the old key, so the new one must not work. Or a
       // failover may lose the end of the old key.
       const was = before;
       await Promise.allSettled([
@@ -144,6 +144,6 @@ export function notFound(accessKeyId: string): KeyStoreError {
 export function revoked(accessKeyId: string): KeyStoreError {
   return new KeyStoreError(
     'ERR_KEY_REVOKED',
-    `Access key ${quote(accessKeyId)} is revoked, for good: make a new one`,
+    `Access key ${quote(accessKeyId)} is revoked permanently: make a new one`,
   );
 }

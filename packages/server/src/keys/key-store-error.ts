@@ -21,7 +21,8 @@ export type KeyStoreErrorCode =
  * ```ts
  * import { MemoryKeyStore } from '@countersign/server';
  *
- * const { code } = await new MemoryKeyStore().disable('CSAK7Q2M5X9R4T8W3Y6Z0ABC').catch((error) => error);
+ * const keys = new MemoryKeyStore();
+ * const { code } = await keys.disable('CSAK7Q2M5X9R4T8W3Y6Z0ABC').catch((error) => error);
  * console.assert(code === 'ERR_KEY_NOT_FOUND');
  * ```
  */

@@ -160,7 +160,7 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   async create(owner: KeyRequest = {}): Promise<GeneratedKey> {
     const made = generateAccessKey(owner);
     const created = this.#clock();
-    // // The request decides which of the three kinds of key this is.
+    // The request decides which of the three kinds of key this is.
     if ('credentials' in made) {
       const accessKey = { ...made.accessKey, created };
       await this.add(accessKey);
@@ -310,7 +310,7 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   async close(): Promise<void> {
     await this.#lastUses.record();
     await this.#records.close();
-    // // A closed store must not answer from its cache.
+    // A closed store must not answer from its cache.
     this.#forget();
   }
 
@@ -323,7 +323,7 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
 
   async #find(accessKeyId: string): Promise<StoredKey | undefined> {
     const key = await this.#kept.get(keyName(accessKeyId));
-    // // Also for an unknown key: the time must not tell an attacker whether an id exists.
+    // Also for an unknown key: the time must not tell an attacker whether an id exists.
     const [own, all] = await this.#revocations.of(key?.accessKey.subject ?? '');
     return key === undefined ? undefined : limited(key, own, all);
   }

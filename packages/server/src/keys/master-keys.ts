@@ -159,7 +159,7 @@ export class MasterKeys {
     this.#guesses.delete(id);
     if (good === undefined && !this.#makeRoom()) return this.#known(id);
     if (good === undefined) this.#asked.set(id, performance.now());
-    // // While the function fails, a key of a minute ago is still used.
+    // While the function fails, a key of a minute ago is still used.
     const key = this.#load(id).catch((error) => {
       if (good === undefined) throw error;
       return good.key;
@@ -187,7 +187,7 @@ export class MasterKeys {
    */
   #makeRoom(): boolean {
     for (const [oldest, at] of this.#asked) {
-      // // A call that hangs must not take a place permanently.
+      // A call that hangs must not take a place permanently.
       if (this.#asked.size < MOST_ASKED || performance.now() - at <= BAD_FOR) break;
       this.#asked.delete(oldest);
     }
@@ -209,7 +209,7 @@ export class MasterKeys {
         ? this.#relisting.done
         : settled(this.#relisting.done, LONGEST_WAIT_IF_KNOWN));
     } catch (error) {
-      // // While the function fails, a key of a minute ago is still used.
+      // While the function fails, a key of a minute ago is still used.
       if (known === undefined) throw error;
     }
     return (this.#list ?? { keys }).keys.get(id);

@@ -51,7 +51,7 @@ export class RecordCache<V> {
   }
 
   #read(name: string): Promise<V | undefined> {
-    // // The age counts from the question: the store may have read the value long before it
+    // The age counts from the question: the store may have read the value long before it
     // arrives.
     const readAt = performance.now();
     const reading = this.#load(name).then(

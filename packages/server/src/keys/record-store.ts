@@ -86,7 +86,7 @@ export function notResealed({ total, failures }: Resealed): KeyStoreError {
   const names = Array.from(failures.keys(), (name) => quote(name, 160)).join(', ');
   return new KeyStoreError(
     code,
-    `Sealed ${total - failures.size} of ${total} records anew, but not ${names}: ${message}`,
+    `Sealed ${total - failures.size} of ${total} records again, but not ${names}: ${message}`,
     { cause: new AggregateError(failures.values()) },
   );
 }

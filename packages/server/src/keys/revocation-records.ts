@@ -125,7 +125,7 @@ export class RevocationRecords {
   async isOver({ accessKeyId, subject, issuedAt, versions }: SessionFacts): Promise<boolean> {
     const [own, all] = await this.of(subject);
     if ((await this.#known.get(sessionName(accessKeyId))) !== undefined) return true;
-    // // The store knows nothing of sessions: it has lost its records, and the revocations with
+    // The store knows nothing of sessions: it has lost its records, and the revocations with
     // them.
     if (all?.sessionsSince === undefined) return true;
     const isCurrent =
@@ -138,7 +138,7 @@ export class RevocationRecords {
   async beginSession(subject: string): Promise<SessionBeginning> {
     const now = this.#clock();
     if ((await this.#read(EVERYBODY)).sessionsSince === undefined)
-      // // The version also ends sessions from before the loss that a server whose clock is ahead
+      // The version also ends sessions from before the loss that a server whose clock is ahead
       // began.
       await this.#update(EVERYBODY, (record) => ({
         sessionsSince: now,
@@ -147,11 +147,11 @@ export class RevocationRecords {
       }));
     const own = await this.present(subject);
     const all = await this.#read(EVERYBODY);
-    // // If no message of changes arrives, the cache would judge the session by older records.
+    // If no message of changes arrives, the cache would judge the session by older records.
     for (const name of [subjectName(subject), EVERYBODY]) this.#known.forget(name);
     return {
       now,
-      // // A server whose clock is ahead may have revoked all sessions that begin before a time
+      // A server whose clock is ahead may have revoked all sessions that begin before a time
       // that is still in the future here.
       issuedAt: Math.max(now, own.sessionsSince ?? 0, all.sessionsSince ?? 0),
       signedSince: Math.max(own.signedSince ?? 0, all.signedSince ?? 0),

@@ -40,7 +40,7 @@ export function successorOf(
       `Cannot rotate access key ${quote(old.accessKeyId)}: it has a public key, so give the new one as "publicKey"`,
     );
   const { subject, scopes, audiences, label, notBefore, created = now } = old;
-  // // An earlier rotation may have limited the life of the old key. The successor gets the full
+  // An earlier rotation may have limited the life of the old key. The successor gets the full
   // life.
   const { expiresAt } = rotated ?? old;
   const end = expiresAt === undefined ? undefined : now + expiresAt - created;
@@ -70,7 +70,7 @@ export function rotate(key: KeptKey, to: string, end: number): KeptKey {
 
 /** Undoes {@link rotate}: the old key gets its old end back. */
 export function unrotate(key: KeptKey, to: string, before: KeptKey): KeptKey {
-  // // A later rotation has set the end that the key has now.
+  // A later rotation has set the end that the key has now.
   if (key.rotated?.to !== to) return key;
   const { accessKey, rotated } = before;
   return { ...withFields(key, { expiresAt: accessKey.expiresAt }), rotated };

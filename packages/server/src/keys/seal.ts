@@ -115,11 +115,11 @@ export async function checkMasterKeys(
     }
   }
   if (failure === undefined) return;
-  // // The master key is missing: its error says so.
+  // The master key is missing: its error says so.
   if (failure.code === 'ERR_MASTER_KEY') throw failure;
   throw new KeyStoreError(
     'ERR_MASTER_KEY',
-    `Cannot seal with this master key: it opens nothing of what is there, and nobody could open what it seals. ${failure.message}`,
+    `Cannot seal with this master key: it opens no record of this store, and no server could open what it seals. ${failure.message}`,
     { cause: failure },
   );
 }

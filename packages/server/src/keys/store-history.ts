@@ -74,7 +74,7 @@ export class StoreHistory {
     const isWhole = this.#follows(asked, look);
     if (asked !== this.#seen) return isWhole;
     this.#isBack = !isWhole;
-    // // Callers are only told to try again, so the operator must be told the reason.
+    // Callers are only told to try again, so the operator must be told the reason.
     if (isWhole) this.#warnings.end('COUNTERSIGN_KEY_STORE_WENT_BACK');
     else this.#warnings.begin('COUNTERSIGN_KEY_STORE_WENT_BACK', { message: this.#message });
     const { count, last, since } = look;

@@ -1,6 +1,6 @@
 /**
- * A map with a fixed number of places. If it is full, a new key takes the place of the oldest one. So
- * callers that send ever new keys cannot fill the memory of the server.
+ * A map with a fixed number of places. If it is full, a new key takes the place of the oldest one.
+ * So callers that send ever new keys cannot fill the memory of the server.
  */
 export class BoundedMap<K, V> extends Map<K, V> {
   readonly #most: number;

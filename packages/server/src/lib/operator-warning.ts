@@ -3,13 +3,16 @@ import { callHook } from './call-hook.ts';
 import { functionOption } from './options.ts';
 import type { WarningCode } from './warning-codes.ts';
 
-/** What an operator is told: plain data without a secret in it. */
+/** What an operator is told. It is plain data, without a secret. */
 export interface OperatorWarning {
   /** What is wrong: see docs/errors.md, "Process warnings". */
   readonly code: WarningCode;
   /** What is wrong, what it means for requests, and what to do. */
   readonly message: string;
-  /** Of a new epoch: why it began. Of clocks: whether that of Redis is `ahead` or `behind`. Of a Redis that cannot be reached: why. */
+  /**
+   * Why, for programs: of a new epoch, why it began; of clocks, whether that of Redis is `ahead` or
+   * `behind`; of a Redis that cannot be reached, the reason.
+   */
   readonly cause?: string | undefined;
   /** The epoch that began. */
   readonly epoch?: string | undefined;
@@ -22,31 +25,39 @@ export type WarningHook = (warning: OperatorWarning) => unknown;
 /** The option `onWarning`. */
 export const warningOption = functionOption<WarningHook>().optional();
 
-/** What a warning says beside its code. */
+/** What a warning says in addition to its code. */
 type Facts = Omit<OperatorWarning, 'code'>;
 
-/** Milliseconds in which one cause of one code is reported once at most: a connection that flaps fills no log. */
+/**
+ * Milliseconds in which a cause of a code is reported at most once: otherwise an unstable
+ * connection would fill the log.
+ */
 const QUIET = 60_000;
 
 /**
- * Causes of each code that are remembered. While a condition has more of them, further ones are not
- * reported. A cause may have text of callers in it, so none of one code may silence another code.
+ * How many causes of each code are remembered. If a condition has more, further ones are not
+ * reported. A cause may contain text of callers, so each code has its own bound.
  */
 const MOST_CAUSES = 100;
 
-/** From this share of its places on a queue is nearly full, until less than the other share is taken. */
+/**
+ * A queue is nearly full from the first share of its places on, until it falls below the second
+ * share.
+ */
 const NEARLY_FULL = 0.8;
 const EMPTY_ENOUGH = 0.6;
 
 /**
- * What one store tells its operator: each condition once, when it begins, and once more for each
- * further cause that it has. After it has ended it is reported again.
+ * The warnings of one store. Each condition is reported when it begins, and once for each further
+ * cause. After it has ended, it can be reported again.
  */
 export class OperatorWarnings {
   readonly #hook: WarningHook;
-  /** The causes of each condition that lasts. */
+  /** The causes of each present condition. */
   readonly #present = new Map<WarningCode, Set<string>>();
-  /** When each cause of a code was reported: milliseconds of the clock that no administrator sets. */
+  /**
+   * When each cause of a code was reported, in milliseconds of a clock that no administrator sets.
+   */
   readonly #reported = new Map<WarningCode, Map<string, number>>();
   #closed = false;
 
@@ -58,7 +69,7 @@ export class OperatorWarnings {
   /** Reports a condition, unless it was reported for this cause since it began. */
   begin(code: WarningCode, facts: Facts): void {
     if (this.#closed) return;
-    // A cause may be as long as an error of an application: only a hash of it is kept.
+    // A cause may be as long as an error of an application, so only its hash is kept.
     const cause = hash('sha256', facts.cause ?? facts.message, 'base64url');
     const causes = this.#present.get(code) ?? new Set();
     if (causes.has(cause) || causes.size >= MOST_CAUSES || !this.#mayReport(code, cause)) return;
@@ -71,20 +82,20 @@ export class OperatorWarnings {
     this.#present.delete(code);
   }
 
-  /** Reports what has happened, and does not last. */
+  /** Reports an event, which does not last. */
   event(code: WarningCode, facts: Facts): void {
     this.begin(code, facts);
     this.end(code);
   }
 
-  /** Reports a queue that is nearly full, and notes when it is no more. */
+  /** Reports a queue that is nearly full, and records when it no longer is. */
   fill(code: WarningCode, share: number, message: () => string): void {
     if (share >= NEARLY_FULL) {
       if (!this.#present.has(code)) this.begin(code, { message: message(), cause: 'nearly full' });
     } else if (share < EMPTY_ENOUGH) this.end(code);
   }
 
-  /** Reports nothing any more: what a store says while it is closed is no news. */
+  /** Reports nothing from now on: warnings about a closed store are useless. */
   close(): void {
     this.#closed = true;
   }

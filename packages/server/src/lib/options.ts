@@ -8,15 +8,15 @@ import {
 } from '@countersign/shared';
 import * as z from 'zod';
 
-/** A function. What it takes and returns is between the types and whoever gives it. */
+/** A function. Its arguments and its result are not checked. */
 export const functionOption = <F>(what = 'a function') =>
   z.custom<F>((it) => typeof it === 'function', what);
 
-/** An object, known by one of its methods: whoever likes writes one. */
+/** An object that has one certain method, so that applications can write their own. */
 export const objectOption = <T extends object>(method: keyof T, what: string) =>
   z.custom<T>((it) => typeof (it as T | undefined)?.[method] === 'function', what);
 
-/** A clock, in Unix seconds. It is called once to check it, and again for every time that is needed. */
+/** A clock, in Unix seconds. It is called once to check it. */
 export const strictClockOption = z
   .custom<() => number>()
   .superRefine((clock, context) => {
@@ -25,25 +25,26 @@ export const strictClockOption = z
   })
   .transform(strictClock);
 
-/** The option `clock` of a thing that has a clock of its own if none is given. */
+/** The option `clock` with its own default. */
 export const clockOr = (fallback: () => number) => strictClockOption.default(() => fallback);
 
-/** The option `clock` of all others: the system's clock if not given. */
+/** The option `clock`: the system's clock if not given. */
 export const clockOption = clockOr(() => Date.now() / 1000);
 
-/** A secret that can be used. Of another it is said what is wrong with it, and it is not shown. */
+/** A secret. If it is unusable, the message says why and does not show it. */
 export const secretOption = z.custom<string>().superRefine((secret, context) => {
   const flaw = findSecretFlaw(secret);
   if (flaw === undefined) return;
-  // Of what is no text, its type is said anyway.
+  // A value that is no text is described by its type.
   const message = typeof secret === 'string' ? `a generated secret: ${flaw}` : 'a generated secret';
   context.addIssue({ code: 'custom', message });
 });
 
 /**
- * Checks options once, where a thing is built, so that no mistake in them waits for a request.
+ * Checks options when a thing is built, so that a mistake does not wait for a request.
  *
- * @throws TypeError for a wrong type or shape, RangeError for a number out of range; both name the option and its value
+ * @throws TypeError for a wrong type or shape, RangeError for a number out of range; both name the
+ *   option and its value
  */
 export function parseOptions<S extends z.ZodType>(
   what: string,
@@ -68,14 +69,14 @@ export function parseOptions<S extends z.ZodType>(
     : new TypeError(message);
 }
 
-/** Only what is given: an option that is `undefined` must not overwrite a default. */
+/** Removes fields that are `undefined`: they must not overwrite defaults. */
 export function given<T extends object>(fields: T): { [K in keyof T]: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
     [K in keyof T]: Exclude<T[K], undefined>;
   };
 }
 
-/** Types, as people who never heard of the parser call them. */
+/** Types in plain words. */
 const TYPES: Readonly<Record<string, string>> = {
   string: 'text',
   number: 'a number',
@@ -85,7 +86,7 @@ const TYPES: Readonly<Record<string, string>> = {
   object: 'an object',
 };
 
-/** What belongs in the place of a wrong value. The parser's own sentences name its types, not ours. */
+/** What is expected in place of a wrong value, in our words instead of zod's. */
 function expectation(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case 'invalid_type':
@@ -97,7 +98,7 @@ function expectation(issue: z.core.$ZodIssue): string {
     case 'too_big':
       return `${issue.inclusive === false ? 'less than' : 'at most'} ${count(issue.maximum, issue.origin)}`;
     default:
-      // Ours.
+      // A message of our own schema.
       return issue.message;
   }
 }
@@ -114,7 +115,7 @@ function oneOf(values: readonly unknown[]): string {
   return shown.length === 0 ? `${last}` : `${shown.join(', ')} or ${last}`;
 }
 
-/** The value as it can be shown: an object or a secret only by its type. */
+/** The value as a message can show it: of an object or a secret only the type. */
 function show(options: unknown, path: readonly PropertyKey[]): string {
   const value = path.reduce<unknown>(
     (at, key) => (at as Record<PropertyKey, unknown> | undefined)?.[key],

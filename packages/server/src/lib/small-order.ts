@@ -1,4 +1,7 @@
-/** Ordinates of the points, as they are written and as they could be. The last bit of a point is the sign of its abscissa. */
+/**
+ * The y-coordinates of the points, in the form that is written and in others that mean the same.
+ * The last bit of a point is the sign of its x-coordinate.
+ */
 const SMALL_ORDER = new Set([
   '00'.repeat(32),
   `01${'00'.repeat(31)}`,
@@ -10,8 +13,9 @@ const SMALL_ORDER = new Set([
 ]);
 
 /**
- * Whether a public key of Ed25519 is a point of small order. Under such a key some signatures are good for whatever is signed, and
- * OpenSSL does not refuse it. All zeros is one of them.
+ * Whether a public key of Ed25519 is a point of small order. An attacker can make signatures for
+ * such a key that are valid for many messages, and OpenSSL does not refuse it. All zeros is one of
+ * these points.
  *
  * @param point 32 bytes
  */

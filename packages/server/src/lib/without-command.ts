@@ -1,7 +1,13 @@
-/** What errors of ioredis say beside their message: the command that failed, and the error of a node of a cluster, with its command. */
+/**
+ * Fields that ioredis adds to its errors: the command that failed, and the errors of nodes of a
+ * cluster with their commands.
+ */
 const TELLTALES = ['command', 'lastNodeError', 'previousErrors'];
 
-/** The command that failed may have been AUTH: logs must not show the password. */
+/**
+ * An error without the command that failed. That may have been AUTH, and logs must not show the
+ * password.
+ */
 export function withoutCommand(error: unknown): unknown {
   if (!(error instanceof Error && TELLTALES.some((it) => it in error))) return error;
   return Object.assign(new Error(error.message), { name: error.name });

@@ -1,6 +1,9 @@
 import type { OperatorWarning } from '../lib/operator-warning.ts';
 
-/** Why an epoch began, by the letter that the script keeps beside it. `g` is `empty` to a server that knew no epoch before. */
+/**
+ * Why an epoch began, by the letter that the script keeps beside it. `g` means `empty` to a server
+ * that knew no epoch before.
+ */
 const CAUSES = {
   g: 'lost',
   r: 'restarted',
@@ -18,7 +21,7 @@ const WHAT: Readonly<Record<EpochCause, string>> = {
   restarted:
     'Redis restarted with data that may be older, a replica was promoted, or the slot moved',
   'rolled-back': 'Redis went back to an older state while it ran',
-  unacknowledged: 'no replica has acknowledged claims for too long: look after the replicas',
+  unacknowledged: 'no replica has acknowledged claims for too long: check the replicas',
   'wider-window':
     'a verifier claims with a wider window than before, for which older nonces were not kept',
 };

@@ -5,7 +5,7 @@ import type { NonceClaim } from '../verify/nonce-store.ts';
 export interface Limits {
   /** Seconds for which a request lives. */
   readonly window: number;
-  /** Seconds that a request may be dated ahead. */
+  /** Seconds by which a request may be dated ahead. */
   readonly ahead: number;
 }
 
@@ -14,20 +14,21 @@ type Claimed = Pick<
   'audience' | 'signedAt' | 'acceptableFrom' | 'acceptableUntil' | 'presigned'
 >;
 
-/** More audiences than any server has: they come from options, not from callers. */
+/** More audiences than any server has. They come from options, so callers cannot fill the map. */
 const MOST_AUDIENCES = 1_000;
 
 /**
- * Verifiers that share a store can have other limits: one with a window of 300 s accepts what another with 120 s takes for stale. So
- * a nonce is kept for as long as the widest window lasts.
+ * Verifiers that share a store can have different limits: one with a window of 300 s accepts a
+ * request that is too old for another with 120 s. So a nonce is kept for the widest window.
  */
 export class WidestLimits {
   readonly #limits = new BoundedMap<string, Limits>(MOST_AUDIENCES);
 
   /**
-   * Records the limits that a claim was made with. A presigned URL says itself for how long it lives.
+   * Records the limits that a claim was made with. A presigned URL itself says how long it lives,
+   * so its lifetime does not count as a window.
    *
-   * @returns the widest so far, and whether nonces were kept for less before
+   * @returns the widest limits so far, and whether nonces were kept for a shorter time before
    */
   record(claim: Claimed): Limits & { readonly isWider: boolean } {
     const { audience, signedAt, acceptableFrom, acceptableUntil, presigned } = claim;
@@ -39,7 +40,7 @@ export class WidestLimits {
     return { ...widest, isWider };
   }
 
-  /** @returns the widest so far */
+  /** @returns the widest limits so far */
   widen(audience: string, { window, ahead }: Limits): Limits {
     const known = this.#limits.get(audience);
     if (known !== undefined && window <= known.window && ahead <= known.ahead) return known;

@@ -116,13 +116,27 @@ const OPEN_FOR = 60_000;
  *
  * @example
  * ```ts
- * import { createVerifier, generateMasterKey, MemoryKeyStore, MemoryNonceStore } from '@countersign/server';
+ * import {
+ *   createVerifier,
+ *   generateMasterKey,
+ *   MemoryKeyStore,
+ *   MemoryNonceStore,
+ * } from '@countersign/server';
  * import { createSessions } from '@countersign/server/sessions';
  *
  * const keys = new MemoryKeyStore();
- * const sessions = createSessions({ issuer: 'video-api', masterKey: generateMasterKey(), revocations: keys });
- * const verifier = createVerifier({ audience: 'video-api', keys, sessions, nonces: new MemoryNonceStore() });
- * const credentials = await sessions.issue({ subject: 'alice', scopes: ['videos:parse'], audience: verifier.audience });
+ * const sessions = createSessions({
+ *   issuer: 'video-api',
+ *   masterKey: generateMasterKey(),
+ *   revocations: keys,
+ * });
+ * const nonces = new MemoryNonceStore();
+ * const verifier = createVerifier({ audience: 'video-api', keys, sessions, nonces });
+ * const credentials = await sessions.issue({
+ *   subject: 'alice',
+ *   scopes: ['videos:parse'],
+ *   audience: verifier.audience,
+ * });
  * console.assert(credentials.expiresAt > Date.now() / 1000);
  * ```
  * @see docs/keys.md, RFC 7516 for the token, RFC 7800 for the secret in it
@@ -164,7 +178,7 @@ export function createSessions(options: SessionsOptions): Sessions {
     const parent = signer?.accessKeyId;
     const exp = Math.min(Math.ceil(now + ttl), Math.floor(signer?.expiresAt ?? LATEST_TIME));
     if (signer !== undefined) {
-      // // The request was verified a moment ago, perhaps by a server that did not know the latest
+      // The request was verified a moment ago, perhaps by a server that did not know the latest
       // revocations.
       if (!(signer.signedAt >= signedSince)) throw inactive('what it signed until now is revoked');
       if (!(exp > now)) throw inactive('it ends now');

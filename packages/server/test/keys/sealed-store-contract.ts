@@ -186,7 +186,7 @@ export function sealedStoreContract(name: string, make: () => Promise<SealedPlac
       expect(error).toBeInstanceOf(KeyStoreError);
       expect(error).toMatchObject({ code: 'ERR_RECORD_UNREADABLE' });
       const { message } = error as Error;
-      expect(message).toMatch(/^Sealed 2 of 4 records anew, but not /);
+      expect(message).toMatch(/^Sealed 2 of 4 records again, but not /);
       for (const { accessKeyId } of [one, two]) expect(message).toContain(`"key/${accessKeyId}"`);
       expect(message).not.toContain(three.accessKeyId);
       expect(await judge(place.open(second), three)).toBe('accepted');

@@ -1,13 +1,13 @@
-import { hash, randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { quote, SignatureError } from '@countersign/shared';
+import { randomBytes } from 'node:crypto';
+import { quote } from '@countersign/shared';
 import * as z from 'zod';
 import { objectOption, parseOptions } from '../../lib/options.ts';
-import { storeFailed } from '../../verify/store-failed.ts';
 import type { CallbackIdentity } from '../receive/callback-identity.ts';
-import { scopesOf } from '../receive/once-scopes.ts';
 import { callbackOf } from '../receive/received-callbacks.ts';
-import type { OnceScope, OnceState, OnceStore } from './once-store.ts';
+import { insist } from './insist.ts';
+import { type OnceName, onceNamesOf } from './once-names.ts';
+import { onceStoreFailed, storeFull } from './once-refusals.ts';
+import type { OnceState, OnceStore } from './once-store.ts';
 
 /** Options of {@link createOnce}. Durations are seconds. */
 export interface OnceOptions {
@@ -124,7 +124,7 @@ export function createOnce(options: OnceOptions): Once {
    * Otherwise the next delivery would be told `in-progress` until the lease ends, although nothing
    * runs.
    */
-  async function release({ key, scope }: Name, token: string): Promise<void> {
+  async function release({ key, scope }: OnceName, token: string): Promise<void> {
     const act = async () => store.release(key, token, scope);
     try {
       await act();
@@ -145,7 +145,7 @@ export function createOnce(options: OnceOptions): Once {
    * Begins a run under all names of a callback. All runs take the names in the same order, so if
    * two deliveries arrive together, the one that gets the first name gets all of them.
    */
-  async function begin(names: readonly Name[], token: string): Promise<OnceState> {
+  async function begin(names: readonly OnceName[], token: string): Promise<OnceState> {
     for (const [index, name] of names.entries()) {
       let begun: OnceState;
       try {
@@ -159,7 +159,7 @@ export function createOnce(options: OnceOptions): Once {
         // The store may have begun the run, and only its answer was lost. So this name is released,
         // too.
         for (const begunName of names.slice(0, index + 1)) void release(begunName, token);
-        throw failed(error);
+        throw onceStoreFailed(error);
       }
       if (begun.state === 'begun') continue;
       for (const begunName of names.slice(0, index)) await release(begunName, token);
@@ -170,10 +170,10 @@ export function createOnce(options: OnceOptions): Once {
 
   return async function once(received, handler) {
     const callback = isIdentity(received) ? received : callbackOf(received);
-    const names = namesOf(callback);
+    const names = onceNamesOf(callback);
     const token = randomBytes(16).toString('base64url');
     const begun = await begin(names, token);
-    if (begun.state === 'full') throw full(callback.sender, begun);
+    if (begun.state === 'full') throw storeFull(callback.sender, begun);
     if (begun.state === 'done') return { outcome: 'done', status: 200, headers: {} };
     if (begun.state === 'in-progress') {
       const seconds = Math.max(1, Math.ceil(begun.seconds));
@@ -182,7 +182,7 @@ export function createOnce(options: OnceOptions): Once {
     }
 
     const taken = new AbortController();
-    const goOn = async ({ key, scope }: Name): Promise<void> => {
+    const goOn = async ({ key, scope }: OnceName): Promise<void> => {
       const isOurs = await store.goOn(key, token, lease, scope);
       if (!isOurs) taken.abort(new Error('Another run has taken over this callback'));
     };
@@ -218,82 +218,6 @@ const STATES = new Set<unknown>([
   'in-progress',
   'full',
 ] satisfies OnceState['state'][]);
-
-/** A name of a callback in the store. */
-interface Name {
-  readonly key: string;
-  readonly scope: OnceScope;
-}
-
-/**
- * The names of a callback: its sender and id, with each secret that it could have been signed with.
- * While a secret is rotated there are two names, since the next delivery may be signed with either.
- */
-function namesOf(callback: CallbackIdentity): Name[] {
-  const { sender, id } = callback;
-  const { inForce, signer } = scopesOf(callback);
-  // No part can contain a line feed, so two lists of parts never have the same name.
-  const nameOf = (...parts: string[]) => hash('sha256', parts.join('\n'), 'base64url');
-  const countsFor = nameOf(sender, signer);
-  return inForce
-    .map((secret) => ({
-      key: nameOf(sender, secret, id),
-      scope: { id: nameOf(sender, secret), countsFor },
-    }))
-    .sort((one, other) => (one.key < other.key ? -1 : 1));
-}
-
-/** The longest `Retry-After`, in seconds: an operator may raise the bound in the meantime. */
-const LONGEST_RETRY = 3_600;
-
-/**
- * The refusal of a callback for which there is no room. Its sender tries again, so it is not lost.
- */
-function full(
-  sender: string,
-  { of, option, most, seconds }: Extract<OnceState, { state: 'full' }>,
-): SignatureError {
-  // In the positive, so that NaN becomes the shortest time.
-  const retryAfter = seconds >= 1 ? Math.min(Math.ceil(seconds), LONGEST_RETRY) : 1;
-  const advice = `raise ${quote(option)} of the store, or lower "remember" of createOnce()`;
-  if (of === 'sender')
-    return new SignatureError(
-      'ERR_TOO_MANY_CALLBACKS',
-      `Cannot remember another callback of sender ${quote(sender)}: it has ${most} of ${most}; ${advice}`,
-      { retryAfter },
-    );
-  return new SignatureError(
-    'ERR_NONCE_STORE_FAILED',
-    `The store of handled callbacks is full: ${most} of ${most}; ${advice}`,
-    { retryAfter },
-  );
-}
-
-/**
- * Calls the store until it succeeds, for some seconds: it may be restarting. Without that, a
- * handler that has completed would run again.
- */
-async function insist(
-  act: () => Promise<void>,
-  seconds: number,
-  { ref = true }: { readonly ref?: boolean } = {},
-): Promise<void> {
-  const end = performance.now() + seconds * 1000;
-  for (let pause = 20; ; pause = Math.min(2 * pause, 1_000)) {
-    try {
-      return await act();
-    } catch (error) {
-      if (!(performance.now() + pause < end)) throw failed(error);
-    }
-    // Spread the calls: many runs may be waiting for the same store.
-    await sleep(pause * (0.5 + Math.random()), undefined, { ref });
-  }
-}
-
-/** The sender only learns that it must try again. The cause is for the operator of the server. */
-function failed(cause: unknown): SignatureError {
-  return storeFailed('nonce', cause, 'The store of handled callbacks failed');
-}
 
 function isIdentity(value: unknown): value is CallbackIdentity {
   const { id, sender, text } = (value ?? {}) as Partial<CallbackIdentity>;

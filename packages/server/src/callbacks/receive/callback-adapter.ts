@@ -5,11 +5,11 @@ import { parseOptions } from '../../lib/options.ts';
 import { type CallbackVerifier, createCallbackVerifier } from './callback-verifier.ts';
 import type { CallbackVerifierOptions } from './callback-verifier-options.ts';
 
-/** What an adapter does around a verifier of callbacks. */
+/** The options of an adapter around a verifier of callbacks. */
 export interface CallbackAdapterOptions {
   /**
-   * The most bytes of a body: 1,048,576 if not given. Longer ones are refused. The signature covers
-   * the body, so that much of a stranger's is held, too.
+   * The most bytes of a body: 1,048,576 if not given. Longer bodies are refused. The signature
+   * covers the body, so the server holds this much of an unverified one too.
    */
   readonly limit?: number | undefined;
 }
@@ -17,9 +17,10 @@ export interface CallbackAdapterOptions {
 const schema = adapterSchema.pick({ limit: true });
 
 /**
- * Takes a verifier and the options of an adapter, or builds the verifier of options that hold both.
+ * Takes a verifier and the options of an adapter, or builds the verifier from options that hold
+ * both.
  *
- * @throws TypeError or RangeError naming the option that cannot be used
+ * @throws TypeError or RangeError that names the option that cannot be used
  */
 export function parseCallbackAdapter(
   given: CallbackVerifier | (CallbackVerifierOptions & CallbackAdapterOptions),
@@ -39,8 +40,8 @@ export function parseCallbackAdapter(
 }
 
 /**
- * Callbacks come with `POST`. No format signs the method: let through with another one, a captured
- * callback could delete.
+ * Accepts only `POST`. No format signs the method. With another method, an attacker could use a
+ * captured callback to delete something.
  *
  * @throws SignatureError `ERR_COMPONENT_NOT_COVERED`
  */
@@ -53,8 +54,8 @@ export function checkMethod(method: string | undefined): void {
 }
 
 /**
- * The network address of a caller, for logs. A request may have no socket, or one that is gone:
- * that changes nothing for its callback.
+ * The network address of a caller, for logs. A request may have no socket, or a closed one. That
+ * must not affect its callback.
  */
 export function knownClientAddress(clientAddressOf: () => string | undefined): string | undefined {
   try {
@@ -70,7 +71,7 @@ export function callbackProblem(
   { scheme, sender }: CallbackVerifier,
 ): ProblemAnswer {
   const { headers, ...rest } = problemOf(error, sender);
-  // What is asked for is no signature of our own form; and senders know nothing of epochs.
+  // The challenge names the scheme of the sender, not ours. Senders do not know epochs.
   const { 'www-authenticate': challenge, 'countersign-epoch': _, ...others } = headers;
   if (challenge === undefined) return { ...rest, headers: others };
   const own = `${scheme} realm="${sender}", error="${error.reason}"`;

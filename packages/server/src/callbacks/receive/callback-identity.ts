@@ -1,25 +1,25 @@
 import type { HeadersInput } from '@countersign/shared';
 import type { IncomingBody } from '../../verify/check-body.ts';
 
-/** A callback that was verified: all of it is what its sender signed. */
+/** A callback that was verified. Its sender has signed all of it. */
 export interface CallbackIdentity {
   /**
-   * The same for each attempt to deliver one callback, and signed. Where a format signs no id it is
-   * a hash of what is signed: a repetition has the same one, whatever its headers say.
+   * Signed, and the same for each attempt to deliver one callback. If a format signs no id, this is
+   * a hash of what is signed. So a repetition has the same id, even if its headers differ.
    */
   readonly id: string;
-  /** Unix seconds: when this attempt was signed; `undefined` where the format does not tell. */
+  /** Unix seconds: when this attempt was signed; `undefined` if the format signs no time. */
   readonly signedAt: number | undefined;
-  /** The name of the form it is written in. */
+  /** The name of the scheme. */
   readonly scheme: string;
-  /** Whose callbacks these are, as the verifier was told. Ids of two senders are two ids. */
+  /** The name of the sender, from the verifier's options. Two senders may use the same id. */
   readonly sender: string;
   /** The body as it came over the wire. */
   readonly body: Uint8Array;
   /**
    * The body as text.
    *
-   * @throws TypeError where it is not UTF-8
+   * @throws TypeError if it is not UTF-8
    */
   text(): string;
 }
@@ -27,17 +27,17 @@ export interface CallbackIdentity {
 /** A callback as it was received. */
 export interface CallbackRequest {
   /**
-   * Raw pairs or `req.rawHeaders` where they can be had: in other forms duplicates are joined or
-   * gone.
+   * Raw pairs or `req.rawHeaders`, if the runtime has them. In other forms, duplicate headers are
+   * joined or lost.
    */
   readonly headers: HeadersInput;
-  /** As {@link ReceivedRequest.parsedHeaders}. */
+  /** See {@link ReceivedRequest.parsedHeaders}. */
   readonly parsedHeaders?: Readonly<Record<string, unknown>> | undefined;
   /**
-   * The body as it came over the wire: bytes, text (taken as UTF-8), nothing, or a way to read it.
-   * Never parsed and written anew.
+   * The body as it came over the wire: bytes, text (taken as UTF-8), nothing, or an object that
+   * reads it. Do not pass a body that was parsed and serialized again: its bytes may differ.
    */
   readonly body?: Uint8Array | string | IncomingBody | undefined;
-  /** The network address of the caller, if it is known: `onRefused` is told it. */
+  /** The network address of the caller, if it is known. `onRefused` receives it. */
   readonly clientAddress?: string | undefined;
 }

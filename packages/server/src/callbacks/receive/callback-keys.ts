@@ -7,17 +7,17 @@ import {
   MOST_SECRETS,
 } from './callback-verifier-options.ts';
 
-/** A key, and a name for the secret that it was read from. */
+/** A key, and an id for the secret that it was read from. */
 export interface NamedCallbackKey {
   readonly key: CallbackKey;
   readonly id: string;
 }
 
 /**
- * Builds what gives the keys of a moment. Those of a list are read at once, so that a wrong one is
- * found before a callback comes.
+ * Builds a function that returns the current keys. If the secrets are a list, they are read at
+ * once, so a wrong one is found before a callback comes.
  *
- * @throws TypeError where one cannot be read, without showing it
+ * @throws TypeError if one cannot be read; the message does not show it
  */
 export function createCallbackKeys({
   secrets,
@@ -29,7 +29,8 @@ export function createCallbackKeys({
     id: hash('sha256', `countersign callback key\n${text}`, 'base64url'),
   });
   const keysOf = (texts: CallbackSecrets): readonly NamedCallbackKey[] => {
-    // Reading an Ed25519 key costs as much as using it. What is not listed any more is forgotten.
+    // Keep the keys, because reading an Ed25519 key costs as much as using it. Forget those that
+    // are not listed any more.
     read = new Map(texts.map((text) => [text, read.get(text) ?? readKey(text)]));
     return [...read.values()];
   };

@@ -5,7 +5,7 @@ import type { NonceStore } from '../../verify/nonce-store.ts';
 import type { CallbackScheme } from '../schemes/callback-scheme.ts';
 import { standardWebhooks } from '../schemes/standard-webhooks.ts';
 
-/** Secrets and public keys, as they are written down. */
+/** Secrets and public keys, as text. */
 export type CallbackSecrets = readonly string[];
 
 /** Why a callback was refused, for logs. It holds no secret and no signature. */
@@ -14,52 +14,53 @@ export interface CallbackRefusal {
   readonly message: string;
   readonly scheme: string;
   readonly sender: string;
-  /** As the headers say; nothing of it is verified. */
+  /** From the headers, not verified. */
   readonly id: string | undefined;
   readonly signedAt: number | undefined;
   /**
-   * The network address that the callback came from, if it is known. One that is no plain text is
+   * The network address that the callback came from, if it is known. If it is not plain text, it is
    * quoted.
    */
   readonly clientAddress: string | undefined;
 }
 
-/** What a verifier of callbacks is built from. Durations are seconds. */
+/** The options of a verifier of callbacks. Durations are in seconds. */
 export interface CallbackVerifierOptions {
   /**
-   * What the sender signs with: one secret or public key; two while it changes from one to the
-   * other. A function is asked for each callback, so that secrets change without a restart.
+   * What the sender signs with: one secret or public key, and two while they are rotated. A
+   * function is called for each callback, so secrets can change without a restart.
    */
   readonly secrets: CallbackSecrets | (() => CallbackSecrets | Promise<CallbackSecrets>);
-  /** The form that is expected: `standardWebhooks()` if not given. */
+  /** The scheme that is expected: `standardWebhooks()` if not given. */
   readonly scheme?: CallbackScheme | undefined;
   /**
-   * Whose callbacks these are: the name of the scheme if not given. Give each sender a name of its
-   * own if several share a nonce store, or one could use up the nonces of another. (`createOnce()`
-   * tells them apart by their secrets.)
+   * The name of the sender: the name of the scheme if not given. If several senders share a nonce
+   * store, give each its own name. Otherwise one could use up the nonces of another.
+   * (`createOnce()` tells senders apart by their secrets.)
    */
   readonly sender?: string | undefined;
-  /** For how long a callback lives once it is signed: 300 if not given. */
+  /** How long a callback is accepted after it was signed: 300 if not given. */
   readonly window?: number | undefined;
   /**
-   * How far ahead of this server's clock a callback may be dated: as much as `window` if not given;
-   * with `nonces` 5, since for so long a store that has just begun cannot vouch for anything.
+   * How far ahead of this server's clock a callback may be dated: as much as `window` if not given,
+   * or 5 with `nonces`. A nonce store that has just started accepts nothing for this time, so it is
+   * short.
    */
   readonly ahead?: number | undefined;
   /**
-   * Where the signatures of callbacks are claimed, so that none is accepted twice: shared by all
-   * servers that receive them.
+   * Claims the signatures of callbacks, so that none is accepted twice. All servers that receive
+   * them must share it.
    */
   readonly nonces?: NonceStore | undefined;
   /** The most header fields of a callback: 100 if not given, at most 1,000. */
   readonly maxHeaderFields?: number | undefined;
   /** Unix seconds; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
-  /** Called for every refusal, for logs. What it throws is a process warning. */
+  /** Called for every refusal, for logs. An error that it throws becomes a process warning. */
   readonly onRefused?: ((refusal: CallbackRefusal) => unknown) | undefined;
 }
 
-/** Each costs a signature per callback: more than a rotation needs is a mistake. */
+/** Each secret costs a signature per callback. A rotation needs two: a long list is a mistake. */
 export const MOST_SECRETS = 16;
 
 const schema = z.strictObject({
@@ -80,7 +81,7 @@ const schema = z.strictObject({
   onRefused: functionOption<(refusal: CallbackRefusal) => unknown>().optional(),
 });
 
-/** @throws TypeError or RangeError naming the option that cannot be used */
+/** @throws TypeError or RangeError that names the option that cannot be used */
 export function parseCallbackOptions(options: CallbackVerifierOptions) {
   const settings = parseOptions('callback verifier', schema, options);
   if (settings.nonces !== undefined && settings.scheme.time === 'unsigned') {

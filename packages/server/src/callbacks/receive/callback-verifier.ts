@@ -16,15 +16,15 @@ import {
 } from './callback-verifier-options.ts';
 import { keepScopes } from './once-scopes.ts';
 
-/** Says whether a callback is its sender's, or why it is refused. */
+/** Verifies that a callback comes from its sender, or says why it is refused. */
 export interface CallbackVerifier {
-  /** The name of the form that is expected. */
+  /** The name of the scheme that is expected. */
   readonly scheme: string;
-  /** Whose callbacks these are. */
+  /** The name of the sender. */
   readonly sender: string;
   /**
-   * Verifies a callback and, where there are `nonces`, claims its signature: the same one is
-   * refused from then on, while an honest retry, which is signed anew, is not.
+   * Verifies a callback. If `nonces` is given, it also claims what was signed: a copy is refused
+   * from then on. An honest retry is signed again at another time, so it is accepted.
    *
    * @throws SignatureError with the code of the check that failed; see `docs/errors.md`
    */
@@ -34,8 +34,8 @@ export interface CallbackVerifier {
 /**
  * Builds a verifier of callbacks (webhooks).
  *
- * @param options what to verify against; durations in seconds
- * @throws TypeError or RangeError naming the option that cannot be used
+ * @param options see {@link CallbackVerifierOptions}
+ * @throws TypeError or RangeError that names the option that cannot be used
  *
  * @example
  * ```ts
@@ -44,7 +44,7 @@ export interface CallbackVerifier {
  * const secret = 'whsec_5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH';
  * const verifier = createCallbackVerifier({ secrets: [secret] });
  *
- * // What a sender does.
+ * // The sender does this.
  * const scheme = standardWebhooks();
  * const body = new TextEncoder().encode('{"type":"video.parsed"}');
  * const params = { id: 'msg_1', signedAt: Math.floor(Date.now() / 1000) };
@@ -62,8 +62,8 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
   const keysOfNow = createCallbackKeys(settings);
 
   /**
-   * The steps, in their order: nothing is read for what is malformed or stale, and nothing is
-   * stored for strangers.
+   * The steps in order. The body of a malformed or stale callback is not read, and nothing is
+   * stored for one that is not signed correctly.
    */
   async function run(
     { headers, parsedHeaders, body }: CallbackRequest,
@@ -82,12 +82,12 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
     try {
       keys = await keysOfNow();
     } catch (cause) {
-      throw storeFailed('key', cause, 'The secrets cannot be had');
+      throw storeFailed('key', cause, 'The secrets cannot be looked up');
     }
     const bytes = await readBody(body, (received.signedAt ?? now) + settings.window - now);
     const content = scheme.content(received, bytes);
     const owner = checkSignature(keys, content, received.signatures);
-    // The body may have taken its time.
+    // The body may have arrived slowly.
     checkWindow(received, settings, clock());
     const digest = hash('sha256', content, 'buffer');
     await claim(received, digest, owner, settings);
@@ -132,7 +132,7 @@ export function createCallbackVerifier(options: CallbackVerifierOptions): Callba
 
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** In the positive, so that a time that is no number refuses too. */
+/** The checks state what is allowed, so a time that is not a number is refused too. */
 function checkWindow(
   { signedAt }: ReceivedCallback,
   settings: CallbackSettings,
@@ -149,7 +149,7 @@ function checkWindow(
   if (!(age <= settings.window)) {
     throw new SignatureError(
       'ERR_SIGNATURE_EXPIRED',
-      `The callback was signed ${Math.floor(age)} s ago, ${settings.window} s are allowed: sign every attempt anew`,
+      `The callback was signed ${Math.floor(age)} s ago, ${settings.window} s are allowed: sign every attempt again, or set the clocks right`,
     );
   }
 }
@@ -160,16 +160,16 @@ async function readBody(body: CallbackRequest['body'], seconds: number): Promise
   if (body instanceof Uint8Array) return body;
   if (typeof (body as Partial<typeof body> | null)?.bytes === 'function')
     return body.bytes(seconds);
-  // Most likely what a parser made of it: written out anew it has other bytes.
+  // A parser has probably run. Serialized again, the body may have other bytes.
   throw new TypeError(
     'Cannot verify callback: expected its body as bytes or text, as it came over the wire',
   );
 }
 
 /**
- * Each key is tried, whichever was right: how long it takes does not tell.
+ * Tries each key, also after one was right. So the time does not show which one it was.
  *
- * @returns the name of a secret that the callback is signed with
+ * @returns the id of the secret that the callback is signed with
  */
 function checkSignature(
   keys: readonly NamedCallbackKey[],
@@ -186,8 +186,8 @@ function checkSignature(
 }
 
 /**
- * Claims what was signed. That is what tells one signature from another: of the signatures of a
- * rotation somebody could leave out one, and the rest would look like a new callback.
+ * Claims what was signed, not the signatures. During a rotation a callback has two. An attacker
+ * could leave one out, and the rest would look like a new callback.
  */
 async function claim(
   { signedAt }: ReceivedCallback,
@@ -199,12 +199,12 @@ async function claim(
   let answer: ClaimOutcome;
   try {
     answer = await nonces.claim({
-      // No access key is verified for an audience with a slash: a request can never use up the
-      // nonce of a callback.
+      // No audience of a request contains a slash, so a request can never use up the nonce of a
+      // callback.
       audience: `callback/${scheme.name}`,
       accessKeyId: sender,
       nonce: digest.toString('base64url', 0, 16),
-      // By the secret, not the name: senders with secrets of their own may have one name.
+      // The owner is the secret, not the name: senders with different secrets may share a name.
       owner,
       signedAt,
       acceptableFrom: signedAt - ahead,
@@ -213,8 +213,8 @@ async function claim(
   } catch (cause) {
     throw storeFailed('nonce', cause);
   }
-  // Senders know nothing of epochs. They try again by themselves, later and signed anew: all that
-  // is needed.
+  // Senders do not know epochs. They try again by themselves, later and with a new signature. That
+  // is enough.
   if ((answer as ClaimOutcome | undefined)?.outcome === 'uncertain') {
     const { retryAfter } = answer as { readonly retryAfter: number };
     throw new SignatureError(

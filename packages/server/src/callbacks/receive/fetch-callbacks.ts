@@ -16,12 +16,13 @@ import type { CallbackVerifierOptions } from './callback-verifier-options.ts';
 import { receivedCallbacks } from './received-callbacks.ts';
 
 /**
- * Wraps a fetch-style handler, so that it is called for verified callbacks (webhooks) only. The
- * others are answered here.
+ * Wraps a fetch-style handler, so that it is called only for verified callbacks (webhooks). The
+ * wrapper answers all others.
  *
- * @param handler called with a readable request, the callback, and whatever else the runtime gives
+ * @param handler called with a readable request, the callback, and all further arguments of the
+ * runtime
  * @param given a verifier, or the options of one
- * @throws TypeError or RangeError naming the option that cannot be used
+ * @throws TypeError or RangeError that names the option that cannot be used
  *
  * @example
  * ```ts

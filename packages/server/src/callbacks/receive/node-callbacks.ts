@@ -21,10 +21,10 @@ import type { CallbackVerifierOptions } from './callback-verifier-options.ts';
 import { receivedCallbacks } from './received-callbacks.ts';
 
 /**
- * Verifies a callback that came over `node:http`, and leaves its body as it was.
+ * Verifies a callback that came over `node:http`, and leaves its body readable.
  *
- * @param clientAddressOf returns the network address that it came from
- * @param outcome what becomes of it
+ * @param clientAddressOf returns the network address of the caller
+ * @param outcome what to do with a callback that is accepted or refused
  */
 export function receiveCallback(
   verifier: CallbackVerifier,
@@ -55,13 +55,13 @@ export function receiveCallback(
 
 /**
  * Wraps a listener for `node:http`, or for the compatibility API of `node:http2`, so that it is
- * called for verified callbacks only. The others are answered here. If verifying fails, or the
+ * called only for verified callbacks. The wrapper answers all others. If verifying fails, or the
  * listener throws or rejects, the answer is 500 and a process warning says why.
  *
  * @param listener called with the callback; `req` can be read as if nothing had read it. It is
  * called only while the whole body is in `req`
  * @param given a verifier, or the options of one
- * @throws TypeError or RangeError naming the option that cannot be used
+ * @throws TypeError or RangeError that names the option that cannot be used
  *
  * @example
  * ```ts
@@ -86,7 +86,7 @@ export function withCallback<
   const { verifier, limit } = parseCallbackAdapter(given, options);
   checkHandler('listener', listener);
   return function callbackListener(req, res) {
-    // What is used of both has the same names in HTTP/2.
+    // The members that we use have the same names in HTTP/2.
     const [incoming, answer] = [req as IncomingMessage, res as ServerResponse];
     receiveCallback(verifier, limit, incoming, answer, () => incoming.socket.remoteAddress, {
       accept: (callback) => callListener(incoming, answer, () => listener(req, res, callback)),

@@ -6,7 +6,7 @@ import type { CallbackVerifier } from './callback-verifier.ts';
 export const receivedCallbacks = new VerifiedRequests<CallbackVerifier, CallbackIdentity>();
 
 /**
- * Tells which callback a request brought.
+ * Returns the callback of a request.
  *
  * @param request of Express, of `node:http`, or the `Request` that `withCallback()` hands on
  * @throws TypeError if no verifier has verified it

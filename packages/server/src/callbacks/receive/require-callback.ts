@@ -13,13 +13,13 @@ import { receiveCallback } from './node-callbacks.ts';
 import { receivedCallbacks } from './received-callbacks.ts';
 
 /**
- * Lets callbacks (webhooks) through that their sender has signed and answers all others, for
- * Express 5 and 4. Mount it above body parsers: they parse afterwards as if it were not there.
- * Mounted once more with the same verifier, it does nothing.
+ * Middleware for Express 5 and 4. It lets callbacks (webhooks) through if their sender has signed
+ * them, and answers all others. Mount it above body parsers: they can still parse the body
+ * afterwards. If it is mounted again with the same verifier, the second one does nothing.
  *
  * @param given a verifier, or the options of one
- * @param options what to do around it
- * @throws TypeError or RangeError naming the option that cannot be used
+ * @param options the options of the adapter
+ * @throws TypeError or RangeError that names the option that cannot be used
  *
  * @example
  * ```ts
@@ -41,7 +41,7 @@ export function requireCallback(
 ): RequestHandler {
   const { verifier, limit } = parseCallbackAdapter(given, options);
   return function callbackRequired(req, res, next) {
-    // Mounted twice, it would find the signature claimed by itself.
+    // If it is mounted twice, the second run would find the nonce used by the first.
     if (receivedCallbacks.isVerifiedBy(req, verifier)) return next();
     receiveCallback(verifier, limit, req, res, () => req.ip, {
       accept: () => next(),

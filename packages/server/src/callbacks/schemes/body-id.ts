@@ -1,6 +1,6 @@
 const VALID_ID = /^[!-~]{1,256}$/;
 
-/** An id that stands in a signed body, as a field of the JSON object that the body is. */
+/** Reads an id from a signed body: a field of its JSON object. `undefined` if there is none. */
 export function bodyId(body: Uint8Array, name: string): string | undefined {
   let json: unknown;
   try {

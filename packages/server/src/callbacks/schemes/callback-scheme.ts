@@ -1,6 +1,6 @@
 import type { HeaderFields } from '@countersign/shared';
 
-/** What a callback says of itself, beside its body. */
+/** The signed parameters of a callback, besides its body. */
 export interface CallbackParams {
   /** The same for each attempt to deliver one callback. */
   readonly id: string;
@@ -8,55 +8,55 @@ export interface CallbackParams {
   readonly signedAt: number;
 }
 
-/** The headers of a callback as they were received. What a format does not have is `undefined`. */
+/** The received headers of a callback. A field that the format does not have is `undefined`. */
 export interface ReceivedCallback {
   readonly id: string | undefined;
   readonly signedAt: number | undefined;
-  /** As they stand on the wire; one suffices that is good. */
+  /** As in the header. One correct signature is enough. */
   readonly signatures: readonly string[];
 }
 
-/** A secret or a public key, ready to be used. */
+/** A secret or a public key, ready for use. */
 export interface CallbackKey {
-  /** Signs, where the key can: a public one cannot. */
+  /** Signs. A public key has no `sign`. */
   readonly sign?: ((content: Uint8Array) => string) | undefined;
-  /** Whether one of the signatures is this key's, compared in constant time. */
+  /** Whether this key made one of the signatures. Compares in constant time. */
   verify(content: Uint8Array, signatures: readonly string[]): boolean;
 }
 
 /**
- * A wire form of signed callbacks (webhooks): which headers there are, and which bytes are signed.
- * A value without state that touches no clock, no store and no socket.
+ * A wire format of signed callbacks (webhooks): its headers, and the bytes that are signed. It has
+ * no state, and uses no clock, store or socket.
  */
 export interface CallbackScheme {
   readonly name: string;
   /**
-   * `unsigned` where nothing that is signed tells when. Then neither a window nor a replay can be
-   * checked: a copy and an honest redelivery are the same bytes, and `once()` alone tells that it
-   * was there before.
+   * `unsigned` if the format signs no time. Then the verifier cannot check a window or a replay,
+   * because a copy and an honest redelivery are the same bytes. Only `once()` recognizes a
+   * repetition.
    */
   readonly time?: 'signed' | 'unsigned' | undefined;
   /**
-   * Reads a key as it is written down.
+   * Reads a key from its text.
    *
-   * @throws TypeError where it is none; the key is never part of the message
+   * @throws TypeError if the text is not a key; the message never shows it
    */
   parseKey(text: string): CallbackKey;
   /**
    * Reads the headers of a callback.
    *
-   * @returns `undefined` where it carries no signature of this form
+   * @returns `undefined` if the callback has no signature of this scheme
    * @throws SignatureError `ERR_SIGNATURE_MALFORMED`, `ERR_SIGNATURE_AMBIGUOUS`
    */
   read(headers: HeaderFields): ReceivedCallback | undefined;
-  /** What is signed. Bytes, never text: the bodies `ff` and `fe` differ. */
+  /** The bytes that are signed. Never text: as text, the bodies `ff` and `fe` would be equal. */
   content(received: Omit<ReceivedCallback, 'signatures'>, body: Uint8Array): Uint8Array;
   /**
-   * The id where it stands in the body, which is signed, as headers often are not. Asked only once
-   * the body is known to be signed.
+   * Reads the id from the body, for formats that sign the body but no header with an id. The
+   * verifier calls it only after the signature of the body is checked.
    */
   readonly idOf?: ((body: Uint8Array) => string | undefined) | undefined;
-  /** The headers of a callback that is sent. Forms that we only receive have none. */
+  /** Writes the headers of a callback. Schemes that can only be received do not have it. */
   readonly write?: (
     params: CallbackParams,
     signatures: readonly string[],

@@ -4,7 +4,7 @@ import { textSecret } from './text-secret.ts';
 
 const SIGNATURE = 'x-hub-signature-256';
 
-/** A personal access token, or one of an app. */
+/** A personal access token, or a token of an app. */
 const TOKEN = /^(?:gh[a-z]|github_pat)_/;
 
 const scheme: CallbackScheme = {
@@ -16,8 +16,8 @@ const scheme: CallbackScheme = {
     const value = headers.get(SIGNATURE);
     if (value === undefined) return undefined;
     const signatures = checkCount(splitHeader(SIGNATURE, value, ' '), SIGNATURE);
-    // `X-GitHub-Delivery` is not signed: whoever captured one delivery could send it again under as
-    // many ids as they like.
+    // `X-GitHub-Delivery` is not signed. An attacker who captured one delivery could send it again
+    // under any number of ids.
     return { id: undefined, signedAt: undefined, signatures };
   },
 
@@ -25,11 +25,11 @@ const scheme: CallbackScheme = {
 };
 
 /**
- * Webhooks of GitHub: `X-Hub-Signature-256`. To receive them only.
+ * Webhooks of GitHub: `X-Hub-Signature-256`. They can only be received.
  *
- * GitHub signs the body and nothing else: neither `X-GitHub-Delivery` nor `X-GitHub-Event`, and no
- * time. Their id is therefore a hash of what is signed; let `once()` tell repetitions, and the body
- * what kind of event it is.
+ * GitHub signs only the body: not `X-GitHub-Delivery`, not `X-GitHub-Event`, and no time. So the id
+ * is a hash of the body. Use `once()` to recognize repetitions, and take the kind of event from the
+ * body.
  *
  * @example
  * ```ts

@@ -2,22 +2,22 @@ import { timingSafeEqual } from 'node:crypto';
 import { encodeUtf8, quote, SignatureError } from '@countersign/shared';
 
 /**
- * The most that is looked at, before any work: a sender that rotates its secret signs twice, not a
+ * Bounds on what is read before any work. A sender that rotates its secret signs twice, not a
  * thousand times.
  */
 const LONGEST_HEADER = 4_096;
 const MOST_SIGNATURES = 16;
 
 /**
- * In one way only, so that the number and the text that is signed are one: no sign, no fraction, no
- * zero in front.
+ * No sign, no fraction, no leading zero. So each number has one text, and that text is what was
+ * signed.
  */
 const SECONDS = /^(?:0|[1-9][0-9]{0,11})$/;
 
 /**
- * Splits the value of a header, which may be of any length until here.
+ * Splits the value of a header. Nothing before has bounded its length.
  *
- * @throws SignatureError `ERR_SIGNATURE_MALFORMED` where it is longer than 4,096 characters
+ * @throws SignatureError `ERR_SIGNATURE_MALFORMED` if it is longer than 4,096 characters
  */
 export function splitHeader(name: string, value: string, separator: string): string[] {
   if (!(value.length <= LONGEST_HEADER))
@@ -28,7 +28,7 @@ export function splitHeader(name: string, value: string, separator: string): str
 }
 
 /**
- * @throws SignatureError `ERR_SIGNATURE_MALFORMED` where there is none, or there are more than 16
+ * @throws SignatureError `ERR_SIGNATURE_MALFORMED` if there is none, or if there are more than 16
  */
 export function checkCount(signatures: readonly string[], name: string): readonly string[] {
   if (!(signatures.length >= 1 && signatures.length <= MOST_SIGNATURES))
@@ -39,7 +39,7 @@ export function checkCount(signatures: readonly string[], name: string): readonl
 }
 
 /**
- * @throws SignatureError `ERR_SIGNATURE_MALFORMED` where it is not a decimal number of Unix seconds
+ * @throws SignatureError `ERR_SIGNATURE_MALFORMED` if it is not a decimal number of Unix seconds
  */
 export function parseSeconds(name: string, text: string | undefined): number {
   if (text === undefined) throw malformed(`${quote(name)} is missing`);
@@ -49,8 +49,8 @@ export function parseSeconds(name: string, text: string | undefined): number {
 }
 
 /**
- * Whether one of the signatures is the expected one. Each is compared, in constant time and to its
- * end: how long it takes tells neither how much of one was right, nor which one was.
+ * Whether one of the signatures is the expected one. All are compared, each in constant time. So
+ * the time shows neither how much of a signature was right, nor which one was.
  */
 export function isAmong(expected: string, signatures: readonly string[]): boolean {
   const bytes = encodeUtf8(expected);

@@ -29,9 +29,9 @@ const scheme: CallbackScheme = {
 };
 
 /**
- * Requests of Slack: `X-Slack-Signature` (`v0`) and `X-Slack-Request-Timestamp`. To receive them
- * only. The id is that of the event where the body has one, as those of the Events API; for
- * commands and interactions it is a hash of what is signed.
+ * Requests of Slack: `X-Slack-Signature` (`v0`) and `X-Slack-Request-Timestamp`. They can only be
+ * received. In the Events API the body has an `event_id`, which becomes the id. For commands and
+ * interactions the id is a hash of what is signed.
  *
  * @example
  * ```ts

@@ -17,17 +17,17 @@ const TIMESTAMP = 'webhook-timestamp';
 const SIGNATURE = 'webhook-signature';
 
 /**
- * Visible ASCII without the full stop, which separates what is signed: with one in it, `a.1` at `2`
- * and `a` at `1` with a body that begins `2.` would share a signature.
+ * Visible ASCII without the full stop, which separates the signed fields. With a full stop in an
+ * id, `a.1` at `2` and `a` at `1` with a body that begins with `2.` would have the same signature.
  */
 const VALID_ID = /^[!-\-/-~]{1,256}$/;
 const SYMMETRIC = 'v1,';
 const ASYMMETRIC = 'v1a,';
 
-/** What stands before the 32 bytes of an Ed25519 private key in PKCS #8 (RFC 8410 section 7). */
+/** The bytes before the 32 bytes of an Ed25519 private key in PKCS #8 (RFC 8410 section 7). */
 const PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex');
 
-/** Of the bytes of a secret: random ones have more. */
+/** The fewest different bytes in a secret. A random secret has more. */
 const FEWEST_DIFFERENT = 6;
 
 const scheme: CallbackScheme = {
@@ -105,7 +105,7 @@ function symmetricKey(bytes: Buffer): CallbackKey {
     SYMMETRIC + createHmac('sha256', secret).update(content).digest('base64');
   return {
     sign: signContent,
-    // As text: what is not the one way to write these bytes is another signature.
+    // Compare as text, so that only one spelling of the bytes is accepted.
     verify: (content, signatures) => isAmong(signContent(content), signatures),
   };
 }
@@ -114,7 +114,9 @@ function publicKey(bytes: Buffer): CallbackKey {
   if (!(bytes.length === 32))
     throw noKey(`it has ${bytes.length} bytes, 32 are expected after "whpk_"`);
   if (isOfSmallOrder(bytes))
-    throw noKey('with it anybody could sign: it is a point of small order');
+    throw noKey(
+      'it is a point of small order: an attacker could sign with it, without a private key',
+    );
   const x = bytes.toString('base64url');
   const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
   return { verify: (content, signatures) => verifiesOne(key, content, signatures) };
@@ -147,21 +149,21 @@ function verifiesOne(key: KeyObject, content: Uint8Array, signatures: readonly s
   return found;
 }
 
-/** All zeros, or one letter again and again: somebody has yet to put a secret there. */
+/** All zeros, or one letter repeated, is a placeholder and not a secret. */
 function checkVariety(bytes: Uint8Array): void {
   if (!(new Set(bytes).size >= FEWEST_DIFFERENT)) throw noKey('it repeats a few bytes');
 }
 
 /**
- * Canonical base64 only: a lenient decoder would take many texts for one key, and one signature for
- * many.
+ * Decodes only canonical base64. A lenient decoder would accept many texts for one key or
+ * signature.
  */
 function decodeBase64(text: string): Buffer | undefined {
   const bytes = Buffer.from(text, 'base64');
   return bytes.toString('base64') === text ? bytes : undefined;
 }
 
-/** The key is never shown: a wrong one may be a right one somewhere else. */
+/** The message never shows the key: it may be a valid key of another service. */
 function noKey(why: string): TypeError {
   return new TypeError(`Cannot read callback key: ${why}`);
 }

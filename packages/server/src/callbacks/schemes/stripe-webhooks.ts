@@ -6,7 +6,7 @@ import { textSecret } from './text-secret.ts';
 
 const SIGNATURE = 'stripe-signature';
 
-/** Secret, restricted or publishable. */
+/** A secret, restricted or publishable API key. */
 const API_KEY = /^(?:sk|rk|pk)_/;
 
 const scheme: CallbackScheme = {
@@ -22,7 +22,7 @@ const scheme: CallbackScheme = {
       const [name, text] = cut(part);
       if (name === 'v1') signatures.push(text);
       if (name !== 't') continue;
-      // With two, one could be checked and the other signed.
+      // With two times, we could check one while the other was signed.
       if (time !== undefined)
         throw new SignatureError(
           'ERR_SIGNATURE_AMBIGUOUS',
@@ -30,7 +30,7 @@ const scheme: CallbackScheme = {
         );
       time = text;
     }
-    // Other parts are left alone: `v0` is signed for tests, with a scheme that proves nothing.
+    // Ignore other parts: `v0` is a signature for tests, which proves nothing.
     return {
       id: undefined,
       signedAt: parseSeconds('t', time),
@@ -46,8 +46,8 @@ const scheme: CallbackScheme = {
 };
 
 /**
- * Webhooks of Stripe: `Stripe-Signature` with `t` and `v1`. To receive them only. The id is that of
- * the event, in the body.
+ * Webhooks of Stripe: `Stripe-Signature` with `t` and `v1`. They can only be received. The id is
+ * the `id` of the event in the body.
  *
  * @example
  * ```ts

@@ -4,12 +4,12 @@ import type { CallbackKey } from './callback-scheme.ts';
 import { isAmong } from './signature-headers.ts';
 
 /**
- * A secret whose characters are the key themselves, for formats that write HMAC-SHA256 in hex.
+ * Reads a secret whose characters are the key, for formats that write HMAC-SHA256 in hex.
  *
- * @param form what stands before the hex; and how other secrets of the same sender begin, which are
- * not for this
- * @throws TypeError if it cannot be the secret, or could be guessed; it is never part of the
- * message
+ * @param form the prefix of the hex; and how other secrets of the same sender begin, which do not
+ * sign callbacks
+ * @throws TypeError if the text cannot be the secret, or could be guessed; the message never shows
+ * it
  */
 export function textSecret(
   text: string,

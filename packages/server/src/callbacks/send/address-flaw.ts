@@ -1,22 +1,23 @@
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
 
-/** Whether callbacks may go into one's own network. */
+/** Whether callbacks may go into the sender's own network. */
 export type PrivateAddresses = 'refuse' | 'allow-private-addresses';
 
 /**
- * What may be allowed by name. Link-local addresses may not: there the clouds hand out credentials.
+ * Ranges that the option may allow. Link-local addresses are not among them, because clouds hand
+ * out credentials there.
  */
 const PRIVATE = new Set(['loopback', 'private', 'carrierGradeNat', 'uniqueLocal']);
 
 /**
- * All that is assigned as global unicast (RFC 4291 section 2.4). `::127.0.0.1` is outside of it,
- * and so is what is not known yet.
+ * The range that is assigned as global unicast (RFC 4291 section 2.4). `::127.0.0.1` is outside of
+ * it, and so are ranges that are not assigned yet.
  */
 const GLOBAL_UNICAST = ipaddr.parseCIDR('2000::/3') as [ipaddr.IPv6, number];
 
 /**
- * Where clouds hand out credentials, at addresses that look public or merely private: Azure,
+ * Addresses at which clouds hand out credentials, and which look public or merely private: Azure,
  * Alibaba, Equinix Metal, AWS, Google and Scaleway.
  */
 const METADATA = [
@@ -32,9 +33,9 @@ const METADATA = [
 const LINK_LOCAL_IPV4 = ipaddr.parseCIDR('169.254.0.0/16');
 
 /**
- * Says why an address must not be called. In the positive: what is not known to be public is
- * refused, so that no range that is invented later is a way in. Addresses that carry an IPv4
- * address inside (mapped, 6to4, Teredo, NAT64, ISATAP) are refused whatever they carry.
+ * Says why an address must not be called. An address that is not known to be public is refused, so
+ * a range that is assigned later is no way in. Addresses with an IPv4 address inside (mapped, 6to4,
+ * Teredo, NAT64, ISATAP) are always refused.
  */
 export function findAddressFlaw(
   address: string,
@@ -45,7 +46,7 @@ export function findAddressFlaw(
   const parsed = ipaddr.parse(address);
   if (METADATA.some((range) => isWithin(parsed, range)))
     return 'it hands out credentials of a cloud';
-  // A private prefix may translate to IPv4 (RFC 6052), and this is what it would translate.
+  // A network may translate a private prefix to IPv4 (RFC 6052). It would call this address.
   if (parsed instanceof ipaddr.IPv6) {
     const carried = new ipaddr.IPv4(parsed.toByteArray().slice(12));
     if ([LINK_LOCAL_IPV4, ...METADATA].some((range) => isWithin(carried, range)))

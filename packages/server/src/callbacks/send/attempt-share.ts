@@ -1,9 +1,9 @@
-/** Seconds that an attempt is taken to last, until one has ended. */
+/** Seconds that an attempt is assumed to last, until one has ended. */
 const FIRST_PACE = 0.05;
-/** Seconds for which a callback is sent away, at least and at most. */
+/** Seconds that a callback without a place waits before it asks again: the least and the most. */
 const SHORTEST_WAIT = 0.02;
 const LONGEST_WAIT = 60;
-/** Weight of the last attempt in the pace. */
+/** Weight of the latest attempt in the pace. */
 const WEIGHT = 0.2;
 
 /**
@@ -13,16 +13,16 @@ const WEIGHT = 0.2;
 export class AttemptShare {
   #running = 0;
   #pace: number | undefined;
-  /** Unix seconds: since then no attempt has ended. */
+  /** Unix seconds: the time since which no attempt has ended. */
   #busySince = 0;
-  /** Unix seconds: the time that was given to the last callback that was sent away. */
+  /** Unix seconds: the latest time that `comeAgain` planned for a callback. */
   #queuedUntil = 0;
 
   get running(): number {
     return this.#running;
   }
 
-  /** Seconds that an attempt lasts, smoothed; `undefined` until one has ended. */
+  /** Seconds that an attempt lasts (a moving average); `undefined` until one has ended. */
   get pace(): number | undefined {
     return this.#pace;
   }
@@ -41,16 +41,16 @@ export class AttemptShare {
   }
 
   /**
-   * When a callback that found no place comes again. The times are as far apart as places become
-   * free, so that those who wait ask seldom, however many they are. An attempt that has not ended
-   * yet tells how slow the receiver is, too.
+   * Says when a callback that found no place asks again. The times are as far apart as places
+   * become free, so even many waiting callbacks ask rarely. An attempt that still runs counts too:
+   * it shows how slow the receiver is.
    *
-   * @param opens Unix seconds: no attempt begins before
+   * @param opens Unix seconds: no attempt begins before this time
    */
   comeAgain(places: number, opens: number, now: number): number {
     const pace = Math.max(this.#pace ?? FIRST_PACE, now - this.#busySince, SHORTEST_WAIT);
     const next = Math.max(this.#queuedUntil, opens) + pace / places;
-    // From the beginning of the minute again: at its end they would all come at once.
+    // Start at the beginning of the minute again. Otherwise all would come at once at its end.
     this.#queuedUntil = next <= opens + LONGEST_WAIT ? next : opens + pace / places;
     return Math.min(Math.max(this.#queuedUntil, now + SHORTEST_WAIT), opens + LONGEST_WAIT);
   }

@@ -1,6 +1,6 @@
 /**
- * Why no callback goes to a URL: it is not written as it must be, its host has an address that is
- * not public, or no address at all. Only the last may mend itself.
+ * Why a URL is not called: its text is not allowed, its host has an address that is not public, or
+ * its host has no address. Only the last may pass by itself.
  */
 export type CallbackAddressErrorCode =
   | 'ERR_CALLBACK_URL_REFUSED'

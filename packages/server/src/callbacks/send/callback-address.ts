@@ -8,13 +8,13 @@ import { createResolver, type ResolveHost } from './resolve-host.ts';
 /** How a URL is checked. */
 export interface CallbackAddressOptions extends CallbackUrlOptions {
   /**
-   * Finds the addresses of a host name. If not given, DNS is asked, and neither `/etc/hosts` nor
-   * search domains.
+   * Finds the addresses of a host name. If not given, the sender asks DNS, and uses neither
+   * `/etc/hosts` nor search domains.
    */
   readonly resolve?: ResolveHost | undefined;
 }
 
-/** A URL that may be called, and where: nobody asks for its addresses again. */
+/** A URL that may be called, and its checked addresses. Nothing resolves the name again. */
 export interface CallbackAddress {
   readonly url: URL;
   readonly addresses: readonly string[];
@@ -24,13 +24,13 @@ const MOST_ADDRESSES = 32;
 const resolveByDns = createResolver(5);
 
 /**
- * Checks the URL of an endpoint: when somebody registers it, and by the sender again before each
- * attempt, when the name may have come to mean something else. It must be https, without
- * credentials, on the default port or one from 1024 on, and *every* address of its host must be
- * public: with one good and one bad address, chance would decide which is called.
+ * Checks the URL of an endpoint. Call it when a customer registers the URL. The sender checks again
+ * before each attempt, because the name may have other addresses by then. The URL must be https,
+ * without credentials, on the default port or a port from 1024 on. *Every* address of its host must
+ * be public: with one good and one bad address, chance would decide which is called.
  *
- * @param url as it was given
- * @param options what is allowed all the same
+ * @param url the text that the customer gave
+ * @param options what is allowed besides
  * @returns the URL, and the addresses that were checked: connect to these, not to the name, which
  * may change between the check and the call
  * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`, `ERR_CALLBACK_ADDRESS_REFUSED`,

@@ -2,50 +2,50 @@ import { importPrivateKey, isAccessKeyId, isAudience } from '@countersign/shared
 import * as z from 'zod';
 import { parseOptions, secretOption } from '../../lib/options.ts';
 
-/** Where callbacks go, and with what they are signed. */
+/** A receiver of callbacks: its URL, and the secrets that sign them. */
 export interface CallbackEndpoint {
   readonly id: string;
   /**
-   * Whose endpoint it is, as your customer's id: 1 to 256 characters; the endpoint's id if not
-   * given. Places for attempts, waiting callbacks and dead letters are bounded for each owner. So
-   * give it if one customer can register several endpoints.
+   * Your id of the customer who owns the endpoint: 1 to 256 characters; the endpoint's id if not
+   * given. Each owner has bounds of its own for attempts, waiting callbacks and dead letters. So
+   * give the owner if one customer can register several endpoints.
    */
   readonly owner?: string | undefined;
   readonly url: string;
   /** As the scheme writes them (`whsec_…`): one, or two while they are rotated. Each signs. */
   readonly secrets?: readonly string[] | undefined;
   /**
-   * Instead of secrets, for a receiver that is a Countersign server: each attempt is a request that
-   * is signed as every client's.
+   * Instead of secrets, if the receiver is a Countersign server: each attempt is then signed like
+   * the request of any client.
    */
   readonly credentials?:
     | {
         readonly accessKeyId: string;
         readonly secretAccessKey?: string | undefined;
-        /** In place of the secret, in PEM (PKCS #8): the receiver then holds its public half. */
+        /** Instead of the secret: PEM (PKCS #8). The receiver then holds the public key. */
         readonly privateKey?: string | undefined;
       }
     | undefined;
-  /** Beside `credentials`: the service that the receiver is. */
+  /** Required with `credentials`: the audience of the receiver. */
   readonly audience?: string | undefined;
   /**
-   * `as-sent`: each callback waits until the one before it is delivered or given up. `any` if not
+   * `as-sent`: each callback waits until the one before it is delivered or dead. `any` if not
    * given.
    */
   readonly order?: 'as-sent' | 'any' | undefined;
-  /** Nothing is sent to it; what waits for it is given up. */
+  /** If true, nothing is sent to it, and callbacks that wait for it become dead letters. */
   readonly disabled?: boolean | undefined;
 }
 
 /**
- * Finds an endpoint as it is now: a delivery that was queued before a restart finds the present URL
- * and secrets.
+ * Finds the current state of an endpoint. A delivery that was queued before a restart so uses the
+ * current URL and secrets.
  */
 export type FindEndpoint = (
   endpointId: string,
 ) => CallbackEndpoint | undefined | Promise<CallbackEndpoint | undefined>;
 
-/** Of one that cannot be used it is said why, and it is not shown. */
+/** The message says what is expected. It never shows the key. */
 const privateKeyOption = z.string().superRefine((key, context) => {
   try {
     void importPrivateKey(key);
@@ -88,7 +88,7 @@ const endpointSchema = z
 
 export type CheckedEndpoint = z.output<typeof endpointSchema>;
 
-/** @throws TypeError naming what is wrong with it, never with a secret */
+/** @throws TypeError that names what is wrong, and shows no secret */
 export function checkEndpoint(endpoint: CallbackEndpoint): CheckedEndpoint {
   return parseOptions('callback endpoint', endpointSchema, endpoint);
 }

@@ -1,25 +1,25 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { quote } from '@countersign/shared';
 
-/** Something that happened, and whoever registered an endpoint is told. */
+/** An event that the receivers are told about. */
 export type CallbackEvent = EventOfType | EventWithBody;
 
 interface CommonEvent {
   /**
-   * The `webhook-id`: 1 to 256 visible ASCII characters without `.`; random if not given. Give one,
-   * and sending it again is safe.
+   * The `webhook-id`: 1 to 256 visible ASCII characters without `.`; random if not given. If you
+   * give one, you can safely send the event again.
    */
   readonly id?: string | undefined;
 }
 
-/** Sent as the specification recommends: JSON of `type`, `timestamp` and `data`. */
+/** The body is JSON of `type`, `timestamp` and `data`, as Standard Webhooks recommends. */
 export interface EventOfType extends CommonEvent {
-  /** As in `video.parsed`. */
+  /** Names joined with `.`, for example `video.parsed`. */
   readonly type: string;
   readonly data: unknown;
 }
 
-/** Sent as it is. */
+/** The body is sent unchanged. */
 export interface EventWithBody extends CommonEvent {
   readonly body: string | Uint8Array;
   /** `application/json` if not given. */
@@ -37,9 +37,9 @@ const TYPE = /^[a-zA-Z0-9_]+(?:\.[a-zA-Z0-9_]+)*$/;
 const CONTENT_TYPE = /^[\x20-\x7e]{1,256}$/;
 
 /**
- * Turns an event into bytes, once: each attempt signs and sends the same.
+ * Turns an event into bytes, once: each attempt signs and sends the same bytes.
  *
- * @throws TypeError or RangeError for what cannot be sent
+ * @throws TypeError if a field cannot be sent; RangeError if the body is too large
  */
 export function toContent(event: CallbackEvent, now: number, maxPayload: number): EventContent {
   const eventId = event.id ?? `msg_${randomBytes(18).toString('base64url')}`;
@@ -49,14 +49,18 @@ export function toContent(event: CallbackEvent, now: number, maxPayload: number)
     );
   const contentType = 'type' in event ? undefined : event.contentType;
   if (!(contentType === undefined || CONTENT_TYPE.test(contentType)))
-    throw new TypeError(`Cannot send event with content type ${quote(contentType)}`);
+    throw new TypeError(
+      `Cannot send event with content type ${quote(contentType)}: expected one such as "application/json"`,
+    );
   const body = 'type' in event ? toJson(event, now) : event.body;
   if (!(typeof body === 'string' || body instanceof Uint8Array))
     throw new TypeError(`Cannot send body of type ${typeof body}: expected text or bytes`);
-  // A copy: what is changed afterwards is not what was sent.
+  // A copy: the caller may change its bytes afterwards.
   const bytes = typeof body === 'string' ? Buffer.from(body, 'utf8') : Uint8Array.from(body);
   if (!(bytes.length <= maxPayload))
-    throw new RangeError(`Cannot send ${bytes.length} bytes: ${maxPayload} are allowed`);
+    throw new RangeError(
+      `Cannot send ${bytes.length} bytes: ${maxPayload} are allowed. Send less, or raise maxPayload`,
+    );
   return { eventId, contentType: contentType ?? 'application/json', body: bytes };
 }
 
@@ -69,8 +73,8 @@ function toJson({ type, data }: EventOfType, now: number): string {
 }
 
 /**
- * The same for the same event at the same endpoint, so that no event waits twice; no two pairs
- * share one.
+ * The id of a delivery. The same event at the same endpoint always has the same id, so no event
+ * waits twice. Two different pairs never share an id.
  */
 export function deliveryId(endpointId: string, eventId: string): string {
   const pair = JSON.stringify([endpointId, eventId]);

@@ -18,22 +18,22 @@ import {
 import { type CallbackSenderOptions, checkSenderOptions } from './sender-options.ts';
 import { readSecrets } from './sign-attempt.ts';
 
-/** A delivery, as it can be shown to whoever owns the endpoint: no payload, no URL, no secret. */
+/** A delivery without payload, URL or secret: safe to show to the endpoint's owner. */
 export interface Delivery {
   readonly id: string;
   readonly endpointId: string;
   readonly eventId: string;
   /** Unix seconds. */
   readonly createdAt: number;
-  /** `dead` is given up: `redeliver()` begins anew. */
+  /** `dead` is not tried again, unless you call `redeliver()`. */
   readonly state: DeliveryState;
-  /** The last 50, the oldest first. */
+  /** The latest 50, the oldest first. */
   readonly attempts: readonly DeliveryAttempt[];
-  /** Why it was given up, where no attempt says so. */
+  /** Why it is dead, if no attempt shows that. */
   readonly reason?: string | undefined;
 }
 
-/** How often what has happened, in this process, since the sender was built. */
+/** Counts of events in this process since the sender was built. */
 export interface SenderCounters {
   readonly queued: number;
   readonly attempts: number;
@@ -46,38 +46,43 @@ export interface SenderCounters {
 /** Sends callbacks. */
 export interface CallbackSender {
   /**
-   * Queues an event for an endpoint. Once it resolves, the event is delivered at least once or
-   * found among the dead, whatever crashes that the queue survives. Where it rejects, send the
-   * event again with the same id: it waits once.
+   * Queues an event for an endpoint. Once it resolves, the event is delivered at least once, or
+   * becomes a dead letter. A crash that the queue survives does not change that. If it rejects,
+   * send the event again with the same id: it is queued once.
    *
    * @returns the id of the delivery and the `webhook-id`
    * @throws TypeError if the endpoint is unknown, disabled or wrong, or a secret cannot sign;
-   * RangeError where the payload is too large
-   * @throws Error if too many wait already, of the endpoint's owner or of all: the message says
-   * which, and the option that allows more
-   * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`; addresses are checked when it is
-   * called
+   * RangeError if the payload is too large
+   * @throws Error if too many callbacks wait already, of the endpoint's owner or of all owners: the
+   * message says which, and names the option that allows more
+   * @throws CallbackAddressError `ERR_CALLBACK_URL_REFUSED`; addresses are checked before each
+   * attempt
    */
   send(endpointId: string, event: CallbackEvent): Promise<{ id: string; eventId: string }>;
   find(id: string): Promise<Delivery | undefined>;
-  /** The latest first, 100 if not given. `dead` are the dead letters. */
+  /**
+   * Lists deliveries, the latest first: at most `limit`, 100 if not given. `dead` lists the dead
+   * letters.
+   *
+   * @throws RangeError if `limit` is not a whole number from 1 to 10,000
+   */
   list(state: DeliveryState, limit?: number): Promise<readonly Delivery[]>;
   /**
-   * Makes a delivery due now, with the schedule from its beginning. What is dead or delivered goes
-   * out of order.
+   * Makes a delivery due now, and starts its schedule from the beginning. A delivery that was dead
+   * or delivered does not wait for others in its lane.
    *
-   * @throws RangeError where it is not known, or not any more
+   * @throws RangeError if the queue does not know the delivery, or has forgotten it
    */
   redeliver(id: string): Promise<void>;
   counters(): SenderCounters;
-  /** Begins nothing any more, waits for the attempts that are under way, and closes the queue. */
+  /** Starts no more attempts, waits for those that run, and closes the queue. */
   close(): Promise<void>;
 }
 
 const MOST_ATTEMPTS = 50;
-/** Characters of the answer to an attempt before the last. */
+/** The most characters kept of an answer, for every attempt except the latest. */
 const EARLIER_RESPONSE = 64;
-/** Seconds until it is tried again what is ours, and not the receiver's, to do. */
+/** Delay, in seconds, before we retry our own bookkeeping. */
 const AFTER_OWN_FAILURE = 5;
 
 /**
@@ -106,7 +111,7 @@ const AFTER_OWN_FAILURE = 5;
  * });
  * const { id } = await sender.send('alice', { type: 'video.parsed', data: { title: 'Cats' } });
  * await sender.close();
- * // Its host has come to mean this machine.
+ * // Its host resolves to this machine now, so nothing was sent.
  * const delivery = await sender.find(id);
  * console.assert(delivery?.state === 'waiting');
  * ```
@@ -125,7 +130,7 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
     return endpoint && checkEndpoint(endpoint);
   }
 
-  /** A hook that fails must not make a delivery repeated that has happened. */
+  /** A hook that fails must not cause a second delivery. */
   async function report(
     hook: ((report: never) => unknown) | undefined,
     callback: QueuedCallback,
@@ -150,11 +155,11 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
   }
 
   /**
-   * Holds a place until all is done, hooks included: those of one owner cannot keep the others
-   * waiting.
+   * Holds a place until everything is done, hooks included. So slow hooks of one owner do not block
+   * the others.
    */
   async function handle(callback: QueuedCallback, progress: DeliveryProgress): Promise<Verdict> {
-    // A queue may have it in hand. It comes again, here or in another process.
+    // The queue may hand out one more callback while it closes. It hands that one out again later, here or in another process.
     if (isClosing) return { outcome: 'again', at: clock(), progress };
     const place = gate.enter(callback.endpointId, ownerOf(callback), clock());
     if (typeof place === 'number') return { outcome: 'again', at: place, progress };
@@ -169,7 +174,7 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
       result = await makeAttempt(callback, endpoint, progress, { poster, settings });
       return await judge(callback, progress, result);
     } catch (error) {
-      // Where endpoints are kept cannot be asked: nothing was tried.
+      // The lookup of the endpoint failed. This uses up no attempt.
       const message = `Cannot find callback endpoints, first ${quote(callback.endpointId)}: ${describeThrown(error)}`;
       warnings.begin('COUNTERSIGN_CALLBACK_ENDPOINTS', { message, cause: reasonOf(error) });
       return { outcome: 'again', at: clock() + AFTER_OWN_FAILURE, progress };
@@ -204,8 +209,8 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
       try {
         await (settings.onDisabled as ((id: string) => unknown) | undefined)?.(callback.endpointId);
       } catch (error) {
-        // As long as it is not stored that the endpoint is disabled, the callback stays, and finds
-        // the endpoint gone again.
+        // The callback stays until the application has stored that the endpoint is disabled. Its
+        // next attempt is answered with 410 again.
         const message = `onDisabled failed, first for endpoint ${quote(callback.endpointId)}, which is asked again until it succeeds: ${describeThrown(error)}`;
         warnings.event('COUNTERSIGN_CALLBACK_HOOK', { message, cause: reasonOf(error) });
         const progress = { ...after, tried: after.tried - 1 };
@@ -228,7 +233,7 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
         throw new TypeError(`Cannot send to endpoint ${quote(endpointId)}: it is ${what}`);
       }
       parseCallbackUrl(endpoint.url, settings);
-      // No attempt could succeed: now the application is there to hear it.
+      // No attempt could succeed. Say so now, while the application is there to read it.
       readSecrets(endpoint, settings.scheme);
       const now = clock();
       const content = toContent(event, now, settings.maxPayload);
@@ -272,8 +277,8 @@ export function createCallbackSender(options: CallbackSenderOptions): CallbackSe
 function outcomeOf(result: AttemptResult | undefined): PlaceOutcome {
   if (result === undefined) return { isWell: undefined, seconds: 0 };
   const { attempt, outcome, retryAt } = result;
-  // With 429 and 503 the receiver means all callbacks, not this one (RFC 6585 section 4, RFC 9110
-  // section 15.6.4).
+  // 429 and 503 concern all callbacks to the receiver, not only this one (RFC 6585 section 4, RFC
+  // 9110 section 15.6.4).
   const isForAll = attempt.status === 429 || attempt.status === 503;
   return {
     isWell: outcome === 'delivered',
@@ -283,15 +288,16 @@ function outcomeOf(result: AttemptResult | undefined): PlaceOutcome {
 }
 
 /**
- * Of an attempt before the last: what receivers say each time could fill the queue that all share.
+ * Shortens every attempt except the latest. Otherwise the answers of receivers could fill the queue
+ * that all owners share.
  */
 function shortened({ location: _, response, ...attempt }: DeliveryAttempt): DeliveryAttempt {
   return { ...attempt, response: response?.slice(0, EARLIER_RESPONSE) };
 }
 
 /**
- * What tells one failure from another: a message that names a delivery is another one each time, so
- * there is a bound.
+ * The text that distinguishes one failure from another. It is bounded, because a message that names
+ * a delivery is different each time.
  */
 function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message : quote(error);

@@ -1,21 +1,21 @@
 import { AttemptShare } from './attempt-share.ts';
 
-/** Whose attempts are counted. */
+/** An endpoint or an owner, whose attempts are counted. */
 interface Counted {
   readonly share: AttemptShare;
 }
 
-/** What an endpoint has shown of itself. */
+/** What is known about an endpoint. */
 interface EndpointState extends Counted {
   /** Failures since the last success. */
   failures: number;
-  /** Unix seconds: no attempt begins before. */
+  /** Unix seconds: no attempt begins before this time. */
   restUntil: number;
 }
 
 /** Bounds on the attempts that run at once in this process. */
 export interface GateBounds {
-  /** In all: the queue hands out no more. */
+  /** Of all endpoints: the queue hands out no more at once. */
   readonly concurrency: number;
   readonly perEndpoint: number;
   readonly perOwner: number;
@@ -24,49 +24,49 @@ export interface GateBounds {
 /** A place that an attempt holds. */
 export interface Place {
   readonly endpoint: EndpointState;
-  /** All that it counts for. */
+  /** Every share that the attempt counts for. */
   readonly shares: readonly AttemptShare[];
 }
 
-/** What came of the attempt that held a place. */
+/** The outcome of the attempt that held a place. */
 export interface PlaceOutcome {
   /** `undefined` if the receiver was not asked. */
   readonly isWell: boolean | undefined;
   readonly seconds: number;
-  /** Unix seconds: until when the receiver wants to be left alone. */
+  /** Unix seconds: the receiver asked for no attempt before this time. */
   readonly restUntil?: number | undefined;
 }
 
-/** After so many failures in a row one attempt at a time is made, after a rest. */
+/** After this many failures in a row, the endpoint gets a rest, and then one attempt at a time. */
 const TIRED_AFTER = 5;
-/** Seconds: of the first rest, doubled with each further failure up to the longest. */
+/** Seconds of the first rest. Each further failure doubles it, up to the longest. */
 const FIRST_REST = 1;
 const LONGEST_REST = 60;
-/** Seconds: an endpoint is quick if its attempts last no longer, smoothed. */
+/** Seconds: an endpoint is quick if its attempts last no longer on average. */
 const QUICK = 1;
 /**
- * Parts of all places that endpoints not known to be quick get: for the first place of each, and
- * for more.
+ * The parts of all places that are open to endpoints not known to be quick: for the first place of
+ * each, and for further places.
  */
 const FIRST_PLACES = 7 / 8;
 const FURTHER_PLACES = 1 / 2;
 const MOST_STATES = 10_000;
 
 /**
- * Decides which attempts may begin, so that no receiver makes the callbacks of others wait:
+ * Decides which attempts may begin, so that a slow receiver does not delay the callbacks to others:
  *
  * - one endpoint holds `perEndpoint` places, and all endpoints of one owner hold `perOwner`;
- * - an eighth of all places is only for endpoints that answered quickly of late. All others, slow
+ * - an eighth of all places is only for endpoints that answered quickly lately. All others, slow
  *   or new, get one place each if half of the places are taken by such endpoints;
- * - an endpoint that fails again and again gets a rest, and then one place.
+ * - an endpoint that fails repeatedly gets a rest, and then one place.
  *
- * What finds no place waits in the queue, and comes again.
+ * A callback that finds no place waits in the queue, and asks again.
  */
 export class EndpointGate {
   readonly #bounds: GateBounds;
   readonly #endpoints = new Map<string, EndpointState>();
   readonly #owners = new Map<string, Counted>();
-  /** Attempts at endpoints that were not known to be quick when these began. */
+  /** Attempts at endpoints that were not known to be quick when the attempt began. */
   readonly #unproven = new AttemptShare();
 
   constructor(bounds: GateBounds) {
@@ -123,8 +123,8 @@ const newOwner = (): Counted => ({ share: new AttemptShare() });
 const newEndpoint = (): EndpointState => ({ ...newOwner(), failures: 0, restUntil: 0 });
 
 /**
- * Finds what is known under a name. If there are too many, it forgets the one that was used least
- * lately and has no attempts.
+ * Finds the state for a name. If there are too many states, it forgets the least recently used one
+ * that has no attempts.
  */
 function findOrAdd<T extends Counted>(states: Map<string, T>, name: string, make: () => T): T {
   const state = states.get(name) ?? make();

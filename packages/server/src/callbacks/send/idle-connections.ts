@@ -2,13 +2,13 @@ import type * as http from 'node:http';
 import type { Socket } from 'node:net';
 
 /**
- * Seconds for which an idle connection is kept. Receivers close theirs after two seconds and more,
- * and some of them just as it is used again: such an attempt fails. It keeps bursts of callbacks on
- * few connections.
+ * Seconds for which an idle connection is kept. Many receivers close theirs after two seconds or
+ * more. If they close it just as we use it again, the attempt fails. One second is enough for a
+ * burst of callbacks to use few connections.
  */
 const LONGEST_IDLE = 1;
 
-/** What an agent does with an idle connection: documented, though not in the types. */
+/** The methods of an agent for idle connections. Node documents them, but its types do not. */
 interface Keeping {
   /** @returns whether it is kept */
   keepSocketAlive(socket: Socket): boolean;
@@ -16,8 +16,8 @@ interface Keeping {
 }
 
 /**
- * By connection, for how many seconds the receiver keeps it: half of what it announces, since its
- * clock began to run before ours.
+ * For each connection, the seconds for which we keep it idle: half of what the receiver announces,
+ * because its clock starts before ours.
  */
 const idleTimes = new WeakMap<object, number>();
 
@@ -37,7 +37,7 @@ export function keepBriefly<A extends http.Agent>(agent: A): A {
   keeping.keepSocketAlive = (socket) => {
     const seconds = idleTimes.get(socket) ?? 0;
     if (!(seconds > 0 && keep(socket))) return false;
-    // The agent closes an idle connection when this is over.
+    // The agent closes the idle connection when this timeout ends.
     socket.setTimeout(seconds * 1000);
     return true;
   };

@@ -7,23 +7,23 @@ import { parseRetryAfter } from './retry-schedule.ts';
 import type { SenderSettings } from './sender-options.ts';
 import { signAttempt } from './sign-attempt.ts';
 
-/** What came of an attempt. */
+/** The outcome of an attempt. */
 export interface AttemptResult {
   readonly attempt: DeliveryAttempt;
-  /** `gone` is 410: the receiver wants nothing any more. */
+  /** `gone` is 410: the receiver wants no more callbacks. */
   readonly outcome: 'delivered' | 'failed' | 'gone';
-  /** Unix seconds: before which the receiver wants no other. */
+  /** Unix seconds: the receiver asked for no attempt before this time. */
   readonly retryAt: number | undefined;
 }
 
 const LONGEST_ERROR = 256;
-/** Characters: no endpoint has a longer URL. */
+/** The most characters of a `Location` that are kept: no endpoint has a longer URL. */
 const LONGEST_LOCATION = 2_048;
-/** Characters of it in a sentence. */
+/** The most characters of a `Location` inside an error message. */
 const LONGEST_SHOWN = 200;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 
-/** Makes one attempt. Whatever goes wrong is its result. */
+/** Makes one attempt. It never rejects: a failure is a result too. */
 export async function makeAttempt(
   callback: QueuedCallback,
   endpoint: CheckedEndpoint,
@@ -60,9 +60,9 @@ export async function makeAttempt(
 }
 
 /**
- * The same secret, id and second give the same signature. A receiver that takes each signature once
- * would refuse the second attempt of a second as a replay, so it is dated a second later. Requests
- * that are signed with credentials have a nonce each.
+ * The same secret, id and second give the same signature. A receiver that accepts each signature
+ * once would refuse a second attempt in the same second as a replay. So that attempt is dated a
+ * second later. Requests signed with credentials do not need this: each has its own nonce.
  */
 function unusedTime(
   now: number,
@@ -76,7 +76,10 @@ function unusedTime(
   return time;
 }
 
-/** Where an answer redirects to: the receiver's owner has to know, since no callback follows. */
+/**
+ * The target of a redirect. The endpoint's owner must see it, because the sender does not follow
+ * it.
+ */
 function redirectOf({ status, location }: PostAnswer): Pick<DeliveryAttempt, 'error' | 'location'> {
   if (!REDIRECTS.has(status)) return {};
   if (location === undefined)
@@ -89,13 +92,16 @@ function redirectOf({ status, location }: PostAnswer): Pick<DeliveryAttempt, 'er
   };
 }
 
-/** A redirect is a failure: what is behind it nobody has checked. */
+/** A redirect is a failure, because its target was not checked. */
 function outcomeOf(status: number): AttemptResult['outcome'] {
   if (status >= 200 && status <= 299) return 'delivered';
   return status === 410 ? 'gone' : 'failed';
 }
 
-/** DNS of the receiver's choice must not hold a place for longer than its connection may. */
+/**
+ * The receiver chooses its DNS server. A slow one must not hold a place longer than a slow
+ * connection.
+ */
 async function checkWithin(url: string, settings: SenderSettings) {
   const { connect } = settings.timeouts;
   let timer: NodeJS.Timeout | undefined;
@@ -114,14 +120,14 @@ function toText(bytes: Uint8Array, most: number): string {
   return withoutControls(new TextDecoder().decode(bytes.subarray(0, 4 * most)).slice(0, most));
 }
 
-/** Of a stranger: no control characters, which would forge lines where it is shown. */
+/** A receiver wrote the text. Its control characters could forge lines in a log or a terminal. */
 function withoutControls(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\ufffd');
 }
 
 function describe(error: unknown): string {
   const { message, code } = error as NodeJS.ErrnoException;
-  // Several addresses, none of which answers: the message is empty.
+  // If several addresses do not answer, Node leaves the message empty.
   const text = message || code || 'unknown';
   return text.slice(0, LONGEST_ERROR);
 }

@@ -6,13 +6,13 @@ import type { CallbackAddress } from './callback-address.ts';
 import { hostOf } from './callback-url.ts';
 import { keepBriefly, recordIdleTime } from './idle-connections.ts';
 
-/** Seconds, each from the end of the one before. */
+/** Seconds. Each timeout starts when the one before it ends. */
 interface PostTimeouts {
-  /** Until the connection stands, TLS included. */
+  /** To connect, including TLS. */
   readonly connect: number;
-  /** Until the body is sent and the head of the answer has come. */
+  /** To send the body and receive the head of the answer. */
   readonly headers: number;
-  /** Until the answer is read. */
+  /** To read the rest of the answer. */
   readonly body: number;
 }
 
@@ -21,7 +21,7 @@ interface PostRequest extends CallbackAddress {
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Uint8Array;
   readonly timeouts: PostTimeouts;
-  /** Bytes of the answer that are read; the connection of a longer one is cut. */
+  /** The most bytes of the answer that are read. If it is longer, the connection is closed. */
   readonly maxResponse: number;
 }
 
@@ -29,13 +29,13 @@ export interface PostAnswer {
   readonly status: number;
   readonly location: string | undefined;
   readonly retryAfter: string | undefined;
-  /** As far as it was read. */
+  /** The part that was read. */
   readonly body: Uint8Array;
 }
 
 /** Posts to addresses that were checked. */
 export interface Poster {
-  /** @throws Error where there was no answer */
+  /** @throws Error if there was no answer */
   post(request: PostRequest): Promise<PostAnswer>;
   close(): void;
 }
@@ -45,10 +45,10 @@ type PinnedOptions = https.RequestOptions & { readonly pinned?: string };
 const KEPT = { keepAlive: true, maxFreeSockets: 256 };
 
 /**
- * Connects to the addresses that were checked and to nothing else. `node:https` rather than fetch:
- * it takes a `lookup`, follows no redirect (which could lead inside), sends no cookie, unpacks
- * nothing, and knows no proxy unless told. It posts once: what a receiver may have seen is never
- * sent again by itself.
+ * Connects only to the addresses that were checked. It uses `node:https` rather than fetch: that
+ * takes a `lookup`, follows no redirect (which could lead into our network), sends no cookie,
+ * decompresses nothing, and uses no proxy by default. It posts once: if the receiver may have seen
+ * a request, the poster does not send it again.
  */
 export function createPoster(): Poster {
   const agents = {
@@ -59,7 +59,7 @@ export function createPoster(): Poster {
     async post(request) {
       const agent = agents[request.url.protocol as 'http:' | 'https:'];
       const first = await attempt(request, agent);
-      // The other end had closed it while it was idle: not a byte was sent.
+      // The receiver closed the connection while it was idle, so no byte was sent.
       const answer = first instanceof StaleConnection ? await attempt(request, false) : first;
       if (answer instanceof Error) throw answer;
       return answer;
@@ -71,8 +71,9 @@ export function createPoster(): Poster {
 }
 
 /**
- * A kept connection is used again only for the same name *and* the same addresses: else one that
- * was made before the name was rebound, or by a policy that allowed more, would still be taken.
+ * A kept connection is used again only for the same name *and* the same addresses. Otherwise the
+ * sender would still use a connection from before the name was rebound, or from settings that
+ * allowed more.
  */
 function pinning<A extends http.Agent>(agent: A): A {
   const named = agent.getName.bind(agent);
@@ -98,7 +99,7 @@ function attempt(
     lookup: lookupOf(addresses),
     pinned: addresses.join(),
     autoSelectFamilyAttemptTimeout: 1_000,
-    // An address has no name to ask for (RFC 6066 section 3).
+    // An IP address is not allowed as a server name (RFC 6066 section 3).
     ...(isTls ? { servername: isIP(host) === 0 ? host : '', rejectUnauthorized: true } : {}),
   } as PinnedOptions;
   return new Promise((resolve) => {
@@ -130,7 +131,8 @@ function attempt(
         return;
       }
       within(timeouts.headers, 'get an answer');
-      // The other end may have closed it, which Node reads before this: then nothing is sent.
+      // The receiver may have closed it. Node reads that before this callback runs: then nothing is
+      // sent.
       setImmediate(() => {
         if (isSettled) return;
         if (socket.writable && !socket.readableEnded) send();
@@ -141,7 +143,7 @@ function attempt(
       within(timeouts.body, 'read the answer');
       isAnswered = true;
       recordIdleTime(response);
-      // The head has decided: what goes wrong with the rest is not worth a repeat of all.
+      // The head decides the outcome. An error in the rest must not cause a second delivery.
       void readUpTo(response, maxResponse).then((read) => {
         if (!response.complete) request.destroy();
         const { location, 'retry-after': retryAfter } = response.headers;
@@ -166,16 +168,16 @@ async function readUpTo(response: http.IncomingMessage, most: number): Promise<U
     for await (const chunk of response as AsyncIterable<Buffer>) {
       chunks.push(chunk);
       length += chunk.length;
-      // An endless answer would otherwise be paid for by us.
+      // Otherwise a receiver could make us read an endless answer.
       if (!(length <= most)) break;
     }
   } catch {
-    // What has come is all there is.
+    // The connection broke. Keep the part that was read.
   }
   return Buffer.concat(chunks).subarray(0, most);
 }
 
-/** Answers with what was checked, whatever is asked for. */
+/** A lookup that always returns the checked addresses, so a name is never resolved again. */
 function lookupOf(addresses: readonly string[]): LookupFunction {
   const found = addresses.map((address) => ({ address, family: isIP(address) }));
   return (_hostname, { all }, callback) => {

@@ -1,14 +1,14 @@
 import { Resolver } from 'node:dns/promises';
 
-/** Finds all addresses of a host name; given by whoever has a resolver of their own. */
+/** Finds all addresses of a host name. Give your own to use another resolver. */
 export type ResolveHost = (hostname: string) => Promise<readonly string[]>;
 
 const NO_RECORDS = new Set(['ENODATA', 'ENOTFOUND']);
 
 /**
- * Asks DNS, and neither `/etc/hosts` nor the search domains of this machine: there stand names of
- * its own network. Not by `dns.lookup`, which has four threads for all of the process: four
- * receivers with a dead name server would stop everybody's.
+ * Asks DNS only. It does not use `/etc/hosts` or the search domains of this machine, because they
+ * hold names of its own network. It does not use `dns.lookup` either, which has four threads for
+ * the whole process: four receivers with a dead name server would block all others.
  */
 export function createResolver(timeout: number, servers?: readonly string[]): ResolveHost {
   const resolver = new Resolver({ timeout: Math.ceil((timeout * 1000) / 2), tries: 2 });

@@ -1,6 +1,6 @@
 /**
- * The example of the Standard Webhooks specification: seconds from each attempt to the next, the
- * first being made at once. Ten attempts over 75 hours.
+ * The example of the Standard Webhooks specification: seconds from each attempt to the next. The
+ * first attempt is made at once. This gives ten attempts over 75 hours.
  *
  * @see the Standard Webhooks specification, "Deliverability and reliability"
  */
@@ -9,16 +9,16 @@ export const STANDARD_SCHEDULE: readonly number[] = [
 ];
 
 const SECONDS = /^\d{1,10}$/;
-/** RFC 9110 section 5.6.7, as every sender must write it. */
+/** The form of RFC 9110 section 5.6.7 that every sender must write. */
 const HTTP_DATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/;
 
 /**
  * Reads `Retry-After` (RFC 9110 section 10.2.3).
  *
  * @param now Unix seconds
- * @param most seconds: a receiver that says "in ten years" would otherwise keep its callbacks here
- * for so long
- * @returns Unix seconds; `undefined` where it says nothing that can be used
+ * @param most seconds: otherwise a receiver could say "in ten years", and its callbacks would stay
+ * here for ten years
+ * @returns Unix seconds; `undefined` if the value cannot be used
  */
 export function parseRetryAfter(
   value: string | undefined,

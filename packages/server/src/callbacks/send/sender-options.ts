@@ -9,58 +9,58 @@ import type { CallbackQueue, DeliveryAttempt } from './queue/callback-queue.ts';
 import { MemoryCallbackQueue } from './queue/memory-callback-queue.ts';
 import { STANDARD_SCHEDULE } from './retry-schedule.ts';
 
-/** What hooks are told of a delivery. */
+/** What the hooks receive about a delivery. */
 export interface DeliveryReport {
   readonly id: string;
   readonly endpointId: string;
   readonly eventId: string;
-  /** The last, where there was one. */
+  /** The latest attempt, if there was one. */
   readonly attempt: DeliveryAttempt | undefined;
-  /** Why it was given up, where no attempt says so. */
+  /** Why the delivery is dead, if no attempt shows that. */
   readonly reason?: string | undefined;
 }
 
-/** What a sender is built from. Times in seconds, sizes in bytes. */
+/** The options of a sender. Times are in seconds, sizes in bytes. */
 export interface CallbackSenderOptions extends CallbackAddressOptions {
-  /** Finds an endpoint as it is now. */
+  /** Finds the current state of an endpoint. */
   readonly endpoints: FindEndpoint;
   /**
-   * Keeps what is to be sent: a `MemoryCallbackQueue` if not given, which forgets it when the
-   * process ends.
+   * Keeps the callbacks until they are delivered: a `MemoryCallbackQueue` if not given, which loses
+   * them when the process ends.
    */
   readonly queue?: CallbackQueue | undefined;
   /** `standardWebhooks()` if not given. */
   readonly scheme?: CallbackScheme | undefined;
   /**
-   * `elsewhere`: this process only queues, and others that share the queue deliver. `here` if not
-   * given.
+   * `elsewhere`: this process only queues, and other processes that share the queue deliver. `here`
+   * if not given.
    */
   readonly deliver?: 'here' | 'elsewhere' | undefined;
   /**
-   * From each failed attempt to the next; after the last it is given up. That of Standard Webhooks
-   * if not given: 75 hours.
+   * The delays from each failed attempt to the next. If the attempt after the last delay fails, the
+   * delivery is dead. If not given, the schedule of Standard Webhooks: 75 hours.
    */
   readonly schedule?: readonly number[] | undefined;
   /**
-   * By which part of itself a time of the schedule is made longer at most, at random: 0.1 if not
-   * given.
+   * The most by which a delay of the schedule is made longer at random, as a part of the delay: 0.1
+   * if not given.
    */
   readonly jitter?: number | undefined;
-  /** For how long `Retry-After` is believed: 86,400 if not given. */
+  /** The longest `Retry-After` that is obeyed: 86,400 if not given. */
   readonly maxRetryAfter?: number | undefined;
   /**
-   * Attempts at once, in this process: 256 if not given. An eighth is only for endpoints that
-   * answered within a second of late.
+   * The most attempts at once in this process: 256 if not given. An eighth of them is only for
+   * endpoints that answered within a second lately.
    */
   readonly concurrency?: number | undefined;
-  /** Attempts at once at one endpoint, in this process: 4 if not given. */
+  /** The most attempts at once at one endpoint, in this process: 4 if not given. */
   readonly perEndpoint?: number | undefined;
   /**
-   * Attempts at once at all endpoints of one owner, in this process: an eighth of `concurrency` if
-   * not given, and not less than `perEndpoint`.
+   * The most attempts at once at all endpoints of one owner, in this process. If not given, an
+   * eighth of `concurrency`, but at least `perEndpoint`.
    */
   readonly perOwner?: number | undefined;
-  /** To connect, DNS included (5); for the head of the answer (20); for the rest of it (5). */
+  /** Time to connect, DNS included (5); for the head of the answer (20); for its rest (5). */
   readonly timeouts?:
     | {
         readonly connect?: number | undefined;
@@ -68,34 +68,34 @@ export interface CallbackSenderOptions extends CallbackAddressOptions {
         readonly body?: number | undefined;
       }
     | undefined;
-  /** Of an event: 65,536 if not given. */
+  /** The largest body of an event: 65,536 if not given. */
   readonly maxPayload?: number | undefined;
-  /** Of an answer that are read: 16,384 if not given. */
+  /** The most bytes of an answer that are read: 16,384 if not given. */
   readonly maxResponse?: number | undefined;
-  /** Characters of an answer that are kept: 512 if not given. */
+  /** The most characters of an answer that are kept: 512 if not given. */
   readonly keepResponse?: number | undefined;
   /**
-   * Unix seconds, with fractions; the system's clock if not given. A queue that is given has its
-   * own.
+   * Returns Unix seconds, with fractions; the system's clock if not given. A queue that you give
+   * has its own clock.
    */
   readonly clock?: (() => number) | undefined;
-  /** From 0 to 1. */
+  /** Returns a number from 0 to 1, for `jitter`; `Math.random` if not given. */
   readonly random?: (() => number) | undefined;
-  /** The receiver has answered with 2xx. */
+  /** Called when the receiver has answered with 2xx. */
   readonly onDelivered?: ((delivery: DeliveryReport) => unknown) | undefined;
-  /** An attempt has failed. */
+  /** Called when an attempt has failed. */
   readonly onFailed?: ((delivery: DeliveryReport) => unknown) | undefined;
   /**
-   * The receiver has answered with 410: store that the endpoint is disabled. Waited for; where it
-   * rejects, it is told again.
+   * Called when the receiver has answered with 410: store that the endpoint is disabled. The sender
+   * waits for it. If it rejects, it is called again later.
    */
   readonly onDisabled?: ((endpointId: string) => unknown) | undefined;
-  /** It was given up. */
+  /** Called when the delivery is dead. */
   readonly onDead?: ((delivery: DeliveryReport) => unknown) | undefined;
   /**
-   * Called if endpoints cannot be looked up, or a hook fails; and if no queue is given, also if the
-   * one in memory is nearly full. If not given, process warnings say so. See docs/errors.md,
-   * "Process warnings".
+   * Called if endpoints cannot be looked up, or a hook fails. If you give no queue, it is also
+   * called if the one in memory is nearly full. If not given, process warnings say so. See
+   * docs/errors.md, "Process warnings".
    */
   readonly onWarning?: WarningHook | undefined;
 }
@@ -147,7 +147,7 @@ export type SenderSettings = z.output<typeof optionsSchema> & {
   readonly warnings: OperatorWarnings;
 };
 
-/** @throws TypeError or RangeError naming the option that cannot be used */
+/** @throws TypeError or RangeError that names the option that cannot be used */
 export function checkSenderOptions(options: CallbackSenderOptions): SenderSettings {
   const settings = parseOptions('callback sender', optionsSchema, options);
   const { clock, concurrency, perEndpoint, onWarning } = settings;

@@ -15,9 +15,10 @@ import type { CheckedEndpoint } from './callback-endpoint.ts';
 import type { QueuedCallback } from './queue/callback-queue.ts';
 
 /**
- * The headers of one attempt, signed anew: an old timestamp would be refused as a replay.
+ * Writes the headers of one attempt. Each attempt is signed again, because the receiver would
+ * refuse an old timestamp as a replay.
  *
- * @throws TypeError where a secret cannot sign; it is not part of the message
+ * @throws TypeError if a secret cannot sign; the message does not show the secret
  */
 export async function signAttempt(
   { eventId, contentType, body }: QueuedCallback,
@@ -36,9 +37,9 @@ export async function signAttempt(
 }
 
 /**
- * What signs with each secret of an endpoint.
+ * Reads the secrets of an endpoint, and returns a function for each that signs with it.
  *
- * @throws TypeError if one cannot sign; it is not part of the message
+ * @throws TypeError if one cannot sign; the message does not show it
  */
 export function readSecrets(
   { secrets = [] }: CheckedEndpoint,
@@ -51,7 +52,7 @@ export function readSecrets(
   });
 }
 
-/** As a client signs: with a nonce of its own for each attempt, since a server takes none twice. */
+/** Signs like a client. Each attempt has its own nonce, because a server accepts a nonce once. */
 async function asRequest(
   { credentials, audience }: CheckedEndpoint,
   url: URL,

@@ -9,7 +9,7 @@ import { KEPT_CHANGES, type StoreLook, type StoreState } from '../store-history.
 import { sweep, withDraft } from './file-draft.ts';
 
 const FORMAT = 'countersign keys 1';
-/** What the names of drafts end in. */
+/** The ending of the names of drafts. */
 const ENDING = '.next';
 
 const fileSchema = z.strictObject({
@@ -22,7 +22,7 @@ const fileSchema = z.strictObject({
       since: z.number(),
       changes: z.array(z.string().min(1)).max(KEPT_CHANGES),
     })
-    // Of an earlier build.
+    // A file of an earlier build has no history.
     .default({ count: 0, since: 0, changes: [] }),
 });
 
@@ -33,7 +33,10 @@ export interface Contents {
   readonly history: FileHistory;
 }
 
-/** How far the file has come, and the names of its last changes: by them it is noticed if an older copy was put in its place. */
+/**
+ * How many changes the file has seen, and the names of the last ones. They show whether an older
+ * copy was put in its place.
+ */
 export interface FileHistory extends Pick<StoreState, 'count' | 'since'> {
   readonly changes: readonly string[];
 }
@@ -45,18 +48,18 @@ export const NOTHING: Contents = {
   history: { count: 0, since: 0, changes: [] },
 };
 
-/** Counts a change. */
+/** Adds a change to a history. */
 export function withChange({ count, since, changes }: FileHistory): FileHistory {
   const change = randomBytes(12).toString('base64url');
   return { count: count + 1, since, changes: [...changes, change].slice(-KEPT_CHANGES) };
 }
 
-/** A history that begins now, whatever became of the store before. */
+/** Begins a history again: of a new store, or of a copy that was accepted. */
 export function begun(history: FileHistory): FileHistory {
   return withChange({ ...history, since: Math.max(Date.now(), history.since + 1) });
 }
 
-/** What the file answers to who has seen it before. */
+/** What the file answers to a process that has seen it before. */
 export function lookAt({ count, since, changes }: FileHistory, { last }: StoreState): StoreLook {
   return { count, since, last: changes.at(-1) ?? '', isKnown: changes.includes(last) };
 }
@@ -64,18 +67,18 @@ export function lookAt({ count, since, changes }: FileHistory, { last }: StoreSt
 const NOT_A_FILE = 'it is no regular file; give the path of one, or of none yet';
 
 /**
- * What is in the file; `undefined` if there is no file.
+ * Reads the file; `undefined` if there is none.
  *
  * @throws KeyStoreError `ERR_STORE_UNFIT`, `ERR_RECORD_UNREADABLE`
  */
 export async function readContents(path: string): Promise<Contents | undefined> {
-  // A pipe must not keep it waiting for whoever writes to it.
+  // If the path leads to a pipe, reading must not wait for a writer.
   const flags = constants.O_RDONLY | constants.O_NONBLOCK;
   const file = await open(path, flags).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined;
     if (error.code === 'EACCES')
       throw unfit(path, 'this user may not read it; run as its owner, or chown it', error);
-    // Of a socket.
+    // The path leads to a socket.
     if (error.code === 'ENXIO') throw unfit(path, NOT_A_FILE, error);
     throw error;
   });
@@ -114,7 +117,8 @@ function parse(path: string, text: string): z.output<typeof fileSchema> {
 }
 
 /**
- * Beside it, then in its place: a process that dies in the middle leaves the old one as it was.
+ * Writes a draft beside the file, then renames it. If the process dies in between, the old file
+ * stays as it was.
  *
  * @param check makes sure at the last moment that this process may still write
  * @throws KeyStoreError `ERR_STORE_UNFIT`, and what `check` throws
@@ -124,7 +128,7 @@ export async function writeContents(
   { records, uses, history }: Contents,
   check: () => Promise<void>,
 ): Promise<void> {
-  // Who writes now holds the lock.
+  // This process holds the lock, so all drafts are left over.
   await sweep(path, ENDING);
   const text = JSON.stringify(
     {
@@ -144,21 +148,21 @@ export async function writeContents(
   await syncFolder(dirname(path));
 }
 
-/** With a file of ours in place of theirs, others could not read what they wrote. */
+/** Refuses to replace a file of another user: that user could not read the new one. */
 async function checkOwner(path: string, draft: string): Promise<void> {
   const present = await stat(path).catch(() => undefined);
   if (present === undefined || present.uid === (await stat(draft)).uid) return;
   throw unfit(path, `it belongs to user ${present.uid}; write to it as that user, or as root`);
 }
 
-/** That a file has another name is written down only with its folder. Not all systems can. */
+/** Flushes the folder: only then is the new name safe on disk. Not all systems can do that. */
 async function syncFolder(path: string): Promise<void> {
   let folder: FileHandle | undefined;
   try {
     folder = await open(path, 'r');
     await folder.sync();
   } catch {
-    // Windows does not open folders.
+    // Windows cannot open folders.
   } finally {
     await folder?.close();
   }

@@ -5,16 +5,17 @@ import { basename, dirname, join } from 'node:path';
 const RANDOM = /^[0-9a-f]{16}$/;
 
 interface DraftOptions {
-  /** What its name ends in. */
+  /** The ending of its name. */
   readonly ending?: string;
-  /** Whether it must outlive a loss of power. */
+  /** Whether it must survive a loss of power. */
   readonly flush?: boolean;
 }
 
 /**
- * Writes beside a file what shall take its place. If it is not put there nothing is left of it.
+ * Writes a draft beside a file that it is to replace. If `act` does not put it in place, the draft
+ * is removed.
  *
- * @param act puts it in its place
+ * @param act puts the draft in its place
  */
 export async function withDraft<T>(
   path: string,
@@ -22,7 +23,8 @@ export async function withDraft<T>(
   { ending = '', flush = false }: DraftOptions,
   act: (draft: string) => Promise<T>,
 ): Promise<T> {
-  // A name of its own: who has lost the lock, and does not know it yet, must not get at another's.
+  // A name of its own: a process that has lost the lock unnoticed must not touch another's
+  // draft.
   const draft = `${path}.${randomBytes(8).toString('hex')}${ending}`;
   try {
     const file = await open(draft, 'wx', 0o600);
@@ -39,15 +41,22 @@ export async function withDraft<T>(
   }
 }
 
-/** What root writes goes to whose file it replaces, or whose folder it is new in: servers run as others, and must read it. */
+/**
+ * If root writes, gives the draft to the owner of the file or of the folder. Servers run as that
+ * user, and must read it.
+ */
 async function give(draft: FileHandle, path: string): Promise<void> {
   if (process.geteuid?.() !== 0) return;
   const { uid, gid } = await stat(path).catch(() => stat(dirname(path)));
-  // Not every root may, as in a container: then it stays root's, as it would be everybody else's who writes it.
+  // Root may lack the right, as in a container. Then the draft stays root's.
   await draft.chown(uid, gid).catch(() => undefined);
 }
 
-/** Makes a file that appears whole, or not at all, and never in place of another. It says whether it did. */
+/**
+ * Creates a file completely or not at all, and never replaces one.
+ *
+ * @returns whether it created the file
+ */
 export async function create(
   path: string,
   text: string,
@@ -59,7 +68,7 @@ export async function create(
       return true;
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      // Gone where this process was held up for so long that another has swept.
+      // The draft is gone if another process has swept while this one was held up.
       if (code !== 'EEXIST' && code !== 'ENOENT') throw error;
       return false;
     }
@@ -67,9 +76,10 @@ export async function create(
 }
 
 /**
- * Takes away the drafts of a file that processes have left which were killed while they wrote, and nothing else.
+ * Removes the drafts of a file that killed processes have left, and nothing else.
  *
- * @param age milliseconds: where others may be writing, how old a draft is that is nobody's any more
+ * @param age milliseconds; if other processes may be writing, only drafts older than this are
+ *   removed
  */
 export async function sweep(path: string, ending = '', age = 0): Promise<void> {
   const folder = dirname(path);
@@ -80,13 +90,16 @@ export async function sweep(path: string, ending = '', age = 0): Promise<void> {
       name.endsWith(ending) &&
       RANDOM.test(name.slice(start.length, name.length - ending.length));
     const draft = join(folder, name);
-    // One that somebody else has left in a folder where only he may take it away stays.
+    // In a folder where only the owner may remove files, a draft of another user stays.
     if (isDraft && (await isOlder(draft, age)))
       await rm(draft, { force: true }).catch(() => undefined);
   }
 }
 
-/** Also of a time that lies ahead: the clock was put right since. */
+/**
+ * Whether a file is older than `age`. A time in the future counts too: the clock was corrected
+ * since.
+ */
 async function isOlder(path: string, age: number): Promise<boolean> {
   const made = await stat(path).catch(() => undefined);
   return made !== undefined && Math.abs(Date.now() - made.mtimeMs) >= age;

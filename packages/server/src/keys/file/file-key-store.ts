@@ -7,15 +7,15 @@ import { type MasterKeyProvider, MasterKeys } from '../master-keys.ts';
 import { FileRecords } from './file-records.ts';
 
 export interface FileKeyStoreOptions {
-  /** Where the file is, or shall be. Its folder must exist. */
+  /** The path of the file. Its folder must exist. */
   readonly path: string;
   /** What secrets are sealed with: see {@link MasterKeyProvider}. */
   readonly masterKey: MasterKeyProvider;
   /** Unix seconds; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
   /**
-   * Called if the operator must know something of the store, such as that its file is gone or cannot be read. If not given, process warnings
-   * say so. See docs/errors.md, "Process warnings".
+   * Called if the operator must know something of the store, such as that its file is gone or
+   * cannot be read. If not given, process warnings say so. See docs/errors.md, "Process warnings".
    */
   readonly onWarning?: WarningHook | undefined;
 }
@@ -28,16 +28,19 @@ const optionsSchema = z.strictObject({
 });
 
 /**
- * Access keys in one file, for the servers and commands of one machine: secrets are sealed, the file is readable by its owner
- * only and replaced as a whole, what one process changes others see within a moment, and two that write lose nothing.
- * If the file is gone, the store says so (`ERR_STORE_EMPTY`, and a process warning). It does not say that a key is unknown.
+ * Access keys in one file, for the servers and commands of one machine. Secrets are sealed. Only
+ * its owner can read the file, and it is always replaced as a whole. Other processes see a change
+ * within a moment, and if two processes write at once, both changes are kept. If the file is gone,
+ * the store says so (`ERR_STORE_EMPTY`, and a process warning). It does not say that a key is
+ * unknown.
  *
  * @example
  * ```ts no-run
  * import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
  *
- * const keys = new FileKeyStore({ path: 'keys.json', masterKey: masterKeyFile('keys.json.master-key') });
- * const { accessKeyId, secretAccessKey } = await keys.create({ subject: 'alice', scopes: ['videos:parse'] });
+ * const masterKey = masterKeyFile('keys.json.master-key');
+ * const keys = new FileKeyStore({ path: 'keys.json', masterKey });
+ * const { accessKeyId, secretAccessKey } = await keys.create({ subject: 'alice' });
  * ```
  * @see docs/keys.md
  */

@@ -7,28 +7,30 @@ import { quote } from '@countersign/shared';
 import { KeyStoreError } from '../key-store-error.ts';
 import { create, sweep } from './file-draft.ts';
 
-/** Milliseconds for which others are waited for. */
+/** Milliseconds to wait for other processes. */
 const LONGEST_WAIT = 30_000;
 const PAUSE = 15;
-/** Milliseconds after which a lock is nobody's: twice what its owner may hold it for. */
+/** Milliseconds after which a lock has expired: twice the time for which its owner may hold it. */
 const STALE = 10_000;
 
 interface Owner {
   readonly token: string;
   readonly pid: number;
-  /** Where the process has this number. */
+  /** The machine, or the container, where this process number is valid. */
   readonly host: string;
   /** Milliseconds, by the system's clock. */
   readonly since: number;
 }
 
 /**
- * Lets one process of a machine at a time do something: the one whose file it is. What a process that was killed has left
- * behind is taken away.
+ * Lets one process of a machine at a time do something. The lock is a file with the owner's process
+ * number in it. A lock that a killed process has left is removed.
  *
  * @param path of the lock
- * @param act is given a way to make sure, before anything is written for good, that the lock is still held
- * @throws KeyStoreError `ERR_STORE_BUSY` where others hold it for half a minute, or it was lost
+ * @param act gets a function that makes sure that the lock is still held; call it before the final
+ *   write
+ * @throws KeyStoreError `ERR_STORE_BUSY` if other processes hold the lock for half a minute, or it
+ *   was lost
  */
 export async function withLock<T>(
   path: string,
@@ -37,7 +39,7 @@ export async function withLock<T>(
   const { token, since } = await take(path);
   const isOurs = async (): Promise<boolean> => (await readOwner(path))?.token === token;
   const check = async (): Promise<void> => {
-    // Held up for long, as when a computer sleeps, this process is no longer waited for.
+    // A process that was held up for long, as by a sleeping computer, has lost its lock.
     if (Date.now() - since < STALE / 2 && (await isOurs())) return;
     throw new KeyStoreError('ERR_STORE_BUSY', `Lost the lock ${quote(path, 200)}: try again`);
   };
@@ -67,20 +69,23 @@ async function take(path: string): Promise<Owner> {
   }
 }
 
-/** One at a time: of two that find the same lock stale, the slower one would take away the quicker one's. */
+/**
+ * Removes a stale lock, one process at a time. Otherwise two processes may find the same stale
+ * lock, and the slower one would remove the new lock of the quicker one.
+ */
 async function takeAway(path: string, stale: Owner): Promise<void> {
   const guard = `${path}.stale`;
   try {
     await writeFile(guard, '', { mode: 0o600, flag: 'wx' });
   } catch {
-    // Killed at this very point, a process leaves the guard.
+    // A process that was killed at this point has left the guard.
     const made = await stat(guard).catch(() => undefined);
     if (made !== undefined && isLongAgo(made.mtimeMs)) await rm(guard, { force: true });
     return;
   }
   try {
     const present = await readOwner(path);
-    // Of one that cannot be read the token does not tell whether it is still the same.
+    // A lock that cannot be read has no token, so it is judged by its age again.
     if (present?.token === stale.token && isStale(present)) await rm(path, { force: true });
   } finally {
     await rm(guard, { force: true });
@@ -96,7 +101,8 @@ async function readOwner(path: string): Promise<Owner | undefined> {
     if (code === 'ENOENT') return undefined;
     if (code !== 'EACCES' && !(error instanceof SyntaxError)) throw error;
   }
-  // What a loss of power has left of one, or one of another user: nobody's, after a while.
+  // The lock may be damaged by a loss of power, or belong to another user. It expires by its
+  // age.
   const made = await stat(path).catch(() => undefined);
   return made && { token: '', pid: process.pid, host: '', since: made.mtimeMs };
 }
@@ -105,17 +111,20 @@ function isStale({ pid, host, since }: Owner): boolean {
   return (host === nameHost() && !isAlive(pid)) || isLongAgo(since);
 }
 
-/** Also what lies far ahead: the clock was put right since. And what is no time. */
+/** Also if the time is far in the future, since the clock was corrected, or if it is no time. */
 function isLongAgo(since: number): boolean {
   return !(Math.abs(Date.now() - since) <= STALE);
 }
 
-/** A container may be called what its host is called, and yet has numbers of processes of its own. */
+/**
+ * The name of the machine with its process namespace. A container can have the host name of its
+ * host, and has process numbers of its own.
+ */
 function nameHost(): string {
   try {
     return `${hostname()} ${readlinkSync('/proc/self/ns/pid')}`;
   } catch {
-    // Only Linux has these.
+    // Only Linux has process namespaces.
     return hostname();
   }
 }
@@ -125,7 +134,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // It lives, and is somebody else's.
+    // The process exists, and belongs to another user.
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }

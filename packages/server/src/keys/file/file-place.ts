@@ -4,10 +4,11 @@ import { quote } from '@countersign/shared';
 import { KeyStoreError } from '../key-store-error.ts';
 
 /**
- * Where a file really is, or shall be, whatever links lead there: what is put in the place of a link makes two files of one, and
- * who comes by another link must find the same lock.
+ * The real path of a file, which need not exist yet. A rename onto a link would make a second file.
+ * And processes that use different links to one file must find the same lock.
  *
- * @throws KeyStoreError `ERR_STORE_UNFIT` where root would follow somebody's link to what is not theirs
+ * @throws KeyStoreError `ERR_STORE_UNFIT` if root would follow a user's link to a file of another
+ *   user
  */
 export async function placeOf(path: string): Promise<string> {
   const place = await follow(path);
@@ -15,7 +16,7 @@ export async function placeOf(path: string): Promise<string> {
   return place;
 }
 
-/** Whoever may put a link into a folder could else have root write wherever they like. */
+/** Without this check, a user who may put a link into the folder could make root write anywhere. */
 async function checkLink(path: string, place: string): Promise<void> {
   const link = await lstat(path).catch(() => undefined);
   if (!link?.isSymbolicLink() || link.uid === 0) return;
@@ -34,9 +35,9 @@ async function follow(path: string): Promise<string> {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
   }
   const folder = await realpath(dirname(path));
-  // A link to a file that is not there yet: it shall be made where that points to.
+  // A link to a file that does not exist yet: the file is created where the link points to.
   const target = await readlink(path).catch(() => undefined);
   if (target === undefined) return join(folder, basename(path));
-  // Not joined: what is above a folder that is itself a link only the system can tell.
+  // Not join(): if a folder is itself a link, only the system knows what is above it.
   return follow(isAbsolute(target) ? target : `${folder}${sep}${target}`);
 }

@@ -27,15 +27,18 @@ import {
 import { withLock } from './file-lock.ts';
 import { placeOf } from './file-place.ts';
 
-/** Milliseconds between two looks at the file: how long a change by another process takes to be seen. */
+/**
+ * Milliseconds between two looks at the file, and so the delay until a change by another process is
+ * seen.
+ */
 const LOOK_EVERY = 50;
 
 const UNFIT = 'COUNTERSIGN_KEY_STORE_UNFIT';
 const UNREACHABLE = 'COUNTERSIGN_KEY_STORE_UNREACHABLE';
 
 /**
- * Records in one file, sealed: read as a whole, and replaced as a whole by one process at a time. Who reads sees the old one or
- * the new one.
+ * Sealed records in one file. It is read as a whole, and replaced as a whole by one process at a
+ * time, so a reader sees either the old contents or the new ones.
  */
 export class FileRecords implements RecordStore {
   readonly #path: string;
@@ -46,10 +49,13 @@ export class FileRecords implements RecordStore {
   readonly #warnings: OperatorWarnings;
   readonly #listeners: ((name?: string) => void)[] = [];
   readonly #looking: NodeJS.Timeout;
-  /** What the file was when it was read last. */
+  /** The inode, times and size of the file when it was last read. */
   #seen = '';
   #contents: Promise<Contents | undefined> | undefined;
-  /** Within a process one follows the other: only processes wait for the lock. */
+  /**
+   * Changes of this process are made one after the other, so that only different processes wait for
+   * the lock.
+   */
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
 
@@ -60,7 +66,7 @@ export class FileRecords implements RecordStore {
     clock: () => number,
     warnings: OperatorWarnings,
   ) {
-    // Now: where the process changes its folder it goes on with the same file.
+    // Resolved now: the process may change its working directory.
     this.#path = resolve(path);
     this.#masterKeys = masterKeys;
     this.#clock = clock;
@@ -73,7 +79,7 @@ export class FileRecords implements RecordStore {
   async create(how: 'by-name' | 'first-record'): Promise<void> {
     if ((await this.#contentsNow()) !== undefined) return;
     if (how === 'first-record' && this.#presence.wasThere) throw this.#presence.missing();
-    // Where nothing can be sealed, none is made.
+    // If nothing can be sealed, the store is not created.
     await this.#masterKeys.current();
     const made = { ...NOTHING, history: begun(NOTHING.history) };
     await this.#replace(async (contents) => contents ?? made);
@@ -114,13 +120,13 @@ export class FileRecords implements RecordStore {
     });
   }
 
-  /** All at once: the file is written as a whole, and the lock is held no longer than for one. */
+  /** Seals all records in one change, since the file is written as a whole anyway. */
   async reseal(): Promise<Resealed> {
     let total = 0;
     const failures = new Map<string, KeyStoreError>();
-    // What is not there yet is not made for this, nor a master key.
+    // An empty store needs no change, and no new master key.
     if ((await this.#present()).records.size === 0) return { total, failures };
-    // One that seals for all: whoever is asked may take his time.
+    // One key for all records: a provider may take long for each answer.
     const present = await this.#masterKeys.current();
     const masterKeys = { current: async () => present };
     await this.#change(async ({ records, uses, history }) => {
@@ -165,19 +171,21 @@ export class FileRecords implements RecordStore {
     await this.#last;
   }
 
-  /** What is in the file now. */
+  /** Reads the file as it is now. */
   async #present(): Promise<Contents> {
     return this.#checked(await this.#contentsNow());
   }
 
-  /** @throws KeyStoreError `ERR_STORE_EMPTY` if there is no file: nobody can tell whether it was removed, or never made */
+  /**
+   * @throws KeyStoreError `ERR_STORE_EMPTY` if there is no file: it was removed, or never created
+   */
   #checked(contents: Contents | undefined): Contents {
     if (contents === undefined) throw this.#presence.missing();
     this.#presence.found();
     return contents;
   }
 
-  /** It is read again only where it has changed. */
+  /** Reads the file if it has changed. */
   async #contentsNow(): Promise<Contents | undefined> {
     this.#checkOpen();
     await this.#look();
@@ -204,7 +212,7 @@ export class FileRecords implements RecordStore {
     this.#warnings.end(UNFIT);
     this.#warnings.end(UNREACHABLE);
     if (contents !== undefined) this.#history.recordLook(seen, lookAt(contents.history, seen));
-    // The operator hears of a loss also while no request comes.
+    // The operator is told of a loss even if no request comes.
     if (this.#presence.wasThere) {
       if (contents === undefined) this.#presence.missing();
       else this.#presence.found();
@@ -212,12 +220,15 @@ export class FileRecords implements RecordStore {
     return contents;
   }
 
-  /** Reads what others have written: a server must know how far the file has come, if an older copy takes its place. */
+  /**
+   * Reads what other processes have written. A server must know the latest changes to notice that
+   * an older copy has replaced the file.
+   */
   async #follow(): Promise<void> {
     if (await this.#look()) await this.#contentsNow().catch(() => undefined);
   }
 
-  /** @returns whether the file is another than before */
+  /** @returns whether the file has changed */
   async #look(): Promise<boolean> {
     const { ino, ctimeNs, mtimeNs, size } = await stat(this.#path, { bigint: true }).catch(
       () => NO_FILE,
@@ -253,7 +264,7 @@ export class FileRecords implements RecordStore {
   }
 }
 
-/** What somebody has changed so that it is no metadata any more stays there: it must be seen. */
+/** A record whose metadata was damaged never expires: the operator must be able to see it. */
 function hasHadItsTime({ policy }: SealedRecord, now: number): boolean {
   try {
     return isOver(JSON.parse(policy), now);

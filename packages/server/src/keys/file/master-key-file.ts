@@ -5,19 +5,22 @@ import { generateMasterKey } from '../master-keys.ts';
 import { create } from './file-draft.ts';
 
 /**
- * Master keys in a file of their own, one per line; the first one seals. It is made when it is first asked for, readable by its
- * owner only. To rotate, put a new line on top, and call `rewrap()`. A line that is taken away opens nothing any more, a minute later.
- * The file tells all keys that there are, so ids that strangers make up cost nothing.
+ * Master keys in a file of their own, one per line; the first one seals. The file is created when a
+ * key is first needed, readable by its owner only. To rotate, put a new line on top, and call
+ * `rewrap()`. If a line is removed, its key opens nothing a minute later. The file lists all keys,
+ * so ids that attackers make up cost nothing.
  *
- * @param path where it is, or shall be: not where backups of the key store go
- * @returns a provider of master keys; it throws where the file cannot be read, or others may read it
- * @throws TypeError if the path is none
+ * @param path of the file; keep it out of backups of the key store
+ * @returns a provider of master keys; it throws if the file cannot be read, or other users may read
+ *   it
+ * @throws TypeError if `path` is no path
  *
  * @example
  * ```ts no-run
  * import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
  *
- * const keys = new FileKeyStore({ path: 'keys.json', masterKey: masterKeyFile('/etc/video-api/master-key') });
+ * const masterKey = masterKeyFile('/etc/video-api/master-key');
+ * const keys = new FileKeyStore({ path: 'keys.json', masterKey });
  * ```
  */
 export function masterKeyFile(
@@ -25,11 +28,12 @@ export function masterKeyFile(
 ): (id: string | undefined) => Promise<readonly string[]> {
   if (typeof path !== 'string' || path === '')
     throw new TypeError(`Cannot use master key file ${describeValue(path)}: expected a path`);
-  // Now: where the process changes its folder another key must not be made there.
+  // Resolved now: if the process changes its working directory, it must not create another key
+  // there.
   const file = resolve(path);
   return async (id) => {
     const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-      // To open, it is too late to make one.
+      // A new key could not open what is sealed already.
       if (error.code !== 'ENOENT' || id !== undefined) throw error;
       return make(file);
     });
@@ -40,7 +44,7 @@ export function masterKeyFile(
   };
 }
 
-/** Of two processes that make it at once both use the same. */
+/** Creates the file. If two processes do so at once, both use the same key. */
 async function make(path: string): Promise<string> {
   await mkdir(dirname(path), { recursive: true });
   await create(path, `${generateMasterKey()}\n`, { flush: true });

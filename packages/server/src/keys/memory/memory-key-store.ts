@@ -16,7 +16,8 @@ export interface MemoryKeyStoreOptions {
 const optionsSchema = z.strictObject({ clock: clockOption });
 
 /**
- * Access keys in the memory of this process: for tests, examples, and servers whose keys come from configuration.
+ * Access keys in the memory of this process: for tests, examples, and servers whose keys come from
+ * configuration.
  *
  * @example
  * ```ts
@@ -33,7 +34,8 @@ export class MemoryKeyStore extends ManagedKeyStore {
   /**
    * @param accessKeys the keys to begin with
    * @param options see {@link MemoryKeyStoreOptions}; or the clock alone
-   * @throws TypeError or RangeError naming the option that cannot be used, or if a key cannot: see {@link MemoryKeyStore.set}
+   * @throws TypeError or RangeError naming the option that cannot be used, or if a key cannot be
+   *   used: see {@link MemoryKeyStore.set}
    */
   constructor(
     accessKeys: Iterable<GivenAccessKey> = [],
@@ -52,24 +54,25 @@ export class MemoryKeyStore extends ManagedKeyStore {
   }
 
   /**
-   * Adds a key, or replaces the one of that id, at once.
+   * Adds a key, or replaces the key of that id, synchronously.
    *
-   * @throws KeyStoreError `ERR_KEY_REVOKED` where that one is revoked, for good
-   * @throws TypeError where a field is missing or of the wrong type; where the secret is shorter than 16 bytes, repeats a
-   * few characters, or is a known placeholder; where a public key cannot be used. The secret is never part of the message
+   * @throws KeyStoreError `ERR_KEY_REVOKED` if the key of that id is revoked
+   * @throws TypeError if a field is missing or of the wrong type; if the secret is shorter than 16
+   *   bytes, repeats a few characters, or is a known placeholder; if a public key cannot be used.
+   *   The message never shows the secret
    */
   set(accessKey: GivenAccessKey): void {
     const key = checkKey(accessKey);
     const name = keyName(key.accessKeyId);
     const present = readKey(name, this.#records.peek(name));
-    // Configuration that is read again must not undo it.
+    // A revocation stays, even if the server reads its configuration again.
     if (present !== undefined && this.#isRevoked(present)) throw revoked(key.accessKeyId);
     const isSameSubject = present?.accessKey.subject === key.subject;
     const version = isSameSubject ? present.version : this.#keyVersion(key.subject);
     this.#records.put(name, toRecord(key, version));
   }
 
-  /** Removes a key; requests signed with it are refused from now on. */
+  /** Removes a key. Requests that are signed with it are refused from now on. */
   delete(accessKeyId: string): boolean {
     return this.#records.put(keyName(accessKeyId), undefined);
   }

@@ -18,17 +18,17 @@ export class MemoryRecords implements RecordStore {
     this.#clock = clock;
   }
 
-  /** It is there as long as this process. */
+  /** The store exists as long as this process. */
   async create(): Promise<void> {}
 
-  /** Nobody restores it. */
+  /** Memory is never restored. */
   async acceptRestore(): Promise<void> {}
 
   async read(name: string): Promise<StoredRecord | undefined> {
     return this.#records.get(name);
   }
 
-  /** The same, at once. */
+  /** The same, synchronously. */
   peek(name: string): StoredRecord | undefined {
     return this.#records.get(name);
   }
@@ -50,7 +50,7 @@ export class MemoryRecords implements RecordStore {
     return { total: this.#records.size, failures: new Map() };
   }
 
-  /** The same, at once. */
+  /** Stores or removes a record, synchronously. It returns whether there was one. */
   put(name: string, record: StoredRecord | undefined): boolean {
     const had = this.#records.has(name);
     if (record === undefined) {

@@ -6,32 +6,35 @@ import type { StorePresence } from '../store-presence.ts';
 import type { RedisAccess } from './redis-access.ts';
 import { ABOUT_STORE, LOOK_SCRIPT, MARKER, SAMPLE_SCRIPT } from './redis-scripts.ts';
 
-/** Of which one mostly opens. */
+/** How many records are tried first. Usually one of them opens. */
 const SAMPLES = 10;
 
-/** Milliseconds before a record is looked up again that has a name and is not there: it may be written just now. */
+/**
+ * Milliseconds to wait before a record that has a name and is missing is looked up again: another
+ * server may be writing it.
+ */
 const LOOK_AGAIN = [20, 100];
 
-/** What lies under a name. Only a store that is there says that nothing does. */
+/** What is stored under a name. Only an existing store can answer that there is nothing. */
 export interface Found {
   readonly found: SealedRecord | undefined;
   readonly revision: string;
-  /** It has a name, and is not there. */
+  /** Whether the record has a name and is missing. */
   readonly isLost: boolean;
-  /** Whether the store has all changes that were seen of it. */
+  /** Whether the store has all changes that this server has seen. */
   readonly isWhole: boolean;
 }
 
-/** What a reader of records stands on. */
+/** What a reader of records needs. */
 export interface ReaderParts {
   readonly access: RedisAccess;
   readonly presence: StorePresence;
   readonly history: StoreHistory;
-  /** Called if what is known of all records is out of date. */
+  /** Called if everything in the caches is out of date. */
   readonly forget: () => void;
 }
 
-/** Reads records in Redis, and notices what a store has lost. */
+/** Reads records in Redis, and notices if the store has lost some. */
 export class RecordReader {
   readonly #prefix: string;
   readonly #parts: ReaderParts;
@@ -41,7 +44,7 @@ export class RecordReader {
     this.#parts = parts;
   }
 
-  /** The key of a record, or of what the store keeps beside them. */
+  /** The Redis key of a record, or of another part of the store. */
   key(name: string): string {
     return `${this.#prefix}:${name}`;
   }
@@ -55,7 +58,10 @@ export class RecordReader {
     return names.filter((name) => name !== MARKER && !name.startsWith(ABOUT_STORE)).sort();
   }
 
-  /** Asks for the record and its name at once: it takes as long, whether there is such a record or not. */
+  /**
+   * Reads a record and its name at once. It takes the same time whether or not there is such a
+   * record.
+   */
   async find(redis: Redis | Cluster, name: string): Promise<Found> {
     const { presence } = this.#parts;
     for (let looks = 0; ; looks++) {
@@ -65,7 +71,7 @@ export class RecordReader {
       ]);
       if (record.found !== undefined || state === 'unnamed')
         return { ...record, isLost: false, isWhole };
-      // In the positive: what is no answer of the script is none.
+      // Checked in the positive: any other value is not an answer of the script.
       if (state !== 'named') throw presence.missing();
       const pause = LOOK_AGAIN[looks];
       if (pause === undefined) return { ...record, isLost: true, isWhole };
@@ -73,7 +79,9 @@ export class RecordReader {
     }
   }
 
-  /** Whether a name is there, and whether the store has all that was seen of it. */
+  /**
+   * Asks whether a name is there, and whether the store has all changes that this server has seen.
+   */
   async look(
     redis: Redis | Cluster,
     name: string,
@@ -83,12 +91,12 @@ export class RecordReader {
     const names = this.key('names');
     const reply = await redis.call(access.reader, LOOK_SCRIPT, 1, names, name, seen.last);
     const [state, count, last, since, isKnown] = Array.isArray(reply) ? reply : [];
-    // What is no store has no history.
+    // A missing store has no history.
     if (state !== 'named' && state !== 'unnamed') return { state, isWhole: true };
     presence.found();
     const look = { count, last, since, isKnown: isKnown === 1 } as StoreLook;
     const isWhole = history.recordLook(seen, look);
-    // What is known is of a later store.
+    // The caches hold records of the later store.
     if (isBack !== history.isBack) forget();
     return { state, isWhole };
   }
@@ -107,7 +115,10 @@ export class RecordReader {
     return { found: { policy, sealed } as SealedRecord, revision };
   }
 
-  /** Some of the records, at random, and only for who goes on all of them: most often the first will do. */
+  /**
+   * Gives some records at random, and all of them to a caller that reads on. Usually the first one
+   * is enough.
+   */
   async *anyRecords(redis: Redis | Cluster): AsyncGenerator<[string, SealedRecord]> {
     const some = await redis.eval(SAMPLE_SCRIPT, 1, this.key('names'), SAMPLES);
     yield* this.#recordsOf(redis, some as string[]);

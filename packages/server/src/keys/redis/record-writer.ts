@@ -12,20 +12,23 @@ import type { RedisChanges } from './redis-changes.ts';
 import { COUNT_SCRIPT, NAME_SCRIPT, UPDATE_SCRIPT } from './redis-scripts.ts';
 import { isFull, type WriteConnection } from './redis-writer.ts';
 
-/** Times that others may change a record while it is changed. */
+/** How often a change is tried if other servers change the same record each time. */
 const MOST_ROUNDS = 1_000;
 
-/** What a change of a record stands on. */
+/** What a writer of records needs. */
 export interface WriterParts {
   readonly reader: RecordReader;
   readonly masterKeys: MasterKeys;
   readonly presence: StorePresence;
   readonly changes: RedisChanges;
-  /** Called if a command found that its connection leads to a replica. */
+  /** Called if a command shows that its connection leads to a replica. */
   readonly leave: (redis: Redis) => void;
 }
 
-/** Changes records in Redis, each in one step. */
+/**
+ * Changes records in Redis, each in one step: a script writes the record only if its revision is
+ * still the one that was read. Otherwise the change is made again on the new record.
+ */
 export class RecordWriter {
   readonly #reader: RecordReader;
   readonly #masterKeys: MasterKeys;
@@ -41,7 +44,7 @@ export class RecordWriter {
     this.#leave = leave;
   }
 
-  /** @returns what became of each write that replicas must have */
+  /** @returns how many replicas acknowledged each of the writes */
   async make(
     { redis, run }: WriteConnection,
     name: string,
@@ -58,7 +61,7 @@ export class RecordWriter {
           : await changed(name, found, this.#masterKeys, { change, instead });
       if (next === undefined && found === undefined) {
         if (isLost) throw this.#presence.missingRecord(name);
-        // It has had its time.
+        // The time of the record is over, and Redis has removed it.
         await this.#removeName(redis, name);
         return [];
       }
@@ -70,7 +73,8 @@ export class RecordWriter {
       const till = typeof until === 'number' ? Math.ceil(until) : '';
       const forHowLong = till === '' ? '+inf' : till;
       const isNamed = next !== undefined && (found === undefined || till !== '');
-      // On one node the name is written with the record. In a cluster it comes first: a record that nobody finds would do harm.
+      // On a single node one script writes the record and its name. In a cluster the name is
+      // written first: a record without a name could not be found, or missed.
       const together = !redis.isCluster;
       const nameArgs = [name, forHowLong, although];
       if (isNamed && !together && (await redis.eval(NAME_SCRIPT, 1, names, ...nameArgs)) !== 1)
@@ -82,18 +86,19 @@ export class RecordWriter {
       const keys = together ? [record, names] : [record];
       const written = await run(UPDATE_SCRIPT, keys, args).catch(async (error: Error) => {
         this.#leaveReplica(redis, error);
-        // The node of the record is full, the one of the names is not: nothing is lost there.
+        // The node of the record is full, and the name was written for nothing.
         if (isFull(error) && found === undefined && isNamed && !together)
           await this.#removeName(redis, name);
         throw error;
       });
       if (written.answer === -1) throw this.#presence.missing();
-      // Somebody else has changed it meanwhile.
+      // Another server has changed the record meanwhile.
       if (written.answer !== 1) continue;
       this.#changes.notify(name);
       if (together) return [written];
       if (next === undefined) await this.#removeName(redis, name);
-      // Once more, for who saw no record yet and removed the name; it may lie with other replicas.
+      // Written again: a server that did not see the record yet may have removed the name. It
+      // may also lie on a node with other replicas.
       const named = isNamed ? [await run(NAME_SCRIPT, [names], nameArgs)] : [];
       const counted = await run(COUNT_SCRIPT, [names], [channel, name, randomName()]);
       return [written, ...named, counted];
@@ -104,7 +109,7 @@ export class RecordWriter {
     );
   }
 
-  /** Unless somebody has just begun another record of that name. */
+  /** Removes a name, unless another server has just created a record of that name. */
   async #removeName(redis: Redis | Cluster, name: string): Promise<void> {
     const names = this.#reader.key('names');
     await redis.zrem(names, name);
@@ -112,14 +117,14 @@ export class RecordWriter {
       await redis.eval(NAME_SCRIPT, 1, names, name, '+inf');
   }
 
-  /** Another connection may lead to the master: through Sentinel, or by its name. */
+  /** Makes a new connection: through Sentinel, or by the host name, it may lead to the master. */
   #leaveReplica(redis: Redis | Cluster, error: Error): void {
     if (redis.isCluster || !error.message.includes('READONLY')) return;
     this.#leave(redis as Redis);
   }
 }
 
-/** Never the same. */
+/** A random name that is never used twice. */
 export function randomName(): string {
   return randomBytes(12).toString('base64url');
 }

@@ -13,7 +13,7 @@ import {
   USE_SCRIPT,
 } from './redis-scripts.ts';
 
-/** What finds keys. */
+/** Commands that find keys. */
 const FINDING = ['INFO', 'HMGET', ...commandsOf(LOOK_SCRIPT)];
 
 const WRITING = commandsOf(
@@ -21,12 +21,13 @@ const WRITING = commandsOf(
   ...[UPDATE_SCRIPT, USE_SCRIPT],
 );
 
-/** What lists and changes keys, beside what finds them. */
+/** Commands that list and change keys, in addition to those that find them. */
 const CHANGING = ['EVAL', 'ZRANGE', 'HGET', 'EXISTS', 'ZREM', ...WRITING];
 
 /**
- * What the user of a store may do there. All stores must be able to find keys. One that may write
- * nothing only verifies; one that may write, but not all that a change needs, is a mistake.
+ * What the Redis user of a store may do. Each store must be able to find keys. A user that may
+ * write nothing is fine: the store only verifies. A user that may write, but not all that a change
+ * needs, is a mistake.
  */
 export class RedisAccess {
   readonly #prefix: string;
@@ -37,8 +38,8 @@ export class RedisAccess {
   readonly #warnings: OperatorWarnings;
 
   /**
-   * @param prefix what the names of all keys begin with
-   * @param channel where changes are told
+   * @param prefix of the names of all keys
+   * @param channel where changes are announced
    */
   constructor(prefix: string, channel: string, warnings: OperatorWarnings) {
     this.#warnings = warnings;
@@ -46,12 +47,12 @@ export class RedisAccess {
     this.#channel = channel;
   }
 
-  /** The command that runs scripts which only read. Redis 6.2 has but the one. */
+  /** The command that runs scripts which only read. Redis 6.2 has only `EVAL`. */
   get reader(): 'eval' | 'eval_ro' {
     return this.#reader;
   }
 
-  /** Why keys cannot be changed, if they cannot. */
+  /** Why the store cannot change keys, if it cannot. */
   get lack(): string | undefined {
     return this.#lack;
   }
@@ -69,7 +70,7 @@ export class RedisAccess {
    */
   async test(redis: Redis | Cluster, waits: boolean): Promise<string | undefined> {
     const refusals = await this.#find(redis, 'EVAL');
-    // Who may only read may not run EVAL with a key, since a script could write.
+    // A user that may only read must use EVAL_RO, since a script of EVAL could write.
     const reading = refusals.commands.has('EVAL')
       ? await this.#find(redis, 'EVAL_RO').catch(() => undefined)
       : undefined;

@@ -6,13 +6,17 @@ import { whenReady } from '../../lib/redis/reachable.ts';
 import { formatRefusals, isRefusal, lacksOf, userOf } from '../../lib/redis/redis-permissions.ts';
 import type { StoreHistory } from '../store-history.ts';
 
-/** Milliseconds. */
+/** Milliseconds between two checks of the subscription. */
 const ASK_EVERY = 1_000;
 
-/** The change before; this change, its number and since when the store is what it is, or nothing if it is not counted yet; the name of the record, if it is of one. */
+/**
+ * The parts of an announcement: the name of the change before; the name, the number and the `since`
+ * of this change, empty if it is not counted yet; the name of the record, empty if it is of no
+ * record.
+ */
 const MESSAGE = /^(\S*) (\S*) (\d*) (\d*) (.*)$/s;
 
-/** What all servers tell each other: that a record has changed. */
+/** Announces changes of records to all servers, and receives their announcements. */
 export class RedisChanges {
   readonly channel: string;
   readonly #subscriber: Redis | Cluster;
@@ -22,9 +26,9 @@ export class RedisChanges {
   #isSubscribed = false;
 
   /**
-   * @param redis what a connection of its own is made like
+   * @param redis the connection that its own one is made like
    * @param timeout milliseconds
-   * @param history is told of the changes that are counted
+   * @param history records the announced changes
    */
   constructor(
     redis: Redis | Cluster,
@@ -38,7 +42,7 @@ export class RedisChanges {
     this.#subscriber = duplicate(redis, timeout);
     this.#subscriber.on('error', () => undefined);
     this.#subscriber.on('message', (_, message: string) => {
-      // Of a server that tried whether it may publish.
+      // A server sends an empty message to test its permission.
       if (message === '') return;
       const [, before = '', last = '', count, since, name] = MESSAGE.exec(message) ?? [];
       if (last !== '')
@@ -49,8 +53,8 @@ export class RedisChanges {
       this.#isSubscribed = false;
       void this.#subscribe().catch(() => undefined);
     });
-    // A connection over which nothing comes any more is noticed only if something is asked for over
-    // it. To subscribe again changes nothing, needs no further permission, and shows if it is lost.
+    // A dead connection is noticed only if a command is sent over it. Subscribing again is such
+    // a command: it changes nothing and needs no further permission.
     this.#beat = setInterval(
       () => void this.#subscribe().catch(() => undefined),
       ASK_EVERY,
@@ -61,16 +65,16 @@ export class RedisChanges {
     this.#listeners.push(listener);
   }
 
-  /** Tells those who listen here, without a name of any record that there may be. */
+  /** Tells the listeners of this server that a record has changed; without a name, any record. */
   notify(name?: string): void {
     for (const listener of this.#listeners) listener(name);
   }
 
   /**
-   * Waits until changes are heard of.
+   * Waits until announcements arrive.
    *
-   * @param milliseconds for how long to wait for a connection
-   * @returns why they are not, if this server may not hear of them
+   * @param milliseconds to wait for a connection
+   * @returns why no announcements arrive, if the user may not subscribe
    * @throws Error if there is no connection
    */
   async ready(milliseconds: number): Promise<string | undefined> {
@@ -81,7 +85,7 @@ export class RedisChanges {
       try {
         return await this.#subscribe();
       } catch (error) {
-        // The connection ended under it: there is another one soon.
+        // The connection has closed. A new one follows soon.
         if (!(performance.now() < end)) throw error;
         await sleep(20);
       }
@@ -94,8 +98,8 @@ export class RedisChanges {
   }
 
   /**
-   * @returns why changes are not heard of, if this server may not hear of them
-   * @throws Error if the connection is gone: the next one subscribes
+   * @returns why no announcements arrive, if the user may not subscribe
+   * @throws Error if the connection is gone; the next one subscribes
    */
   async #subscribe(): Promise<string | undefined> {
     try {
@@ -108,7 +112,7 @@ export class RedisChanges {
       return message;
     }
     this.#warnings.end('COUNTERSIGN_KEY_STORE_NOT_SUBSCRIBED');
-    // What happened while nobody listened is not known.
+    // Announcements may have been missed before, so any record may have changed.
     if (!this.#isSubscribed) this.notify();
     this.#isSubscribed = true;
     return undefined;

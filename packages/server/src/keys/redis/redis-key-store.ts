@@ -9,25 +9,30 @@ import { type MasterKeyProvider, MasterKeys } from '../master-keys.ts';
 import { RedisRecords } from './redis-records.ts';
 
 export interface RedisKeyStoreOptions {
-  /** A connection of ioredis. The store makes its own of it: one to ask and one to hear of changes, at once, and one to change what replicas must have. */
+  /**
+   * A connection of ioredis. The store makes its own connections from it: one to ask and one for
+   * announcements at once, and one for changes that must reach replicas when it is needed.
+   */
   readonly redis: Redis | Cluster;
   /** What secrets are sealed with: see {@link MasterKeyProvider}. */
   readonly masterKey: MasterKeyProvider;
-  /** What the names of the store's keys begin with: `countersign:keys` if not given. */
+  /** The prefix of the store's names in Redis: `countersign:keys` if not given. */
   readonly prefix?: string | undefined;
-  /** Seconds for which each question to Redis may take: 0.4 if not given. */
+  /** Seconds to wait for each answer of Redis: 0.4 if not given. */
   readonly timeout?: number | undefined;
   /**
-   * How many replicas must have a change before it counts as made, so that a revocation is not lost where one of them takes over. If
-   * not given: one where this store has seen Redis have any, none otherwise. A change that fewer have acknowledged is made on
-   * the master, and rejected as `ERR_NOT_REPLICATED`: do it again. A key that was to be added is taken back, and so is a rotation.
+   * How many replicas must acknowledge a change, so that a failover does not lose a revocation. If
+   * not given: one if this store has ever seen a replica, otherwise none. If fewer acknowledge a
+   * change, it is made on the master and rejected with `ERR_NOT_REPLICATED`: do it again. A new key
+   * is removed again then, and a rotation is undone.
    */
   readonly waitForReplicas?: number | undefined;
   /** Unix seconds; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
   /**
-   * Called if the operator must know something of the store, such as that Redis is unreachable or has lost its records. If not given, process warnings
-   * say so. See docs/errors.md, "Process warnings".
+   * Called if the operator must know something of the store, such as that Redis is unreachable or
+   * has lost its records. If not given, process warnings say so. See docs/errors.md, "Process
+   * warnings".
    */
   readonly onWarning?: WarningHook | undefined;
 }
@@ -43,9 +48,9 @@ const optionsSchema = z.strictObject({
 });
 
 /**
- * Access keys in Redis, for all servers that share them: secrets are sealed, and what is changed on one server the others hear of
- * at once. If Redis has lost its records, the store says so (`ERR_STORE_EMPTY`, and a process
- * warning). It does not say that a key is unknown.
+ * Access keys in Redis, for all servers that share them. Secrets are sealed. All servers learn of a
+ * change at once. If Redis has lost its records, the store says so (`ERR_STORE_EMPTY`, and a
+ * process warning). It does not say that a key is unknown.
  *
  * @example
  * ```ts no-run
@@ -77,10 +82,11 @@ export class RedisKeyStore extends ManagedKeyStore {
   }
 
   /**
-   * Waits until Redis can be relied on; whether it holds a store of keys, `list()` says. Not needed before questions, which wait
-   * by themselves: for a server that should not start with a Redis that is not fit for keys.
+   * Waits until Redis is reachable and fit for keys. Questions wait by themselves, so only a server
+   * that should not start without Redis needs this. It does not tell whether Redis holds a store;
+   * `list()` does.
    *
-   * @param seconds for how long to wait for a connection: 10 if not given
+   * @param seconds to wait for a connection: 10 if not given
    * @throws KeyStoreError `ERR_STORE_UNFIT`, which says what to change
    * @throws Error if Redis cannot be reached
    * @throws RangeError if `seconds` is not from 0 to 3,600

@@ -37,13 +37,14 @@ export interface RedisRecordsOptions {
   readonly prefix: string;
   /** Seconds. */
   readonly timeout: number;
-  /** How many replicas must have a change; one where there are any if not given. */
+  /** How many replicas must have a change. If not given: one if there are any. */
   readonly waitForReplicas?: number | undefined;
 }
 
 /**
- * Records in Redis, sealed: a hash each, and a sorted set of their names by how long they are there. By that set it is noticed that
- * Redis has lost records: all of them, or those on one node of a cluster.
+ * Sealed records in Redis. Each is a hash. A sorted set has all their names, scored by the time
+ * until which they must exist. So the store notices if Redis has lost records: all of them, or
+ * those of one node of a cluster.
  */
 export class RedisRecords implements RecordStore {
   readonly #connection: CheckedRedis;
@@ -82,7 +83,7 @@ export class RedisRecords implements RecordStore {
       consequence: 'Requests are answered 503',
       timeout: this.#timeout,
       permissions: (own, hasReplicas) => this.#testAccess(own, hasReplicas),
-      // So that it is known how far the store has come before anybody asks.
+      // So that the latest change is known before the first question.
       whenFit: () => void this.#reader.look(this.#redis, MARKER).catch(() => undefined),
       toError: (message) => new KeyStoreError('ERR_STORE_UNFIT', message),
     });
@@ -133,7 +134,7 @@ export class RedisRecords implements RecordStore {
   update(name: string, change: Change, how: UpdateOptions = {}): Promise<void> {
     const what = `the change of ${quote(name, 160)}`;
     const update = () => this.#write(what, (line) => this.#writer.make(line, name, change, how));
-    // A revocation is made as far as it can be.
+    // A revocation is made even if the user lacks some of the permissions.
     return how.revokes === true ? this.#asking(update) : this.#changing(update);
   }
 
@@ -141,7 +142,7 @@ export class RedisRecords implements RecordStore {
     const names = this.#reader.key('names');
     if ((await this.#redis.exists(names)) === 0) {
       if (how === 'first-record' && this.#presence.wasThere) throw this.#presence.missing();
-      // Where nothing can be sealed, none is made.
+      // If nothing can be sealed, the store is not created.
       await this.#masterKeys.current();
       await this.#write('the store', async ({ run }) => [
         await run(CREATE_SCRIPT, [names], [randomName(), this.#changes.channel]),
@@ -168,7 +169,7 @@ export class RedisRecords implements RecordStore {
     return found && open(name, found, this.#masterKeys);
   }
 
-  /** Writes what replicas must have too, if there are any. */
+  /** Makes a change that replicas must have too, if there are any. */
   async #write(
     what: string,
     make: (connection: WriteConnection) => Promise<Waited[]>,
@@ -198,7 +199,7 @@ export class RedisRecords implements RecordStore {
     return { total: names.length, failures };
   }
 
-  /** How many replicas a change must reach. Those that came lately count too. */
+  /** How many replicas a change must reach. A replica that joined a moment ago counts too. */
   async #replicas(): Promise<number> {
     if (this.#waitForReplicas !== undefined) return this.#waitForReplicas;
     if (!this.#connection.hasReplicas) {
@@ -216,7 +217,7 @@ export class RedisRecords implements RecordStore {
     });
   }
 
-  /** A server that may only find keys records nothing. */
+  /** Records nothing if the user may only find keys. */
   async writeUses(uses: ReadonlyMap<string, number>): Promise<void> {
     await this.#asking(async () => {
       if (this.#access.isReadOnly) return;
@@ -239,7 +240,7 @@ export class RedisRecords implements RecordStore {
     this.#changes.close();
   }
 
-  /** Asks over a connection that was tested. */
+  /** Asks over a checked connection. */
   async #asking<T>(ask: () => Promise<T>): Promise<T> {
     this.#checkOpen();
     await this.#connection.connected();
@@ -250,10 +251,10 @@ export class RedisRecords implements RecordStore {
     }
   }
 
-  /** Changes nothing if this server may not do all that a change needs: half of one would do harm. */
+  /** Makes no change if the user lacks a permission for it: half of a change would do harm. */
   #changing(change: () => Promise<void>): Promise<void> {
     return this.#asking(async () => {
-      // It may be allowed by now.
+      // The permission may have been added.
       if (this.#access.lack !== undefined)
         await this.#testAccess(this.#redis, this.#connection.hasReplicas);
       const { lack } = this.#access;
@@ -266,9 +267,9 @@ export class RedisRecords implements RecordStore {
     return this.#access.test(redis, (this.#waitForReplicas ?? (hasReplicas ? 1 : 0)) > 0);
   }
 
-  /** Why something failed: what this server may not do, if that is why. */
+  /** Explains an error by the permission that the user lacks, if that is the cause. */
   async #explain(error: unknown): Promise<unknown> {
-    // It was made.
+    // The change was made.
     if (isNotReplicated(error)) return error;
     const why = await this.#connection.explain(error);
     const { lack } = this.#access;

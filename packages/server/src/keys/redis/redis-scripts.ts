@@ -1,12 +1,21 @@
 import { KEPT_CHANGES } from '../store-history.ts';
 
-/** Among the names from the first day on: as long as the set of names is there, Redis has not lost it. Its score tells how many changes there were. */
+/**
+ * A name that is always in the set of names: as long as the set exists, Redis has not lost it. Its
+ * score is the number of changes.
+ */
 export const MARKER = 'store';
 
-/** What other names begin with that are of no record: those of the last changes, each scored by its number, and since when the store is what it is. */
+/**
+ * The prefix of names in the set that are of no record: the last changes, each scored by its
+ * number, and the `since` of the store.
+ */
 export const ABOUT_STORE = 'store/';
 
-/** How far the store has come. Numbers of changes are scores beyond all times. */
+/**
+ * Reads the number and the name of the last change. Numbers of changes are scored above all times,
+ * so they are never taken for one.
+ */
 const STATE = `
 local FIRST = 4e15
 local function scoreOf(names)
@@ -24,9 +33,10 @@ local function lastChange(names)
 end`;
 
 /**
- * Counts a change, so that it is noticed if Redis has lost it.
+ * Counts a change, so that it is noticed if Redis loses it.
  *
- * `recordChange` announces it, too, with the change before it. It comes after what it counts: a write that is refused is no change.
+ * `recordChange` also announces it, with the name of the change before. It is called after the
+ * write: a write that is refused is no change.
  */
 const CHANGES = `${STATE}
 local function recordChange(names, change, channel, name)
@@ -45,15 +55,16 @@ local function begin(names)
 end`;
 
 /**
- * Writes a record where it is still what it was, and tells everybody: in one step, so that nobody hears of what did not happen, and
- * nothing happens of which nobody hears.
+ * Writes a record if its revision is still the expected one, and announces the change. Both happen
+ * in one step, so that no write is unannounced, and no announcement is false.
  *
- * Where one node has them all, the name of the record is written and the change is counted with it. Answers 0 if the record is not
- * what it was, and -1 if there are no names, so the store is not there.
+ * On a single node it also writes the name of the record, and counts the change. It answers 0 if
+ * the record has another revision, and -1 if there is no set of names, so the store is missing.
  *
- * KEYS the record, and the names if they lie on the same node; ARGV the channel, the name, the revision that is there, the new one, policy, sealed secret, until when (Unix
- * seconds, or empty), 1 if this revokes: then it is written although Redis is full, the name of the change, and 1 if the name of the
- * record is to be recorded
+ * KEYS: the record, and the set of names if it is on the same node. ARGV: the channel; the name;
+ * the expected revision; the new revision; the policy; the sealed secret; the time until which the
+ * record exists (Unix seconds, or empty); 1 if this revokes, so that it is written even if Redis is
+ * full; the name of the change; 1 if the name of the record is to be recorded.
  */
 export const UPDATE_SCRIPT = `${CHANGES}
 local key, names, channel = KEYS[1], KEYS[2], ARGV[1]
@@ -78,7 +89,11 @@ end
 if names then recordChange(names, ARGV[9], channel, name) end
 return 1`;
 
-/** KEYS the names; ARGV the name of the change, the channel */
+/**
+ * Creates the store.
+ *
+ * KEYS: the set of names. ARGV: the name of the change; the channel.
+ */
 export const CREATE_SCRIPT = `${CHANGES}
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 begin(KEYS[1])
@@ -86,9 +101,9 @@ recordChange(KEYS[1], ARGV[1], ARGV[2], '')
 return 1`;
 
 /**
- * Goes on with an older copy.
+ * Accepts an older copy of the store.
  *
- * KEYS the names; ARGV the name of the change, the channel
+ * KEYS: the set of names. ARGV: the name of the change; the channel.
  */
 export const ACCEPT_SCRIPT = `${CHANGES}
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -97,10 +112,12 @@ recordChange(KEYS[1], ARGV[1], ARGV[2], '')
 return 1`;
 
 /**
- * Records the name of a record, and until when it is there; and forgets those of which the time is over, by the clock that ends the
- * records too. It makes no set of names: if that is gone, the records are, too.
+ * Records the name of a record, and the time until which it exists. It removes names whose time is
+ * over, by the same clock that removes the records. It never creates the set of names: if the set
+ * is gone, the records are gone too.
  *
- * KEYS the names; ARGV the name, until when (Unix seconds, or +inf), and 1 if it must be written although Redis is full
+ * KEYS: the set of names. ARGV: the name; the time until which the record exists (Unix seconds, or
+ * `+inf`); 1 if it must be written even if Redis is full.
  */
 export const NAME_SCRIPT = `
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -111,9 +128,9 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1])
 return 1`;
 
 /**
- * Counts a change of a record that lies on another node.
+ * Counts a change of a record on another node.
  *
- * KEYS the names; ARGV the channel, the name of the record, the name of the change
+ * KEYS: the set of names. ARGV: the channel; the name of the record; the name of the change.
  */
 export const COUNT_SCRIPT = `${CHANGES}
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -123,10 +140,11 @@ recordChange(KEYS[1], ARGV[3], ARGV[1], ARGV[2])
 return 1`;
 
 /**
- * Whether a record must be there: \`named\`, \`unnamed\`, or \`none\` if there are no names at all. And how far the store has come: the
- * number of changes, the last one, since when, and 1 if it has the change that was seen.
+ * Answers whether a record must exist: `named`, `unnamed`, or `none` if there is no set of names.
+ * Then the number of changes, the name of the last one, the `since` of the store, and 1 if the
+ * store has the given change.
  *
- * KEYS the names; ARGV the name, the change that was seen
+ * KEYS: the set of names. ARGV: the name; the last change that was seen.
  */
 export const LOOK_SCRIPT = `${STATE}
 local names = KEYS[1]
@@ -138,18 +156,18 @@ local known = ARGV[2] ~= '' and redis.call('ZSCORE', names, ARGV[2]) and 1 or 0
 return {state, scoreOf(names) - FIRST, lastChange(names), since, known}`;
 
 /**
- * Some names of records, at random, of which none is over.
+ * Gives some names of records at random, none of which is over.
  *
- * KEYS the names; ARGV how many
+ * KEYS: the set of names. ARGV: how many.
  */
 export const SAMPLE_SCRIPT = `
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1])
 return redis.call('ZRANDMEMBER', KEYS[1], ARGV[1])`;
 
 /**
- * A time of use counts where it is the latest, and the record is still there.
+ * Records a time of use, if it is the latest, and the record exists.
  *
- * KEYS the record; ARGV Unix seconds
+ * KEYS: the record. ARGV: Unix seconds.
  */
 export const USE_SCRIPT = `
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end

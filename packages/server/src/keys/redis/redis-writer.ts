@@ -4,15 +4,16 @@ import { duplicate } from '../../lib/redis/own-connection.ts';
 import { rememberFailures, whenReady } from '../../lib/redis/reachable.ts';
 import { KeyStoreError } from '../key-store-error.ts';
 
-/** A connection to make a change over, and how scripts are run there. */
+/** A connection for a change, and a function that runs scripts on it. */
 export interface WriteConnection {
   readonly redis: Redis | Cluster;
   run(script: string, keys: readonly string[], args: readonly (string | number)[]): Promise<Waited>;
 }
 
 /**
- * A connection for changes that replicas must have, one after the other: `WAIT` holds up all that comes behind it, and nobody who looks
- * up a key may wait for a replica that hangs. A change reads and writes over it, so that both meet the same master.
+ * A connection for changes that replicas must acknowledge, one change at a time. `WAIT` blocks
+ * everything that is sent behind it, and a look-up of a key must not wait for a replica that hangs.
+ * A change reads and writes over this connection, so that it uses the same master for both.
  */
 export class RedisWriter {
   readonly #given: Redis | Cluster;
@@ -24,7 +25,7 @@ export class RedisWriter {
   #closed = false;
 
   /**
-   * @param redis what the connection is made like, once it is needed
+   * @param redis the connection that this one is made like, once it is needed
    * @param timeout milliseconds
    */
   constructor(redis: Redis | Cluster, timeout: number) {
@@ -33,9 +34,9 @@ export class RedisWriter {
   }
 
   /**
-   * Makes a change once all that were queued before are made.
+   * Makes a change after all that are queued.
    *
-   * @param replicas how many must have what its scripts write
+   * @param replicas how many must acknowledge what its scripts write
    */
   enqueue<T>(replicas: number, make: (connection: WriteConnection) => Promise<T>): Promise<T> {
     this.#queued++;
@@ -54,7 +55,7 @@ export class RedisWriter {
     return made;
   }
 
-  /** A change that is still queued fails. */
+  /** Closes the connection. Changes that are still queued fail. */
   close(): void {
     this.#closed = true;
     this.#redis?.disconnect();
@@ -67,7 +68,8 @@ export class RedisWriter {
     args: readonly (string | number)[],
     replicas: number,
   ): Promise<Waited> {
-    // Where replicas are away and others wait, each change is made on the master all the same, and soon: the next may be a revocation.
+    // If replicas are away and other changes wait, each waits only briefly, and is still made on
+    // the master: the next may be a revocation.
     const isBrief = this.#lacks && this.#queued > 1;
     const timeout = isBrief ? this.#timeout / 8 : this.#timeout;
     const waited = await evalAndWait(redis, script, keys, args, replicas, timeout);
@@ -87,7 +89,7 @@ export class RedisWriter {
   }
 }
 
-/** A connection for changes that no replica needs to have. */
+/** A connection for changes that need no replica. */
 export function plainConnection(redis: Redis | Cluster): WriteConnection {
   return {
     redis,
@@ -102,10 +104,7 @@ export function plainConnection(redis: Redis | Cluster): WriteConnection {
 export function checkReplicas(what: string, waited: Waited, replicas: number): void {
   if (waited.acknowledged >= replicas) return;
   const lack = formatLack(waited, replicas, what);
-  throw new KeyStoreError(
-    'ERR_NOT_REPLICATED',
-    `${lack}; do it again, or it may be lost where one of them takes over`,
-  );
+  throw new KeyStoreError('ERR_NOT_REPLICATED', `${lack}; do it again, or a failover may lose it`);
 }
 
 /** Whether Redis has refused a command because it is full. */
@@ -113,7 +112,11 @@ export function isFull({ name, message }: Error): boolean {
   return name === 'ReplyError' && message.includes('OOM command not allowed');
 }
 
-/** The error if Redis is full. @param what was to be made */
+/**
+ * The error if Redis is full.
+ *
+ * @param what was to be made
+ */
 export function full(what: string): KeyStoreError {
   return new KeyStoreError(
     'ERR_STORE_FULL',

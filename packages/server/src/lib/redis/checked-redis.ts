@@ -15,46 +15,51 @@ import { isRefusal } from './redis-permissions.ts';
 import { NOEVICTION, type SelfTest, testRedis } from './self-test.ts';
 
 export interface CheckedRedisOptions {
-  /** What the store keeps there, as its messages say it. */
+  /** What the store keeps there, as messages name it. */
   readonly what: string;
-  /** What the codes of its warnings are made of. */
+  /** The part of its warning codes that names the store. */
   readonly store: 'NONCE_STORE' | 'KEY_STORE' | 'ONCE_STORE' | 'CALLBACK_QUEUE';
   readonly warnings: OperatorWarnings;
   /** What an unreachable Redis means for callers, as the warning says it. */
   readonly consequence: string;
-  /** Milliseconds for which each question waits for a connection. */
+  /** Milliseconds to wait for a connection. */
   readonly timeout: number;
-  /** The eviction policies under which what the store puts there stays; `noeviction` if not given. */
+  /** The eviction policies that keep what the store writes; `noeviction` if not given. */
   readonly policies?: RegExp;
   /**
-   * Tells what the user of the store may not do, but must, if there is anything.
+   * Tells which permissions the user of the store lacks, if any.
    *
-   * @param hasReplicas whether replicas were ever seen
+   * @param hasReplicas whether a replica was ever seen
    */
   readonly permissions: (
     redis: Redis | Cluster,
     hasReplicas: boolean,
   ) => Promise<string | undefined>;
-  /** Called after each test that was passed. */
+  /** Called after each test that Redis has passed. */
   readonly whenFit?: () => void;
-  /** Called with each test that Redis answered. */
+  /** Called with each test that Redis has answered. */
   readonly whenTested?: (test: SelfTest) => void;
-  /** Makes the error that says that Redis is not fit. */
+  /** Makes the error that says that Redis is unfit. */
   readonly toError?: (message: string) => Error;
-  /** Milliseconds between two tests of a connection that stays; 15,000 if not given. */
+  /** Milliseconds between two tests of a lasting connection; 15,000 if not given. */
   readonly testEvery?: number;
 }
 
-/** An operator may change the eviction policy at any time; `INFO` costs nothing at this pace. */
+/**
+ * An operator may change the eviction policy at any time, and `INFO` costs nothing at this pace.
+ */
 const TEST_EVERY = 15_000;
 
-/** Milliseconds for which Redis gives no answer before a warning says so: a connection may be made again. */
+/**
+ * Milliseconds without an answer of Redis before a warning says so. A broken connection is usually
+ * back by then.
+ */
 const DOWN_AFTER = 1_000;
 
 /**
- * A store's own connection, on which the store relies only once its Redis was found fit: each
- * connection is tested again, since it may lead to another Redis, or to one that was set up again.
- * One that stays is tested now and then, since Redis can be set up again while it runs.
+ * A store's own connection. The store uses it only if its Redis was tested and found fit. Each new
+ * connection is tested, since it may lead to another Redis. A lasting connection is tested
+ * regularly, since an operator can change the settings of a running Redis.
  */
 export class CheckedRedis {
   readonly redis: Redis | Cluster;
@@ -62,19 +67,19 @@ export class CheckedRedis {
   #hasReplicas = false;
   #maxMemory = Number.POSITIVE_INFINITY;
   #connection: Promise<unknown> | undefined;
-  /** Settles with the test of the present connection. */
+  /** The test of the present connection. */
   #test: Promise<void> | undefined;
   #isTesting = false;
   #isFit = false;
-  /** Whether the last test found settings that an operator must change. */
+  /** Whether the last test found a setting that an operator must change. */
   #isUnfit = false;
   readonly #beat: NodeJS.Timeout;
-  /** Since when Redis has given no answer, by `performance.now()`; `undefined` while it does. */
+  /** Since when Redis gives no answer, by `performance.now()`; `undefined` while it answers. */
   #downSince: number | undefined = performance.now();
   #isDown = false;
   #closed = false;
 
-  /** @param redis the store's own connection, which this closes */
+  /** @param redis the store's own connection; `close()` closes it */
   constructor(redis: Redis | Cluster, options: CheckedRedisOptions) {
     this.#options = options;
     this.redis = redis;
@@ -98,12 +103,15 @@ export class CheckedRedis {
     return this.#isFit;
   }
 
-  /** Whether replicas were ever seen: from then on they are waited for, since the next master may have none and not know what it lacks. */
+  /**
+   * Whether a replica was ever seen. From then on changes wait for replicas: after a failover the
+   * new master may have none, and lack the last changes.
+   */
   get hasReplicas(): boolean {
     return this.#hasReplicas;
   }
 
-  /** Bytes that a master of this Redis may use, as it told last. */
+  /** Bytes that the smallest master may use, by its last answer. */
   get maxMemory(): number {
     return this.#maxMemory;
   }
@@ -113,12 +121,12 @@ export class CheckedRedis {
   }
 
   /**
-   * Waits longer than questions do, until Redis can be relied on. A connection that breaks on the way
-   * is no reason to give up: while a fleet starts, or a cluster fails over, some do.
+   * Waits until Redis can be relied on, longer than a question does. Connections may break while a
+   * fleet starts or a cluster fails over, so it tries again.
    *
-   * @param seconds for how long to try
+   * @param seconds to try
    * @param look what else must succeed
-   * @param isFinal whether waiting cannot mend an error
+   * @param isFinal whether waiting cannot solve an error
    * @throws Error that says what is wrong, and what to do
    * @throws RangeError if `seconds` is not from 0 to 3,600
    */
@@ -140,7 +148,7 @@ export class CheckedRedis {
       } catch (error) {
         this.checkOpen();
         const reason = await this.explain(error);
-        // Settings do not change by waiting.
+        // Waiting does not change settings.
         if (this.#isUnfit || isFinal(reason) || !(performance.now() < end)) throw reason;
       }
       await sleep(20);
@@ -154,10 +162,9 @@ export class CheckedRedis {
   }
 
   /**
-   * Waits for a connection that is being made, and tested. One that has failed its test is tested
-   * again.
+   * Waits for a connection and its test. If the connection has failed its test, it is tested again.
    *
-   * @throws Error where Redis cannot be relied on
+   * @throws Error if Redis cannot be relied on
    */
   async connected(): Promise<void> {
     this.checkOpen();
@@ -173,8 +180,8 @@ export class CheckedRedis {
   }
 
   /**
-   * Why a command failed: if the user of the store was not allowed to do something, the test tells
-   * what it was, and how to allow it.
+   * Explains why a command failed. If the user of the store lacks a permission, a test finds out
+   * which one, and how to add it.
    */
   async explain(error: unknown): Promise<unknown> {
     if (!isRefusal(error) || this.#closed) return error;
@@ -185,13 +192,13 @@ export class CheckedRedis {
     );
   }
 
-  /** Tests a connection again that has failed its test. */
+  /** Tests a connection that has failed its test again. */
   retest(): void {
     const isTesting = this.#isTesting && this.#test !== undefined;
     if (!this.#isFit && this.redis.status === 'ready' && !isTesting) this.#testAgain();
   }
 
-  /** Tests a connection over which a command had no answer. */
+  /** Tests a connection on which a command got no answer. */
   doubt(): void {
     if (this.#isFit) this.#testMeanwhile();
   }
@@ -204,10 +211,13 @@ export class CheckedRedis {
     this.redis.disconnect();
   }
 
-  /** Questions go on meanwhile; once it has failed they wait for the next test, and say why. */
+  /**
+   * Tests while questions go on. If the test fails, further questions wait for the next test, and
+   * get its error.
+   */
   #testMeanwhile(): void {
     this.#judge().catch(() => {
-      // A test that callers wait for decides by itself.
+      // A test that callers wait for decides alone.
       if (!this.#isTesting) this.#untested();
     });
   }
@@ -230,22 +240,22 @@ export class CheckedRedis {
       });
     this.#isTesting = true;
     this.#test = test;
-    // Whoever asks hears of it.
+    // Callers of connected() get the error.
     test.catch(() => undefined);
   }
 
-  /** @throws Error where Redis cannot be relied on */
+  /** @throws Error if Redis cannot be relied on */
   async #judge(): Promise<void> {
     const { what, policies = NOEVICTION, permissions, warnings, store, toError } = this.#options;
     const ask = async (): Promise<SelfTest> => {
       const account = await testRedis(this.redis, policies);
       const hasReplicas = this.#hasReplicas || account.replicas > 0;
-      // What is refused comes first: without it Redis tells nothing else.
+      // Missing permissions come first: without them Redis answers nothing else.
       const refusal = await permissions(this.redis, hasReplicas);
       return { ...account, flaw: refusal ?? account.flaw };
     };
     const test = await ask().catch((error) => {
-      // Another Redis may answer next.
+      // The next connection may lead to another Redis.
       this.#isUnfit = false;
       this.#recordDown(reasonOf(error));
       throw withoutCommand(error);
@@ -255,7 +265,7 @@ export class CheckedRedis {
     const { flaw, replicas, maxMemory } = test;
     this.#isUnfit = flaw !== undefined;
     if (flaw !== undefined) {
-      // Callers are told nothing but that they should try again: the operator must hear of it.
+      // Callers are only told to try again, so the operator must be told the reason.
       const message = `Redis is not fit for ${what}: ${flaw}`;
       warnings.begin(`COUNTERSIGN_${store}_UNFIT`, { message });
       throw toError?.(message) ?? new Error(message);
@@ -265,11 +275,14 @@ export class CheckedRedis {
     this.#maxMemory = maxMemory;
   }
 
-  /** Records that Redis gave no answer. If that lasts, the operator hears of it, whether or not a request comes. */
+  /**
+   * Records that Redis gave no answer. If that lasts, the operator is warned, even if no request
+   * comes.
+   */
   #recordDown(reason: string): void {
     const now = performance.now();
     this.#downSince ??= now;
-    // A connection that stays, and carries nothing, says so only to those who ask.
+    // If the connection stays open and carries nothing, only another test can notice it.
     if (this.redis.status === 'ready') setTimeout(() => this.retest(), DOWN_AFTER).unref();
     if (!(now - this.#downSince >= DOWN_AFTER)) return;
     this.#isDown = true;
@@ -281,7 +294,7 @@ export class CheckedRedis {
 
   #recordUp(): void {
     this.#downSince = undefined;
-    // What else has begun that condition ends it.
+    // Another part of the store may have begun the same condition, and ends it itself.
     if (this.#isDown) this.#options.warnings.end(`COUNTERSIGN_${this.#options.store}_UNREACHABLE`);
     this.#isDown = false;
   }

@@ -1,23 +1,23 @@
 import type { Cluster, Redis } from 'ioredis';
 
-/** What a script gave, and what became of it. */
+/** The answer of a script, and how many replicas have its writes. */
 export interface Waited {
   readonly answer: unknown;
-  /** How many replicas have what the script wrote. */
+  /** How many replicas acknowledged what the script wrote. */
   readonly acknowledged: number;
-  /** Why they could not be asked; the script ran all the same. */
+  /** Why the replicas could not be asked. The script still ran. */
   readonly failure?: Error;
 }
 
 type Results = Awaited<ReturnType<ReturnType<Redis['pipeline']>['exec']>>;
 
 /**
- * Runs a script and waits for replicas, in one go, on one connection: `WAIT` speaks of what was written on its own, and says of a
- * connection that was made anew that all is well.
+ * Runs a script and waits for replicas, in one pipeline on one connection. `WAIT` only covers
+ * writes of its own connection: on a new connection it would answer that all is well.
  *
- * @param replicas how many are waited for
- * @param timeout milliseconds; whatever is sent on the same connection waits behind it
- * @throws Error where the script failed, or nobody knows what became of it
+ * @param replicas how many to wait for
+ * @param timeout milliseconds; all later commands on this connection wait too
+ * @throws Error if the script failed, or its outcome is unknown
  */
 export async function evalAndWait(
   redis: Redis | Cluster,
@@ -28,13 +28,13 @@ export async function evalAndWait(
   timeout: number,
 ): Promise<Waited> {
   const commands = [
-    // Not by its digest: a script that is not known would be sent again behind the WAIT.
+    // Not EVALSHA: if the script is unknown, ioredis would send it again, behind the WAIT.
     ['eval', script, keys.length, ...keys, ...args],
     ['wait', replicas, Math.ceil(timeout)],
   ];
   let results = await redis.pipeline(commands).exec();
   const [refusal] = results?.[0] ?? [];
-  // Not executed. ioredis leaves such a pipeline as it is.
+  // The script did not run. ioredis does not redirect such a pipeline.
   if (refusal && redis.isCluster) results = await redirected(redis as Cluster, refusal, commands);
   const [[failure, answer] = [], [failedToWait, acknowledged] = []] = results ?? [];
   if (failure) throw failure;
@@ -42,20 +42,22 @@ export async function evalAndWait(
   return { answer, acknowledged: Number(acknowledged) };
 }
 
-/** Says that fewer replicas have something than must. */
+/** The message that fewer replicas have a change than required. */
 export function formatLack(
   { acknowledged, failure }: Waited,
   replicas: number,
   what: string,
 ): string {
   const why = failure === undefined ? '' : `: ${failure.message}`;
-  return `Of the replicas of Redis ${acknowledged} have acknowledged ${what}, ${replicas} must${why}`;
+  const count = acknowledged === 1 ? '1 replica' : `${acknowledged} replicas`;
+  const verb = replicas === 1 ? 'is' : 'are';
+  return `${count} of Redis acknowledged ${what}; ${replicas} ${verb} required${why}`;
 }
 
 /**
- * Sends commands again, to the node that a node of a cluster names: it has the slot of the key for
- * good (MOVED), or while the slot moves (ASK). The node itself is asked, and not the map of slots:
- * after a failover the map comes from any node, and that one may not have heard of it.
+ * Sends commands again to the node that a redirection names: that node has the slot (MOVED), or is
+ * receiving it (ASK). The map of slots is not used: after a failover it may come from a node that
+ * does not know the new master yet.
  */
 async function redirected(
   cluster: Cluster,
@@ -66,13 +68,13 @@ async function redirected(
   if (what !== 'MOVED' && what !== 'ASK') throw refusal;
   if (what === 'MOVED') cluster.refreshSlotsCache();
   const { host, port } = reachable(cluster, address);
-  // A node that is not told its own name names none. The next command finds the new map.
+  // A node that does not know its own name gives none. The next command finds the new map.
   if (host === '') throw refusal;
   const nodes = cluster.nodes('all');
   const known = nodes.find(({ options }) => options.host === host && options.port === port);
   // The client may not know a node yet that has no slots.
   const node = known ?? (nodes[0] as Redis).duplicate({ host, port });
-  // The caller hears of errors. Without a listener ioredis would print them.
+  // The caller gets errors. Without a listener ioredis would print them.
   if (known === undefined) node.on('error', () => undefined);
   try {
     if (what === 'MOVED') return await node.pipeline(commands).exec();

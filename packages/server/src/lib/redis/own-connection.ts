@@ -1,15 +1,19 @@
 import type { Cluster, Redis } from 'ioredis';
 import { objectOption } from '../options.ts';
 
-/** A connection that is given. Known by what it can do, so that nobody needs ioredis to check options. */
+/**
+ * A connection of the application. It is known by its methods, so that checking options needs no
+ * import of ioredis.
+ */
 export const redisOption = objectOption<Redis | Cluster>(
   'duplicate',
   'a Redis or Cluster of ioredis',
 );
 
 /**
- * A connection of the store's own, with settings under which no command is executed twice. By default ioredis sends a command
- * again after its answer was lost, and then the first use of a nonce comes back as "used before".
+ * A connection of the store's own, with settings under which no command is executed twice. By
+ * default ioredis sends a command again if its answer was lost. Then the first use of a nonce would
+ * come back as "used before".
  *
  * @param timeout milliseconds
  */
@@ -20,12 +24,12 @@ export function duplicate(redis: Redis | Cluster, timeout: number): Redis | Clus
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
     enableOfflineQueue: false,
-    // Later than the store gives up by itself.
+    // Longer than the store itself waits.
     commandTimeout: 1.25 * timeout,
     connectTimeout: Math.max(timeout, 1_000),
-    // A connection that carries nothing any more can stay open for a quarter of an hour.
+    // Otherwise a dead connection can stay open for a quarter of an hour.
     socketTimeout: 2 * timeout,
-    // It can ask for what failed to be sent again.
+    // It could make ioredis send a failed command again.
     reconnectOnError: null,
     retryStrategy: reconnectAfter,
     sentinelRetryStrategy: reconnectAfter,
@@ -34,22 +38,23 @@ export function duplicate(redis: Redis | Cluster, timeout: number): Redis | Clus
   if (!redis.isCluster) return (redis as Redis).duplicate(settings);
   return (redis as Cluster).duplicate([], {
     ...common,
-    // A node is connected to when it is first needed; what is sent to it meanwhile was not executed, and waits.
+    // Nodes are connected to when they are first needed. Commands that wait for that were not
+    // executed.
     enableOfflineQueue: true,
-    // A replica may lag behind, and say that a key is still good.
+    // A replica may lag behind, and answer that a revoked key is good.
     scaleReads: 'master',
-    // What was sent on a connection that closed may have been executed.
+    // A command on a connection that closed may have been executed.
     retryDelayOnFailover: 0,
-    // A node that is gone may be the one that is asked where the others are.
+    // A dead node may be the one that is asked where the others are.
     slotsRefreshTimeout: timeout,
     clusterRetryStrategy: reconnectAfter,
     clusterNodeRetryStrategy: null,
-    // ioredis 5 puts these in place of the given ones, passwords and all.
+    // ioredis 5 replaces the given options by these, so they must have the passwords too.
     redisOptions: { ...(redis as Cluster).options.redisOptions, ...settings },
   } as Parameters<Cluster['duplicate']>[1]);
 }
 
-/** For ever, whatever the given connection does: the store must come back by itself. */
+/** It tries without end, whatever the given connection does: a store must recover by itself. */
 function reconnectAfter(attempts: number): number {
   return Math.min(50 * attempts, 1_000);
 }

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { Cluster, Redis } from 'ioredis';
 import { formatRefusals, isRefusal, userOf } from './redis-permissions.ts';
 
-/** Why a connection could not be made last. */
+/** Why each connection could not be made, by its last error. */
 const failures = new WeakMap<Redis | Cluster, Error>();
 
 /**
@@ -13,7 +13,7 @@ export function rememberFailures(redis: Redis | Cluster): void {
   redis.on('error', (error: Error) => failures.set(redis, error));
   redis.on('ready', () => failures.delete(redis));
   if (!redis.isCluster) return;
-  // Before a cluster is ready ioredis asks the same, and does not say why it goes no further.
+  // ioredis sends the same command before a cluster is ready, and hides a refusal.
   redis.on('connect', () => {
     (redis as Cluster).cluster('INFO').catch((error) => {
       if (isRefusal(error)) failures.set(redis, error);
@@ -22,12 +22,12 @@ export function rememberFailures(redis: Redis | Cluster): void {
 }
 
 /**
- * Waits for a connection that is being made. The process lives until this settles, also if the
- * connection is closed meanwhile: a caller who waits always hears what became of it.
+ * Waits for a connection. It always settles, even if the connection is closed meanwhile, and keeps
+ * the process alive until then.
  *
  * @param timeout milliseconds
  * @param what for, as the message says it after "Redis"
- * @throws Error that says why there is none
+ * @throws Error that says why there is no connection
  */
 export async function whenReady(redis: Redis | Cluster, timeout: number, what = ''): Promise<void> {
   const waiting = new AbortController();
@@ -46,50 +46,55 @@ export async function whenReady(redis: Redis | Cluster, timeout: number, what = 
   }
 }
 
-/** The error if Redis gave no answer in time: one that cannot be reached was not slow. */
+/** The error if Redis gave no answer in time. It tells an unreachable Redis from a slow one. */
 export function noAnswer(redis: Redis | Cluster, timeout: number): Error {
   if (redis.status !== 'ready') return unreachable(redis, failures.get(redis), timeout);
   return new NoAnswerError(`Redis did not answer within ${timeout} ms`);
 }
 
-/** What is said if Redis gives no answer. */
+/** Redis gave no answer. */
 class NoAnswerError extends Error {}
 
-/** Whether an error says that Redis gave no answer. In the positive: an answer has the name of one. */
+/** Whether an error says that Redis gave no answer. A `ReplyError` is an answer. */
 export function isNoAnswer(error: unknown): boolean {
   if (error instanceof NoAnswerError) return true;
   return error instanceof Error && NO_ANSWER.test(error.message) && error.name !== 'ReplyError';
 }
 
-/** What ioredis says of a connection that is gone, of a command that was not answered, and of a cluster without nodes. */
+/**
+ * How the messages of ioredis begin for a lost connection, an unanswered command, and a cluster
+ * without nodes.
+ */
 const NO_ANSWER =
   /^(?:Connection is closed|Command timed out|Socket timeout|Stream isn't writeable|Reached the max retries|Failed to refresh slots|None of startup nodes|There is no master|connect E|read E|write E|getaddrinfo E)/;
 
 const SILENCE = /time(?:d )?out|did not answer|no answer|not connected|closed|writeable/i;
 
-/** What tells one cause from another: a Redis that hangs is silent in many ways, with many messages. */
+/**
+ * The cause of a warning. A Redis that hangs causes many different messages, which are one cause.
+ */
 export function unreachableCause(reason: string): string {
   return SILENCE.test(reason) ? 'no answer' : reason;
 }
 
-/** Why a connection could not be made last, in the words of a warning; `undefined` if that is not known yet. */
+/** Why the last connection could not be made, for a warning; `undefined` if that is unknown. */
 export function lastFailure(redis: Redis | Cluster): string | undefined {
   const failure = failures.get(redis);
   return failure && reasonOf(failure);
 }
 
-/** What is said as long as that is not known. */
+/** The reason if the cause is unknown. */
 export const NOT_CONNECTED = 'it is not connected';
 
 /**
- * Whether a failure says only that a connection is gone. That is no cause: it is made again, or it
- * is known soon why it cannot be.
+ * Whether a reason only says that the connection is gone. The cause is not known then, or the
+ * connection is back soon.
  */
 export function isLost(reason: string): boolean {
   return /^(?:Connection is closed|Stream isn't|(?:read|write) E)/.test(reason);
 }
 
-/** Without its cause: that holds the password, if the password is wrong. */
+/** The error has no `cause`: if the password is wrong, that holds the password. */
 function unreachable(
   redis: Redis | Cluster,
   cause: Error | undefined,
@@ -100,7 +105,7 @@ function unreachable(
   return new NoAnswerError(`Cannot reach Redis${what}: ${why}${adviceOf(redis, why)}`);
 }
 
-/** What lacks in the rule of a user who may not ask where Redis is. Sentinels have users of their own. */
+/** How to allow a command that the user needs to find Redis. Sentinels have users of their own. */
 function adviceOf(redis: Redis | Cluster, why: string): string {
   const [, command] = /run the '([\w|-]+)' command/.exec(why) ?? [];
   if (command === undefined) return '';
@@ -109,10 +114,15 @@ function adviceOf(redis: Redis | Cluster, why: string): string {
   return `; ${formatRefusals({ user, rule: [`+${command}`] })}`;
 }
 
-/** What Redis adds of a command that it does not know: it may be AUTH under another name. */
+/**
+ * What Redis adds to the message of an unknown command. The command may be AUTH under another name.
+ */
 const ARGUMENTS = /,? with args beginning with:.*/s;
 
-/** A host with several addresses fails without a message; a cluster says only that all of its nodes failed. */
+/**
+ * The reason in an error. If a host has several addresses, or a cluster several nodes, the reason
+ * is in the errors of each.
+ */
 export function reasonOf(
   error: NodeJS.ErrnoException & { readonly lastNodeError?: unknown },
 ): string {
@@ -124,8 +134,8 @@ export function reasonOf(
 /**
  * Waits for an answer of Redis.
  *
- * @param milliseconds for how long
- * @throws Error that says that there was none
+ * @param milliseconds to wait
+ * @throws Error if there was no answer
  */
 export function within<T>(
   redis: Redis | Cluster,
@@ -134,7 +144,7 @@ export function within<T>(
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     const timeOut = (): void => reject(noAnswer(redis, milliseconds));
-    // If the process itself was held up, the answer may lie there already: it is read first.
+    // If this process was held up, the answer may have arrived already: read it first.
     const timer = setTimeout(() => setImmediate(timeOut), milliseconds);
     answer.then(
       (value) => {

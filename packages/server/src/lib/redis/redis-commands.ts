@@ -1,8 +1,8 @@
 type Form = (key: string, channel: string) => string[];
 
 /**
- * A form of each command that changes nothing, if nothing lies under the key. Redis 6.2 cannot say
- * whether a user may run a command: then these are run.
+ * For each command, arguments with which it changes nothing if the key does not exist. Redis 6.2
+ * cannot tell whether a user may run a command, so the commands are run.
  */
 const READS: Record<string, Form> = {
   EXISTS: (key) => [key],
@@ -34,10 +34,10 @@ const WRITES: Record<string, Form> = {
   EXPIRE: (key) => [key, '1'],
   EXPIREAT: (key) => [key, '1'],
   HDEL: (key) => [key, ''],
-  // No number, which is an error.
+  // An error, since "x" is no number.
   HINCRBY: (key) => [key, '', 'x'],
   HMSET: (key) => [key, 'a', 'b', 'c'],
-  // A field without a value, which is an error.
+  // An error, since a field has no value.
   HSET: (key) => [key, 'a', 'b', 'c'],
   INCR: (key) => [key],
   LPOP: (key) => [key],
@@ -66,17 +66,17 @@ const WRITES: Record<string, Form> = {
 
 const OTHERS: Record<string, Form> = {
   INFO: () => ['server'],
-  // Those who listen pass over a message that is empty.
+  // Listeners ignore an empty message.
   PUBLISH: (_, channel) => [channel, ''],
   TIME: () => [],
 };
 
-/** What no script may run is tried as it is. */
+/** Commands that scripts may not run, so they are tried outside of a script. */
 const OUTSIDE: Record<string, Form> = {
-  // No number of seconds, which is an error.
+  // An error, since "x" is no number of seconds.
   BZPOPMIN: (key) => [key, 'x'],
   EVAL: (key) => ['return 1', '1', key],
-  // Of a script that is not there, which is an error.
+  // An error, since there is no such script.
   EVALSHA: (key) => ['0'.repeat(40), '1', key],
   EVAL_RO: (key) => ['return 1', '1', key],
   WAIT: () => ['0', '0'],
@@ -94,7 +94,7 @@ export function isOutside(command: string): boolean {
   return command in OUTSIDE;
 }
 
-/** A command and arguments with which it changes nothing, if nothing lies under the key. */
+/** A command with arguments that change nothing if the key does not exist. */
 export function harmless(command: string, key: string, channel: string): string[] {
   const form = FORMS[command];
   if (form === undefined) throw new Error(`Cannot try ${command}: no form of it is harmless`);
@@ -102,7 +102,7 @@ export function harmless(command: string, key: string, channel: string): string[
 }
 
 /**
- * The commands that scripts run, read from their text: so that none is forgotten.
+ * The commands that scripts run, read from their text so that none is forgotten.
  *
  * @throws Error if a script runs a command that its text does not name
  */

@@ -2,9 +2,9 @@ import { quote } from '@countersign/shared';
 import type { Cluster, Redis } from 'ioredis';
 import { harmless, isOutside } from './redis-commands.ts';
 
-/** What the user of a store must be allowed to do. */
+/** What the user of a store needs. */
 export interface RedisNeeds {
-  /** What the names of all keys begin with, and none of them is: `countersign:nonces:`. */
+  /** The prefix of all names. No key has exactly this name. Example: `countersign:nonces:`. */
   readonly prefix: string;
   readonly channel?: string | undefined;
   readonly commands: readonly string[];
@@ -14,16 +14,19 @@ export interface RedisNeeds {
 export interface Refusals {
   readonly user: string;
   readonly commands: ReadonlySet<string>;
-  /** What lacks in the rule of the user, as `ACL SETUSER` takes it. Nothing if all is allowed. */
+  /**
+   * What to add to the rule of the user, as `ACL SETUSER` takes it. Empty if nothing is missing.
+   */
   readonly rule: readonly string[];
 }
 
-/** How scripts are run: as any, or as one that only reads. */
+/** How scripts are run: any script, or only scripts that read. */
 export type Runner = 'EVAL' | 'EVAL_RO';
 
 /**
- * Tries commands: Redis 7 and Valkey are only asked, so nothing is run that is allowed. What is
- * refused is run after that for the reason. Answers with the reason of each that is refused.
+ * Tries commands. Redis 7 and Valkey can tell whether a command is allowed, so allowed commands are
+ * not run. A refused command is run, to get the reason. It answers with the reason for each refused
+ * command.
  *
  * ARGV: the commands with their arguments, in JSON
  */
@@ -39,7 +42,9 @@ for index, command in ipairs(cjson.decode(ARGV[1])) do
 end
 return refused`;
 
-/** Of Redis 6.2 to 7.0 in scripts; of later ones and of Valkey; and outside of scripts. */
+/**
+ * The messages of Redis 6.2 to 7.0 in scripts; of later ones and of Valkey; and outside of scripts.
+ */
 const REFUSAL = /The user executing the script can't|NOPERM|ACL failure/;
 
 /** Whether the user of a connection was not allowed to do something. */
@@ -48,10 +53,10 @@ export function isRefusal(error: unknown): boolean {
 }
 
 /**
- * Finds out what the user of a store may not do, on each master: a node has users of its own.
+ * Finds out what the user of a store may not do, on each master: each node has users of its own.
  *
  * @param runner how scripts are run
- * @param script instead of ours, for tests
+ * @param script another script, for tests
  * @throws Error if no master answers
  */
 export async function findRefusals(
@@ -84,7 +89,7 @@ export async function findRefusals(
   };
 }
 
-/** The user whom a connection is made as. */
+/** The user of a connection. */
 export function userOf(redis: Redis | Cluster): string {
   const { username } = redis.isCluster
     ? ((redis as Cluster).options.redisOptions ?? {})
@@ -93,10 +98,10 @@ export function userOf(redis: Redis | Cluster): string {
 }
 
 /**
- * What lacks in the rule of a user.
+ * What to add to the rule of a user.
  *
  * @param command that was refused
- * @param why as Redis says it; empty if it could not be tried
+ * @param why the message of Redis; empty if the command could not be tried
  */
 export function lacksOf(
   command: string,
@@ -105,7 +110,7 @@ export function lacksOf(
 ): string[] {
   const own = `+${command.toLowerCase()}`;
   if (why === '') return [pattern, own];
-  // The name of a user may stand in the reason, too.
+  // The message may also contain the name of the user, so it is matched by its whole phrase.
   if (/to run the|run this command/.test(why)) return [own];
   return [/\bchannels?\b/.test(why) ? `&${channel}` : pattern];
 }
@@ -114,7 +119,10 @@ function patternOf(prefix: string, isReadOnly: boolean): string {
   return `${isReadOnly ? '%R' : ''}~${prefix.replaceAll(/[\\*?[\]]/g, '\\$&')}*`;
 }
 
-/** What is wrong if the user of a store may not do what it must, and how to allow it. */
+/**
+ * What the user of a store lacks and how to add it, as a sentence; `undefined` if nothing is
+ * missing.
+ */
 export async function refusalOf(
   redis: Redis | Cluster,
   needs: RedisNeeds,
@@ -123,7 +131,7 @@ export async function refusalOf(
   return refusals.rule.length === 0 ? undefined : formatRefusals(refusals);
 }
 
-/** What a message says of what may not be done, and how to allow it. */
+/** The sentence that says what is missing, and how to add it. */
 export function formatRefusals({ user, rule }: Pick<Refusals, 'user' | 'rule'>): string {
   return `the rule of its user ${quote(user)} lacks ${rule.join(' ')}: run ACL SETUSER ${user} ${rule.join(' ')}`;
 }
@@ -140,7 +148,7 @@ async function tryAll(
   const inside = commands
     .filter((command) => !isOutside(command))
     .map((command) => harmless(command, key, channel));
-  // To these ioredis adds the prefix of its own.
+  // ioredis adds its own prefix to these.
   const outside = commands
     .filter(isOutside)
     .map((command) => harmless(command, key.slice((keyPrefix ?? '').length), channel));
@@ -165,7 +173,7 @@ async function tryAll(
   return refused;
 }
 
-/** @throws TypeError if it is no answer of the script: that must not be taken for one */
+/** @throws TypeError if the reply is not one of the script */
 function readRefusals(answer: unknown, tried: readonly string[][]): [string, string][] {
   if (!Array.isArray(answer))
     throw new TypeError('Cannot read the reply of Redis: expected the refused commands');
@@ -178,7 +186,7 @@ function readRefusals(answer: unknown, tried: readonly string[][]): [string, str
   });
 }
 
-/** The answer, or the error that is the answer. */
+/** The reply, or the error that is the reply. */
 async function ask(redis: Redis, [command = '', ...args]: readonly string[]): Promise<unknown> {
   try {
     return await redis.call(command, ...args);
@@ -188,7 +196,7 @@ async function ask(redis: Redis, [command = '', ...args]: readonly string[]): Pr
   }
 }
 
-/** As rules are mostly written: what may be reached, then what may be done. */
+/** The usual order in a rule: patterns of keys first, then commands. */
 function patternsFirst(one: string, other: string): number {
   return Number(one.startsWith('+')) - Number(other.startsWith('+'));
 }

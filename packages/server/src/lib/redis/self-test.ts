@@ -1,27 +1,27 @@
 import type { Cluster, Redis } from 'ioredis';
 
-/** What a store finds out of a Redis before it relies on it. */
+/** What a store finds out about a Redis before it relies on it. */
 export interface SelfTest {
-  /** What is wrong, and what to do; `undefined` where Redis can be relied on. */
+  /** What is wrong, and what to do; `undefined` if Redis can be relied on. */
   readonly flaw: string | undefined;
   readonly replicas: number;
-  /** Bytes that the smallest of the masters may use: `Infinity` if they have no limit, or do not tell. */
+  /** Bytes that the smallest master may use: `Infinity` if there is no limit, or it is unknown. */
   readonly maxMemory: number;
-  /** Which share of that is used, by the master that uses most: 0 if they have no limit. */
+  /** The used share of that, of the master that uses most: 0 if there is no limit. */
   readonly memoryUse: number;
 }
 
 const OLDEST: readonly [number, number] = [6, 2];
-/** What evicts nothing, also not what has an expiry. */
+/** The policy that evicts nothing. */
 export const NOEVICTION = /^noeviction$/;
-/** What lies in it without an expiry is kept. */
+/** Policies that keep every key without an expiry. */
 export const NEVER_EVICTED = /^(?:noeviction|volatile-\w+)$/;
 
 /**
- * Asks all masters for their own account. If some masters of a cluster are down, what they are for
- * fails, and the rest does not.
+ * Asks all masters about themselves. If some masters of a cluster are down, only requests for their
+ * keys fail.
  *
- * @param policies the eviction policies under which what the store puts there stays
+ * @param policies the eviction policies that keep what the store writes
  * @throws Error if no master answers
  */
 export async function testRedis(redis: Redis | Cluster, policies: RegExp): Promise<SelfTest> {
@@ -39,9 +39,9 @@ export async function testRedis(redis: Redis | Cluster, policies: RegExp): Promi
 }
 
 /**
- * The accounts of all masters of a cluster. After a failover the client may still take a replica for
- * a master: it learns better only from an answer to a command, and no command is sent before this
- * test has passed. So it is told to ask again where the masters are.
+ * The answers of all masters of a cluster. After a failover the client may still take a replica for
+ * a master. It learns better only from the answer to a command, and no command is sent before this
+ * test has passed. So this test makes the client ask for the masters again.
  *
  * @throws Error if no master answers
  */
@@ -49,7 +49,7 @@ async function askCluster(cluster: Cluster): Promise<string[]> {
   const first = await askAll(cluster.nodes('master'));
   if (!first.some(isReplica)) return first;
   await new Promise((resolve) => cluster.refreshSlotsCache(resolve));
-  // The node that was asked may be behind, too. Then a claim is redirected by the replica itself.
+  // The node that was asked may be behind, too. Then the replica redirects the command itself.
   const masters = (await askAll(cluster.nodes('master'))).filter((info) => !isReplica(info));
   if (masters.length === 0) throw new Error('There is no master');
   return masters;
@@ -67,7 +67,9 @@ function isReplica(info: string): boolean {
   return field(info, 'role') === 'slave';
 }
 
-/** The account of a Redis, or of why it gives none: then it lacks all that it should tell. */
+/**
+ * The answer to INFO. If it is refused, the answer is the reason, without any of the other fields.
+ */
 async function askInfo(redis: Redis): Promise<string> {
   try {
     return await redis.info();
@@ -78,10 +80,10 @@ async function askInfo(redis: Redis): Promise<string> {
 }
 
 /**
- * Judges a master by its own account. In the positive: what does not say that it is good is not.
+ * Judges a master by its answer. Checked in the positive: a field that is missing is a flaw.
  *
  * @param info the answer to `INFO`
- * @param policies the eviction policies under which what the store puts there stays
+ * @param policies the eviction policies that keep what the store writes
  */
 function judgeRedis(info: string, policies: RegExp): SelfTest {
   const replicas = countReplicas(info);
@@ -92,9 +94,9 @@ function judgeRedis(info: string, policies: RegExp): SelfTest {
 }
 
 /**
- * Counts the replicas. Redis lists a client that copies all data for a backup (`redis-cli --rdb`) as
- * one, too, without a port. It acknowledges nothing, so a store that waited for it would refuse
- * everything once the backup is done.
+ * Counts the replicas. Redis also lists a client that copies all data for a backup (`redis-cli
+ * --rdb`), without a port. It acknowledges nothing, so a store that waits for it would refuse
+ * everything after the backup.
  */
 function countReplicas(info: string): number {
   const copying = info.match(/,port=0,/g)?.length ?? 0;

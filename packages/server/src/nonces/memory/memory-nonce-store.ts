@@ -18,22 +18,27 @@ import { hashUint128 } from './uint128-set.ts';
 export interface MemoryNonceStoreOptions {
   /** Unix seconds; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
-  /** The most nonces held at a time, and as many of one-time presigned URLs: 1,000,000 if not given. */
+  /**
+   * How many nonces of requests the store holds at most, and as many of one-time presigned URLs:
+   * 1,000,000 if not given.
+   */
   readonly maxEntries?: number | undefined;
   /**
-   * The most nonces held at a time for one subject, and as many of its one-time presigned URLs: a
-   * quarter of `maxEntries` if not given, which is 1,800 requests a second. Beyond it the subject is
-   * refused, `ERR_TOO_MANY_REQUESTS`, and others are not. Raise it if one key makes most requests.
+   * How many nonces of one subject the store holds at most, and as many of its one-time presigned
+   * URLs: a quarter of `maxEntries` if not given, which is 1,800 requests a second. More requests
+   * of this subject are refused with `ERR_TOO_MANY_REQUESTS`; other subjects are not. Raise it if
+   * one key makes most requests.
    */
   readonly perSubject?: number | undefined;
   /**
-   * Unix seconds: since when this store has seen every request. Now if not given; an earlier moment only where it is
-   * certain that nothing was accepted between then and now, or replays of that time are accepted.
+   * Unix seconds: since when this store has seen every request. Now if not given. Give an earlier
+   * time only if no server accepted a request between then and now: otherwise the store accepts
+   * replays of those requests.
    */
   readonly bornAt?: number | undefined;
   /**
-   * Called if the store is full, or begins a new epoch for a wider window. If not given, process warnings say so. See docs/errors.md,
-   * "Process warnings".
+   * Called if the store is full, or begins a new epoch for a wider window. If not given, process
+   * warnings say so. See docs/errors.md, "Process warnings".
    */
   readonly onWarning?: WarningHook | undefined;
 }
@@ -47,12 +52,14 @@ const optionsSchema = z.strictObject({
 });
 
 /**
- * Nonces in the memory of this process: for one server process. Several that share keys need `RedisNonceStore`, or each
- * would accept what another has seen.
+ * Nonces in the memory of one server process. Several processes that share keys need
+ * `RedisNonceStore`: otherwise each would accept a request that another has accepted.
  *
- * Memory is bounded: 22 to 43 bytes a nonce, 64 of those few seconds whose room is growing, and some 200 bytes for each subject that
- * has live nonces. When it is full the nonces nearest to expiry go, and the store's floor rises to them: requests below the floor are
- * refused as uncertain, never accepted because their nonce was forgotten. Long before, a subject that has a quarter of all is refused.
+ * Memory is bounded. A nonce takes 22 to 43 bytes, or 64 while its table grows. A subject with live
+ * nonces takes about 200 bytes. When the store is full, it forgets the nonces that expire first,
+ * and raises its floor to them. Requests below the floor are refused as uncertain, so no request is
+ * accepted because its nonce was forgotten. Before that, a subject that has a quarter of all nonces
+ * is refused.
  *
  * @example
  * ```ts
@@ -68,7 +75,7 @@ export class MemoryNonceStore implements NonceStore {
   #epoch = newEpoch();
   #bornAt: number;
   readonly #requests: NoncePool;
-  /** Kept apart: what lives for an hour must not raise the floor of what lives for two minutes. */
+  /** Apart from requests: URLs that live for an hour must not raise the floor of requests. */
   readonly #presigned: NoncePool;
   readonly #perSubject: number;
   readonly #maxEntries: number;
@@ -93,7 +100,10 @@ export class MemoryNonceStore implements NonceStore {
     this.#presigned = new NoncePool(maxEntries, perSubject);
   }
 
-  /** The name of this store's life; another instance has another. It changes when a verifier claims with a wider window than before. */
+  /**
+   * The random name of this store's life. Each instance has its own. It changes when a verifier
+   * claims with a wider window than any before.
+   */
   get epoch(): string {
     return this.#epoch;
   }
@@ -103,7 +113,7 @@ export class MemoryNonceStore implements NonceStore {
     return this.#requests.size + this.#presigned.size;
   }
 
-  /** Claims a nonce. */
+  /** Claims a nonce. See {@link NonceStore.claim}. */
   async claim(claim: NonceClaim): Promise<ClaimOutcome> {
     const now = this.#clock();
     if (!hasTimes(claim) || !(now <= claim.acceptableUntil + CLOCK_SLACK))
@@ -112,7 +122,8 @@ export class MemoryNonceStore implements NonceStore {
       return { outcome: 'early', epoch: this.epoch };
     const limits = this.#limits.record(claim);
     if (limits.isWider) {
-      // What a narrower window let be forgotten could come again.
+      // Nonces were forgotten by the narrower window, and the wider one accepts their requests
+      // again.
       this.#epoch = newEpoch();
       this.#bornAt = now;
       const warning = epochWarning('in memory', 'wider-window', this.#epoch, CLOCK_SLACK);
@@ -144,8 +155,8 @@ export class MemoryNonceStore implements NonceStore {
 
     const owner = `${claim.audience}\n${claim.owner ?? claim.accessKeyId}`;
     const fullUntil = pool.fullUntil(owner);
-    // A copy of a request that was refused must not be accepted when there is room again: its client
-    // has signed another by then. A presigned URL is never signed again.
+    // The client signs a refused request again. So the first copy must not be accepted when there
+    // is room, or the request would run twice. A presigned URL is not signed again.
     if (fullUntil !== undefined && pool === this.#requests)
       pool.raiseFloorOf(owner, acceptableUntil);
     const floor = pool.floorOf(owner);
@@ -167,7 +178,7 @@ export class MemoryNonceStore implements NonceStore {
     this.#warnings.begin('COUNTERSIGN_NONCE_STORE_FULL', { message });
   }
 
-  /** Requests are dated in whole seconds: the first after `limit` is the first that will do. */
+  /** Requests are dated in whole seconds, so the next whole second after `limit` is above it. */
   #uncertain(limit: number, now: number): ClaimOutcome {
     const retryAfter = Math.max(1, Math.ceil(Math.floor(limit) + 1 - now));
     return { outcome: 'uncertain', epoch: this.epoch, retryAfter };

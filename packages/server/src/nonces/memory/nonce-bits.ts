@@ -12,18 +12,20 @@ const DIGITS = Uint8Array.from({ length: 128 }, (_, code) => {
   return digit === -1 ? NOT_A_DIGIT : digit;
 });
 
-/** The most access keys, per audience, whose mask is kept. */
+/** How many masks are kept at most. There is one for each access key and audience. */
 const MOST_MASKS = 10_000;
 
 /**
- * Builds what turns nonces into numbers of 128 bits. A nonce is 128 random bits already: they are taken as they are, and a mask that nobody knows
- * tells the nonces of one access key and audience from those of another. That is exact within a key, cannot be aimed at across
- * keys, and costs a fifth of hashing each nonce.
+ * Builds a function that turns nonces into numbers of 128 bits. A nonce has 128 random bits
+ * already, so they are used as they are. A secret mask keeps the nonces of one access key and
+ * audience apart from those of another. So two nonces of one key never become the same number, and
+ * an attacker cannot make a nonce that collides with one of another key. It costs a fifth of a
+ * hash.
  */
 export function createNonceBits(): (claim: Named) => Uint128 {
   const secret = randomBytes(16).toString('base64url');
   const masks = new BoundedMap<string, Uint128>(MOST_MASKS);
-  // None of the parts can hold a line feed, so `a:b` and `c` never meet `a` and `b:c`.
+  // No part can hold a line feed, so different parts never make the same text.
   const digest = (text: string): Uint128 => wordsOf(hash('sha256', `${secret}\n${text}`, 'binary'));
 
   return ({ accessKeyId, audience, nonce }) => {
@@ -38,7 +40,10 @@ export function createNonceBits(): (claim: Named) => Uint128 {
   };
 }
 
-/** The bits of a nonce of 16 bytes in base64url; `undefined` for any other text, which another scheme may bring. */
+/**
+ * The bits of a nonce of 16 bytes in base64url. `undefined` for any other text: nonces of other
+ * schemes may have another form.
+ */
 function decodeNonce(nonce: string): Uint128 | undefined {
   if (nonce.length !== 22) return undefined;
   const words: [number, number, number, number] = [0, 0, 0, 0];
@@ -53,7 +58,8 @@ function decodeNonce(nonce: string): Uint128 | undefined {
     else {
       words[at as 0] |= digit >> (6 - room);
       if (at < 3) words[(at + 1) as 1] |= digit << (26 + room);
-      // The last digit has four bits more than there are: not zero, and two texts would have the same words.
+      // The last digit has four bits too many. If they were not zero, two texts would give the same
+      // number.
       else if ((digit & 15) !== 0) return undefined;
     }
     bits += 6;
@@ -61,7 +67,7 @@ function decodeNonce(nonce: string): Uint128 | undefined {
   return flaws < NOT_A_DIGIT ? words : undefined;
 }
 
-/** Signed: V8 keeps an integer of 32 bits in place, and a larger one in an object of its own. */
+/** Signed integers of 32 bits: V8 stores larger numbers as objects. */
 function wordsOf(digest: string): Uint128 {
   return [word(digest, 0), word(digest, 4), word(digest, 8), word(digest, 12)];
 }

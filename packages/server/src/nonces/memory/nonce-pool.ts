@@ -1,41 +1,45 @@
 import { CLOCK_SLACK } from '../../verify/nonce-store.ts';
 import { type Uint128, Uint128Set } from './uint128-set.ts';
 
-/** Nonces that expire within some seconds of each other, and are forgotten together: nothing is swept one by one. */
+/** Nonces that expire within some seconds of each other. They are forgotten together, at once. */
 interface Generation {
-  /** Unix seconds: all of it has expired then. */
+  /** Unix seconds: all its nonces have expired by then. */
   readonly end: number;
   readonly nonces: Uint128Set;
-  /** Unix seconds: the latest until which a request of them is acceptable. */
+  /** Unix seconds: no request of these nonces is acceptable later. */
   latest: number;
   forgotten: boolean;
 }
 
-/** What an owner has of one generation. */
+/** How many nonces an owner has in one generation. */
 interface Share {
   readonly generation: Generation;
   count: number;
 }
 
-/** What is known of an owner while it has live nonces, or was refused. */
+/** An owner that has live nonces, or was refused. */
 interface Owner {
   readonly shares: Share[];
-  /** Unix seconds: requests acceptable until then at most may have been refused for want of room. */
+  /**
+   * Unix seconds: a refused request for which there was no room was acceptable until then at most.
+   */
   floor: number;
 }
 
-/** The seconds that a generation spans, for what lives no longer than so many of them. */
+/** Seconds that a generation spans, for nonces that live for `STEPS` times as long at most. */
 const STEP = 16;
 const STEPS = 16;
 
-/** More than one for each claim, which adds one at most: those that are idle never pile up. */
+/** Each claim adds one owner at most, and sweeps two. So idle owners never pile up. */
 const OWNERS_SWEPT = 2;
 
-/** Nonces of one kind, with a bound for all of them and one for each owner. */
+/**
+ * The nonces of requests, or of presigned URLs. There is a bound for all, and one for each owner.
+ */
 export class NoncePool {
   readonly #maxEntries: number;
   readonly #perOwner: number;
-  /** By their ends. */
+  /** By `end`. */
   readonly #generations = new Map<number, Generation>();
   readonly #owners = new Map<string, Owner>();
   #sweep = this.#owners.entries();
@@ -53,7 +57,9 @@ export class NoncePool {
     return this.#size;
   }
 
-  /** Unix seconds: of requests acceptable until then at most, nonces may have been forgotten. */
+  /**
+   * Unix seconds: the pool may have forgotten nonces of requests that are acceptable until then.
+   */
   get floor(): number {
     return this.#floor;
   }
@@ -65,10 +71,10 @@ export class NoncePool {
   }
 
   /**
-   * Makes room by the bound for all: where it is reached, the nonces nearest to expiry go, and the
-   * floor rises to them.
+   * Makes room if the bound for all is reached: forgets the nonces that expire first, and raises
+   * the floor to them.
    *
-   * @returns whether nonces had to go
+   * @returns whether nonces were forgotten
    */
   makeRoom(): boolean {
     if (!(this.#size >= this.#maxEntries)) return false;
@@ -92,7 +98,7 @@ export class NoncePool {
     return held < this.#perOwner ? undefined : firstEnd + CLOCK_SLACK;
   }
 
-  /** Unix seconds: requests of an owner that are acceptable until then at most may have been refused for want of room. */
+  /** Unix seconds: requests of the owner that are acceptable until then at most are refused. */
   floorOf(name: string): number {
     return this.#owners.get(name)?.floor ?? Number.NEGATIVE_INFINITY;
   }
@@ -119,14 +125,14 @@ export class NoncePool {
   }
 
   forgetExpired(now: number): void {
-    // Generations expire STEP seconds apart: to look once a second is to look often enough.
+    // Generations expire STEP seconds apart, so once a second is often enough.
     if (now >= this.#sweptAt && now < this.#sweptAt + 1) return;
     this.#sweptAt = now;
     for (const end of this.#generations.keys()) if (end + CLOCK_SLACK < now) this.#forget(end);
   }
 
   #generationOf(until: number, now: number): Generation {
-    // What lives for long expires in longer steps: so there are never many generations to look through.
+    // Nonces that live for long have longer steps, so there are never many generations to search.
     let step = STEP;
     while (until - now > STEPS * step) step *= 2;
     const end = (Math.floor(until / step) + 1) * step;
@@ -147,7 +153,7 @@ export class NoncePool {
     return owner;
   }
 
-  /** A few at a time, in turn: to look at all at once would stop the process. */
+  /** A few at a time, in turn: to sweep all at once would block the process. */
   #sweepOwners(now: number): void {
     for (let swept = 0; swept < OWNERS_SWEPT; swept++) {
       const next = this.#sweep.next();
@@ -163,7 +169,10 @@ export class NoncePool {
     }
   }
 
-  /** Also for what expired: a clock that is set back must not bring to life what was forgotten. */
+  /**
+   * Raises the floor also for expired nonces: if the clock is set back, their requests look
+   * acceptable again.
+   */
   #forget(end: number): void {
     const generation = this.#generations.get(end) as Generation;
     this.#generations.delete(end);

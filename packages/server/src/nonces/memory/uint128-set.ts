@@ -5,18 +5,25 @@ export type Uint128 = readonly [number, number, number, number];
 
 const WORDS = 4;
 const FEWEST_SLOTS = 64;
-/** Of the slots that a set has outgrown. It divides them all, and so few take no time. */
+/**
+ * How many outgrown slots each call moves. Every size is a multiple of it, and so few take no time.
+ */
 const MOVED_AT_ONCE = 8;
 
 /**
- * A set of 128 bits each in one typed array, by open addressing: 22 to 43 bytes each, and nothing for the garbage collector to
- * visit, where a `Set` of strings takes a hundred and stops the process for as many milliseconds.
+ * A set of 128-bit integers in one typed array, by open addressing. Each takes 22 to 43 bytes, and
+ * the garbage collector has nothing to visit. A `Set` of strings takes a hundred bytes for each,
+ * and its collection blocks the process for a hundred milliseconds.
  *
- * To grow does not stop the process either: every call moves a few to the larger array. Until all have moved, 64 bytes each.
+ * To grow does not block the process either: each call moves a few values to the larger array.
+ * Until all have moved, each takes 64 bytes.
  */
 export class Uint128Set {
   #slots = new Int32Array(FEWEST_SLOTS * WORDS);
-  /** What there was before the array grew. Whole until all of it has moved: look-ups end at a free slot. */
+  /**
+   * The array before it grew. It stays whole until all values have moved, because a look-up ends at
+   * a free slot.
+   */
   #outgrown: Int32Array | undefined;
   #moved = 0;
   #size = 0;
@@ -26,23 +33,25 @@ export class Uint128Set {
     return this.#size;
   }
 
-  /** @param hash of the value, for who asks several sets */
+  /** @param hash the hash of the value, if the caller has it already */
   has(value: Uint128, hash = hashUint128(value)): boolean {
     this.#moveSome();
     if (holds(this.#slots, value, hash)) return true;
     return this.#outgrown !== undefined && holds(this.#outgrown, value, hash);
   }
 
-  /** Adds what is not held yet. */
+  /** Adds a value that the set does not hold yet. */
   add(value: Uint128, hash = hashUint128(value)): void {
     this.#moveSome();
-    // Three quarters full: so far a look-up takes a handful of steps.
+    // Up to three quarters full, a look-up takes only a few steps.
     if (this.#size * 4 >= (this.#slots.length / WORDS) * 3) this.#grow();
     put(this.#slots, value, hash);
     this.#size++;
   }
 
-  /** By then all of the last time have moved: that took fewer calls than there were to add since. */
+  /**
+   * All values of the last growth have moved by now: that takes fewer calls than adding as many.
+   */
   #grow(): void {
     this.#outgrown = this.#slots;
     this.#moved = 0;
@@ -71,7 +80,7 @@ function holds(slots: Int32Array, value: Uint128, hash: number): boolean {
   return slots[find(slots, value, hash)] !== 0;
 }
 
-/** Word by word: `slots.set(value)` costs more than all of a look-up. */
+/** Word by word: `slots.set(value)` costs more than a whole look-up. */
 function put(slots: Int32Array, value: Uint128, hash: number): void {
   const slot = find(slots, value, hash);
   slots[slot] = marked(value[0]);
@@ -80,7 +89,7 @@ function put(slots: Int32Array, value: Uint128, hash: number): void {
   slots[slot + 3] = value[3];
 }
 
-/** The place of this value, or the free one where they would be. */
+/** The slot of this value, or the free slot for it. */
 function find(slots: Int32Array, value: Uint128, hash: number): number {
   const last = slots.length - 1;
   const first = marked(value[0]);
@@ -106,9 +115,10 @@ function marked(first: number): number {
 const RANDOM = randomFillSync(new Int32Array(4 * WORDS * 256));
 
 /**
- * 32 bits that nobody can aim at, neither with nonces of their own choice: of each byte they take a random number that nobody knows
- * (tabulation hashing, under which open addressing takes few steps whatever it is given). A sum of products would not do: nonces that
- * differ in the upper bits of their words only have but a few.
+ * A hash of 32 bits that an attacker cannot predict, even for nonces of their choice. Each byte
+ * selects a secret random number (tabulation hashing), so open addressing takes few steps for any
+ * input. A sum of products would be predictable: nonces that differ only in the upper bits of their
+ * words would have only a few different sums.
  */
 export function hashUint128(value: Uint128): number {
   return (

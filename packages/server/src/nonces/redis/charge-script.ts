@@ -1,12 +1,14 @@
 /**
- * Counts nonces of one owner, in Redis, at once, if there is room for them.
+ * The script that counts nonces of one owner, if the owner has room for them. Redis runs it as one
+ * step.
  *
- * `KEYS[1]` is a hash: how many live nonces the owner has, by the second at which some of them have all expired. It is a key of its
- * own, apart from the nonces: in a cluster the access keys of one owner have theirs in many places. To lose it costs nothing but the
- * bound.
+ * `KEYS[1]` is a hash of one owner. A field is a second; its value is the number of nonces that
+ * have all expired by then. In a cluster the nonces of one owner lie in many places, so the counts
+ * have a key of their own. If it is lost, only the bound is lost.
  *
- * `ARGV`: how many nonces; until when their requests are acceptable; the most that the owner may have; the slack between clocks. The
- * answer: 0 if they are counted, otherwise the seconds until there is room.
+ * `ARGV`: how many nonces; the Unix seconds until which their requests are acceptable; how many the
+ * owner may have; the slack between clocks, in seconds. The answer is 0 if the nonces are counted,
+ * otherwise the seconds until there is room.
  */
 export const CHARGE_SCRIPT = `
 local owner, charge, till, most, slack = KEYS[1], ARGV[1] + 0, ARGV[2] + 0, ARGV[3] + 0, ARGV[4] + 0
@@ -27,7 +29,7 @@ for i = 1, #shares, 2 do
 end
 if held + charge > most then return math.max(1, math.ceil((first or now) + slack - now)) end
 
--- By steps of 16 s, longer ones for what lives for long: so an owner never has many.
+-- Steps of 16 s, and longer ones for nonces that live for long. So an owner never has many fields.
 local step = 16
 while till - now > 16 * step do step = step * 2 end
 local ends = (math.floor(till / step) + 1) * step

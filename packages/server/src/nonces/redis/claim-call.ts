@@ -9,23 +9,27 @@ import type { RedisNonceWarnings } from './redis-nonce-warnings.ts';
 import type { RedisPartition } from './redis-partition.ts';
 import { parseReply, REPLICA, type ScriptReply } from './script-reply.ts';
 
-/** How many clock slacks may pass without an acknowledgement. Fewer than the two for which a birth is uncertain. */
+/**
+ * For how many clock slacks replicas may be silent before the epoch ends. Fewer than the two slacks
+ * of the floor.
+ */
 const LEASE = 1.5;
 
 /** What the script decides on. */
 export interface NamedClaim
   extends Pick<NonceClaim, 'signedAt' | 'acceptableFrom' | 'acceptableUntil' | 'presigned'> {
   readonly epoch?: string | undefined;
-  /** What stands for the nonce. */
+  /** A hash of audience, access key and nonce. */
   readonly name: string;
-  /** The owner whose earlier requests are refused if this one finds no room; empty for a presigned URL. */
+  /** If the owner has no room, its floor rises over this request. Empty for a presigned URL. */
   readonly owner: string;
   /** Seconds until the owner has room again; 0 if it has. */
   readonly fullFor: number;
-  /** What stands for the audience. */
+  /** A hash of the audience. */
   readonly limitsOf: string;
-  /** Milliseconds: the widest that are known of the audience. */
+  /** Milliseconds: the widest window of the audience that this server knows. */
   readonly window: number;
+  /** Milliseconds: the widest `ahead` of the audience that this server knows. */
   readonly ahead: number;
 }
 
@@ -68,14 +72,14 @@ export class ClaimCall {
     this.#timeout = settings.timeout * 1000;
   }
 
-  /** Looks after a partition without a claim, and confirms its epoch if need be. */
+  /** Looks after a partition without a claim, and confirms its epoch if it is pending. */
   async look(partition: RedisPartition): Promise<void> {
     const { outcome, replicas } = await this.#call(partition, NO_CLAIM);
     this.#connection.recordReplicas(replicas);
     if (outcome === 'pending') await this.#call(partition, NO_CLAIM, true);
   }
 
-  /** Claims a nonce, and confirms the epoch before if need be. */
+  /** Claims a nonce. If the epoch is pending, confirms it first. */
   async ask(partition: RedisPartition, named: NamedClaim): Promise<ScriptReply> {
     const reply = await this.#call(partition, named);
     if (reply.outcome !== 'pending') return reply;
@@ -124,14 +128,17 @@ export class ClaimCall {
     try {
       return parseReply(answer);
     } catch (error) {
-      // Another connection may lead to the master: through Sentinel, or by its name.
+      // A new connection may lead to the new master: through Sentinel, or by its name.
       if ((error as Error).message === REPLICA && !this.#redis.isCluster)
         (this.#redis as Redis).disconnect(true);
       throw error;
     }
   }
 
-  /** Never the same, also where the answer was lost: a name that came twice would vouch for the life that had it first. */
+  /**
+   * A name that is never used again, even if the answer was lost. Two epochs of one name would be
+   * dangerous: the second would accept requests that echo the first.
+   */
   #newEpoch(): string {
     this.#calls++;
     return this.#epochs + this.#calls.toString(36).padStart(6, '0');

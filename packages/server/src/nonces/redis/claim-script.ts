@@ -1,41 +1,118 @@
 /**
- * Decides one claim, in Redis, at once. What it rests on is told in `docs/replay.md`.
+ * The script that decides one claim of a nonce. Redis runs it as one step, so no other claim comes
+ * in between. `docs/replay.md` says why it is safe.
  *
- * `KEYS[1]` is a partition: one sorted set, so that all of it is lost, restored and moved together.
- * - Nonces, each scored by the moment until which its request is acceptable. They are removed by that and not by expiry:
- *   `SET … PXAT` in the past answers OK and remembers nothing.
- * - Behind them all the state, `<epoch>:<birth>:<incarnation>`, scored by the tick: the clock of Redis, but a microsecond more
- *   each time at least, so that it never goes back and no two calls have one.
- *   A server deletes a state that it cannot read. So its form stays, or servers of two versions would delete each other's.
- * - Where replicas are waited for, `acked` before it: the last tick that they are known to have.
+ * ## The sorted set
  *
- * - `limits:<audience>`: the widest window and `ahead` that verifiers of an audience have claimed with. A nonce is kept for the widest
- *   window; with a wider one than before a new epoch begins, since what was forgotten could come again.
- * - `why:<epoch>`: the letter that says why the epoch began.
- * - `floor:<owner>`: until when requests of an owner may be acceptable that were refused for want of room.
+ * `KEYS[1]` is one sorted set with all nonces of some access keys, and with the state of the store.
+ * All of it lies in one key, so it is lost, restored and moved together. A member's score says what
+ * it needs:
  *
- * The epoch ends, and with it what it can vouch for, where the state is gone, comes from another incarnation of Redis (a restart,
- * a snapshot, a promotion, another node: `master_replid` changes with each), or is older than what a caller has seen (a rollback in
- * place).
+ * | member | score |
+ * |---|---|
+ * | a nonce: a hash of audience, key and nonce | the time until which its request is acceptable |
+ * | `floor:<owner>` | the time until which refused requests of the owner are acceptable |
+ * | `acked`, if claims wait for replicas | 3e15 + the last tick that replicas are known to have |
+ * | `limits:<audience>` | 3e15 + widest window × 1e6 + widest `ahead`, both in milliseconds |
+ * | `why:<epoch>` | 3e15 + the letter that says why the epoch began |
+ * | the state, `<epoch>:<birth>:<incarnation>` | 4e15 + the tick |
  *
- * Beginning with `pending`, an epoch vouches for nothing until a caller, told by its replicas that they have it, confirms it. It
- * ends where replicas have not acknowledged anything for a while: they may have followed another master.
+ * Times are microseconds of Unix time. A time of a nonce is below 3e15, so scores sort the nonces
+ * and floors first, and the state last. The script removes what has expired from the start of the
+ * set. It does not use the expiry of Redis: `SET … PXAT` with a time in the past answers OK and
+ * keeps nothing.
  *
- * `ARGV`: name of the nonce, or nothing only to look after the partition; signed at; acceptable from; until; the echoed epoch; an
- * epoch that nobody has used, to begin with if need be; the highest tick that the caller has seen; the caller's time; how long a
- * call may take; the slack between clocks; the owner, or nothing for a presigned URL; the seconds until the owner has room
- * again, or 0 if it has; the audience; the widest window and `ahead` of it that the caller knows, in milliseconds. Where replicas are waited for: for how long they may be silent; the epoch that the caller
- * knows; its last tick that they acknowledged; `1` where it confirms that epoch.
+ * Servers of one audience may have different windows. So a nonce is kept for the widest of them.
  *
- * Times are microseconds of Unix time in here, and seconds outside. Answers are `{outcome, epoch, wait, tick}`: the wait in seconds
- * where the outcome is `uncertain` or `exhausted`; where it is `apart` by how many milliseconds clocks are; and where a partition is `alive`, how
- * many replicas it has. Behind them, if this call has begun the epoch or only looks after the partition, a letter says why the epoch began: see
- * `epoch-warning`.
+ * A server deletes a state that it cannot read. So the form of the state must not change, or
+ * servers of two versions would delete each other's.
+ *
+ * ## Words
+ *
+ * - Epoch: the random name of one life of the set. During an epoch the set has forgotten no nonce
+ *   whose request is still acceptable. Clients echo the epoch in requests that they sign.
+ * - Birth: when the epoch began, or `pending` until replicas have it.
+ * - Floor: the birth + 2 × slack. A request that was acceptable before may have been accepted in
+ *   an earlier epoch, so only a request that echoes the present epoch is accepted below the floor. The
+ *   member `floor:<owner>` is another floor, for the requests of one owner.
+ * - Tick: the number of the last call. It is the time by the clock of Redis, but at least one
+ *   microsecond more than the tick before. So it never goes back, and no two calls have the same.
+ * - Incarnation: `master_replid`. Redis changes it at each start and each promotion.
+ * - Slack: by how much the clocks of the servers and of Redis may differ.
+ *
+ * ## When an epoch ends
+ *
+ * A new epoch begins if nonces may be missing. The letter says why; `epoch-warning.ts` explains it
+ * to the operator:
+ *
+ * - `g`: the state is gone. Redis was flushed, or evicted the key.
+ * - `r`: the incarnation is another one. Redis restarted, loaded a snapshot, or was promoted; or
+ *   the key moved to another node.
+ * - `b`: the tick is lower than the caller has seen. Redis went back to an older state while it
+ *   ran.
+ * - `a`: replicas have acknowledged nothing for too long (see below).
+ * - `w`: a verifier claims with a wider window than any before. Nonces that it would still accept
+ *   may be forgotten.
+ *
+ * ## Replicas
+ *
+ * If claims wait for replicas, the server runs `WAIT` after each call, and tells the next call the
+ * last tick that they acknowledged. A new epoch is `pending`: it accepts nothing until a server
+ * that knows that replicas have it confirms it. The lease says for how long replicas may be silent.
+ * After that the epoch ends, because the replicas may have followed another master, which accepted
+ * nonces that this one does not have.
+ *
+ * ## `ARGV`
+ *
+ * Times are Unix seconds, and durations are seconds, if no other unit is given.
+ *
+ * | | |
+ * |---|---|
+ * | 1 | the nonce; empty for a look, which claims nothing |
+ * | 2, 3, 4 | when the request was signed; from when, and until when, it is acceptable |
+ * | 5 | the epoch that the request echoes, or empty |
+ * | 6 | a name that was never used, for an epoch that this call may begin |
+ * | 7 | the highest tick that the server has seen |
+ * | 8, 9, 10 | the time by the server's clock; how long a call may take; the slack |
+ * | 11 | the owner; empty for a presigned URL |
+ * | 12 | how long until the owner has room again, or 0 if it has room |
+ * | 13 | the audience |
+ * | 14, 15 | the widest window and `ahead` of the audience that the server knows, in milliseconds |
+ *
+ * And only if claims wait for replicas:
+ *
+ * | | |
+ * |---|---|
+ * | 16 | the lease |
+ * | 17, 18 | the epoch that the server knows; the last tick of it that replicas acknowledged |
+ * | 19 | `1` if the server confirms that epoch |
+ *
+ * ## The reply
+ *
+ * `{outcome, epoch, wait, tick, replicas, window, ahead, why}`. `wait` is in seconds. `replicas` is
+ * how many Redis has, and only a look counts them. `why` is the letter, if this call began the
+ * epoch or is a look. The outcomes, in the order of the checks:
+ *
+ * - `apart`: the clocks of Redis and of the server differ by more than the slack; `set-back`: the
+ *   clock of Redis is behind the tick. A wrong clock would make the script forget nonces that are
+ *   still needed, so nothing is written. `wait` is the difference in milliseconds.
+ * - `replica`: a replica may lack claims of its master. `hidden`: INFO does not tell the
+ *   incarnation.
+ * - `pending`: the epoch is not confirmed yet.
+ * - `alive`: the answer to a look.
+ * - `stale`: the request is too old, so its nonce may be forgotten.
+ * - `early`: the request is dated further ahead than its verifier accepts.
+ * - `replayed`: the nonce is there, so the request is refused as used before.
+ * - `uncertain`: the request is below the floor and does not echo the epoch, or it echoes another
+ *   epoch. A request that is signed after `wait` is above the floor.
+ * - `exhausted`: the owner has no room, or the request is below the owner's floor.
+ * - `claimed`: the nonce was not there, and is now. Only then is the request accepted.
  */
 export const CLAIM_SCRIPT = `
--- Beyond all times of nonces, and exact: numbers are whole up to 9e15.
+-- Above all times of nonces. Redis and Lua keep whole numbers exactly up to 9e15.
 local STATE, ACKED, LIMITS, LETTERS = 4e15, 3e15, 3e15, 3e15
--- In 50 ms, 20,000 a second: more than are claimed, and no more at once than can be felt.
+-- At most 1,000 nonces each 50 ms, which is 20,000 a second. That is more than are claimed, and
+-- removing so few takes too little time to delay other calls.
 local CLEANED_EVERY, MOST_CLEANED = 50000, 1000
 
 local key, nonce, echoed = KEYS[1], ARGV[1], ARGV[5]
@@ -51,7 +128,8 @@ local lease, known = (ARGV[16] or 0) * 1000000, ARGV[17]
 
 local clock = redis.call('TIME')
 local time = clock[1] * 1000000 + clock[2]
--- Nothing is changed by a clock that is wrong: what it makes look old would be forgotten.
+-- Before anything is written. To a clock that is wrong, live nonces look expired: they would be
+-- removed.
 if not (time >= sent - slack and time <= sent + late + slack) then
   return {'apart', '', (time - sent) / 1000, 0}
 end
@@ -64,20 +142,25 @@ if state and not epoch then
   state = nil
 end
 local tick = epoch and last[2] - STATE or 0
--- Set back by more than clocks may differ. What was forgotten by the old time must not come to life.
-if tick > time + slack then return {'apart', '', (time - tick) / 1000, 0} end
+-- The clock of Redis was set back by more than the slack. By the earlier time nonces were removed
+-- whose requests look acceptable again by this one.
+if tick > time + slack then return {'set-back', '', (time - tick) / 1000, 0} end
 
 local info = redis.call('INFO', 'replication')
 if string.find(info, 'role:slave', 1, true) then return {'replica', '', 0, 0} end
 local incarnation = of
--- Found as it stands, it need not be searched for with a pattern, which takes as long as all of the rest.
+-- To find the known incarnation as plain text is quick. A pattern takes as long as the rest of the
+-- script.
 if not of or not string.find(info, 'master_replid:' .. of .. '\\r', 1, true) then
   incarnation = string.match(info, 'master_replid:(%w+)')
 end
 if not (incarnation and string.find(info, 'role:master', 1, true)) then return {'hidden', '', 0, 0} end
 
+-- The tick of this call. From here on it stands for the time, because it never goes back.
 local now = math.max(time, tick + 1, seen + 1)
 local lost = of ~= incarnation or seen > tick
+-- If no replica has acknowledged a tick for as long as the lease, they may have followed another
+-- master.
 local lapsed = false
 if lease > 0 and not lost then
   local acked = (redis.call('ZSCORE', key, 'acked') or ACKED) - ACKED
@@ -85,6 +168,8 @@ if lease > 0 and not lost then
   if acked > 0 then redis.call('ZADD', key, 'GT', ACKED + acked, 'acked') end
   lapsed = birth ~= 'pending' and not (time - acked <= lease)
 end
+-- The wider of the limits in the set and those of the server. 0 in the set: no claim of the
+-- audience yet.
 local widened = false
 if audience ~= '' then
   local limits = (redis.call('ZSCORE', key, 'limits:' .. audience) or LIMITS) - LIMITS
@@ -97,6 +182,7 @@ if audience ~= '' then
     window, ahead = widest, furthest
   end
 end
+-- A pending epoch is born when replicas have it, or if claims no longer wait for replicas.
 local is_confirmed = birth == 'pending' and (lease == 0 or known == epoch and ARGV[19] == '1')
 local begins = lost or lapsed or widened
 local why
@@ -110,7 +196,8 @@ if begins or is_confirmed then
   birth = lease > 0 and not is_confirmed and 'pending' or string.format('%.0f', now)
   if state then redis.call('ZREM', key, state) end
   state = epoch .. ':' .. birth .. ':' .. incarnation
-  -- At once: what is added last is counted, and must be the nonce alone.
+  -- Here, and not with the nonce: the ZADD at the end counts new members, and must count the nonce
+  -- alone.
   redis.call('ZADD', key, STATE + now, state)
 end
 
@@ -118,11 +205,13 @@ if nonce == '' and not why then
   local letter = redis.call('ZSCORE', key, 'why:' .. epoch)
   why = letter and string.char(letter - LETTERS) or nil
 end
+-- Stores the tick, which also makes a look or a refusal visible to replicas.
 local function answer(outcome, wait)
   redis.call('ZADD', key, STATE + now, state)
   return {outcome, epoch, wait or 0, now, 0, window, ahead, why}
 end
 if birth == 'pending' then return answer('pending') end
+-- Nonces that even a server with a slow clock finds too old.
 if math.floor(now / CLEANED_EVERY) ~= math.floor(tick / CLEANED_EVERY) then
   local expired = redis.call('ZCOUNT', key, '-inf', string.format('(%.0f', now - slack))
   if expired > 0 then redis.call('ZREMRANGEBYRANK', key, 0, math.min(expired, MOST_CLEANED) - 1) end
@@ -136,24 +225,27 @@ if nonce == '' then
 end
 if not (signed and from and till and now <= till + slack) then return answer('stale') end
 if not (from <= time + slack) then return answer('early') end
+-- Other verifiers may accept the request earlier or later than this one: the widest limits count.
 if ahead > 0 then from = math.min(from, signed - ahead * 1000) end
 if owner ~= '' then till = math.max(till, signed + window * 1000) end
 
--- Until a request can be dated later than that. Requests are dated in whole seconds: the first that will do.
+-- Seconds until a new request is dated after the limit. Requests are dated in whole seconds.
 local function secondsTo(limit)
   local first = (math.floor(limit / 1000000) + 1) * 1000000
   return math.max(1, math.ceil((first - time) / 1000000))
 end
 
--- All that could have been accepted before the birth, by a clock as far ahead as clocks may be, and one set back as far since.
+-- The floor. One slack, because a server whose clock is ahead may have accepted the request before
+-- the birth; and one more, because the clock of Redis may have been set back by as much since.
 local certain = birth + 2 * slack
 if echoed ~= epoch and (echoed ~= '' or not (from > certain)) then
   if redis.call('ZSCORE', key, nonce) then return answer('replayed') end
   return answer('uncertain', secondsTo(certain + signed - from))
 end
 
--- Until when requests of the owner may be acceptable that were refused for want of room. Its client will have signed them again by
--- the time that there is room, so they must not be accepted then. A presigned URL is never signed again.
+-- The floor of the owner. A client signs again a request that was refused for want of room. So the
+-- first copy must not be accepted when there is room, or the request would run twice. A presigned
+-- URL is not signed again, so it needs no such floor.
 local floor = owner ~= '' and (redis.call('ZSCORE', key, 'floor:' .. owner) or 0) + 0 or 0
 if full > 0 or not (till > floor) then
   if redis.call('ZSCORE', key, nonce) then return answer('replayed') end
@@ -164,7 +256,7 @@ if full > 0 or not (till > floor) then
   return answer('exhausted', math.max(full, secondsTo(floor - till + signed)))
 end
 
--- GT: a nonce that comes again can be remembered for longer by that, never for shorter.
+-- GT only raises scores: a nonce that comes again may be kept for longer, never for a shorter time.
 local added = redis.call('ZADD', key, 'GT', STATE + now, state, till, nonce)
 return {added == 1 and 'claimed' or 'replayed', epoch, 0, now, 0, window, ahead, why}
 `;

@@ -4,36 +4,46 @@ import type { NonceClaim } from '../../verify/nonce-store.ts';
 
 /** What a server knows of an owner of nonces. */
 export interface Account {
-  /** 128 bits, for the names of keys. */
+  /** A hash of 128 bits, for the names of keys in Redis. */
   readonly name: string;
-  /** Nonces of this owner that were claimed here and are not counted in Redis yet. Below zero if some were counted and not claimed. */
+  /**
+   * How many nonces this server has claimed and not counted in Redis yet. Below zero if more were
+   * counted than claimed.
+   */
   uncounted: number;
-  /** Unix seconds: the latest until which a request of these is acceptable. */
+  /** Unix seconds: no request of the uncounted nonces is acceptable later. */
   until: number;
 }
 
 /** Nonces to count in Redis. */
 export interface Charge {
   readonly count: number;
-  /** Unix seconds: none of their requests is acceptable after. */
+  /** Unix seconds: no request of these nonces is acceptable later. */
   readonly until: number;
 }
 
-/** The most owners of which a server keeps accounts. An account that is dropped loses less than a step. */
+/**
+ * How many accounts a server keeps at most. A dropped account loses the count of less than one
+ * step.
+ */
 const MOST_ACCOUNTS = 10_000;
 
-/** One step in a thousand of what an owner may have: fifty servers together are wrong by 5 % at most. */
+/**
+ * A step is a thousandth of the limit of an owner. So fifty servers together are wrong by 5 % at
+ * most.
+ */
 const STEPS = 1_000;
 
 /**
- * Counts the nonces of owners in steps, because to count each in Redis would cost as much as to claim it. If an owner may have
- * fewer than 2,000, each is counted, and so is each presigned URL.
+ * Counts the nonces of owners in steps: to count each in Redis would cost as much as to claim it.
+ * If the limit of an owner is below 2,000, each nonce is counted. Each presigned URL is always
+ * counted.
  */
 export class NonceCharges {
   readonly #accounts = new BoundedMap<string, Account>(MOST_ACCOUNTS);
 
   accountOf({ audience, owner, accessKeyId, presigned }: NonceClaim): Account {
-    // An owner has nonces of requests and of presigned URLs, each with a bound of its own.
+    // Requests and presigned URLs of one owner have separate limits.
     const kind = presigned === true ? 'presigned' : 'requests';
     const text = `${kind}\n${audience}\n${owner ?? accessKeyId}`;
     let account = this.#accounts.get(text);
@@ -46,18 +56,20 @@ export class NonceCharges {
   }
 
   /**
-   * Records a claim before it is made, so that claims which come at once count for themselves.
+   * Records a claim before it is made, so that several claims at once are all counted.
    *
-   * @param claimed until when, in Unix seconds, the nonce is remembered; the most live nonces of one owner
-   * @returns what to count in Redis now, with this one; `undefined` if it is too early for that
+   * @param claimed the Unix seconds until which the nonce is kept; whether it is of a presigned
+   * URL; the limit of one owner
+   * @returns what to count in Redis now, including this nonce; `undefined` if the step is not full
+   * yet
    */
   take(
     account: Account,
     { until, isPresigned, limit }: { until: number; isPresigned: boolean; limit: number },
   ): Charge | undefined {
     this.add(account, { count: 1, until });
-    // Presigned URLs live for a second or for days: counted in steps, those that live for long would
-    // be forgotten with one that does not, or the other way round.
+    // A presigned URL lives for a second or for days. If several were counted together, their
+    // counts would end together: too early for some, too late for others.
     const step = isPresigned ? 1 : Math.floor(limit / STEPS);
     if (account.uncounted < Math.max(1, step)) return undefined;
     const charge = { count: account.uncounted, until: account.until };
@@ -66,7 +78,7 @@ export class NonceCharges {
     return charge;
   }
 
-  /** Records what is not counted in Redis: also a charge that was not taken there. */
+  /** Records nonces that are not counted in Redis, such as a charge that Redis did not accept. */
   add(account: Account, { count, until }: Charge): void {
     account.uncounted += count;
     account.until = Math.max(account.until, until);

@@ -5,7 +5,7 @@ import type { RedisNonceSettings } from './redis-nonce-options.ts';
 import type { RedisNonceWarnings } from './redis-nonce-warnings.ts';
 import type { RedisPartition } from './redis-partition.ts';
 
-/** Looks after the partitions of a store, also while nothing is claimed. */
+/** Looks after the partitions of a store, also if no nonce is claimed. */
 export class PartitionWatch {
   readonly #connection: CheckedRedis;
   readonly #claims: ClaimCall;
@@ -41,7 +41,10 @@ export class PartitionWatch {
     await Promise.all(this.#partitions.map((partition) => this.#watch(partition)));
   }
 
-  /** What a connection fails with that is gone, or has failed its test, the connection itself tells the operator. */
+  /**
+   * Records that a call failed. If the connection is lost or has failed its test, the operator
+   * hears of it from the connection, and not from here.
+   */
   recordFailure(partition: RedisPartition, error: unknown): void {
     const isConnected = this.#connection.isFit && this.#connection.redis.status === 'ready';
     const isTold = isConnected && !(error instanceof Error && isLost(error.message));
@@ -53,9 +56,14 @@ export class PartitionWatch {
   }
 
   /**
-   * Looks after partitions that nobody has claimed in for a moment, that have failed, and now and then all. So a server knows of every claim
-   * until shortly before a rollback, though others made it; epochs begin before somebody calls; replicas acknowledge that they
-   * are there; and what was given up is found to be back.
+   * Looks after each partition that has been quiet for half a slack, or that has failed, and after
+   * each other one once a slack. This has four reasons:
+   *
+   * - The server knows a recent tick, so it notices a rollback, even if other servers made the
+   *   claims.
+   * - A new epoch begins before a request comes.
+   * - Replicas acknowledge in time that they are there.
+   * - The server finds out that a partition which had failed answers again.
    */
   #watchQuiet(): void {
     if (!this.#connection.isFit) {
@@ -70,7 +78,7 @@ export class PartitionWatch {
     }
   }
 
-  /** Where that fails, claims do. */
+  /** If the look fails, claims fail too, and say why. */
   #lookUp(partition: RedisPartition): void {
     this.#watch(partition).catch(() => undefined);
   }

@@ -6,34 +6,40 @@ import { redisOption } from '../../lib/redis/own-connection.ts';
 import { CLOCK_SLACK } from '../../verify/nonce-store.ts';
 
 export interface RedisNonceStoreOptions {
-  /** A connection of ioredis. The store makes one of its own of it, at once, with the settings that nonces need. */
+  /**
+   * A connection of ioredis. The store makes its own connection from it, at once, with the settings
+   * that nonces need.
+   */
   readonly redis: Redis | Cluster;
-  /** What the names of the store's keys begin with: `countersign:nonces` if not given. */
+  /** The prefix of the store's keys in Redis: `countersign:nonces` if not given. */
   readonly prefix?: string | undefined;
-  /** Seconds for which a claim waits for Redis, all in all: 0.4 if not given. */
+  /** Seconds for which one claim waits for Redis, in total: 0.4 if not given. */
   readonly timeout?: number | undefined;
   /**
-   * How many replicas must have a claim before it counts, so that none is lost where one of them takes over. If not given: one
-   * where this store has seen Redis have any, none otherwise. `0` where that is known to be wrong: a failover may then let a request
-   * in twice.
+   * How many replicas must have a claim before it counts. So no claim is lost if one of them is
+   * promoted. If not given: 1 if this store has seen that Redis has a replica, otherwise 0. With
+   * `0` and replicas, a request can be accepted twice after a failover.
    */
   readonly waitForReplicas?: number | undefined;
   /**
-   * Seconds by which the clocks of servers and Redis may differ: 1 if not given. Where they differ by more, nothing is claimed. The
-   * same on all servers.
+   * Seconds by which the clocks of servers and Redis may differ: 1 if not given. If they differ by
+   * more, every claim is rejected. All servers must have the same value.
    */
   readonly slack?: number | undefined;
   /**
-   * The most live nonces of one subject, and as many of its one-time presigned URLs. Beyond it the subject is refused,
-   * `ERR_TOO_MANY_REQUESTS`, and others are not. If not given: 250,000, which is 1,800 requests a second, or fewer if both together
-   * could take more than a quarter of the `maxmemory` of Redis. Raise it if one key makes most requests. The same on all servers.
+   * How many live nonces one subject may have, and as many one-time presigned URLs. More requests
+   * of this subject are refused with `ERR_TOO_MANY_REQUESTS`; other subjects are not. If not given:
+   * 250,000, which is 1,800 requests a second, or fewer if both together could take more than a
+   * quarter of the `maxmemory` of Redis. Raise it if one key makes most requests. All servers must
+   * have the same value.
    */
   readonly perSubject?: number | undefined;
   /** Unix seconds, by the clock of this server; the system's if not given. */
   readonly clock?: (() => number) | undefined;
   /**
-   * Called if the operator must know something of Redis: it is unfit or unreachable, it refuses claims, its clock is apart, or a new
-   * epoch began. If not given, process warnings say so. See docs/errors.md, "Process warnings".
+   * Called if the operator must know something: Redis is unfit or unreachable, it refuses claims,
+   * its clock differs, or a new epoch began. If not given, process warnings say so. See
+   * docs/errors.md, "Process warnings".
    */
   readonly onWarning?: WarningHook | undefined;
 }

@@ -30,26 +30,31 @@ import { ClocksApartError, type ScriptReply } from './script-reply.ts';
 
 const PER_SUBJECT = 250_000;
 
-/** Bytes that a nonce takes in Redis at most, while the tables of Redis grow. */
+/** Bytes that a nonce takes in Redis at most, which is while the tables of Redis grow. */
 const NONCE_BYTES = 192;
 
-/** Access keys are spread over this many sorted sets in a cluster, so that its nodes share the work; each has an epoch of its own. */
+/**
+ * In a cluster, access keys are spread over this many sorted sets, so that the nodes share the
+ * work. Each set has its own epoch.
+ */
 const CLUSTER_PARTITIONS = 16;
 
-/** What the user of the store must be allowed to run. */
+/** The commands that the Redis user of the store needs. */
 const COMMANDS = ['EVAL', 'EVALSHA', 'INFO', ...commandsOf(CLAIM_SCRIPT, CHARGE_SCRIPT)];
 
-/** The script that counts, as ioredis makes a command of it. */
+/** The command that ioredis makes of the script that counts. */
 interface Commands {
   chargeOwner(key: string, ...args: (string | number)[]): Promise<unknown>;
 }
 
 /**
- * Nonces in Redis, 6.2 or newer, or Valkey: for all servers that share keys. One script decides each claim, on the
- * clock of Redis, so of any number of copies sent to any number of servers exactly one is claimed.
+ * Nonces in Redis, 6.2 or newer, or Valkey, for all servers that share keys. One script decides
+ * each claim, by the clock of Redis. So if an attacker sends copies of a request to any number of
+ * servers, exactly one is accepted.
  *
- * Where Redis has lost its memory, or part of it, the store refuses what it cannot vouch for, and says so. Where Redis cannot
- * be relied on, every claim is rejected: {@link RedisNonceStore.ready} tells why, and so does a process warning.
+ * If Redis has lost data, the store refuses requests that it cannot vouch for, and says so. If
+ * Redis cannot be relied on, every claim is rejected: {@link RedisNonceStore.ready} says why, and
+ * so does a process warning.
  *
  * @example
  * ```ts no-run
@@ -111,11 +116,11 @@ export class RedisNonceStore implements NonceStore {
   }
 
   /**
-   * Waits until the store can be relied on. Not needed before claims, which wait by themselves: for a server that should
-   * not start with a Redis that is not fit for nonces.
+   * Waits until the store can be relied on. Call it if the server must not start with a Redis that
+   * is not fit for nonces. Claims do not need it: they wait by themselves.
    *
-   * @param seconds for how long to wait for a connection: 10 if not given
-   * @throws Error that says what is wrong, and what to do
+   * @param seconds how long to wait for a connection: 10 if not given
+   * @throws Error if Redis cannot be relied on; the message says why, and what to do
    * @throws RangeError if `seconds` is not from 0 to 3,600
    */
   async ready(seconds = 10): Promise<void> {
@@ -126,7 +131,7 @@ export class RedisNonceStore implements NonceStore {
     );
   }
 
-  /** Claims a nonce. Rejects where Redis fails, or does not answer in time. */
+  /** Claims a nonce. Rejects if Redis fails, or does not answer in time. */
   async claim(claim: NonceClaim): Promise<ClaimOutcome> {
     const { accessKeyId, audience, nonce } = claim;
     const name = hash('sha256', `${audience}\n${accessKeyId}\n${nonce}`, 'base64url').slice(0, 22);
@@ -143,20 +148,22 @@ export class RedisNonceStore implements NonceStore {
     }
   }
 
-  /** Closes the store's own connection, not the one that it was given. What is claimed from then on is rejected. */
+  /**
+   * Closes the store's own connection, not the one that it was given. Later claims are rejected.
+   */
   async close(): Promise<void> {
     this.#watch.close();
     this.#connection.close();
   }
 
-  /** The most live nonces of one owner. */
+  /** How many live nonces one owner may have. */
   get #limit(): number {
-    // Requests and presigned URLs together: half of a quarter for each.
+    // Requests and presigned URLs together may take a quarter of the memory, so each an eighth.
     const fitting = Math.floor(this.#connection.maxMemory / 8 / NONCE_BYTES);
     return this.#settings.perSubject ?? Math.max(1, Math.min(PER_SUBJECT, fitting));
   }
 
-  /** What stands for an audience in Redis. There are few: they come from options. */
+  /** A hash of an audience, for Redis. The last one is kept, because there are few audiences. */
   #nameOf(audience: string): string {
     if (this.#lastAudience.audience !== audience) {
       const name = hash('sha256', audience, 'base64url').slice(0, 22);
@@ -178,7 +185,7 @@ export class RedisNonceStore implements NonceStore {
     const { audience } = claim;
     const isDated = hasTimes(claim);
     const { window, ahead } = isDated ? this.#limits.record(claim) : NO_CLAIM;
-    // Each field by its name: to spread the claim would cost as much as a hash.
+    // Field by field: to spread the claim would cost as much as a hash.
     const { signedAt, acceptableFrom, acceptableUntil, epoch: echoed, presigned } = claim;
     const limitsOf = this.#nameOf(audience);
     const named: NamedClaim = {
@@ -195,23 +202,23 @@ export class RedisNonceStore implements NonceStore {
       ahead: milliseconds(ahead, 1e6),
     };
     const until = Math.max(claim.acceptableUntil, claim.signedAt + window);
-    // A claim without times is refused, so it counts for no owner.
+    // The script refuses a claim without times, so it counts for no owner.
     const reply = isDated
       ? await this.#claimCounted(partition, named, this.#charges.accountOf(claim), until, limit)
       : await this.#claims.ask(partition, named);
     this.#limits.widen(audience, { window: reply.window / 1000, ahead: reply.ahead / 1000 });
     const { outcome, epoch, wait } = reply;
     if (outcome === 'pending' || outcome === 'alive')
-      throw new Error('The replicas of Redis have not acknowledged that the store began anew');
+      throw new Error('The replicas of Redis have not acknowledged the new epoch of the store');
     if (outcome === 'uncertain') return { outcome, epoch, retryAfter: wait };
     if (outcome === 'exhausted') return { outcome, epoch, retryAfter: wait, limit };
     return { outcome, epoch };
   }
 
   /**
-   * Claims a nonce that counts for its owner, and counts what the owner has claimed if it is time for that.
+   * Claims a nonce, and first counts the nonces of its owner in Redis if the step is full.
    *
-   * @param until Unix seconds: for how long the nonce is remembered
+   * @param until Unix seconds: until when the nonce is kept
    */
   async #claimCounted(
     partition: RedisPartition,
@@ -230,10 +237,11 @@ export class RedisNonceStore implements NonceStore {
       reply = await this.#claims.ask(partition, { ...named, owner, fullFor });
       return reply;
     } finally {
-      // If the answer was lost the nonce may be there, unless there was no room.
+      // If the answer was lost, the nonce may be in Redis, unless the owner had no room.
       const mayBeThere = fullFor === 0 && (reply?.outcome ?? 'claimed') === 'claimed';
       if (!mayBeThere && charge !== undefined && fullFor === 0)
-        // In Redis, too: kept for a later nonce, the count would end before that one does.
+        // Take it back in Redis, too: if a later nonce used the count, the count would end too
+        // early.
         await this.#count(account, { ...charge, count: -1 }, limit);
       else if (!mayBeThere) account.uncounted -= 1;
     }
@@ -242,18 +250,22 @@ export class RedisNonceStore implements NonceStore {
   /**
    * Counts nonces of an owner in Redis.
    *
-   * @returns the seconds until the owner has room for the nonce that is claimed next; 0 if it has
+   * @returns the seconds until the owner has room for the next nonce; 0 if it has room
    */
   async #count({ name }: Account, { count, until }: Charge, limit: number): Promise<number> {
     const { prefix, slack } = this.#settings;
     const counting = this.#redis.chargeOwner(`${prefix}:${name}`, count, until, limit, slack);
-    // In a cluster the count may be where a master is gone, and the nonces are not: then they are claimed uncounted.
+    // In a cluster the count may lie on a node that is down while the nonces do not. Then nonces
+    // are claimed and not counted.
     const fullFor = await within(this.#redis, counting, this.#timeout / 4).catch(() => 0);
     return typeof fullFor === 'number' && fullFor > 0 ? fullFor : 0;
   }
 }
 
-/** Whole ones. The script keeps two of them in one number, so each has a bound, beyond what verifiers have. */
+/**
+ * Whole milliseconds. The script keeps two durations in one number, so each has a bound. It is
+ * above all that verifiers allow.
+ */
 function milliseconds(seconds: number, bound: number): number {
   return Math.min(Math.ceil(seconds * 1000), bound - 1);
 }

@@ -9,7 +9,7 @@ import { ClocksApartError, type ScriptReply } from './script-reply.ts';
 /** What each failure of Redis means for callers. */
 const REFUSED = 'Requests are answered 503 until that is mended';
 
-/** What a store tells its operator of its partitions. What is wrong with the connection, the connection tells. */
+/** The warnings of a store about its partitions. `CheckedRedis` warns about the connection. */
 export class RedisNonceWarnings {
   readonly #warnings: OperatorWarnings;
   readonly #partitions: readonly RedisPartition[];
@@ -17,8 +17,8 @@ export class RedisNonceWarnings {
   readonly #slack: number;
 
   /**
-   * @param prefix names the store
-   * @param slack seconds
+   * @param prefix the prefix of the store's keys, which names it in messages
+   * @param slack by how many seconds clocks may differ
    */
   constructor(
     warnings: OperatorWarnings,
@@ -33,7 +33,7 @@ export class RedisNonceWarnings {
   }
 
   /**
-   * Records an answer, before the partition does: it may say that an epoch began.
+   * Records an answer, which may say that an epoch began. Call it before `partition.record()`.
    *
    * @param isOwn whether this server began the epoch
    */
@@ -49,7 +49,7 @@ export class RedisNonceWarnings {
   }
 
   /**
-   * Records a claim, or a look, that failed.
+   * Records a claim or a look that failed.
    *
    * @param isConnected whether there is a connection that has passed its test
    */
@@ -73,7 +73,7 @@ export class RedisNonceWarnings {
     this.#warnings.begin(code, { ...facts, message: `${facts.message}. ${REFUSED}` });
   }
 
-  /** A condition has ended if no other partition has it. */
+  /** A condition of the store has ended if no other partition has it. */
   #end(partition: RedisPartition): void {
     const { trouble } = partition;
     partition.trouble = undefined;

@@ -1,31 +1,33 @@
 import type { WarningCode } from '../../lib/warning-codes.ts';
 import type { ScriptReply } from './script-reply.ts';
 
-/** Failures in a row after which nobody waits for a partition any more. */
+/** After so many failures in a row, claims fail at once and the operator is told. */
 const MOST_FAILURES = 3;
 
-/** What a server knows of one of the sorted sets that nonces lie in. */
+/**
+ * What this server knows of one sorted set of nonces. `claim-script.ts` explains epoch and tick.
+ */
 export class RedisPartition {
   readonly key: string;
-  /** The epoch that was heard of last. */
+  /** The epoch of the last answer. */
   epoch = '';
-  /** The highest tick that was heard of: a lower one is the past. */
+  /** The highest tick of any answer. If Redis has a lower one, it went back to an older state. */
   seen = 0;
-  /** The last tick of this epoch that replicas have acknowledged. */
+  /** The last tick of this epoch that replicas acknowledged. */
   acked = 0;
-  /** Milliseconds, by `performance.now()`: when it answered last. */
+  /** Milliseconds, by `performance.now()`: the time of the last answer. */
   answeredAt = Number.NEGATIVE_INFINITY;
-  /** The same: when the store last looked after it. */
+  /** Milliseconds, by `performance.now()`: when the store last looked after the partition. */
   watchedAt = Number.NEGATIVE_INFINITY;
-  /** What the store asks of its own accord; one question at a time. */
+  /** The look that is under way. There is one at a time. */
   watch: Promise<unknown> | undefined;
-  /** What the operator was told is wrong with it. */
+  /** The warning that the operator got about this partition and that has not ended. */
   trouble: WarningCode | undefined;
-  /** The epoch of which it is known why it began, or that began before this server. */
+  /** The epoch whose cause is known, or that began before this server started. */
   #explained = '';
   #failures = 0;
   #failure: unknown;
-  /** Claims and looks in a row that failed. */
+  /** How many claims and looks in a row have failed. */
   #missed = 0;
 
   constructor(key: string) {
@@ -46,8 +48,8 @@ export class RedisPartition {
   /**
    * Records why an epoch began, if a reply says so.
    *
-   * @param isOwn whether this server has begun it
-   * @returns whether that is news, and whether this server knew another epoch before
+   * @param isOwn whether this server began the epoch
+   * @returns whether the operator has not heard of it, and whether this server knew another epoch
    */
   explain({ epoch, why }: ScriptReply, isOwn: boolean): { isNews: boolean; knewAnother: boolean } {
     const known = this.#explained;
@@ -56,7 +58,7 @@ export class RedisPartition {
     return { isNews: why !== '' && known !== epoch && (knewAnother || isOwn), knewAnother };
   }
 
-  /** Counts a claim or a look that failed, and says whether so many did in a row that the operator must hear of it. */
+  /** Counts a claim or a look that failed. Returns whether the operator must hear of it. */
   miss(): boolean {
     this.#missed++;
     return this.#missed >= MOST_FAILURES;
@@ -67,15 +69,17 @@ export class RedisPartition {
     this.#failure = error;
   }
 
-  /** Whether claims are refused without a call, until a watch gets an answer: a dead store costs nothing. */
+  /**
+   * Whether claims fail without a call until a look gets an answer. So a dead Redis costs no time.
+   */
   get isOpen(): boolean {
     return this.#failures >= MOST_FAILURES;
   }
 
-  /** @throws Error where the circuit is open */
+  /** @throws Error if claims fail without a call now */
   check(): void {
     if (!this.isOpen) return;
     const { message } = this.#failure as Error;
-    throw new Error(`Redis is not asked until it answers again; it failed: ${message}`);
+    throw new Error(`Claims fail at once until Redis answers again. Last error: ${message}`);
   }
 }

@@ -5,27 +5,31 @@ import type { ClaimOutcome } from '../../verify/nonce-store.ts';
 export interface ScriptReply {
   readonly outcome: ClaimOutcome['outcome'] | 'alive' | 'pending';
   readonly epoch: string;
-  /** Seconds to wait where the outcome is `uncertain` or `exhausted`. */
+  /** Seconds to wait, if the outcome is `uncertain` or `exhausted`. */
   readonly wait: number;
   readonly tick: number;
-  /** How many replicas Redis has, where it was asked only to look after a partition. */
+  /** How many replicas Redis has. Only the answer to a look says so. */
   readonly replicas: number;
-  /** Milliseconds: the widest limits of the audience, where it was asked for a claim. */
+  /** Milliseconds: the widest window of the audience. 0 for a look. */
   readonly window: number;
+  /** Milliseconds: the widest `ahead` of the audience. 0 for a look. */
   readonly ahead: number;
-  /** Why the epoch began, as a letter; empty if the script was not to say it. */
+  /** Why the epoch began, as a letter. Empty if the script did not say it. */
   readonly why: string;
 }
 
-/** The clocks of Redis and of this server differ by more than they may. */
+/** The clock of Redis differs by more than the slack from another clock. */
 export class ClocksApartError extends Error {
   /** Seconds by which the clock of Redis is ahead, or behind if it is negative. */
   readonly by: number;
 
-  constructor(by: number) {
-    super(
-      `The clock of Redis is ${Math.abs(by).toFixed(1)} s ${by > 0 ? 'ahead of' : 'behind'} what it should be by the clock of this server, or by its own of before: set the clocks right`,
-    );
+  /**
+   * @param by seconds by which the clock of Redis is ahead
+   * @param other the clock that it was compared with
+   */
+  constructor(by: number, other: string) {
+    const difference = `${Math.abs(by).toFixed(1)} s ${by > 0 ? 'ahead of' : 'behind'}`;
+    super(`The clock of Redis is ${difference} ${other}: set the clocks right`);
     this.by = by;
   }
 }
@@ -42,10 +46,10 @@ const OUTCOMES = new Set([
 ]);
 
 /**
- * Reads a reply. What is not an answer of the script must not be taken for one.
+ * Reads a reply of the script.
  *
- * @throws Error where Redis cannot be relied on, saying why
- * @throws TypeError where the reply is none
+ * @throws Error if Redis cannot be relied on; the message says why
+ * @throws TypeError if the reply is not an answer of the script
  */
 export function parseReply(reply: unknown): ScriptReply {
   const [outcome, epoch, wait, tick, replicas = 0, window = 0, ahead = 0, why = ''] = Array.isArray(
@@ -53,10 +57,15 @@ export function parseReply(reply: unknown): ScriptReply {
   )
     ? (reply as unknown[])
     : [];
-  if (outcome === 'apart' && typeof wait === 'number') throw new ClocksApartError(wait / 1000);
+  if (outcome === 'apart' && typeof wait === 'number')
+    throw new ClocksApartError(wait / 1000, 'the clock of this server');
+  if (outcome === 'set-back' && typeof wait === 'number')
+    throw new ClocksApartError(wait / 1000, 'the time that Redis gave before');
   if (outcome === 'replica') throw new Error(REPLICA);
   if (outcome === 'hidden')
-    throw new Error('Redis does not tell "master_replid" in INFO: let the nonce store see it');
+    throw new Error(
+      'INFO of Redis does not tell "master_replid": allow the nonce store to read it',
+    );
   const isAnswer =
     OUTCOMES.has(outcome as string) &&
     typeof epoch === 'string' &&
@@ -83,5 +92,6 @@ export function parseReply(reply: unknown): ScriptReply {
   };
 }
 
-/** What is said of a Redis that follows another one by now. */
-export const REPLICA = 'Redis is a replica: nonces are claimed on a master';
+/** If Redis has become a replica since the connection was made. */
+export const REPLICA =
+  'Redis is a replica. Connect to the master: through Sentinel, or by its name';

@@ -178,7 +178,7 @@ describe('standardWebhooks()', () => {
     [
       'a public key of zeros',
       `whpk_${Buffer.alloc(32).toString('base64')}`,
-      'with it anybody could sign: it is a point of small order',
+      'it is a point of small order: an attacker could sign with it, without a private key',
     ],
   ])('parseKey() refuses %s, and does not show it', (_, text, why) => {
     // The whole message, so nothing of the key is in it.
@@ -193,7 +193,7 @@ describe('standardWebhooks()', () => {
     }
   });
 
-  it('parseKey() refuses public keys under which anybody could sign', () => {
+  it('parseKey() refuses public keys under which an attacker could sign', () => {
     // Eight points have a small order (RFC 8032 section 5.1), and some of them can be written in more ways than one.
     const p = 2n ** 255n - 19n;
     const pow = (base: bigint, exponent: bigint): bigint => {
@@ -221,7 +221,7 @@ describe('standardWebhooks()', () => {
         const hex = (y | (sign << 255n)).toString(16).padStart(64, '0');
         const point = Buffer.from(hex, 'hex').reverse();
         expect(() => scheme.parseKey(`whpk_${point.toString('base64')}`)).toThrow(
-          'with it anybody could sign',
+          'an attacker could sign with it',
         );
       }
     }

@@ -244,7 +244,9 @@ describe('send()', () => {
     expect(await refusal({ body: '{}' }, 'bob')).toBe(
       'Cannot send to endpoint "bob": it is unknown',
     );
-    expect(await refusal({ body: 'x'.repeat(11) })).toBe('Cannot send 11 bytes: 10 are allowed');
+    expect(await refusal({ body: 'x'.repeat(11) })).toBe(
+      'Cannot send 11 bytes: 10 are allowed. Send less, or raise maxPayload',
+    );
     expect(await refusal({ id: 'a.b', body: '{}' })).toMatch(/^Cannot send event with id "a\.b"/);
     expect(await refusal({ type: 'a b', data: 1 })).toMatch(/^Cannot send event of type "a b"/);
     expect(await refusal({ body: 5 })).toBe(

@@ -236,11 +236,11 @@ describe('MemoryKeyStore on a running verifier', () => {
   it('does not take a key back that was revoked, by itself or with all of its subject', async () => {
     const { keys, verify } = running(key);
     await keys.revoke({ accessKeyId: key.accessKeyId });
-    expect(() => keys.set(key)).toThrow('is revoked, for good');
+    expect(() => keys.set(key)).toThrow('is revoked permanently');
     const other = generateAccessKey({ subject: 'bob' });
     keys.set(other);
     await keys.revoke({ subject: 'bob' });
-    expect(() => keys.set(other)).toThrow('is revoked, for good');
+    expect(() => keys.set(other)).toThrow('is revoked permanently');
     keys.set(generateAccessKey({ subject: 'bob' }));
     expect(await verify()).toBe('ERR_KEY_INACTIVE');
   });
@@ -253,7 +253,7 @@ describe('MemoryKeyStore on a running verifier', () => {
     expect(await keys.find(key.accessKeyId)).toMatchObject({ subject: 'bob', status: 'active' });
     await keys.revoke({ subject: 'bob' });
     expect(await keys.find(key.accessKeyId)).toMatchObject({ status: 'revoked' });
-    expect(() => keys.set(key)).toThrow('is revoked, for good');
+    expect(() => keys.set(key)).toThrow('is revoked permanently');
   });
 
   it('refuses a key from the moment it is disabled, and accepts it again when it is active', async () => {

@@ -242,7 +242,7 @@ describe('RedisKeyStore', () => {
       const lost = keys.revoke({ accessKeyId: key.accessKeyId });
       await expect(lost).rejects.toMatchObject({
         code: 'ERR_NOT_REPLICATED',
-        message: `Of the replicas of Redis 0 have acknowledged the change of "key/${key.accessKeyId}", 1 must; do it again, or it may be lost where one of them takes over`,
+        message: `0 replicas of Redis acknowledged the change of "key/${key.accessKeyId}"; 1 is required; do it again, or a failover may lose it`,
       });
       expect(await judge(keys, key), 'on the master').toBe('ERR_KEY_INACTIVE: it is revoked');
 
@@ -261,7 +261,9 @@ describe('RedisKeyStore', () => {
       const [none, two] = [0, 2].map((waitForReplicas) =>
         storeOn(master, { prefix, timeout: 1, waitForReplicas }),
       ) as [RedisKeyStore, RedisKeyStore];
-      await expect(two.create()).rejects.toThrow(/^Of the replicas of Redis 1 have .* 2 must/);
+      await expect(two.create()).rejects.toThrow(
+        /^1 replica of Redis acknowledged .* 2 are required/,
+      );
       expect(await two.list(), 'a key that nobody holds').toEqual([]);
       process.kill(replica.pid, 'SIGSTOP');
       const key = await none.create();
@@ -280,7 +282,9 @@ describe('RedisKeyStore', () => {
         await one.revoke({ accessKeyId: key.accessKeyId });
         expect(await one.show(key.accessKeyId)).toMatchObject({ status: 'revoked' });
       }
-      await expect(two.create()).rejects.toThrow(/^Of the replicas of Redis 1 have .* 2 must/);
+      await expect(two.create()).rejects.toThrow(
+        /^1 replica of Redis acknowledged .* 2 are required/,
+      );
     });
 
     it('adds a key again that was not stored for want of a replica', async () => {
@@ -430,7 +434,9 @@ describe('RedisKeyStore', () => {
       const keys = storeOn(connect(server.url.replace('//', '//app:pw@')), { prefix });
       await expect(keys.revoke({ accessKeyId })).rejects.toMatchObject({
         code: 'ERR_NOT_REPLICATED',
-        message: expect.stringMatching(/0 have acknowledged .* 1 must: NOPERM .*wait/),
+        message: expect.stringMatching(
+          /^0 replicas of Redis acknowledged .* 1 is required: NOPERM .*wait/,
+        ),
       });
       expect(await keys.show(accessKeyId)).toMatchObject({ status: 'revoked' });
     });

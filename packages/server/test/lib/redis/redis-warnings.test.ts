@@ -408,7 +408,7 @@ describe('RedisNonceStore', () => {
     onTestFinished(() => store.close());
     await come('COUNTERSIGN_NONCE_STORE_FAILED', 1);
     await askOften(() => store.claim(claimOf()));
-    const message = expect.stringContaining('Of the replicas of Redis 0 have acknowledged');
+    const message = expect.stringContaining('0 replicas of Redis acknowledged');
     expect(of('COUNTERSIGN_NONCE_STORE_FAILED')).toMatchObject([{ message }]);
   });
 

@@ -769,7 +769,7 @@ describe('RedisNonceStore circuit', () => {
       Promise.all(
         Array.from({ length: 1_000 }, () =>
           expect(store.claim(claimOf(now, { epoch }))).rejects.toThrow(
-            'Redis is not asked until it answers again; it failed: ',
+            'Claims fail at once until Redis answers again. Last error: ',
           ),
         ),
       ),
@@ -860,7 +860,7 @@ describe('RedisNonceStore and replicas', () => {
     const { master } = await startPair();
     const store = storeOn(master.url, { timeout: 3, waitForReplicas: 2 });
     await expect(store.claim(claimOf(0))).rejects.toThrow(
-      'Of the replicas of Redis 1 have acknowledged the claim, 2 must',
+      '1 replica of Redis acknowledged the claim; 2 are required',
     );
   });
 

@@ -34,25 +34,25 @@ import type {
 import { duplicateForQueue } from './duplicate-for-queue.ts';
 
 /**
- * Milliseconds: who is not the first of its lane is called when it is; where that call is lost it
- * looks itself.
+ * Milliseconds. A callback that is not the first of its lane is woken when it becomes the first. If
+ * it is not woken, because a process was killed, it looks again after this time.
  */
 const LOOK_AGAIN = 5_000;
 /**
- * Not once, as BullMQ has it: a callback is not to blame for the servers that were killed while
- * they sent it.
+ * BullMQ gives a job up after one takeover. But a callback is not at fault if servers are killed
+ * while they send it.
  */
 const MOST_TAKEOVERS = 1_000_000_000;
 
 /**
- * A queue in Redis, by BullMQ, that all servers share: what it has taken in survives crashes of
- * every sender, and of Redis as far as `appendfsync` says. It takes nothing in if Redis may forget
- * it (`maxmemory-policy` must be `noeviction`): `send()` rejects, and a process warning says what
- * to change. What is in the queue already is still delivered.
+ * A queue in Redis, by BullMQ, that all servers share. Queued callbacks survive crashes of every
+ * sender, and crashes of Redis as far as `appendfsync` guarantees. If Redis may evict callbacks
+ * (`maxmemory-policy` is not `noeviction`), the queue accepts none: `send()` rejects, and a process
+ * warning says what to change. Callbacks that are already in the queue are still delivered.
  *
- * A callback is a job whose id is derived of endpoint and event, so adding it twice is adding it
- * once. The job stays until it is delivered or given up, and a while longer as the log of
- * deliveries. A lane is a sorted set beside it.
+ * A callback is a job. Its id is derived from endpoint and event, so adding it twice has no further
+ * effect. The job stays until it is delivered or dead, and then for `keepDelivered` or `keepDead`
+ * as the log of deliveries. A lane is a sorted set beside the jobs.
  *
  * @example
  * ```ts
@@ -79,7 +79,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
   readonly #owners: BullmqOwners;
   #workerRedis: Redis | Cluster | undefined;
   #worker: Worker<JobData, DeliveryProgress> | undefined;
-  /** What is still to be done for jobs that are finished. */
+  /** Work that is still to be done for finished jobs. `close()` waits for it. */
   readonly #finishing = new Set<Promise<void>>();
   readonly #warnings: OperatorWarnings;
 
@@ -87,7 +87,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
     this.#settings = parseBullmqOptions(options);
     const { redis, name, prefix, timeout, onWarning } = this.#settings;
     this.#warnings = new OperatorWarnings(onWarning);
-    // To send again what may have been executed is safe here: all that is added has an id.
+    // Redis may have executed a command that is sent again. That is safe: every job has an id.
     const own = duplicateForQueue(redis, {
       commandTimeout: timeout * 1000,
       maxRetriesPerRequest: 3,
@@ -108,10 +108,11 @@ export class BullmqCallbackQueue implements CallbackQueue {
   }
 
   /**
-   * Waits until Redis can be relied on. Not needed before `send()`, which waits by itself: for a
-   * server that should not start with a Redis that is not fit for callbacks that wait.
+   * Waits until Redis is connected and its settings are checked. Call it if your server must not
+   * start with a Redis that may lose callbacks. It is not needed before `send()`, which waits by
+   * itself.
    *
-   * @param seconds for how long to wait for a connection: 10 if not given
+   * @param seconds how long to wait for a connection: 10 if not given
    * @throws Error that says what is wrong, and what to do
    * @throws RangeError if `seconds` is not from 0 to 3,600
    */
@@ -120,8 +121,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
   }
 
   async add(callback: QueuedCallback): Promise<void> {
-    // A callback that Redis may forget was not taken in. What is there already is delivered all the
-    // same.
+    // Add nothing that Redis may evict. Callbacks that are already there are still delivered.
     await this.#connection.connected();
     await this.#explained(this.#add(callback));
   }
@@ -134,13 +134,13 @@ export class BullmqCallbackQueue implements CallbackQueue {
       throw error;
     });
     if (rank === undefined) return;
-    // First the place: a job without one would overtake those before it.
+    // Enter the lane first: a job without a place in it would overtake those before it.
     if (lane !== undefined) await this.#lanes.enter(lane, id);
     await this.#queue.add('callback', toJobData(callback), {
       jobId: id,
       attempts: 1,
-      // The first callback of one owner comes before the second of another, however many that one
-      // has sent.
+      // The first callback of one owner comes before the second of another, even if that owner has
+      // sent thousands.
       priority: rank,
       removeOnComplete: { age: keepDelivered.seconds },
       removeOnFail: { age: keepDead.seconds },
@@ -170,7 +170,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
     this.#worker.on('completed', (job) => this.#finish(this.#settle(job, 'completed')));
     this.#worker.on('failed', (job, error) => {
       if (job === undefined) return;
-      // It was not given up: what failed is to write down that it was delivered.
+      // If it is not dead, the delivery succeeded and only its record in Redis failed: try again.
       const isDead = error instanceof UnrecoverableError;
       this.#finish(isDead ? this.#settle(job, 'failed') : job.retry('failed'));
     });
@@ -220,8 +220,8 @@ export class BullmqCallbackQueue implements CallbackQueue {
   }
 
   /**
-   * Waits for attempts that are under way, then ends the queue's own connections, not the one that
-   * it was given.
+   * Waits for attempts that run, then closes the queue's own connections. It does not close the
+   * connection that you gave.
    */
   async close(): Promise<void> {
     await this.#worker?.close();
@@ -233,10 +233,10 @@ export class BullmqCallbackQueue implements CallbackQueue {
   }
 
   /**
-   * Hands a job out. It leaves this method as delivered, or given up (`UnrecoverableError`); all
-   * else leaves it as `DelayedError`, which says to BullMQ that the job was moved. Where it was
-   * not, because Redis could not be asked, its lock runs out and it is handed out again: nothing is
-   * given up by accident.
+   * Hands a job to the handler. It returns if the job is delivered, and throws `UnrecoverableError`
+   * if it is dead. In every other case it throws `DelayedError`, which tells BullMQ that the job
+   * was moved. If Redis did not answer, the job was not moved: then its lock expires and it is
+   * handed out again. So no callback becomes dead by accident.
    */
   async #process(job: CallbackJob, token: string, handle: Handler): Promise<DeliveryProgress> {
     const progress = progressOf(job);
@@ -244,7 +244,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
       const { lane } = job.data;
       if (lane !== undefined && !(await this.#lanes.isFirst(lane, job.id as string))) {
         await job.moveToDelayed(Date.now() + LOOK_AGAIN, token);
-        // The one before it may have left since it was looked: then it has called in vain.
+        // The one before it may have left since we looked: then its wake-up had no effect.
         if (await this.#lanes.isFirst(lane, job.id as string))
           await job.promote().catch(() => undefined);
         throw new DelayedError();
@@ -254,7 +254,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
       if (verdict.progress !== progress) await job.updateProgress(verdict.progress);
       if (verdict.outcome !== 'again') {
         const state = verdict.outcome === 'dead' ? 'failed' : 'completed';
-        // What goes wrong here is put right when the owner has too many waiting.
+        // If this fails, RESERVE_SCRIPT corrects the count when the owner has too many waiting.
         await this.#owners.leaveWaiting(callback, state).catch(this.#warn);
       }
       if (verdict.outcome === 'delivered') return verdict.progress;
@@ -267,7 +267,7 @@ export class BullmqCallbackQueue implements CallbackQueue {
     throw new DelayedError();
   }
 
-  /** Says what the user of the queue may not do, if that is why it failed. */
+  /** If the Redis user lacks a permission, the error says which. */
   #explained<T>(work: Promise<T>): Promise<T> {
     return work.catch(async (error) => {
       throw await this.#connection.explain(error);
@@ -282,15 +282,15 @@ export class BullmqCallbackQueue implements CallbackQueue {
   }
 
   /**
-   * A job is finished: the next of its lane may come, and the owner may have too many finished
-   * ones.
+   * Follows up a finished job: wakes the next of its lane, and removes the oldest if the owner has
+   * too many finished ones.
    */
   async #settle(job: CallbackJob, state: 'completed' | 'failed'): Promise<void> {
     await this.#lanes.leave(job);
     await this.#owners.keep(toCallback(job), state);
   }
 
-  /** The queue has no bound for all owners together: the memory of Redis is that. */
+  /** The queue has no bound for all owners together. The memory of Redis is the bound. */
   #recordFill(memoryUse: number): void {
     const message = () =>
       `The Redis of the callback queue is nearly full: it uses ${Math.round(100 * memoryUse)} % of its maxmemory. When it is full, send() rejects: raise maxmemory, or see why callbacks are not delivered`;
@@ -298,14 +298,13 @@ export class BullmqCallbackQueue implements CallbackQueue {
   }
 
   readonly #warn = (error: Error): void => {
-    // Also where a job was finished just as its lock was to be renewed; where it was not, it is
-    // handed out again.
+    // This error also occurs if a job finished just before its lock was renewed, which is harmless.
+    // If the lock was really lost, the job is handed out again.
     const isLock = error.message.startsWith('could not renew lock');
-    // A Redis that gives no answer is the same for all connections: the one that is tested reports
-    // it.
+    // If Redis does not answer, all connections notice. Only the checked connection reports it.
     if (isLock || isNoAnswer(error)) return;
     const message = `Cannot work with the callback queue in Redis: ${quote(reasonOf(error), 256)}. What failed is tried again`;
-    // What the user of the queue may not do is told by the test, as a warning of its own.
+    // A missing permission has a warning of its own, from the check of the connection.
     void this.#connection.explain(error).then((why) => {
       if (why === error) this.#warnings.event('COUNTERSIGN_CALLBACK_QUEUE_FAILED', { message });
     });

@@ -3,8 +3,8 @@ import { ENTER_LANE_SCRIPT, FIRST_OF_LANE_SCRIPT } from './lane-scripts.ts';
 import { FINISH_SCRIPT, KEEP_SCRIPT, RESERVE_SCRIPT } from './owner-scripts.ts';
 
 /**
- * The scripts of BullMQ that the queue runs. A test reads their text, and holds the list below to
- * it.
+ * The scripts of BullMQ that the queue runs. A test reads their text and compares it with the list
+ * below.
  */
 export const BULLMQ_SCRIPTS = [
   ...['addPrioritizedJob', 'extendLock', 'extendLocks', 'getRanges', 'getState', 'getStateV2'],
@@ -12,7 +12,7 @@ export const BULLMQ_SCRIPTS = [
   ...['reprocessJob', 'updateProgress'],
 ];
 
-/** What they run. */
+/** The commands that these scripts run. */
 export const BULLMQ_COMMANDS = [
   ...['EXISTS', 'GET', 'HDEL', 'HEXISTS', 'HGET', 'HGETALL', 'HINCRBY', 'HMGET', 'HMSET', 'HSET'],
   ...['INCR', 'LINDEX', 'LLEN', 'LPOP', 'LPOS', 'LPUSH', 'LRANGE', 'LREM', 'LTRIM', 'PERSIST'],
@@ -27,8 +27,8 @@ const OURS = commandsOf(
 );
 
 /**
- * What the user of a queue must be allowed to run. DEL comes last: on Redis 6.2 it removes what
- * others leave there that were only tried.
+ * The commands that the queue's Redis user must be allowed to run. DEL comes last: on Redis 6.2 the
+ * check really runs the commands, and DEL removes what they leave.
  */
 export const QUEUE_COMMANDS = [
   ...new Set(['EVAL', 'EVALSHA', 'INFO', 'BZPOPMIN', ...OURS, ...BULLMQ_COMMANDS]),

@@ -7,7 +7,7 @@ import type {
 } from './callback-queue.ts';
 import { NO_PROGRESS } from './callback-queue.ts';
 
-/** What a job holds: neither a URL nor a secret. */
+/** The data of a job. It holds neither a URL nor a secret. */
 export interface JobData {
   readonly endpointId: string;
   readonly eventId: string;
@@ -22,7 +22,7 @@ export interface JobData {
 /** A callback, as BullMQ keeps it. */
 export type CallbackJob = Job<JobData, DeliveryProgress>;
 
-/** The states of BullMQ that a state of a delivery is made of. */
+/** For each state of a delivery, the states of BullMQ that it stands for. */
 export const STATES = {
   waiting: ['delayed', 'prioritized', 'waiting', 'active'],
   delivered: ['completed'],

@@ -9,8 +9,8 @@ interface Commands {
 }
 
 /**
- * In seconds. After this time in a lane, or among those that wait, a callback without a job was
- * never queued: its sender was killed in between, and nothing told it that the callback was queued.
+ * Seconds. If a callback is in a lane, or counts as waiting, for this time and has no job, it was
+ * never queued: its sender was killed in between, so `send()` had not resolved.
  */
 export const GHOST_AFTER = 60;
 
@@ -38,8 +38,8 @@ export class BullmqLanes {
   }
 
   /**
-   * Whether a callback is the first of its lane. It is, too, if it is in no lane because it was
-   * ordered again. A finished callback before it is removed.
+   * Whether a callback may be sent: it is the first of its lane, or it is in no lane because it was
+   * redelivered. A finished callback before it is removed.
    */
   async isFirst(lane: string, id: string): Promise<boolean> {
     for (;;) {
@@ -58,7 +58,7 @@ export class BullmqLanes {
     await this.#redis.zrem(this.#key(lane), id as string);
     const [next] = await this.#redis.zrange(this.#key(lane), '0', '0');
     const job = next === undefined ? undefined : await this.#queue.getJob(next);
-    // If it is not delayed, it is on its way.
+    // If the job is not delayed, it runs already or is about to.
     await job?.promote().catch(() => undefined);
   }
 

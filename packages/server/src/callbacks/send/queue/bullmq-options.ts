@@ -4,35 +4,37 @@ import { type WarningHook, warningOption } from '../../../lib/operator-warning.t
 import { parseOptions } from '../../../lib/options.ts';
 import { redisOption } from '../../../lib/redis/own-connection.ts';
 
-/** What a queue in Redis is built from. Times in seconds. */
+/** The options of a queue in Redis. Times are in seconds. */
 export interface BullmqCallbackQueueOptions {
   /**
-   * A connection of ioredis; the queue makes its own of it. Redis must keep what it is given:
-   * `appendonly yes`, `maxmemory-policy noeviction`.
+   * A connection of ioredis. The queue duplicates it and leaves it open. Redis must not lose
+   * callbacks: set `appendonly yes` and `maxmemory-policy noeviction`.
    */
   readonly redis: Redis | Cluster;
-  /** `callbacks` if not given. */
+  /** The name of the queue: `callbacks` if not given. */
   readonly name?: string | undefined;
   /**
-   * What its keys begin with: `{countersign}` if not given. In a cluster its braces keep them
-   * together.
+   * The beginning of its keys: `{countersign}` if not given. In a cluster the braces keep the keys
+   * on one node.
    */
   readonly prefix?: string | undefined;
-  /** After which `send` gives up where Redis does not answer: 5 if not given. */
+  /** If Redis does not answer for this time, `send()` rejects: 5 if not given. */
   readonly timeout?: number | undefined;
-  /** After which what a process had that was killed is handed out again: 30 if not given. */
+  /**
+   * If a process is killed, its callbacks are handed out again after this time: 30 if not given.
+   */
   readonly takeOverAfter?: number | undefined;
   /** The most callbacks of one owner that wait at once: 25,000 if not given. More are refused. */
   readonly maxWaitingPerOwner?: number | undefined;
   /**
-   * For how long, and how many of one owner, delivered callbacks are remembered: by them it is
-   * noticed that an event is sent again. A day and 2,500. Of all owners together four times as many
-   * are remembered; beyond that the owner with the most loses its oldest.
+   * How long delivered callbacks are remembered, and how many of one owner: a day and 2,500 if not
+   * given. While a callback is remembered, sending its event again has no effect. All owners
+   * together have four times as many. Beyond that, the owner with the most loses its oldest.
    */
   readonly keepDelivered?:
     | { readonly seconds?: number | undefined; readonly count?: number | undefined }
     | undefined;
-  /** The same for those that were given up: 30 days and 25,000. */
+  /** The same for dead letters: 30 days and 25,000 if not given. */
   readonly keepDead?:
     | { readonly seconds?: number | undefined; readonly count?: number | undefined }
     | undefined;
@@ -60,7 +62,7 @@ const optionsSchema = z.strictObject({
   prefix: z.string().min(1).max(128).default('{countersign}'),
   timeout: z.number().positive().max(60).default(5),
   takeOverAfter: z.number().min(0.2).max(600).default(30),
-  // BullMQ counts priorities so far.
+  // The largest priority of BullMQ, which is the position among the owner's callbacks.
   maxWaitingPerOwner: z.int().min(1).max(2_097_151).default(25_000),
   keepDelivered: keepSchema(86_400, 2_500),
   keepDead: keepSchema(30 * 86_400, 25_000),
@@ -70,7 +72,7 @@ const optionsSchema = z.strictObject({
 /** Options with their defaults. */
 export type BullmqSettings = z.output<typeof optionsSchema>;
 
-/** @throws TypeError or RangeError naming the option that cannot be used */
+/** @throws TypeError or RangeError that names the option that cannot be used */
 export function parseBullmqOptions(options: BullmqCallbackQueueOptions): BullmqSettings {
   return parseOptions('BullMQ callback queue', optionsSchema, options);
 }

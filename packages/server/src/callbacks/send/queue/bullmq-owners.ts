@@ -16,7 +16,7 @@ interface Commands {
 /** The states of BullMQ in which a job is finished. */
 type Finished = 'completed' | 'failed';
 
-/** What the owners of endpoints have in a queue in Redis, each within bounds of its own. */
+/** Counts the callbacks of each owner in a queue in Redis, and keeps them within bounds. */
 export class BullmqOwners {
   readonly #redis: (Redis | Cluster) & Commands;
   readonly #queue: Pick<Queue, 'toKey'>;
@@ -35,7 +35,7 @@ export class BullmqOwners {
    * Takes a place among the callbacks of the owner that wait. It is taken before the job is added,
    * so that two senders at once do not both get the last place.
    *
-   * @returns how many of the owner wait; `undefined` if the callback is known
+   * @returns how many callbacks of the owner wait; `undefined` if the callback is known
    * @throws Error if the owner has no place left
    */
   async reserve(callback: QueuedCallback): Promise<number | undefined> {

@@ -1,12 +1,12 @@
 /**
- * A callback that waits to be delivered. Neither its URL nor a secret is part of it: they are
- * looked up for each attempt.
+ * A callback that waits to be delivered. It holds neither a URL nor a secret: the sender looks them
+ * up for each attempt.
  */
 export interface QueuedCallback {
-  /** Of endpoint and event, so that sending the event again is noticed. */
+  /** Derived from endpoint and event, so the queue notices if the event is sent again. */
   readonly id: string;
   readonly endpointId: string;
-  /** Whose callback it is, if that is not the endpoint's id: see `owner` of `CallbackEndpoint`. */
+  /** The owner, if that is not the endpoint's id: see `owner` of `CallbackEndpoint`. */
   readonly owner?: string | undefined;
   /** The `webhook-id`, the same for each attempt. */
   readonly eventId: string;
@@ -14,45 +14,45 @@ export interface QueuedCallback {
   readonly body: Uint8Array;
   /** Unix seconds. */
   readonly createdAt: number;
-  /** Callbacks of one lane are delivered one after the other, as they were added. */
+  /** Callbacks of one lane are delivered one after the other, in the order they were added. */
   readonly lane?: string | undefined;
 }
 
-/** One attempt, as it can be shown to whoever owns the endpoint. */
+/** One attempt: safe to show to the endpoint's owner. */
 export interface DeliveryAttempt {
   /** Unix seconds: when it began. */
   readonly at: number;
   readonly seconds: number;
   /**
-   * Unix seconds: the time that was signed, if something was. No two attempts of a delivery sign
-   * the same.
+   * Unix seconds: the time that was signed, if the attempt was signed. No two attempts of a
+   * delivery sign the same time.
    */
   readonly signedAt?: number | undefined;
-  /** Of the answer, where there was one. */
+  /** The status of the answer, if there was one. */
   readonly status?: number | undefined;
-  /** Why there was no answer, or what the status means for the endpoint: where it redirects to. */
+  /** Why there was no answer; or, if the answer redirects, its target. */
   readonly error?: string | undefined;
   /**
-   * The `Location` of an answer that redirects, as the receiver wrote it but for control
-   * characters: at most 2,048 characters. Only of the last attempt.
+   * The `Location` of an answer that redirects, without control characters: at most 2,048
+   * characters. Only the latest attempt has it.
    */
   readonly location?: string | undefined;
   /**
-   * The beginning of the answer; of attempts before the last at most 64 characters, since what
-   * receivers say must not fill the queue.
+   * The beginning of the answer. Attempts before the latest keep at most 64 characters of it, so
+   * that answers cannot fill the queue.
    */
   readonly response?: string | undefined;
-  /** Unix seconds: when the next attempt is due, where there is one. */
+  /** Unix seconds: when the next attempt is due, if there is one. */
   readonly nextAt?: number | undefined;
 }
 
-/** How far a delivery has come. */
+/** The progress of a delivery. */
 export interface DeliveryProgress {
-  /** The last 50, the oldest first. */
+  /** The latest 50, the oldest first. */
   readonly attempts: readonly DeliveryAttempt[];
-  /** How many steps of the schedule are used up; a delivery that is ordered again begins anew. */
+  /** How many steps of the schedule are used up: 0 again after `redeliver()`. */
   readonly tried: number;
-  /** Why it was given up, where no attempt says so. */
+  /** Why it is dead, if no attempt shows that. */
   readonly reason?: string | undefined;
 }
 
@@ -65,7 +65,7 @@ export interface QueueEntry {
   readonly state: DeliveryState;
 }
 
-/** What becomes of a callback that was handed out. */
+/** What the queue does next with a callback that it handed out. */
 export type Verdict =
   | { readonly outcome: 'delivered' | 'dead'; readonly progress: DeliveryProgress }
   | {
@@ -78,41 +78,41 @@ export type Verdict =
 export type Handler = (callback: QueuedCallback, progress: DeliveryProgress) => Promise<Verdict>;
 
 /**
- * Keeps callbacks until they are delivered or given up, and hands them out: each at least once,
- * whatever crashes, and of a lane one after the other. What was handed out and got no verdict,
- * because the process ended or the handler rejected, is handed out again.
+ * Keeps callbacks until they are delivered or dead, and hands them to a handler: each at least
+ * once, despite crashes, and those of one lane one after the other. If a callback gets no verdict,
+ * because the process ended or the handler rejected, the queue hands it out again.
  */
 export interface CallbackQueue {
   /**
-   * Resolves when the callback is kept as safely as this queue can. One whose id is known is left
-   * as it is.
+   * Resolves when the callback is stored as safely as this queue can. If its id is known, nothing
+   * changes.
    *
-   * @throws Error if too many wait, of its owner or of all; it says which
+   * @throws Error if too many wait, of its owner or of all owners; the message says which
    */
   add(callback: QueuedCallback): Promise<void>;
-  /** Begins to hand out, so many at once. */
+  /** Begins to hand callbacks out: at most `concurrency` at once. */
   start(handle: Handler, concurrency: number): void;
   find(id: string): Promise<QueueEntry | undefined>;
   /** The latest first. */
   list(state: DeliveryState, limit: number): Promise<readonly QueueEntry[]>;
   /**
-   * Makes a callback due now, whatever has become of it; what it is in a lane no more, does not
-   * wait for others.
+   * Makes a callback due now, also if it was delivered or dead. If it has left its lane, it does
+   * not wait for others.
    *
-   * @returns whether it is known
+   * @returns whether the queue knows it
    */
   redeliver(id: string): Promise<boolean>;
-  /** Hands nothing out any more, and waits for what is handed out. */
+  /** Stops handing callbacks out, and waits for those that the handler still has. */
   close(): Promise<void>;
 }
 
-/** Bounds are counted for each owner, so that one cannot use up what all share. */
+/** The owner that a callback counts for. Each has bounds, so one cannot use up what all share. */
 export function ownerOf({ owner, endpointId }: QueuedCallback): string {
   return owner ?? endpointId;
 }
 
-/** Of all that a queue keeps in one state, one owner has at most a quarter. */
+/** In each state, one owner may have at most a quarter of what the queue keeps. */
 export const OWNERS_IN_ALL = 4;
 
-/** Of a callback that was never handed out. */
+/** The progress of a callback that was never handed out. */
 export const NO_PROGRESS: DeliveryProgress = { attempts: [], tried: 0 };

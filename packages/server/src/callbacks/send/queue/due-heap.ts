@@ -1,4 +1,4 @@
-/** What is due first comes first: a binary heap. */
+/** A binary heap: the value that is due first comes first. */
 export class DueHeap<T> {
   readonly #items: { readonly due: number; readonly order: number; readonly value: T }[] = [];
   #added = 0;
@@ -9,7 +9,7 @@ export class DueHeap<T> {
 
   push(due: number, value: T): void {
     const items = this.#items;
-    // Of what is due at once, the first that came.
+    // Of values that are due at the same time, the one that was added first comes first.
     items.push({ due, order: this.#added++, value });
     let at = items.length - 1;
     while (at > 0) {

@@ -1,6 +1,6 @@
 import type { Cluster, Redis } from 'ioredis';
 
-/** Makes a connection of the queue's own. It reconnects for as long as the queue is open. */
+/** Makes the queue's own connection. It reconnects as long as the queue is open. */
 export function duplicateForQueue(
   redis: Redis | Cluster,
   given: { readonly maxRetriesPerRequest: number | null; readonly commandTimeout?: number },

@@ -1,9 +1,9 @@
 import { OWNERS_IN_ALL } from './callback-queue.ts';
 
 /**
- * The ids of callbacks that are finished, so many of each owner. If there are too many of all
- * together, the owner with the most loses its oldest: so what one owner finishes pushes out nothing
- * of an owner that has fewer.
+ * The ids of finished callbacks, up to a bound for each owner. If all owners together have too
+ * many, the owner with the most loses its oldest. So an owner with many cannot push out those of an
+ * owner with few.
  */
 export class FinishedCallbacks {
   readonly #perOwner: number;
@@ -23,7 +23,7 @@ export class FinishedCallbacks {
     return this.#ids.values();
   }
 
-  /** @returns the id of the callback that is forgotten for it, if there is one */
+  /** @returns the id of the callback that is forgotten instead, if there is one */
   add(owner: string, id: string): string | undefined {
     const own = this.#byOwner.get(owner) ?? new Set();
     this.#byOwner.set(owner, own.add(id));

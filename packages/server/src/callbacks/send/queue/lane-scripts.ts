@@ -1,6 +1,6 @@
 /**
- * Puts a callback at the end of its lane, once. By the clock of Redis, but never before one that is
- * there: it could have been set back.
+ * Puts a callback at the end of its lane, once. The place is the time of Redis. If the clock was
+ * set back, the place still comes after all that are in the lane.
  *
  * KEYS lane; ARGV id
  */
@@ -14,8 +14,8 @@ redis.call('ZADD', KEYS[1], string.format('%.0f', place), ARGV[1])
 return 1`;
 
 /**
- * Who is the first of the lane, and for how many seconds it has been there; nothing where the one
- * who asks is not in it.
+ * Returns the first of the lane, and for how many seconds it has been there; nothing if the given
+ * id is not in the lane.
  *
  * KEYS lane; ARGV id
  */

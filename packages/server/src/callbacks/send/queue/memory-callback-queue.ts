@@ -20,25 +20,25 @@ import {
 import { DueHeap } from './due-heap.ts';
 import { FinishedCallbacks } from './finished-callbacks.ts';
 
-/** What a queue in memory is built from. */
+/** The options of a queue in memory. */
 export interface MemoryCallbackQueueOptions {
   /**
-   * The most callbacks that wait at once, of all owners together: 40,000 if not given. More are
-   * refused.
+   * The most callbacks that wait at once, of all owners together: 40,000 if not given. Beyond that
+   * `send()` rejects.
    */
   readonly maxWaiting?: number | undefined;
   /**
-   * The most callbacks of one owner that wait at once: a quarter of `maxWaiting` if not given. More
-   * are refused.
+   * The most callbacks of one owner that wait at once: a quarter of `maxWaiting` if not given.
+   * Beyond that `send()` rejects.
    */
   readonly maxWaitingPerOwner?: number | undefined;
   /**
-   * The most callbacks of one owner that are remembered after they were delivered, and as many
-   * after they were given up: 2,500 if not given. Of all owners together four times as many are
-   * remembered; beyond that the owner with the most loses its oldest.
+   * The most delivered callbacks of one owner that are remembered, and the most dead ones: 2,500
+   * each if not given. All owners together have four times as many. Beyond that, the owner with the
+   * most loses its oldest.
    */
   readonly maxFinished?: number | undefined;
-  /** Unix seconds, with fractions; the system's clock if not given. */
+  /** Returns Unix seconds, with fractions; the system's clock if not given. */
   readonly clock?: (() => number) | undefined;
   /**
    * Called if the queue is nearly full. If not given, a process warning says so. See
@@ -65,14 +65,14 @@ interface Entry {
   version: number;
 }
 
-/** Milliseconds: a timer takes no more than 24.8 days. */
+/** Milliseconds, below the longest time of a timer of Node: 24.8 days. */
 const LONGEST_TIMER = 86_400_000;
-/** Seconds until a callback is handed out again whose handler has rejected. */
+/** If the handler rejects, the callback is handed out again after this many seconds. */
 const AFTER_REJECTION = 1;
 
 /**
- * A queue in this process: it keeps what it is given until the process ends. For one server whose
- * callbacks may be lost in a crash, and for tests; for others there is `BullmqCallbackQueue`.
+ * A queue in memory: it loses its callbacks when the process ends. Use it for tests, or for a
+ * single server that may lose callbacks in a crash. Otherwise use `BullmqCallbackQueue`.
  *
  * @example
  * ```ts
@@ -88,9 +88,9 @@ export class MemoryCallbackQueue implements CallbackQueue {
   readonly #entries = new Map<string, Entry>();
   readonly #warnings: OperatorWarnings;
   readonly #finished: Readonly<Record<'delivered' | 'dead', FinishedCallbacks>>;
-  /** By owner, how many wait. */
+  /** How many callbacks wait, by owner. */
   readonly #waiting = new Map<string, number>();
-  /** By lane, those that wait; the first of each may be handed out. */
+  /** The waiting callbacks, by lane. Only the first of each may be handed out. */
   readonly #lanes = new Map<string, Entry[]>();
   readonly #due = new DueHeap<{ entry: Entry; version: number }>();
   readonly #running = new Set<Promise<void>>();
@@ -169,7 +169,7 @@ export class MemoryCallbackQueue implements CallbackQueue {
     return true;
   }
 
-  /** Waits for attempts that are under way. What waits to be sent is forgotten with the process. */
+  /** Waits for attempts that run. Callbacks that still wait are lost when the process ends. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -191,15 +191,15 @@ export class MemoryCallbackQueue implements CallbackQueue {
       refuse(maxWaiting, 'for all owners together', 'maxWaiting');
   }
 
-  /** How many wait, of all owners together. */
+  /** How many callbacks wait, of all owners together. */
   get #allWaiting(): number {
     const { delivered, dead } = this.#finished;
     return this.#entries.size - delivered.size - dead.size;
   }
 
   /**
-   * Looks at each callback that is added: a queue that fills again after it was nearly empty has
-   * had some between.
+   * Called for each callback that is added. So it also sees when the queue has become emptier, and
+   * can warn again when it fills again.
    */
   #recordFill(): void {
     const { maxWaiting } = this.#options;
@@ -270,7 +270,7 @@ export class MemoryCallbackQueue implements CallbackQueue {
     if (forgotten !== undefined) this.#entries.delete(forgotten);
     const { lane } = entry.callback;
     const waiting = lane === undefined ? undefined : this.#lanes.get(lane);
-    // One that was ordered again is in its lane no more.
+    // A redelivered callback is not in its lane any more.
     if (waiting?.[0] !== entry) return;
     waiting.shift();
     const [next] = waiting;

@@ -3,11 +3,11 @@
  * them: a sender that was killed may have reserved one for a callback that it never queued, and a
  * worker that was killed may have left one that is finished.
  *
- * KEYS the owner's waiting callbacks, the job; ARGV id, the most that wait, what keys of jobs begin
- * with, seconds after which one without a job is forgotten
+ * KEYS the owner's waiting callbacks, the job; ARGV id, the most that may wait, the prefix of the
+ * keys of jobs, seconds after which a callback without a job is forgotten
  *
- * Returns how many of the owner wait, this one included; 0 if there is no place; -1 if the job is
- * known.
+ * Returns how many callbacks of the owner wait, including this one; 0 if there is no place; -1 if
+ * the job is known.
  */
 export const RESERVE_SCRIPT = `
 if redis.call('EXISTS', KEYS[2]) == 1 then return -1 end
@@ -30,23 +30,23 @@ end
 return redis.call('ZCARD', KEYS[1])`;
 
 /**
- * Records that a callback is about to be finished: it waits no more, and until KEEP_SCRIPT has run
- * it is not yet counted for its owner.
+ * Records that a callback is about to finish. It no longer counts as waiting. It counts as finished
+ * when KEEP_SCRIPT has run.
  *
- * KEYS the owner's waiting callbacks, the callbacks that are about to be finished; ARGV id
+ * KEYS the owner's waiting callbacks, the callbacks that are about to finish; ARGV id
  */
 export const FINISH_SCRIPT = `
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[1])`;
 
 /**
- * Bounds the finished jobs of one state: so many of each owner; and if there are too many of all,
- * the owner with the most loses its oldest. A job that was ordered again meanwhile is in the state
- * no more, and stays.
+ * Bounds the finished jobs of one state, for each owner and for all owners together. If all
+ * together have too many, the owner with the most loses its oldest. A job that was redelivered
+ * meanwhile has left the state, so it stays.
  *
  * KEYS the owner's finished callbacks, how many each owner has, BullMQ's jobs of the state, the
- * callbacks that are about to be finished; ARGV id, owner, the most of one owner, the most of all,
- * seconds for which they are kept, what keys of jobs begin with, what the first key begins with
+ * callbacks that are about to finish; ARGV id, owner, the most of one owner, the most of all,
+ * seconds for which they are kept, the prefix of the keys of jobs, the prefix of the first key
  */
 export const KEEP_SCRIPT = `
 local time = redis.call('TIME')
