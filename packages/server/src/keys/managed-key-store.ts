@@ -32,9 +32,9 @@ import {
 } from './session-revocations.ts';
 
 /**
- * Seconds for which `find()` gives the same answer again. An answer is put together of records that
- * may be 3 s old themselves (see `RecordCache`). So without a message of the change, a revocation
- * takes effect after 4 s.
+ * Seconds for which `find()` gives the same answer again. The records behind an answer are cached
+ * for up to 3 s (see `RecordCache`). So if no announcement of a change arrives, a revocation takes
+ * effect within 4 s.
  */
 const ANSWER_AGE = 1;
 
@@ -43,10 +43,10 @@ const ANSWER_AGE = 1;
  * `MemoryKeyStore`, `FileKeyStore` and `RedisKeyStore`. Each of them gives it a
  * {@link RecordStore}.
  *
- * A record is metadata, which can be read, and a secret, which is sealed. There is one for each key
- * (`key/…`), and one for each subject, session or "all" that something was revoked of (see
- * `RevocationRecords`). A key is good if its own record says so, and no record of a revocation ends
- * it.
+ * A record is metadata, which can be read, and a secret, which is sealed: encrypted with a master
+ * key. There is one record for each key (`key/…`). There is one more for each subject or session
+ * with a revocation, and one for revocations of all subjects (see `RevocationRecords`). A key is
+ * good if its own record says so, and no record of a revocation applies to it.
  *
  * A change is made in one step: `RecordStore.update()` gives the present record to a function, and
  * stores what that returns. If another process has changed the record meanwhile, the function is
@@ -55,8 +55,8 @@ const ANSWER_AGE = 1;
  * limits the life of the old one. If the second step fails, it takes back the first.
  *
  * Each request needs its key, so what was read is kept for a few seconds. Every change is announced
- * to all processes, which then forget what they know of that record. The ages only bound the delay
- * if no announcement arrives.
+ * to all processes, which then forget what they know of that record. The cache times only limit the
+ * delay if an announcement is lost.
  */
 export class ManagedKeyStore implements KeyStore, SessionRevocations {
   readonly #records: RecordStore;
@@ -87,16 +87,16 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   }
 
   /**
-   * Finds a key by its id, for a verifier. The answer takes into account what was revoked of the
-   * key's subject and of all subjects.
+   * Finds a key by its id, for a verifier. The answer takes into account the revocations of the
+   * key, of its subject and of all subjects.
    */
   find(accessKeyId: string): Promise<StoredKey | undefined> {
     return Promise.resolve(this.#answers.get(accessKeyId));
   }
 
   /**
-   * Creates the store without a key, if it is not there. Use it for a server that only remembers
-   * revocations of sessions, and if the records of a store were lost permanently. Call it by hand,
+   * Creates the store without a key, if it is not there. Use it in two cases: the server has no
+   * keys and only remembers revoked sessions; or the records are lost permanently. Call it by hand,
    * never when a server starts: it would hide that records were lost.
    *
    * The store is created by this method or by its first key. Until then it rejects each question
@@ -108,10 +108,9 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   }
 
   /**
-   * Accepts an older copy of the store that was restored, on all servers. Call it by hand, after
-   * you have repeated all revocations that the copy does not have. Until then, servers that have
-   * seen the later store reject each question with `ERR_STORE_WENT_BACK`, and answer requests with
-   * 503. `revoke()` works meanwhile.
+   * Makes all servers accept an older copy that you restored. Call it by hand, after you have
+   * repeated the revocations that the copy lacks. Until then, servers that knew newer records
+   * reject each question with `ERR_STORE_WENT_BACK` and answer 503. `revoke()` works meanwhile.
    *
    * @throws KeyStoreError `ERR_STORE_EMPTY`
    */
@@ -144,7 +143,7 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   async create(owner: KeyRequest = {}): Promise<GeneratedKey> {
     const made = generateAccessKey(owner);
     const created = this.#clock();
-    // The request decides which of the three kinds of key this is.
+    // `owner` decides the kind: a secret, a pair of keys, or a given public key.
     if ('credentials' in made) {
       const accessKey = { ...made.accessKey, created };
       await this.add(accessKey);
@@ -161,9 +160,9 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
    * @throws KeyStoreError `ERR_KEY_EXISTS`; `ERR_STORE_EMPTY` if this process has seen the store
    *   before, and its records are lost
    * @throws TypeError if a field is missing or of the wrong type; if the secret is shorter than 16
-   *   bytes, repeats a few characters, or is a known placeholder; if the public key is of a kind
-   *   that we do not verify with, an RSA key is shorter than 2,048 bits, or the key accepts
-   *   signatures of others. The message never shows the secret
+   * bytes, repeats a few characters, or is a known placeholder; if the public key is of a kind that
+   * we do not verify with, an RSA key is shorter than 2,048 bits, or the key is one for which every
+   * attacker can sign. The message never shows the secret
    */
   async add(accessKey: GivenAccessKey): Promise<void> {
     const key = checkKey(accessKey);
@@ -191,9 +190,8 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   }
 
   /**
-   * Replaces a key: creates a new one with the same subject and rights, and lets the old one work
-   * for a while, so that its users can fetch the new one. If the old key was to expire, the new one
-   * lives as long as the old one was to live.
+   * Replaces a key: creates a new one with the same subject and rights. The old one works for a
+   * while longer. If it was made for 90 days, the new one lasts 90 days from now.
    *
    * @param options `overlap`: seconds for which the old key still works, from 0 to 366 days.
    *   `publicKey`: the public key of the new one; without it the new key has a secret
@@ -239,8 +237,8 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
    * @param what see {@link Revocation}
    * @throws KeyStoreError `ERR_KEY_NOT_FOUND`; `ERR_MASTER_KEY` if there is no master key to seal
    *   with
-   * @throws RangeError if `signedBefore` is in the future: requests signed until then would be
-   *   refused for no reason
+   * @throws RangeError if `signedBefore` is more than 5 s in the future: requests signed until then
+   *   would be refused for no reason
    */
   async revoke(what: Revocation): Promise<void> {
     const it = parseOptions('revocation', revocationSchema, what);
@@ -250,8 +248,8 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   }
 
   /**
-   * Seals all records again with the current master key, while servers run. Older master keys are
-   * not needed afterwards.
+   * Seals all records again with the current master key, while servers run. If this resolves, older
+   * master keys are no longer needed.
    *
    * @returns how many records there are
    * @throws KeyStoreError `ERR_RECORD_UNREADABLE` or `ERR_MASTER_KEY`, with the names of the
@@ -274,7 +272,7 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
   }
 
   /**
-   * Records which keys were used last, then closes the store's own connections, or stops watching
+   * Records when each key was last used, then closes the store's own connections, or stops watching
    * the file. Call it when the server shuts down.
    */
   async close(): Promise<void> {
@@ -293,7 +291,8 @@ export class ManagedKeyStore implements KeyStore, SessionRevocations {
 
   async #find(accessKeyId: string): Promise<StoredKey | undefined> {
     const key = await this.#kept.get(keyName(accessKeyId));
-    // Also for an unknown key: the time must not tell an attacker whether an id exists.
+    // Revocations are read for an unknown key too, so that both answers take the same time.
+    // Otherwise an attacker could learn whether an id exists.
     const [own, all] = await this.#revocations.of(key?.accessKey.subject ?? '');
     return key === undefined ? undefined : limited(key, own, all);
   }

@@ -99,8 +99,8 @@ export class RevocationRecords {
   }
 
   /**
-   * @throws RangeError if `signedBefore` is in the future: requests signed until then would be
-   *   refused for no reason
+   * @throws RangeError if `signedBefore` is more than 5 s in the future: requests signed until then
+   * would be refused for no reason
    */
   async revoke(what: BroadRevocation): Promise<void> {
     if ('signedBefore' in what) return this.#revokeSigned(what.subject, what.signedBefore);

@@ -86,7 +86,10 @@ export function createVerifier(options: VerifierOptions): Verifier {
     }
   }
 
-  /** Reports a refusal once. A streamed body can turn out wrong after the request was refused. */
+  /**
+   * Reports only the first refusal of a request. Its streamed body may fail after it was refused
+   * for another reason.
+   */
   function report(attempt: Attempt, error: SignatureError): void {
     if (settings.onRefused === undefined || attempt.isReported) return;
     attempt.isReported = true;
@@ -100,8 +103,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
    * - Cheap checks come first, so that a flood of bad requests costs little.
    * - Until the signature is verified, the caller is a stranger. The server does not read a
    *   stranger's body, and stores nothing for a stranger but the count of failures.
-   * - The nonce is claimed last, because a claim cannot be undone. A request that fails another
-   *   check uses up no nonce.
+   * - The nonce is claimed after all checks but one (11), because a claim cannot be undone.
    *
    * The checks:
    *
@@ -109,16 +111,20 @@ export function createVerifier(options: VerifierOptions): Verifier {
    * 2. Time: the request is neither too old nor dated too far ahead.
    * 3. Failures: not too many signatures from this client address have failed.
    * 4. Coverage: the signature covers everything that the application acts on.
-   * 5. Body hash: only if the request does not declare the hash and the server's owner allows that.
+   * 5. Body hash: only if the request does not declare the hash, and `undeclaredBody` allows that.
    *    The string to sign needs the hash, so this is the one case in which a stranger's body is
    *    read.
-   * 6. Key: it is looked up. If it cannot be used, a decoy key takes its place, so that an attacker
-   *    cannot tell an unknown key from a wrong signature. Then the failures are checked again.
-   * 7. Signature: only then is a flaw of the key told.
+   * 6. Key: it is looked up. If there is no such key, or it cannot verify this signature, a decoy
+   *    takes its place. So an attacker cannot tell an unknown key from a wrong signature. Then the
+   *    failures are checked again.
+   * 7. Signature. If a decoy was used, it never matches. Only here does the attempt end with what
+   *    is wrong with the key, such as that it is expired: the operator sees it, and the caller does
+   *    not.
    * 8. Body: its bytes have the signed hash. If that took long, the key is checked again.
    * 9. Time again, because the body may have arrived slowly.
    * 10. Nonce: no earlier request had it.
-   * 11. The session has begun. `checkSessionBegin()` says why that comes after the nonce.
+   * 11. The session has begun, reported as `time`. It comes after the nonce, so that a captured
+   *     copy of a request that was refused here is not accepted when the session begins.
    *
    * @param claims false for an explanation, which claims no nonce and counts no failure
    */
@@ -145,13 +151,13 @@ export function createVerifier(options: VerifierOptions): Verifier {
     checkWindow(params, settings, now);
     goOn(attempt, 'failures');
     const blocked = failureRefusal(settings.failures, received.clientAddress, params);
-    // Not thrown: in V8 a throw takes as long as all checks so far, and an attacker who guesses
-    // gets here each time.
+    // In V8 a throw takes as long as all checks so far. An attacker who guesses signatures reaches
+    // this line with each guess, so the refusal is not thrown.
     if (blocked !== undefined) return Promise.reject(blocked);
     goOn(attempt, 'coverage');
     checkCoverage(request, params, settings.signedHeaders);
-    const { body: claim } = params;
-    if (claim === undefined) {
+    const { body: declared } = params;
+    if (declared === undefined) {
       goOn(attempt, 'body');
       attempt.bodyHash = await hashUndeclared(received.body, params, settings, now);
     }
@@ -169,7 +175,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       attempt.check = 'failures';
       throw blockedMeanwhile;
     }
-    // A flaw of the key is told only with the signature, so the check stays `key` until then.
+    // If the key has a flaw, the failed check is reported as `key`, not as `signature`.
     if (key.flaw === undefined) goOn(attempt, 'signature');
     let accessKey: AnyKey;
     try {
@@ -178,18 +184,18 @@ export function createVerifier(options: VerifierOptions): Verifier {
       if (claims) recordFailure(settings.failures, received.clientAddress, params);
       throw error;
     }
-    if (claim !== undefined) goOn(attempt, 'body');
+    if (declared !== undefined) goOn(attempt, 'body');
     const onMismatch = (error: SignatureError): void => {
       attempt.check = 'body';
       if (claims) report(attempt, error);
     };
     const { body } = received;
     let reading: Promise<void> | void;
-    if (claim === undefined) reading = undefined;
-    else if (claim === 'chunks') {
+    if (declared === undefined) reading = undefined;
+    else if (declared === 'chunks') {
       const head = { request, signed, verifyKey: key.verifyKey };
       reading = checkChunks(body, head, settings, now, onMismatch);
-    } else reading = checkBody(body, claim, params, settings, now, onMismatch);
+    } else reading = checkBody(body, declared, params, settings, now, onMismatch);
     if (reading !== undefined) {
       await reading;
       const later = settings.clock();
@@ -207,8 +213,8 @@ export function createVerifier(options: VerifierOptions): Verifier {
     checkWindow(params, settings, settings.clock());
     const name = nameRequest(params, stringToSign, settings.audience);
     let epoch: string | undefined;
-    // Only a request in a URL is reusable. An expiry does not tell: headers of some schemes have
-    // one too.
+    // Only a presigned URL may be used again. It is not recognised by its expiry, because some
+    // schemes put an expiry into headers too.
     const reusable = params.inUrl === true && settings.presignedUrls !== 'once';
     if (claims && !reusable) {
       goOn(attempt, 'nonce');
@@ -226,7 +232,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
     const { accessKeyId, signedAt, signedHeaders } = params;
     const { audience, nonce } = name;
     const { subject, scopes, expiresAt, session } = accessKey;
-    // A session is not in the key store. The key that it was lent to may be.
+    // A session is not in the key store. The key from which it was made may be.
     const used = session === undefined ? accessKeyId : session.parent;
     if (claims && used !== undefined)
       callHook(
@@ -244,7 +250,7 @@ export function createVerifier(options: VerifierOptions): Verifier {
       nonce,
       signedHeaders,
       host: request.headers.get('host') as string,
-      bodySigned: claim !== 'unsigned',
+      bodySigned: declared !== 'unsigned',
       reusable,
       epoch,
       expiresAt,

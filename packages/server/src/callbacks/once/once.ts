@@ -14,9 +14,9 @@ export interface OnceOptions {
   /** Remembers what was handled: `MemoryOnceStore`, or `RedisOnceStore` for several servers. */
   readonly store: OnceStore;
   /**
-   * For how long a run owns a callback: 30 if not given. The run renews its lease three times in
-   * that time, so a handler may take as long as it needs. If the process dies, the lease ends, and
-   * the next delivery runs the handler again.
+   * A run is one call of the handler. It owns the callback for this time, its lease: 30 if not
+   * given. It renews the lease three times in that time, so a handler may take as long as it needs.
+   * If the process dies, the lease ends, and the next delivery runs the handler again.
    */
   readonly lease?: number | undefined;
   /**
@@ -32,10 +32,13 @@ const schema = z.strictObject({
   remember: z.number().min(1).max(31_622_400).default(604_800),
 });
 
-/** How many releases may be tried again at a time, after the sender was answered. */
-const MOST_BEHIND = 1_000;
-/** For how many seconds a release is tried again. */
-const LONGEST_BEHIND = 60;
+/**
+ * To release is to give back a lease, so that the next delivery can run. At most so many releases
+ * that failed are tried again at a time, in the background.
+ */
+const MOST_IN_BACKGROUND = 1_000;
+/** The longest time, in seconds, for which a release is tried again. The lease also limits it. */
+const LONGEST_IN_BACKGROUND = 60;
 
 /**
  * What became of a delivery, and how to answer its sender:
@@ -82,10 +85,10 @@ export type Once = <T>(
  * Builds a function that runs a handler once for each callback, however often its sender delivers
  * it.
  *
- * A callback is known by its `id`, its `sender` and the secrets that it can be verified with. All
- * three are signed or configured; no header that an attacker can change is among them. So two
- * receivers with secrets of their own can share a store. Keep an old secret in the list for as long
- * as its sender may try again.
+ * The store has one entry of a callback for each secret of the verifier. Its name is made of `id`,
+ * `sender` and secret. All three are signed or configured; no header that an attacker can change is
+ * among them. So two receivers with secrets of their own can share a store. Keep an old secret in
+ * `secrets` for as long as its sender may try again.
  *
  * One gap remains: if the process is killed after the handler has completed and before the store
  * remembers it, the next delivery runs the handler again. If something must not happen twice even
@@ -131,9 +134,9 @@ export function createOnce(options: OnceOptions): Once {
     } catch {
       // A store that comes back must not be flooded with old releases. Their leases end by
       // themselves.
-      if (behind >= MOST_BEHIND) return;
+      if (behind >= MOST_IN_BACKGROUND) return;
       behind++;
-      insist(act, Math.min(lease, LONGEST_BEHIND), { ref: false })
+      insist(act, Math.min(lease, LONGEST_IN_BACKGROUND), { ref: false })
         .catch(() => undefined)
         .finally(() => {
           behind--;
@@ -188,7 +191,8 @@ export function createOnce(options: OnceOptions): Once {
     };
     const beat = setInterval(
       () => {
-        // If the store cannot be reached, the run goes on until its lease ends.
+        // If the store cannot be reached, the handler goes on. After its lease another run may
+        // begin. Then the signal is aborted when the store can be reached again.
         for (const name of names) goOn(name).catch(() => undefined);
       },
       (lease * 1000) / 3,

@@ -5,15 +5,15 @@
  * ## The sorted set
  *
  * `KEYS[1]` is one sorted set with all nonces of some access keys, and with the state of the store.
- * All of it lies in one key, so it is lost, restored and moved together. A member's score says what
- * it needs:
+ * All of it lies in one key of Redis, so it is lost, restored and moved together. "Words", below,
+ * explains the terms of this table:
  *
  * | member | score |
  * |---|---|
  * | a nonce: a hash of audience, key and nonce | the time until which its request is acceptable |
- * | `floor:<owner>` | the time until which refused requests of the owner are acceptable |
+ * | `floor:<owner>` | the end of the last request that was refused because the owner had no room |
  * | `acked`, if claims wait for replicas | 3e15 + the last tick that replicas are known to have |
- * | `limits:<audience>` | 3e15 + widest window × 1e6 + widest `ahead`, both in milliseconds |
+ * | `limits:<audience>` | 3e15 + widest window × 1e6 + widest `ahead` (< 1e6), in milliseconds |
  * | `why:<epoch>` | 3e15 + the letter that says why the epoch began |
  * | the state, `<epoch>:<birth>:<incarnation>` | 4e15 + the tick |
  *
@@ -24,19 +24,25 @@
  *
  * Servers of one audience may have different windows. So a nonce is kept for the widest of them.
  *
- * A server deletes a state that it cannot read. So the form of the state must not change, or
- * servers of two versions would delete each other's.
+ * Never change the form of the state. A server deletes a state that it cannot read, so during an
+ * update old and new servers would delete each other's.
  *
  * ## Words
  *
- * - Epoch: the random name of one life of the set. During an epoch the set has forgotten no nonce
- *   whose request is still acceptable. Clients echo the epoch in requests that they sign.
+ * - Claim: a call that asks to record a nonce. Look: a call without a nonce, which only asks for
+ *   the state.
+ * - Window: for how long after its signing a request is acceptable. `ahead`: how far in the future
+ *   it may be dated. Acceptable: from `ahead` before its signing until the window ends.
+ * - Owner: whose nonces are counted together: a subject at an audience.
+ * - Epoch: the random name of one life of the set. Within one epoch, every nonce whose request is
+ *   still acceptable is in the set. Clients echo the epoch in requests that they sign.
  * - Birth: when the epoch began, or `pending` until replicas have it.
- * - Floor: the birth + 2 × slack. A request that was acceptable before may have been accepted in an
- *   earlier epoch, so only a request that echoes the present epoch is accepted below the floor.
- *   The member `floor:<owner>` is another floor, for the requests of one owner.
- * - Tick: the number of the last call. It is the time by the clock of Redis, but at least one
- *   microsecond more than the tick before. So it never goes back, and no two calls have the same.
+ * - Floor: the birth + 2 × slack. A request that became acceptable before the floor may have been
+ *   accepted in an earlier epoch, so it must echo the present epoch. It became acceptable `ahead`
+ *   before it was signed: that is why clients without the echo wait for `ahead` + 2 × slack. The
+ *   member `floor:<owner>` is another floor, for the requests of one owner.
+ * - Tick: a clock that never goes back: the time of Redis in microseconds, or the tick before plus
+ *   one, if that is later. No two calls have the same tick.
  * - Incarnation: `master_replid`. Redis changes it at each start and each promotion.
  * - Slack: by how much the clocks of the servers and of Redis may differ.
  *
@@ -48,8 +54,8 @@
  * - `g`: the state is gone. Redis was flushed, or evicted the key.
  * - `r`: the incarnation is another one. Redis restarted, loaded a snapshot, or was promoted; or
  *   the key moved to another node.
- * - `b`: the tick is lower than the caller has seen. Redis went back to an older state while it
- *   ran.
+ * - `b`: the tick is lower than one that this server has received before. Redis went back to an
+ *   older state while it ran.
  * - `a`: replicas have acknowledged nothing for too long (see below).
  * - `w`: a verifier claims with a wider window than any before. Nonces that it would still accept
  *   may be forgotten.
@@ -57,10 +63,10 @@
  * ## Replicas
  *
  * If claims wait for replicas, the server runs `WAIT` after each call, and tells the next call the
- * last tick that they acknowledged. A new epoch is `pending`: it accepts nothing until a server
- * that knows that replicas have it confirms it. The lease says for how long replicas may be silent.
- * After that the epoch ends, because the replicas may have followed another master, which accepted
- * nonces that this one does not have.
+ * last tick that they acknowledged. A new epoch is `pending`: it accepts nothing at first. When
+ * replicas have it, a server learns this from `WAIT`, and confirms the epoch in its next call. The
+ * lease says for how long replicas may be silent. After that the epoch ends: meanwhile they may
+ * have been replicas of another master, which accepted nonces that are missing here.
  *
  * ## `ARGV`
  *
@@ -71,13 +77,14 @@
  * | 1 | the nonce; empty for a look, which claims nothing |
  * | 2, 3, 4 | when the request was signed; from when, and until when, it is acceptable |
  * | 5 | the epoch that the request echoes, or empty |
- * | 6 | a name that was never used, for an epoch that this call may begin |
- * | 7 | the highest tick that the server has seen |
- * | 8, 9, 10 | the time by the server's clock; how long a call may take; the slack |
+ * | 6 | a new random name, used if this call begins an epoch |
+ * | 7 | the highest tick that the server has received |
+ * | 8, 9, 10 | the time by the server's clock; the longest time from sending to running; the slack
+ * |
  * | 11 | the owner; empty for a presigned URL |
  * | 12 | how long until the owner has room again, or 0 if it has room |
  * | 13 | the audience |
- * | 14, 15 | the widest window and `ahead` of the audience that the server knows, in milliseconds |
+ * | 14, 15 | the widest window and `ahead` that the server knows of the audience, in milliseconds |
  *
  * And only if claims wait for replicas:
  *
@@ -89,15 +96,15 @@
  *
  * ## The reply
  *
- * `{outcome, epoch, wait, tick, replicas, window, ahead, why}`. `wait` is in seconds. `replicas` is
- * how many Redis has, and only a look counts them. `why` is the letter, if this call began the
- * epoch or is a look. The outcomes, in the order of the checks:
+ * `{outcome, epoch, wait, tick, replicas, window, ahead, why}`. `wait` is in seconds, except for
+ * clocks. `replicas` is how many Redis has, if the call is a look, else 0. `why` is the letter, if
+ * this call began the epoch or is a look. The outcomes:
  *
  * - `apart`: the clocks of Redis and of the server differ by more than the slack; `set-back`: the
  *   clock of Redis is behind the tick. A wrong clock would make the script forget nonces that are
  *   still needed, so nothing is written. `wait` is the difference in milliseconds.
- * - `replica`: a replica may lack claims of its master. `hidden`: INFO does not tell the
- *   incarnation.
+ * - `replica`: this Redis is a replica, which may lack claims of its master. `hidden`: INFO does
+ *   not show the incarnation.
  * - `pending`: the epoch is not confirmed yet.
  * - `alive`: the answer to a look.
  * - `stale`: the request is too old, so its nonce may be forgotten.
@@ -111,7 +118,7 @@
 export const CLAIM_SCRIPT = `
 -- Above all times of nonces. Redis and Lua keep whole numbers exactly up to 9e15.
 local STATE, ACKED, LIMITS, LETTERS = 4e15, 3e15, 3e15, 3e15
--- At most 1,000 nonces each 50 ms, which is 20,000 a second. That is more than are claimed, and
+-- At most 1,000 nonces each 50 ms, which is 20,000 a second. One Redis cannot claim as many, and
 -- removing so few takes too little time to delay other calls.
 local CLEANED_EVERY, MOST_CLEANED = 50000, 1000
 
@@ -128,8 +135,8 @@ local lease, known = (ARGV[16] or 0) * 1000000, ARGV[17]
 
 local clock = redis.call('TIME')
 local time = clock[1] * 1000000 + clock[2]
--- Before anything is written. To a clock that is wrong, live nonces look expired: they would be
--- removed.
+-- This check comes before any write: with a wrong clock we would remove nonces that are still
+-- needed.
 if not (time >= sent - slack and time <= sent + late + slack) then
   return {'apart', '', (time - sent) / 1000, 0}
 end
@@ -142,8 +149,8 @@ if state and not epoch then
   state = nil
 end
 local tick = epoch and last[2] - STATE or 0
--- The clock of Redis was set back by more than the slack. By the earlier time nonces were removed
--- whose requests look acceptable again by this one.
+-- The clock of Redis was ahead before, and was set back by more than the slack. Nonces were removed
+-- then whose requests would now look acceptable again.
 if tick > time + slack then return {'set-back', '', (time - tick) / 1000, 0} end
 
 local info = redis.call('INFO', 'replication')
@@ -156,7 +163,8 @@ if not of or not string.find(info, 'master_replid:' .. of .. '\\r', 1, true) the
 end
 if not (incarnation and string.find(info, 'role:master', 1, true)) then return {'hidden', '', 0, 0} end
 
--- The tick of this call. From here on it stands for the time, because it never goes back.
+-- The tick of this call. It never goes back, so births and expiry go by it. What compares with the
+-- clocks of servers goes by the time.
 local now = math.max(time, tick + 1, seen + 1)
 local lost = of ~= incarnation or seen > tick
 -- If no replica has acknowledged a tick for as long as the lease, they may have followed another
@@ -168,8 +176,8 @@ if lease > 0 and not lost then
   if acked > 0 then redis.call('ZADD', key, 'GT', ACKED + acked, 'acked') end
   lapsed = birth ~= 'pending' and not (time - acked <= lease)
 end
--- The wider of the limits in the set and those of the server. 0 in the set: no claim of the
--- audience yet.
+-- The larger of the limits in the set and those of the server. 0 in the set means that the audience
+-- has not claimed yet.
 local widened = false
 if audience ~= '' then
   local limits = (redis.call('ZSCORE', key, 'limits:' .. audience) or LIMITS) - LIMITS
@@ -196,8 +204,8 @@ if begins or is_confirmed then
   birth = lease > 0 and not is_confirmed and 'pending' or string.format('%.0f', now)
   if state then redis.call('ZREM', key, state) end
   state = epoch .. ':' .. birth .. ':' .. incarnation
-  -- Here, and not with the nonce: the ZADD at the end counts new members, and must count the nonce
-  -- alone.
+  -- The state is written here, not with the nonce: the last ZADD tells how many members are new, and
+  -- that must be the nonce only.
   redis.call('ZADD', key, STATE + now, state)
 end
 
@@ -205,20 +213,20 @@ if nonce == '' and not why then
   local letter = redis.call('ZSCORE', key, 'why:' .. epoch)
   why = letter and string.char(letter - LETTERS) or nil
 end
--- Stores the tick, which also makes a look or a refusal visible to replicas.
+-- Stores the tick. So WAIT has a write to wait for, even after a look or a refusal.
 local function answer(outcome, wait)
   redis.call('ZADD', key, STATE + now, state)
   return {outcome, epoch, wait or 0, now, 0, window, ahead, why}
 end
 if birth == 'pending' then return answer('pending') end
--- Nonces that even a server with a slow clock finds too old.
+-- Removes nonces that are too old even for a server whose clock is slow.
 if math.floor(now / CLEANED_EVERY) ~= math.floor(tick / CLEANED_EVERY) then
   local expired = redis.call('ZCOUNT', key, '-inf', string.format('(%.0f', now - slack))
   if expired > 0 then redis.call('ZREMRANGEBYRANK', key, 0, math.min(expired, MOST_CLEANED) - 1) end
 end
 if nonce == '' then
   local alive = answer('alive')
-  -- A client that copies the data for a backup is listed as a replica without a port.
+  -- Redis also lists a client that copies the data for a backup. It has port 0, so it is subtracted.
   local _, copying = string.gsub(info, ',port=0,', '')
   alive[5] = tonumber(string.match(info, 'connected_slaves:(%d+)') or 0) - copying
   return alive
@@ -229,23 +237,25 @@ if not (from <= time + slack) then return answer('early') end
 if ahead > 0 then from = math.min(from, signed - ahead * 1000) end
 if owner ~= '' then till = math.max(till, signed + window * 1000) end
 
--- Seconds until a new request is dated after the limit. Requests are dated in whole seconds.
+-- How many seconds the client must wait so that a newly signed request is dated after the limit.
+-- Requests are dated in whole seconds.
 local function secondsTo(limit)
   local first = (math.floor(limit / 1000000) + 1) * 1000000
   return math.max(1, math.ceil((first - time) / 1000000))
 end
 
--- The floor. One slack, because a server whose clock is ahead may have accepted the request before
--- the birth; and one more, because the clock of Redis may have been set back by as much since.
+-- The floor is two slacks after the birth. One is for a server whose clock is ahead, which may have
+-- accepted the request before the birth. The other is for the clock of Redis, which may have been
+-- set back by as much since.
 local certain = birth + 2 * slack
 if echoed ~= epoch and (echoed ~= '' or not (from > certain)) then
   if redis.call('ZSCORE', key, nonce) then return answer('replayed') end
   return answer('uncertain', secondsTo(certain + signed - from))
 end
 
--- The floor of the owner. A client signs again a request that was refused for want of room. So the
--- first copy must not be accepted when there is room, or the request would run twice. A presigned
--- URL is not signed again, so it needs no such floor.
+-- The floor of the owner. If a request is refused because there is no room, the client signs a new
+-- one. The refused copy must stay refused, or the request would run twice. A presigned URL is not
+-- signed again, so it needs no such floor.
 local floor = owner ~= '' and (redis.call('ZSCORE', key, 'floor:' .. owner) or 0) + 0 or 0
 if full > 0 or not (till > floor) then
   if redis.call('ZSCORE', key, nonce) then return answer('replayed') end
