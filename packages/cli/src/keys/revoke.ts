@@ -1,4 +1,4 @@
-import type { ManagedKeyStore, Revocation } from '@countersign/server';
+import type { ManagedKeyStore } from '@countersign/server';
 import { quote } from '@countersign/shared';
 import type { Command } from 'commander';
 import { OperationError, UsageError } from '../lib/errors.ts';
@@ -7,6 +7,7 @@ import { addStoreOptions, parseAccessKeyId, parseSubject } from '../lib/options.
 import { formatTime, parseTime } from '../lib/time.ts';
 import { storeAction } from '../store/action.ts';
 import { countOf, countReached, isNothing, type Reached } from '../store/reached.ts';
+import type { RevocationPlan } from '../store/revocation-plan.ts';
 import { isUnreadable } from '../store/unreadable.ts';
 import { confirm } from '../terminal/confirm.ts';
 import type { Io } from '../terminal/io.ts';
@@ -18,13 +19,7 @@ interface Options {
   readonly yes?: boolean;
 }
 
-/** What to revoke, and how to ask for confirmation. */
-interface Plan {
-  readonly revocation: Revocation;
-  readonly act: string;
-  readonly word: string;
-  /** Printed afterwards. */
-  readonly done: string;
+interface Plan extends RevocationPlan {
   /** How many access keys are revoked or limited, unless it is a single one. */
   readonly accessKeys?: number;
   /** Printed in place of `done` if the subject may not exist. */

@@ -1,4 +1,3 @@
-import type { Revocation } from '@countersign/server';
 import { quote } from '@countersign/shared';
 import type { Command } from 'commander';
 import { OperationError, UsageError } from '../lib/errors.ts';
@@ -6,6 +5,7 @@ import { examples } from '../lib/examples.ts';
 import { addStoreOptions, parseSessionId, parseSubject } from '../lib/options.ts';
 import { storeAction } from '../store/action.ts';
 import { countOf, countReached, type Reached } from '../store/reached.ts';
+import type { RevocationPlan } from '../store/revocation-plan.ts';
 import { confirm } from '../terminal/confirm.ts';
 import type { Io } from '../terminal/io.ts';
 
@@ -13,15 +13,6 @@ interface Options {
   readonly subject?: string;
   readonly everybody?: boolean;
   readonly yes?: boolean;
-}
-
-/** What to revoke, and how to ask for confirmation. */
-interface Plan {
-  readonly revocation: Revocation;
-  readonly act: string;
-  readonly word: string;
-  /** Printed afterwards. */
-  readonly done: string;
 }
 
 export function addRevoke(sessions: Command, io: Io): void {
@@ -72,7 +63,7 @@ function plan(
   { subject }: Options,
   { keys, revokedBefore }: Reached,
   name: string,
-): Plan {
+): RevocationPlan {
   if (id !== undefined)
     return {
       revocation: { accessKeyId: id },
