@@ -40,6 +40,8 @@ export class CheckedRedis {
   #test: Promise<void> | undefined;
   #isTesting = false;
   #isFit = false;
+  /** Whether the last test found that the connection leads to a replica. */
+  #isReplica = false;
   /** Whether the last test found a setting that an operator must change. */
   #isUnfit = false;
   readonly #beat: NodeJS.Timeout;
@@ -63,6 +65,7 @@ export class CheckedRedis {
     const { testEvery = TEST_EVERY } = options;
     this.#beat = setInterval(() => {
       if (this.isFit) this.#testMeanwhile();
+      else if (this.#isReplica) this.#reconnect();
       else this.retest();
     }, testEvery).unref();
   }
@@ -191,6 +194,16 @@ export class CheckedRedis {
     });
   }
 
+  /**
+   * A demoted master keeps its connections. A new one leads to the new master, if the name of Redis
+   * or Sentinel does. This is only done at the pace of the tests: a Redis that stays a replica must
+   * not be connected to again and again.
+   */
+  #reconnect(): void {
+    this.#isReplica = false;
+    (this.redis as Redis).disconnect(true);
+  }
+
   #untested(): void {
     this.#isFit = false;
     this.#test = undefined;
@@ -231,7 +244,8 @@ export class CheckedRedis {
     });
     this.#recordUp();
     this.#options.whenTested?.(test);
-    const { flaw, replicas, maxMemory } = test;
+    const { flaw, isReplica, replicas, maxMemory } = test;
+    this.#isReplica = isReplica;
     this.#isUnfit = flaw !== undefined;
     if (flaw !== undefined) {
       // Callers are only told to try again, so the operator must be told the reason.

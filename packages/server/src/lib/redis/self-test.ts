@@ -4,6 +4,8 @@ import type { Cluster, Redis } from 'ioredis';
 export interface SelfTest {
   /** What is wrong, and what to do; `undefined` if Redis can be relied on. */
   readonly flaw: string | undefined;
+  /** Whether the connection leads to a replica. That of a cluster has none: it finds the masters. */
+  readonly isReplica: boolean;
   readonly replicas: number;
   /** Bytes that the smallest master may use: `Infinity` if there is no limit, or it is unknown. */
   readonly maxMemory: number;
@@ -32,6 +34,7 @@ export async function testRedis(redis: Redis | Cluster, policies: RegExp): Promi
   const { flaw } = tests.find((it) => it.flaw !== undefined) ?? { flaw: undefined };
   return {
     flaw,
+    isReplica: infos.some(isReplica),
     replicas: Math.max(...tests.map((it) => it.replicas)),
     maxMemory: Math.min(...tests.map((it) => it.maxMemory)),
     memoryUse: Math.max(...tests.map((it) => it.memoryUse)),
@@ -85,7 +88,7 @@ async function askInfo(redis: Redis): Promise<string> {
  * @param info the answer to `INFO`
  * @param policies the eviction policies that keep what the store writes
  */
-function judgeRedis(info: string, policies: RegExp): SelfTest {
+function judgeRedis(info: string, policies: RegExp): Omit<SelfTest, 'isReplica'> {
   const replicas = countReplicas(info);
   // Zero means no limit.
   const maxMemory = Number(field(info, 'maxmemory')) || Number.POSITIVE_INFINITY;

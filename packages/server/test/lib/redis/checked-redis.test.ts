@@ -11,6 +11,7 @@ import { OperatorWarnings } from '../../../src/lib/operator-warning.ts';
 import { CheckedRedis } from '../../../src/lib/redis/checked-redis.ts';
 import { duplicate } from '../../../src/lib/redis/own-connection.ts';
 import { noAnswer, rememberFailures } from '../../../src/lib/redis/reachable.ts';
+import { startProxy } from './redis-faults.ts';
 
 const masterKey = generateMasterKey();
 
@@ -272,4 +273,30 @@ describe('CheckedRedis', () => {
     await vi.waitFor(() => tested.connected(), 10_000);
     expect(connections).toBe(before);
   });
+});
+
+it('a connection that stays with a demoted master is made again, and leads to the new master', async () => {
+  const [old, next] = [await startOwn(), await startOwn()];
+  const proxy = await startProxy(old.port);
+  const tested = new CheckedRedis(duplicate(connect(`redis://127.0.0.1:${proxy.port}`), 10_000), {
+    what: 'tests',
+    store: 'ONCE_STORE',
+    warnings: new OperatorWarnings(() => undefined),
+    consequence: 'Tests fail',
+    timeout: 10_000,
+    testEvery: 20,
+    permissions: async () => undefined,
+  });
+  onTestFinished(() => tested.close());
+  await tested.ready(10);
+  // As behind a name that a failover moves: new connections lead to the new master, and the old
+  // master keeps those that it has.
+  proxy.target = next.port;
+  await old.admin.replicaof('127.0.0.1', next.port);
+  const portOf = async () =>
+    /^tcp_port:(\d+)/m.exec(await (tested.redis as Redis).info('server'))?.[1];
+  await vi.waitFor(async () => {
+    await tested.connected();
+    expect(await portOf()).toBe(String(next.port));
+  }, 10_000);
 });
