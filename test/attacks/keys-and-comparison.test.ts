@@ -313,7 +313,11 @@ describe('keys and comparison', () => {
     const folder = await mkdtemp(join(tmpdir(), 'countersign-'));
     onTestFinished(() => rm(folder, { recursive: true }));
     const path = join(folder, 'keys.json');
-    const open = () => new FileKeyStore({ path, masterKey: masterKeyFile(join(folder, 'key')) });
+    const open = () => {
+      const store = new FileKeyStore({ path, masterKey: masterKeyFile(join(folder, 'key')) });
+      onTestFinished(() => store.close());
+      return store;
+    };
     const codes: string[] = [];
     const onWarning = (warning: Error & { code?: string }) => void codes.push(warning.code ?? '');
     process.on('warning', onWarning);

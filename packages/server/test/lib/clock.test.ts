@@ -19,7 +19,7 @@ import {
 import { createFailureLimit } from '@countersign/server/failures';
 import { FileKeyStore } from '@countersign/server/file';
 import { createSessions } from '@countersign/server/sessions';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { SECRET } from '../callbacks/send/sender-support.ts';
 
 const NOW = 1_795_299_926;
@@ -37,12 +37,13 @@ const builders: Record<string, (clock: Clock | undefined) => unknown> = {
     }),
   MemoryNonceStore: (clock) => new MemoryNonceStore({ clock }),
   MemoryKeyStore: (clock) => new MemoryKeyStore([], { clock }),
-  FileKeyStore: (clock) =>
-    new FileKeyStore({
-      path: join(tmpdir(), `countersign-clock-${process.pid}`),
-      masterKey,
-      clock,
-    }),
+  FileKeyStore: (clock) => {
+    const path = join(tmpdir(), `countersign-clock-${process.pid}`);
+    const store = new FileKeyStore({ path, masterKey, clock });
+    // It would go on to look at the file, and to warn, while other test files run.
+    onTestFinished(() => store.close());
+    return store;
+  },
   sessions: (clock) =>
     createSessions({ issuer: 'a', masterKey, revocations: new MemoryKeyStore(), clock }),
   'failure limit': (clock) => createFailureLimit({ clock }),

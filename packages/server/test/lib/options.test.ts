@@ -22,7 +22,7 @@ import { createFailureLimit } from '@countersign/server/failures';
 import { FileKeyStore, masterKeyFile } from '@countersign/server/file';
 import { RedisKeyStore, RedisNonceStore, RedisOnceStore } from '@countersign/server/redis';
 import { createSessions } from '@countersign/server/sessions';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { SECRET } from '../callbacks/send/sender-support.ts';
 
 const SECRET_KEY = 'mT0pQ7vYx2Zr8LwKc5Nd1HsJf4Gb6VaU9eRiXoWqEyA';
@@ -55,7 +55,11 @@ const builders: Record<string, (wrong: never) => unknown> = {
   MemoryNonceStore: (wrong) => new MemoryNonceStore(wrong),
   MemoryOnceStore: (wrong) => new MemoryOnceStore(wrong),
   'memory callback queue': (wrong) => new MemoryCallbackQueue(wrong),
-  FileKeyStore: (wrong: object) => new FileKeyStore({ path: 'none.json', masterKey, ...wrong }),
+  FileKeyStore: (wrong: object) => {
+    const store = new FileKeyStore({ path: 'none.json', masterKey, ...wrong });
+    onTestFinished(() => store.close());
+    return store;
+  },
   RedisKeyStore: (wrong) => new RedisKeyStore(wrong),
   RedisNonceStore: (wrong) => new RedisNonceStore(wrong),
   RedisOnceStore: (wrong) => new RedisOnceStore(wrong),

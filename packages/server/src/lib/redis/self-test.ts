@@ -4,7 +4,7 @@ import type { Cluster, Redis } from 'ioredis';
 export interface SelfTest {
   /** What is wrong, and what to do; `undefined` if Redis can be relied on. */
   readonly flaw: string | undefined;
-  /** Whether the connection leads to a replica. That of a cluster has none: it finds the masters. */
+  /** Whether the connection leads to a replica. For a cluster never: it finds the masters. */
   readonly isReplica: boolean;
   readonly replicas: number;
   /** Bytes that the smallest master may use: `Infinity` if there is no limit, or it is unknown. */
